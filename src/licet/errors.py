@@ -1,0 +1,167 @@
+"""The whole error tree, split by who must act.
+
+    LicetError
+    ├── CallError                the program or agent that called must act
+    │   ├── CallDenied           policy or rules said no; retrying the same call will not help
+    │   ├── CallHeld             people must decide first; the same call, made again later, resumes
+    │   ├── CallFailed           it was allowed and did not end well
+    │   ├── ArgumentsRefused     the arguments are not what the tool's schema asks for (ends in a recorded denial)
+    │   └── CallerRefused        the directory does not know the caller, or not so (ends in a recorded denial)
+    ├── OperatorError            whoever runs Licet must act
+    │   ├── ConfigInvalid        licet.toml
+    │   ├── CatalogInvalid       a tool, target template or resource definition
+    │   ├── DirectoryInvalid     tenants, agents, users, roles, groups
+    │   ├── PolicyInvalid        the policy bundle; it does not load and the old one stays
+    │   ├── GateClosed           the gate was closed, forked or has lost its lease
+    │   └── StoreError           the ledger's database
+    │       ├── StoreUnavailable locked, full, read-only, unreachable: may pass by itself
+    │       ├── StorePoisoned    an I/O error whose extent is unknown: restart and verify
+    │       ├── LeaseLost        another process has declared this one dead
+    │       └── NotAStore        the file is something else
+    ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
+    ├── TransitionRefused        a move that the table of approvals does not have
+    ├── VoteRefused              this person may not vote on this request, or not any more
+    └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
+
+Messages start in lower case, take no final period, put input in backticks and never contain secrets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from licet.model import CallId, Decision, Receipt, RequestId
+
+
+class LicetError(Exception):
+    """The root of every error that Licet raises on purpose."""
+
+
+class CallError(LicetError):
+    """A call that did not give its result; the program that called must act."""
+
+
+class CallDenied(CallError):
+    """The call was denied. Calling again with the same arguments will be denied again."""
+
+    def __init__(self, decision: Decision, call: CallId, receipt: Receipt | None) -> None:
+        super().__init__(decision.message)
+        self.decision = decision
+        self.call = call
+        self.receipt = receipt
+
+
+class CallHeld(CallError):
+    """The call waits for people. The same call, made again once they have decided, resumes."""
+
+    def __init__(self, decision: Decision, call: CallId, request: RequestId | None, receipt: Receipt | None) -> None:
+        super().__init__(decision.message)
+        self.decision = decision
+        self.call = call
+        self.request = request
+        self.receipt = receipt
+
+
+class CallFailed(CallError):
+    """The call was allowed and did not end well. `executed` says whether the tool was started; `retry` whether calling again is safe."""
+
+    def __init__(self, message: str, call: CallId, *, executed: bool, retry: bool) -> None:
+        super().__init__(message)
+        self.call = call
+        self.executed = executed
+        self.retry = retry
+
+
+class ArgumentsRefused(CallError):
+    """The arguments are not what the tool's schema asks for. `path` is a JSON Pointer to the culprit, `code` is for programs."""
+
+    def __init__(self, code: str, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path
+
+
+class CallerRefused(CallError):
+    """The directory does not know the caller, or does not let it call so. `code` is for programs (`unknown_user`, `not_in_tenant` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OperatorError(LicetError):
+    """Whoever runs Licet must act; the message says what to change."""
+
+
+class ConfigInvalid(OperatorError):
+    """licet.toml cannot be used. `file` and `key` say where, as far as known."""
+
+    def __init__(self, message: str, *, file: str | None = None, key: str | None = None) -> None:
+        super().__init__(message)
+        self.file = file
+        self.key = key
+
+
+class CatalogInvalid(OperatorError):
+    """A tool, a target template or a resource is defined in a way that cannot be governed."""
+
+
+class DirectoryInvalid(OperatorError):
+    """The directory of tenants, agents, services, users, roles and groups contradicts itself."""
+
+
+class PolicyInvalid(OperatorError):
+    """The policy bundle does not load. `problems` holds one readable line each, with file and line where known."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class GateClosed(OperatorError):
+    """The gate takes no more calls: it was closed, its process was forked, or its lease is gone."""
+
+
+class StoreError(OperatorError):
+    """The ledger's database did not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """Locked, full, read-only or unreachable. Nothing was acknowledged; it may pass by itself."""
+
+
+class StorePoisoned(StoreError):
+    """An I/O error whose extent is unknown. The writer refuses everything until it has been restarted and verified."""
+
+
+class LeaseLost(StoreError):
+    """Another process has declared this one dead and recovered its open calls."""
+
+
+class NotAStore(StoreError):
+    """The file is not a ledger of Licet, or one of another version."""
+
+
+class ConditionLost(LicetError):
+    """Somebody else was first. `condition` names what was lost (`approval_consumed`, `key_taken`, `request_exists` ...)."""
+
+    def __init__(self, condition: str, message: str) -> None:
+        super().__init__(message)
+        self.condition = condition
+
+
+class TransitionRefused(LicetError):
+    """The table of approvals has no such move; nothing was changed."""
+
+
+class VoteRefused(LicetError):
+    """This person may not vote on this request. `code` is for programs (`requester`, `not_in_group`, `not_open` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class IntegrityBroken(LicetError):
+    """Stored bytes are not what was written."""

@@ -1,0 +1,165 @@
+"""The exact bytes of a record: envelope, payload and the hashes that bind them (format version 0).
+
+    leaf       = SHA-256(0x00 || envelope bytes)                 RFC 6962, section 2.1
+    commitment = SHA-256(32-byte salt || payload bytes)
+
+An envelope is JSON with ASCII keys, integers and no floats, at most 65,535 bytes. It is encoded once; what is stored and
+hashed are those bytes, which nobody encodes a second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from licet.model import CallId, Effect, JsonObject, Obligation, Principal, RequestId, Target
+
+FORMAT_VERSION = 0
+ENVELOPE_LIMIT_BYTES = 65_535
+"""A C2SP tlog-tiles entry has a 16-bit length."""
+SALT_BYTES = 32
+
+Kind = Literal[
+    "intent",
+    "outcome",
+    "call",
+    "denial",
+    "hold",
+    "vote",
+    "evaluation",
+    "expiry",
+    "gap",
+    "recovery",
+    "freeze",
+    "policy",
+    "catalog",
+    "directory",
+    "review",
+    "access",
+    "erasure",
+    "legal_hold",
+    "key_rotation",
+    "admin",
+]
+
+
+class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who called."""
+
+    agent: str | None = None
+    service: str | None = None
+    user: str | None = None
+    session: str | None = None
+
+
+class ToolEntry(Struct, frozen=True):
+    """Which tool, in which access class, by which pinned definition (SHA-256, hex)."""
+
+    name: str
+    access: str | None
+    definition: str | None
+
+
+class DecisionEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was decided, by which policies, under which bundle; `decided_by` is `policy`, `rule` or `human`."""
+
+    verdict: str
+    code: str
+    policies: tuple[str, ...] = ()
+    obligations: tuple[str, ...] = ()
+    bundle: str | None = None
+    decided_by: str = "policy"
+    count: int | None = None
+
+
+class ApprovalEntry(Struct, frozen=True, omit_defaults=True):
+    """The request this record opened, voted on or consumed, and the people whose votes it rests on."""
+
+    request: RequestId
+    voters: tuple[str, ...] = ()
+    verdict: str | None = None
+
+
+class TraceEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the call stands in a larger piece of work."""
+
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent: str | None = None
+    workflow: str | None = None
+
+
+class OutcomeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the call; `effects` counts them."""
+
+    status: str
+    code: str | None = None
+    duration_us: int | None = None
+    effects: int = 0
+
+
+class PayloadEntry(Struct, frozen=True):
+    """The commitment to the payload (SHA-256, hex) and its length in bytes."""
+
+    commitment: str
+    length: int
+
+
+class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is hashed. Fields are append-only; a removed name is never reused; an unknown version is refused. `at` is UTC microseconds."""
+
+    v: int
+    log: str
+    kind: Kind
+    id: str
+    at: int
+    boot: str
+    environment: str
+    call: CallId | None = None
+    key: str | None = None
+    attempt: int | None = None
+    actor: Actor | None = None
+    tool: ToolEntry | None = None
+    targets: tuple[str, ...] = ()
+    decision: DecisionEntry | None = None
+    approval: ApprovalEntry | None = None
+    trace: TraceEntry | None = None
+    outcome: OutcomeEntry | None = None
+    payload: PayloadEntry
+    redactions: tuple[str, ...] = ()
+
+
+class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is committed to: readable ids, arguments and everything else the decision saw, and what came of it.
+
+    `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only.
+    """
+
+    arguments: Raw | None = None
+    reason: str | None = None
+    message: str | None = None
+    principals: tuple[Principal, ...] = ()
+    targets: tuple[Target, ...] = ()
+    context: JsonObject | None = None
+    obligations: tuple[Obligation, ...] = ()
+    result: Raw | None = None
+    effects: tuple[Effect, ...] = ()
+    preview: Raw | None = None
+    detail: JsonObject | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def leaf_hash(envelope: bytes) -> bytes:
+    """The RFC 6962 leaf hash of an envelope's exact bytes (32 bytes)."""
+    return hashlib.sha256(b"\x00" + envelope).digest()
+
+
+def commitment(salt: bytes, payload: bytes) -> str:
+    """The salted commitment to a payload's exact bytes (hex)."""
+    return hashlib.sha256(salt + payload).hexdigest()

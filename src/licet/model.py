@@ -1,0 +1,238 @@
+"""The words of Licet as values: what is proposed, decided, changed and recorded.
+
+Everything here is frozen. A value that one room hands to another is never changed afterwards, so it can be
+decided on, executed and recorded by three rooms and still be the same value.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, NewType, TypeAlias
+
+from msgspec import Raw, Struct
+
+CallId = NewType("CallId", str)
+"""Names one proposed use of a tool. Time-ordered, unique across processes."""
+
+RequestId = NewType("RequestId", str)
+"""Names one approval request."""
+
+Access = Literal["read", "write", "destructive"]
+Touch = Literal["money", "access", "production", "customers"]
+Verdict = Literal["allow", "deny", "hold"]
+PrincipalKind = Literal["User", "Agent", "Service"]
+ObligationKind = Literal["approval", "confirmation", "preview_only"]
+OutcomeStatus = Literal["ok", "error", "timeout", "not_executed", "unknown"]
+
+OPERATOR_LOG = "operator"
+"""The log of everything that belongs to no tenant. No tenant may take this name."""
+
+JsonObject: TypeAlias = dict[str, Any]
+
+
+class EntityRef(Struct, frozen=True, order=True):
+    """A type and an id, written `Type::"id"` as Cedar does."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        escaped = self.id.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{self.type}::"{escaped}"'
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who calls: a tenant, an agent or a service, and the user it acts for, if any.
+
+    It comes from the host program or from a verified credential, never from anything a model writes.
+    """
+
+    tenant: str
+    agent: str | None = None
+    service: str | None = None
+    user: str | None = None
+
+
+class Trace(Struct, frozen=True, kw_only=True):
+    """Where a call stands in a larger piece of work (W3C trace ids as lower-case hex)."""
+
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent: str | None = None
+    workflow: str | None = None
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """One link of the caller as policy sees it: a `User`, an `Agent` or a `Service` with its roles and groups."""
+
+    kind: PrincipalKind
+    id: str
+    tenant: str
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> EntityRef:
+        """The principal's type and id."""
+        return EntityRef(self.kind, self.id)
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A resource that a call acts on, as the resolver described it at `resolve`.
+
+    `attributes` holds only declared attributes, without `tenant` and `environment`, which every target has.
+    """
+
+    type: str
+    id: str
+    tenant: str
+    environment: str
+    attributes: JsonObject = {}
+
+    @property
+    def ref(self) -> EntityRef:
+        """The target's type and id."""
+        return EntityRef(self.type, self.id)
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """One proposed use of a tool. `arguments` are the canonical JSON bytes that are decided on, executed and recorded."""
+
+    id: CallId
+    tool: str
+    caller: Caller
+    environment: str
+    arguments: bytes
+    reason: str | None = None
+    session: str | None = None
+    trace: Trace = Trace()
+    idempotency_key: str | None = None
+
+
+class DecidingPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A policy that decided, where it stands, and for which principal and target it did."""
+
+    id: str
+    effect: Literal["permit", "forbid"]
+    file: str
+    line: int
+    principal: str
+    target: str
+    reason: str | None = None
+
+
+class Obligation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What must happen before a held call may run, and the conditional policy that says so.
+
+    A vote discharges it only for this `policy`, this `policy_digest` (SHA-256 of the policy's text, hex) and this `principal`.
+    """
+
+    kind: ObligationKind
+    policy: str
+    policy_digest: str
+    principal: str
+    count: int = 1
+    group: str | None = None
+    reason: str | None = None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """Allow, deny or hold, with what decided it.
+
+    `code` is stable and for programs (`allowed`, `no_permit`, `forbidden`, `policy_error`, `unknown_tool` ...); `message` is for people.
+    """
+
+    verdict: Verdict
+    code: str
+    message: str
+    policies: tuple[DecidingPolicy, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """One change: target, field, before, after. JSON values; `before` of something created is None."""
+
+    target: str
+    field: str
+    before: Any = None
+    after: Any = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of an intent. `result` is JSON bytes or None; `code` is an error class, never a secret."""
+
+    status: OutcomeStatus
+    code: str | None = None
+    message: str | None = None
+    duration_us: int | None = None
+    result: Raw | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+class Receipt(Struct, frozen=True):
+    """What the caller of Licet gets back for a record: its log, its index there, its RFC 6962 leaf hash (hex)."""
+
+    log: str
+    index: int
+    leaf: str
+
+
+class RequestState(StrEnum):
+    """The states of an approval request; `approvals/states.py` holds the one table of moves between them."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    CONSUMED = "consumed"
+    SUPERSEDED = "superseded"
+
+
+LIVE_STATES = frozenset({RequestState.OPEN, RequestState.APPROVED})
+"""At most one request per key is in one of these."""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One held call waiting for people. `key` binds it to the exact call; `call` is the call that opened it.
+
+    `preview_digest` is the SHA-256 (hex) of the preview that is voted on, or None where the tool has none.
+    `summary` is what an approver is shown: JSON bytes of the call as it was held (arguments, targets, preview, reason).
+    """
+
+    id: RequestId
+    key: str
+    tenant: str
+    tool: str
+    agent: str | None
+    service: str | None
+    user: str | None
+    call: CallId
+    state: RequestState
+    opened_at: datetime
+    expires_at: datetime
+    obligations: tuple[Obligation, ...]
+    preview_digest: str | None
+    summary: Raw
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    """One person's decision on one obligation of a request.
+
+    `person` tells people apart where one person has several user ids. `text` digests and the preview digest say what was voted on:
+    a vote whose `policy_digest`, `principal` or `preview_digest` no longer fits discharges nothing.
+    """
+
+    request: RequestId
+    voter: str
+    person: str
+    verdict: Literal["approve", "reject"]
+    at: datetime
+    policy: str
+    policy_digest: str
+    principal: str
+    group: str | None
+    preview_digest: str | None
+    comment: str | None = None
+    operating_user: str | None = None
