@@ -218,10 +218,11 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """One person's decision on one obligation of a request.
+    """One person's decision on a request, all of it as it was shown.
 
-    `person` tells people apart where one person has several user ids. `text` digests and the preview digest say what was voted on:
-    a vote whose `policy_digest`, `principal` or `preview_digest` no longer fits discharges nothing.
+    `person` tells people apart where one person has several user ids. `binding` is the SHA-256 (hex) of what was voted on: request key,
+    preview digest and obligations (each with its policy's text digest and the principal it fired for). `operating_user` is the
+    operating system's user who cast the vote on a local store, where no credential was shown.
     """
 
     request: RequestId
@@ -229,10 +230,6 @@ class Vote(Struct, frozen=True, kw_only=True):
     person: str
     verdict: Literal["approve", "reject"]
     at: datetime
-    policy: str
-    policy_digest: str
-    principal: str
-    group: str | None
-    preview_digest: str | None
+    binding: str
     comment: str | None = None
     operating_user: str | None = None

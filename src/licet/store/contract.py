@@ -178,8 +178,8 @@ class Store(Protocol):
         """Who has this idempotency key."""
         ...
 
-    def find_live_request(self, key: str) -> Request | None:
-        """The open or approved request with this key."""
+    def find_request(self, key: str) -> Request | None:
+        """The request with this key that was opened last, whatever its state; the live one, if there is one."""
         ...
 
     def get_request(self, request: RequestId) -> Request:
