@@ -15,12 +15,13 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from licet.errors import IntegrityBroken
+from licet.ledger.entropy import new_id as new_id  # noqa: PLC0414  ids of records and calls are named here
 from licet.model import CallId, Effect, JsonObject, Obligation, Principal, RequestId, Target
 
 FORMAT_VERSION = 0
 ENVELOPE_LIMIT_BYTES = 65_535
 """A C2SP tlog-tiles entry has a 16-bit length."""
-SALT_BYTES = 32
 
 Kind = Literal[
     "intent",
@@ -152,14 +153,45 @@ class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_envelope = msgspec.json.Decoder(Envelope, strict=True).decode
+_decode_payload = msgspec.json.Decoder(Payload, strict=True).decode
+_sha256 = hashlib.sha256
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The envelope's bytes, which are hashed and stored as they are and never encoded again."""
+    return _encode(envelope)
+
+
+def decode_envelope(stored: bytes) -> Envelope:
+    """The envelope that these bytes are. Raises `IntegrityBroken` on anything that this version would not have written."""
+    try:
+        envelope = _decode_envelope(stored)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityBroken(f"stored envelope cannot be read: {error}") from error
+    if envelope.v != FORMAT_VERSION:
+        raise IntegrityBroken(f"envelope has version `{envelope.v}`, this is for version {FORMAT_VERSION}")
+    return envelope
+
+
+def encode_payload(payload: Payload) -> bytes:
+    """The payload's bytes, which are committed to and stored as they are."""
+    return _encode(payload)
+
+
+def decode_payload(stored: bytes) -> Payload:
+    """The payload that these bytes are. Raises `IntegrityBroken` on anything else."""
+    try:
+        return _decode_payload(stored)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityBroken(f"stored payload cannot be read: {error}") from error
 
 
 def leaf_hash(envelope: bytes) -> bytes:
     """The RFC 6962 leaf hash of an envelope's exact bytes (32 bytes)."""
-    return hashlib.sha256(b"\x00" + envelope).digest()
+    return _sha256(b"\x00" + envelope).digest()
 
 
 def commitment(salt: bytes, payload: bytes) -> str:
     """The salted commitment to a payload's exact bytes (hex)."""
-    return hashlib.sha256(salt + payload).hexdigest()
+    return _sha256(salt + payload).hexdigest()

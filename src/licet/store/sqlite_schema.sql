@@ -1,0 +1,78 @@
+-- The SQLite schema of a ledger, version 1. Written in one transaction; see store/sqlite.py for the rules.
+--
+-- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
+-- the same end of a log collide here, whatever else goes wrong.
+
+CREATE TABLE boots (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    started_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'closed', 'dead'))
+) STRICT;
+
+CREATE TABLE logs (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    compact_range BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE records (
+    place INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    call TEXT,
+    envelope BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX records_by_call ON records (call) WHERE call IS NOT NULL;
+
+CREATE TABLE payloads (
+    place INTEGER PRIMARY KEY,
+    salt BLOB,
+    payload BLOB
+) STRICT;
+
+CREATE TABLE open_calls (
+    call TEXT PRIMARY KEY,
+    log TEXT NOT NULL,
+    boot INTEGER NOT NULL, -- the boot that appended the intent
+    holder INTEGER NOT NULL -- the boot that must close it: another one after a recovery
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    call TEXT NOT NULL,
+    log TEXT NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    state TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    call TEXT, -- the call that moved it last
+    body BLOB NOT NULL -- the request as it was opened
+) STRICT;
+
+CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'approved');
+CREATE INDEX requests_by_state ON requests (state, expires_at);
+
+CREATE TABLE votes (
+    number INTEGER PRIMARY KEY,
+    request TEXT NOT NULL,
+    person TEXT NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (request, person)
+) STRICT;
+
+CREATE TABLE blobs (
+    number INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    content BLOB NOT NULL
+) STRICT;
