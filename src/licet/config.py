@@ -31,7 +31,7 @@ from msgspec import Meta, Struct
 
 from licet.errors import ConfigInvalid
 from licet.model import JsonObject
-from licet.names import name_problem
+from licet.names import name_problem, quoted
 
 FILE_LIMIT_BYTES = 4 * 1024 * 1024
 """A directory of ten thousand users takes about 1 MiB; a file past this is not a configuration."""
@@ -320,7 +320,7 @@ class _Reader:
         return text
 
     def _invalid(self, key: str | None, what: str) -> ConfigInvalid:
-        subject = f"`{key}` in `{self._file}`" if key else f"`{self._file}`"
+        subject = f"{quoted(key)} in `{self._file}`" if key else f"`{self._file}`"
         return ConfigInvalid(f"{subject} {what}", file=self._file, key=key)
 
 

@@ -149,27 +149,27 @@ def _bad_tenants(content: DirectoryContent) -> Iterator[str]:
     for table, entries in tables.items():
         for name, entry in entries.items():
             if EVERY_TENANT in entry.tenants and len(entry.tenants) > 1:
-                yield f"`{table}.{name}.tenants` has `*` and other tenants: write one or the other"
+                yield f"{quoted(f'{table}.{name}.tenants')} has `*` and other tenants: write one or the other"
             for tenant in entry.tenants:
                 if tenant not in content.tenants and tenant != EVERY_TENANT:
-                    yield f"`{table}.{name}.tenants` names the unknown tenant {quoted(tenant)}"
+                    yield f"{quoted(f'{table}.{name}.tenants')} names the unknown tenant {quoted(tenant)}"
 
 
 def _unknown_users(content: DirectoryContent) -> Iterator[str]:
     for name, agent in content.agents.items():
         if agent.owner is not None and agent.owner not in content.users:
-            yield f"`agents.{name}.owner` names the unknown user {quoted(agent.owner)}"
+            yield f"{quoted(f'agents.{name}.owner')} names the unknown user {quoted(agent.owner)}"
     for name, group in content.groups.items():
         for member in group.members:
             if member not in content.users:
-                yield f"`groups.{name}` names the unknown user {quoted(member)}"
+                yield f"{quoted(f'groups.{name}')} names the unknown user {quoted(member)}"
     for name, user in content.users.items():
-        if problem := name_problem(user.person):
-            yield f"`users.{name}.person` is {quoted(user.person)}, which cannot be a name: {problem}"
+        if user.person != name and (problem := name_problem(user.person)):
+            yield f"{quoted(f'users.{name}.person')} is {quoted(user.person)}, which cannot be a name: {problem}"
         namesake = content.users.get(user.person)
         # Otherwise one name would stand for two people: the user of that id, and the person of this one.
         if namesake is not None and namesake.person != user.person:
-            yield f"`users.{name}.person` is the user {quoted(user.person)}, who is the person {quoted(namesake.person)}"
+            yield f"{quoted(f'users.{name}.person')} is the user {quoted(user.person)}, who is the person {quoted(namesake.person)}"
 
 
 def _less_agent(old: Agent, new: Agent | None, tenants: tuple[str, ...]) -> Agent:
