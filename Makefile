@@ -1,0 +1,66 @@
+# Everything runs from .venv, which is made from the lock by the first Python of at least 3.11 that is found.
+# `make demo` and `make test` need that Python and make, nothing else.
+
+BIN := .venv/bin
+READY := .venv/.ready
+RUN ?= $(BIN)/python -m
+# Two workers: the tests start processes of their own.
+TESTS ?= -n 2
+
+.PHONY: help demo test check lint bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    watch a support agent being governed, on a fresh database"
+	@echo "make test    run every test"
+	@echo "make check   lint, types, direction of imports, every test with branch coverage"
+	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
+	@echo "make lock    renew requirements-dev.lock"
+	@echo "make clean   remove .venv and what tools left behind"
+
+demo: $(READY)
+	@$(BIN)/licet demo --once
+
+test: $(READY)
+	@echo "==> tests"
+	$(RUN) pytest $(TESTS)
+
+check: lint
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory test RUN="$(BIN)/coverage run -m"
+	@echo "==> coverage"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@echo "==> everything holds"
+
+lint: $(READY)
+	@echo "==> lint, format, types, direction of imports"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+# The lock is for development; whoever installs the package gets the ranges of pyproject.toml.
+lock: $(READY)
+	@echo "==> resolving"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--default-index https://pypi.org/simple --extra dev --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+
+# Written last: a set-up that was cut short runs again.
+$(READY): pyproject.toml requirements-dev.lock
+	@python=; for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+		if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "no Python of at least 3.11 with venv and pip was found (on Debian: apt install python3-venv)" >&2; exit 1; fi; \
+	test -x $(BIN)/python || { echo "==> making .venv with $$python"; $$python -m venv .venv; }
+	@echo "==> installing what requirements-dev.lock names (the first time takes a minute)"
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
