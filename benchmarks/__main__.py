@@ -10,7 +10,6 @@ or failed.
 
 from __future__ import annotations
 
-import importlib
 import json
 import multiprocessing
 import os
@@ -21,26 +20,16 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.rows import Row, rows_of
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-
-
-class Row(TypedDict, total=False):
-    """One figure. `ratio` is `value / base`; `target` says in words what is asked of it, if anything, and `ok` whether that is met."""
-
-    name: Required[str]
-    value: Required[float]
-    unit: Required[str]
-    base: float | None
-    ratio: float | None
-    target: str | None
-    ok: bool | None
 
 
 def main(names: list[str]) -> int:
@@ -73,12 +62,6 @@ def apart(name: str) -> list[Row]:
     """The rows of one benchmark, from a fresh interpreter."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(rows_of, name).result()
-
-
-def rows_of(name: str) -> list[Row]:
-    """The rows of one benchmark, in this interpreter."""
-    rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").run()
-    return rows
 
 
 def table(results: dict[str, list[Row]]) -> Table:
