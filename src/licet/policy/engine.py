@@ -1,0 +1,148 @@
+"""Deciding: what Cedar answers, judged so that nothing fails open.
+
+The raw engine fails open in many ways; these rules are what closes them.
+
+1. Policies are validated strictly against the schema of the catalog, and beyond it (`lint.py`), before anything is decided. Every request
+   is validated against the schema too, and entities are built under it.
+2. Anything but a clean answer is a denial: no decision, any error in the diagnostics, an allow without reasons, an exception, a Rust panic.
+3. Per principal and target: (a) evaluate all policies; an allow with a reason is an allow. (b) A plain forbid among the reasons, or no
+   reason at all, is a denial. (c) Evaluate again without the conditional forbids: if that is no allow, approval would not help, and it is
+   a denial. (d) Otherwise hold, with the obligations of the conditional forbids that fired.
+4. The call's decision is the strictest over principals x targets; obligations add up.
+
+The law: a call is allowed if and only if Cedar allows it, without errors and with reasons, by the plain policies and the conditional
+forbids that are not discharged.
+
+An engine never changes after `load`, except for caches, which are bounded; any number of threads may decide at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from cedarpy import _internal as cedar
+
+from licet.catalog.spec import Catalog, ToolSpec
+from licet.errors import PolicyInvalid
+from licet.identity.directory import Directory
+from licet.model import Decision, JsonObject, Principal, Target
+from licet.policy import wording
+from licet.policy.bundle import Bundle
+from licet.policy.entities import entities_json
+from licet.policy.evaluation import Ask, Question, Slice, raw_context
+from licet.policy.judgement import combine, denial, denied, judge, with_core
+from licet.policy.lint import find_problems
+from licet.policy.schema import Vocabulary
+from licet.policy.shape import ShapeMismatch
+from licet.policy.slices import admits, speaks_of
+
+__all__ = ["Engine", "Question"]
+
+ENTITY_SETS = 1024
+"""Entity sets kept, the least recently used going first; one takes some 5 KiB."""
+ADMISSIONS = 4096
+"""Answers of `could_permit` kept."""
+_encode = msgspec.json.Encoder().encode
+_decode_targets = msgspec.json.Decoder(tuple[Target, ...]).decode
+
+
+class Engine:
+    """A bundle that was found valid for a catalog and a directory. Build it with `load`."""
+
+    def __init__(self, bundle: Bundle, vocabulary: Vocabulary, definitions: dict[str, str]) -> None:
+        self.bundle: Final = bundle
+        self.schema: Final = vocabulary.content
+        self.schema_digest: Final = hashlib.sha256(vocabulary.content).hexdigest()
+        self._vocabulary: Final = vocabulary
+        self._definitions: Final = definitions
+        self._slices: Final[dict[str, Slice]] = {}
+        # lru_cache may be used by many threads; two that miss at once both build, and either result will do.
+        self._entities: Final = lru_cache(maxsize=ENTITY_SETS)(self._build_entities)
+        self._permits: Final = lru_cache(maxsize=ADMISSIONS)(self._has_permit)
+
+    @classmethod
+    def load(cls, bundle: Bundle, catalog: Catalog, directory: Directory, *, meters: Iterable[str] = ()) -> Engine:
+        """An engine for this bundle. Raises `PolicyInvalid` with every problem, each with file, line and policy id."""
+        vocabulary = Vocabulary(catalog, meters)
+        problems = find_problems(bundle, vocabulary, directory)
+        if problems:
+            raise PolicyInvalid(problems)
+        return cls(bundle, vocabulary, {name: tool.definition for name, tool in catalog.tools.items()})
+
+    def decide(self, question: Question) -> Decision:
+        """Allow, deny or hold. Raises nothing but the interpreter's own endings: whatever else goes wrong is a denial, `policy_error`."""
+        try:
+            return self._decide(question)
+        except ShapeMismatch as error:
+            return denied("policy_error", wording.undecided(str(error)))
+        except BaseException as error:
+            # A panic in Rust arrives as a BaseException of its own; KeyboardInterrupt and its like are not ours to swallow.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            return denied("policy_error", wording.undecided(f"{type(error).__name__} in the policy engine"))
+
+    def could_permit(self, tool: ToolSpec, principal: Principal) -> bool:
+        """Whether any permit's scope admits this tool and principal. If not, no arguments and no targets could ever make an allow."""
+        return self._is_known(tool) and self._permits(tool.name, principal)
+
+    def context(self, question: Question, principal: Principal) -> JsonObject:
+        """What policies can see of the context, for the record.
+
+        A value that has no place in it (the decision is a denial then) is left out.
+        """
+        action = self._vocabulary.tools.get(question.tool.name)
+        seen: JsonObject = {}
+        if action is None:
+            return seen
+        raw = raw_context(question, principal)
+        for name, field in action.context.fields.items():
+            if name in raw:
+                try:
+                    seen[name] = field.shape.encode(raw[name])
+                except ShapeMismatch:
+                    continue
+        return seen
+
+    def slice(self, tool: str) -> Slice:
+        """The policies that can speak about a tool of the catalog. Raises `KeyError` for any other."""
+        found = self._slices.get(tool)
+        if found is None:
+            action = self._vocabulary.tools[tool]
+            speaking = [policy for policy in self.bundle.policies if speaks_of(policy.tree, action.name, action.parents)]
+            found = self._slices.setdefault(tool, Slice(action, speaking, self._vocabulary.types))
+        return found
+
+    def _decide(self, question: Question) -> Decision:
+        tool = question.tool.name
+        if not self._is_known(question.tool):
+            return denied("unknown_tool", f"the tool `{tool}` is not the one that policies were checked against")
+        if not question.principals or not question.targets:
+            return denied("policy_error", wording.undecided("it has no principal or no target"))
+        part = self.slice(tool)
+        entities = self._entities(tool, question.environment, question.principals, _encode(question.targets))
+        asks = [Ask(principal, target) for principal in question.principals for target in question.targets]
+        answers = part.evaluate(question, asks, entities, core=False)
+        findings = [judge(ask, answer, part) for ask, answer in zip(asks, answers, strict=True)]
+        refusal = denial(tool, findings)
+        pending = [finding for finding in findings if finding.kind == "conditional"]
+        if refusal is None and pending:
+            cores = part.evaluate(question, [finding.ask for finding in pending], entities, core=True)
+            settled = [with_core(finding, judge(finding.ask, answer, part)) for finding, answer in zip(pending, cores, strict=True)]
+            findings = settled + [finding for finding in findings if finding.kind == "permitted"]
+            refusal = denial(tool, findings)
+        return combine(findings) if refusal is None else refusal
+
+    def _is_known(self, tool: ToolSpec) -> bool:
+        return self._definitions.get(tool.name) == tool.definition
+
+    def _has_permit(self, tool: str, principal: Principal) -> bool:
+        return any(admits(policy.tree.principal, principal) for policy in self.slice(tool).permits)
+
+    def _build_entities(self, tool: str, environment: str, principals: tuple[Principal, ...], targets: bytes) -> cedar.Entities:
+        # Built from the very bytes that are the key, so a target that somebody changes meanwhile cannot enter under another's name.
+        part = self.slice(tool)
+        return cedar.Entities.from_json_str(entities_json(principals, _decode_targets(targets), environment, part.types), part.schema)

@@ -1,0 +1,132 @@
+"""Putting questions to Cedar: policy sets, requests, answers. Says what the engine answered, and judges nothing.
+
+cedarpy's raw module is used, not its public wrapper: that one encodes and decodes with the standard library's json and makes objects that
+are thrown away, a third of a decision's cost. The module is private to cedarpy, so its version is pinned and its behaviour tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from cedarpy import _internal as cedar
+from cedarpy import pst
+from msgspec import Struct
+
+from licet.catalog.spec import ToolSpec
+from licet.model import EntityRef, JsonObject, Principal, PrincipalKind, Target
+from licet.policy.bundle import Policy
+from licet.policy.schema import TENANT, Action, cedar_schema
+from licet.policy.shape import RecordShape
+from licet.policy.slices import context_reads
+
+LINKS: Mapping[PrincipalKind, str] = {"User": "on_behalf_of", "Agent": "agent", "Service": "service"}
+"""Under which name a principal's context names another link of the same caller."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """May these principals use this tool on these targets? `input` is the canonical value that would be executed, `now` is in UTC.
+
+    `meters` must hold every meter that the engine was loaded with.
+    """
+
+    tool: ToolSpec
+    principals: tuple[Principal, ...]
+    targets: tuple[Target, ...]
+    input: JsonObject
+    environment: str
+    now: datetime
+    session_labels: tuple[str, ...] = ()
+    session_calls: int = 0
+    meters: dict[str, int] = {}
+
+
+class Diagnostics(Struct):
+    """Which policies decided, by id and in no order, and what went wrong while evaluating."""
+
+    reason: list[str] = []
+    errors: list[str] = []
+
+
+class Answer(Struct):
+    """Cedar's answer to one request: `Allow`, `Deny` or `NoDecision`."""
+
+    decision: str
+    diagnostics: Diagnostics
+
+
+class Ask(Struct, frozen=True):
+    """One request: a principal of the question and one of its targets."""
+
+    principal: Principal
+    target: Target
+
+
+_decode = msgspec.json.Decoder(Answer).decode
+EntitiesOf = Callable[[Question, "Slice"], cedar.Entities]
+
+
+class Slice:
+    """The policies that can speak about one tool, ready to evaluate, with the part of the context that they read. Never changes."""
+
+    def __init__(self, action: Action, policies: Sequence[Policy], types: Mapping[str, RecordShape]) -> None:
+        self.action: Final = action
+        self.policies: Final = {policy.id: policy for policy in policies}
+        self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
+        self.permits: Final = tuple(policy for policy in policies if policy.effect == "permit")
+        core = [policy for policy in policies if policy.obligation is None]
+        self._all: Final = policy_set(policy.tree for policy in policies)
+        self._core: Final = policy_set(policy.tree for policy in core) if len(core) < len(policies) else self._all
+        self.context: Final = action.context.narrow(context_reads(policy.tree for policy in policies))
+        self.types: Final = {name: types[name] for name in {*action.types, TENANT}}
+        narrowed = Action(action.name, action.groups, action.types, self.context, {})
+        self.schema: Final = cedar.Schema.from_json_str(_encode(cedar_schema([narrowed], self.types)).decode())
+        self._action_uid: Final = {"type": "Action", "id": action.name}
+        self._names_links: Final = not self.context.fields.keys().isdisjoint(LINKS.values())
+
+    def evaluate(self, question: Question, asks: Sequence[Ask], entities: cedar.Entities, *, core: bool) -> list[Answer]:
+        """Cedar's answers, in the order of `asks`; `core` leaves the conditional forbids out.
+
+        Raises `ShapeMismatch` where the context is not what policies were validated against.
+        """
+        contexts: dict[EntityRef | None, str] = {}
+        requests = []
+        for ask in asks:
+            key = ask.principal.ref if self._names_links else None
+            context = contexts.get(key)
+            if context is None:
+                context = contexts[key] = _encode(self.context.encode(raw_context(question, ask.principal))).decode()
+            requests.append(
+                {
+                    "principal": {"type": ask.principal.kind, "id": ask.principal.id},
+                    "action": self._action_uid,
+                    "resource": {"type": ask.target.type, "id": ask.target.id},
+                    "context": context,
+                }
+            )
+        found = cedar.is_authorized_batch(requests, self._core if core else self._all, entities, self.schema, False)
+        return [_decode(answer) for answer in found]
+
+
+def raw_context(question: Question, principal: Principal) -> JsonObject:
+    """Everything that a principal's context could hold, not yet encoded."""
+    raw: JsonObject = {
+        "environment": question.environment,
+        "now": question.now,
+        "input": question.input,
+        "session": {"labels": question.session_labels, "calls": question.session_calls},
+        "meters": question.meters,
+    }
+    for other in question.principals:
+        if other is not principal:
+            raw[LINKS[other.kind]] = other.ref
+    return raw
+
+
+def policy_set(trees: Iterable[pst.Template]) -> cedar.PolicySet:
+    """A set under the policies' own ids, made of the trees that were validated."""
+    return cedar.PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap({tree.id: tree for tree in trees}), ()))

@@ -1,0 +1,76 @@
+"""What decisions say to people. Messages name policies with their place, never argument values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from licet.model import DecidingPolicy, Obligation
+
+NO_REASON = "the policy engine allowed without naming a permit, which is never trusted"
+LISTED = 5
+"""Policies or pairs that one sentence names before it counts the rest."""
+
+
+def _listed(parts: Iterable[str]) -> str:
+    """Each part once, in order; what goes past `LISTED` is counted."""
+    distinct = list(dict.fromkeys(parts))
+    more = len(distinct) - LISTED
+    return "; ".join(distinct[:LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _named(policy: DecidingPolicy) -> str:
+    return f"`{policy.id}` ({policy.file}:{policy.line})"
+
+
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
+
+
+def allowed(policies: Sequence[DecidingPolicy]) -> str:
+    """All permits that allowed."""
+    return "allowed by " + _listed(_named(policy) for policy in policies)
+
+
+def forbidden(policies: Sequence[DecidingPolicy]) -> str:
+    """The plain forbids, each with the principal and target it fired for."""
+    return "denied by " + _listed(f"{_named(one)} for {one.principal} on {one.target}{_because(one.reason)}" for one in policies)
+
+
+def not_permitted(tool: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """The default denial: which principal, tool and target no permit matched."""
+    return _listed(f"no policy permits {principal} to use `{tool}` on {target}" for principal, target in pairs)
+
+
+def policy_error(policies: Sequence[DecidingPolicy]) -> str:
+    """Policies that could not be evaluated. Cedar's own text may quote values, so it is left to `explain`."""
+    return _listed(
+        f"{_named(one)} could not be evaluated for {one.principal} on {one.target}, and an error is a denial" for one in policies
+    )
+
+
+def undecided(error: str) -> str:
+    """Nothing was evaluated."""
+    return f"the call could not be decided, which is a denial: {error}"
+
+
+def hold_code(obligations: Sequence[Obligation]) -> str:
+    """The code of the hardest obligation: nothing discharges a preview, people an approval, the user a confirmation."""
+    kinds = {owed.kind for owed in obligations}
+    if "preview_only" in kinds:
+        return "preview_only"
+    return "approval_required" if "approval" in kinds else "confirmation_required"
+
+
+def held(policies: Sequence[DecidingPolicy], obligations: Sequence[Obligation]) -> str:
+    """What is needed, by which policy, and why."""
+    places = {policy.id: _named(policy) for policy in policies}
+    return _listed(f"{_needed(owed)} by {places.get(owed.policy, f'`{owed.policy}`')}{_because(owed.reason)}" for owed in obligations)
+
+
+def _needed(owed: Obligation) -> str:
+    if owed.kind == "preview_only":
+        return "only a preview is permitted"
+    if owed.kind == "confirmation":
+        return "confirmation by the user is required"
+    people = "1 member" if owed.count == 1 else f"{owed.count} distinct members"
+    return f"approval of {people} of `{owed.group}` is required"
