@@ -10,6 +10,7 @@
     ├── OperatorError            whoever runs Licet must act
     │   ├── ConfigInvalid        licet.toml
     │   ├── CatalogInvalid       a tool, target template or resource definition
+    │   │   └── ResolverRefused  a resolver returned something else than it declares (ends in a recorded denial)
     │   ├── DirectoryInvalid     tenants, agents, users, roles, groups
     │   ├── PolicyInvalid        the policy bundle; it does not load and the old one stays
     │   ├── GateClosed           the gate was closed, forked or has lost its lease
@@ -105,6 +106,10 @@ class ConfigInvalid(OperatorError):
 
 class CatalogInvalid(OperatorError):
     """A tool, a target template or a resource is defined in a way that cannot be governed."""
+
+
+class ResolverRefused(CatalogInvalid):
+    """A resolver returned something else than it declares, so nobody knows what the target is. The call is denied."""
 
 
 class DirectoryInvalid(OperatorError):
