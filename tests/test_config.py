@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import (
     FILE_LIMIT_BYTES,
     AgentSettings,
@@ -53,6 +54,15 @@ disabled = true
 leads = ["alice"]
 security = { members = ["alice"], scope = "operator" }
 
+[tools."account.suspend"]
+access = "destructive"
+touches = ["access"]
+targets = ["Customer::{customer_id}"]
+input = { customer_id = "string" }
+
+[resources.Customer]
+attributes = { vip = "boolean" }
+
 [meters]
 refunded_cents = { tool = "billing.adjust", argument = "amount_cents" }
 
@@ -84,6 +94,10 @@ def test_every_table_is_read() -> None:
     assert settings.users["alice2"] == UserSettings(person="alice", disabled=True)
     assert settings.groups["leads"] == GroupSettings(members=("alice",), scope="tenant")
     assert settings.groups["security"] == GroupSettings(members=("alice",), scope="operator")
+    assert settings.tools["account.suspend"] == ToolSettings(
+        access="destructive", touches=("access",), targets=("Customer::{customer_id}",), input={"customer_id": "string"}
+    )
+    assert settings.resources["Customer"] == ResourceSettings(attributes={"vip": "boolean"}, tenant="resolver")
     assert settings.meters["refunded_cents"] == MeterSettings(tool="billing.adjust", argument="amount_cents")
     assert settings.approvals == ApprovalSettings(expires_s=7_200)
     assert settings.limits == LimitSettings(arguments_bytes=2_048, tool_timeout_s=10.0)
@@ -133,6 +147,8 @@ def test_tables_cannot_be_changed() -> None:
         ('[groups]\nx = {members = [], scop = "operator"}', "groups.x.scop", "did you mean `scope`?"),
         ("[tenants.acme]\nname = 1", "tenants.acme.name", "`tenants.acme.name` in `/srv/app/licet.toml` is not a known key"),
         ('[approvals]\nexpire = "1h"', "approvals.expire", "did you mean `expires`?"),
+        ('[tools."a.b"]\naccess = "read"\ntouch = []', "tools.a.b.touch", "did you mean `touches`?"),
+        ("[resources.Customer]\nattribute = 1", "resources.Customer.attribute", "did you mean `attributes`?"),
         ("[users.alice]\ntennants = []", "users.alice.tennants", "did you mean `tenants`?"),
     ],
 )

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.errors import ConfigInvalid
 from licet.model import JsonObject
 from licet.names import name_problem, quoted
@@ -102,24 +103,6 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tool_timeout_s: Timeout | None = None
     store_timeout_s: Timeout = 30.0
     denials_per_minute: Annotated[int, Meta(ge=1)] = 20
-
-
-class ToolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[tools.X]`: a tool that is not a Python function."""
-
-    access: Literal["read", "write", "destructive"]
-    touches: tuple[Literal["money", "access", "production", "customers"], ...] = ()
-    targets: tuple[str, ...] = ()
-    description: str = ""
-    input: JsonObject = {}
-    timeout_s: Timeout | None = None
-    keep_result: bool | None = None
-
-
-class ResourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[resources.X]`: the attributes of a target type."""
-
-    attributes: JsonObject = {}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
