@@ -129,11 +129,15 @@ class GateClosed(OperatorError):
 
 
 class StoreError(OperatorError):
-    """The ledger's database did not do what was asked."""
+    """The ledger's database did not do what was asked. `ambiguous`: it may have been done all the same; reconcile by call id."""
+
+    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
 
 
 class StoreUnavailable(StoreError):
-    """Locked, full, read-only or unreachable. Nothing was acknowledged; it may pass by itself."""
+    """Locked, full, read-only or unreachable. Nothing was written unless `ambiguous`; it may pass by itself."""
 
 
 class StorePoisoned(StoreError):

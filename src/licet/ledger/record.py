@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
 from licet.ledger.entropy import new_id as new_id  # noqa: PLC0414  ids of records and calls are named here
-from licet.model import CallId, Effect, JsonObject, Obligation, Principal, RequestId, Target
+from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Obligation, Principal, RequestId, Target
 
 FORMAT_VERSION = 0
 ENVELOPE_LIMIT_BYTES = 65_535
@@ -145,6 +145,7 @@ class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     principals: tuple[Principal, ...] = ()
     targets: tuple[Target, ...] = ()
     context: JsonObject | None = None
+    policies: tuple[DecidingPolicy, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     result: Raw | None = None
     effects: tuple[Effect, ...] = ()

@@ -1,0 +1,278 @@
+"""The ledger in one SQLite file (through apsw), for one host and any number of its processes.
+
+Rules:
+
+1. One connection writes, others read. Processes take turns (store/leases.py) before they begin a transaction.
+2. A commit returns after the write-ahead log was flushed. What it refuses as `StoreUnavailable` was rolled back and is not there.
+3. After an error of unknown extent (I/O, corruption) the store is poisoned: the next flush might be acknowledged although pages of the
+   failed one are lost. It commits nothing more, and closing it copies nothing from the log into the database.
+4. A process that was declared dead finds that in its own transaction, before it writes: `LeaseLost`.
+5. A child of a fork refuses everything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import apsw
+
+from licet.errors import GateClosed, IntegrityBroken, LeaseLost, NotAStore, StoreError, StorePoisoned, StoreUnavailable
+from licet.ledger.entropy import new_id
+from licet.ledger.record import leaf_hash
+from licet.store import sqlite_open
+from licet.store.contract import Batch, Committed, Lost, OpenIntent
+from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
+from licet.store.sqlite_commit import INDEX_BITS, Prepared, commit_group
+from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
+from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
+from licet.store.sqlite_rows import fetch, microseconds
+
+_memory_leases: dict[str, ProcessLeases] = {}
+
+
+class SqliteStore(SqliteReads):
+    """A `Store` (store/contract.py) in SQLite. `boot` is empty when it was opened read-only."""
+
+    def __init__(self, location: Location, now: Callable[[], datetime], vfs: str | None) -> None:
+        super().__init__(location)
+        self.boot = ""
+        self._now = now
+        self._vfs = vfs
+        self._committing = threading.RLock()
+        self._writer: apsw.Connection | None = None
+        self._turn: Turn | None = None
+        self._leases: Leases | None = None
+        self._lease: Lease | None = None
+        self._boot_number = 0
+        self._broken: StoreError | None = None
+        self._log_pages = 0
+
+    @classmethod
+    def open(
+        cls, url_or_path: str | Path, *, now: Callable[[], datetime], create: bool = True, read_only: bool = False, vfs: str | None = None
+    ) -> SqliteStore:
+        """A ledger at `sqlite:licet.db`, `sqlite::memory:`, `sqlite::memory:NAME` or a path, with a boot and its lease unless read-only.
+
+        `now` gives aware UTC datetimes. `vfs` names a file layer of SQLite other than the platform's. Raises `NotAStore` when there is
+        something else, or nothing and not `create`; `StoreUnavailable` when it is locked, read-only or full; `IntegrityBroken` when it
+        is to be written and its logs do not end where their tree states say.
+        """
+        store = cls(sqlite_open.locate(url_or_path), now, vfs)
+        try:
+            if read_only:
+                store._open_reader()
+            else:
+                store._open_writer(create=create)
+        except apsw.Error as error:
+            store.close()
+            raise translate(error, store._location) from error
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
+        """Append a group, durably, as the rules of store/contract.py say."""
+        prepared = [Prepared(batch, tuple([leaf_hash(record.envelope) for record in batch.records])) for batch in batches]
+        with self._writing() as con:
+            answers = commit_group(con, self._boot_number, prepared)
+            self._checkpoint(con)
+            return answers
+
+    def orphaned_calls(self) -> tuple[OpenIntent, ...]:
+        """Open intents of boots whose lease is gone; from now on this boot must close them, and theirs can commit no more.
+
+        Should this process die before it has closed them, they are orphaned again.
+        """
+        with self._writing() as con:
+            con.execute("BEGIN IMMEDIATE")
+            try:
+                taken = self._take_orphans(con)
+                con.execute("COMMIT")
+            except BaseException:
+                con.execute("ROLLBACK")
+                raise
+            return taken
+
+    def close(self) -> None:
+        """Release the lease and the files. Safe to call twice, and in a forked child, where it leaves the parent's store alone."""
+        if self._is_forked():
+            return
+        with self._committing:
+            readers, self._readers = self._readers, None
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                self._end_boot(writer)
+            if readers is not None:
+                readers.close()
+            if writer is not None:
+                writer.close()
+            if self._lease is not None:
+                self._lease.release()
+            if self._turn is not None:
+                self._turn.close()
+
+    # opening
+
+    def _open_reader(self) -> None:
+        path = self._location.path
+        if path is not None:
+            sqlite_open.check_file(path, create=False)
+        con = self._connect_reader()
+        if not sqlite_open.check_identity(con, self._location):
+            con.close()
+            raise NotAStore(f"`{self._location}` is empty, not a ledger")
+        con.close()
+        self._readers = Readers(self._connect_reader)
+
+    def _connect_reader(self) -> apsw.Connection:
+        con = sqlite_open.connect(self._location, read_only=True, vfs=self._vfs)
+        try:
+            con.pragma("schema_version")  # the first read: opens the log
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            con.close()
+            path = self._location.path
+            log = path.with_name(f"{path.name}-wal") if path is not None else None
+            if log is None or (log.exists() and log.stat().st_size):
+                raise  # what lies in the log would be missed
+            con = sqlite_open.connect_immutable(self._location)
+        return con
+
+    def _open_writer(self, *, create: bool) -> None:
+        path = self._location.path
+        if path is not None:
+            sqlite_open.check_file(path, create=create)
+            mode = sqlite_open.mode_of(path)
+            self._leases = FileLeases(path.with_name(f"{path.name}-boots"), mode)
+            self._turn = Turn(path, mode, BUSY_TIMEOUT_S * 2)
+        else:
+            self._leases = _memory_leases.setdefault(str(self._location.memory), ProcessLeases())
+        with self._take_turn():
+            self._writer = con = sqlite_open.connect(self._location, read_only=False, create=create, vfs=self._vfs)
+            known = sqlite_open.check_identity(con, self._location)
+            if con.readonly("main"):
+                raise StoreUnavailable(f"the ledger `{self._location}` is read-only")
+            sqlite_open.make_durable(con, self._location)
+            if not known:
+                sqlite_open.create_schema(con)
+            self._begin_boot(con)
+            if path is not None:
+                con.set_wal_hook(self._note_log_pages)
+                sqlite_open.flush_folder(path)
+            self._check_ends(con)
+        self._readers = SharedReader(con, self._committing) if path is None else Readers(self._connect_reader)
+
+    def _begin_boot(self, con: apsw.Connection) -> None:
+        """A row for this boot, whose lease is held before anybody can see it."""
+        assert self._leases is not None
+        self.boot = new_id(microseconds(self._now()))
+        self._lease = self._leases.take(self.boot)
+        con.execute("INSERT INTO boots (id, started_at, state) VALUES (?, ?, 'running')", (self.boot, microseconds(self._now())))
+        self._boot_number = con.last_insert_rowid()
+
+    def _check_ends(self, con: apsw.Connection) -> None:
+        """Nobody appends to a log that was cut, or has more than its tree: the evidence would be buried."""
+        text = (
+            f"SELECT name, size, (SELECT max(place) FROM records WHERE place >> {INDEX_BITS} = logs.number "  # noqa: S608  numbers only
+            f"AND place >= logs.number << {INDEX_BITS} AND place < (logs.number + 1) << {INDEX_BITS}) - (number << {INDEX_BITS}) FROM logs"
+        )
+        for name, size, last in fetch(con, text):
+            end = 0 if last is None else last + 1
+            if size != end:
+                raise IntegrityBroken(f"log `{name}` ends after {end} records, its tree after {size}; run `licet audit verify`")
+
+    # writing
+
+    def _take_turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turn is None else self._turn
+
+    @contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """The writing connection, in turn; errors of SQLite become errors of the store, and poison it where rule 3 says so."""
+        self._refuse_fork()
+        with self._committing:
+            con = self._get_writer()
+            try:
+                with self._take_turn():
+                    yield con
+            except apsw.Error as error:
+                meaning = translate(error, self._location)
+                if not isinstance(meaning, StoreUnavailable):
+                    meaning = self._poison(StorePoisoned(f"{meaning} ({error}); restart and run `licet audit verify`"))
+                raise meaning from error
+            except (LeaseLost, StorePoisoned) as error:
+                self._poison(error)
+                raise
+
+    def _get_writer(self) -> apsw.Connection:
+        if self._broken is not None:
+            raise type(self._broken)(str(self._broken))
+        if self._writer is None:
+            if self._readers is None:
+                raise GateClosed(f"the ledger `{self._location}` was closed")
+            raise StoreUnavailable(f"the ledger `{self._location}` was opened read-only")
+        return self._writer
+
+    def _note_log_pages(self, _con: apsw.Connection, _database: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self, con: apsw.Connection) -> None:
+        """Copy a long log into the database. Done here and not by SQLite, which would keep an I/O error of this step to itself.
+
+        What was committed stays durable in the log whatever happens here, so the group is answered all the same.
+        """
+        if self._log_pages < CHECKPOINT_PAGES:
+            return
+        try:
+            con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
+            return  # the log grows, and the next group tries again
+        except apsw.Error as error:
+            self._poison(
+                StorePoisoned(f"the ledger `{self._location}` could not be written back ({error}); restart and run `licet audit verify`")
+            )
+        self._log_pages = 0
+
+    def _is_forked(self) -> bool:
+        try:
+            self._refuse_fork()
+        except GateClosed:
+            return True
+        return False
+
+    def _poison(self, error: StoreError) -> StoreError:
+        """Nothing more is written here (rule 3)."""
+        self._broken = error
+        if self._writer is not None:
+            self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        return error
+
+    def _take_orphans(self, con: apsw.Connection) -> tuple[OpenIntent, ...]:
+        assert self._leases is not None
+        for number, boot in fetch(con, "SELECT number, id FROM boots WHERE state = 'running' AND number <> ?", (self._boot_number,)):
+            if self._leases.is_gone(boot):
+                con.execute("UPDATE boots SET state = 'dead' WHERE number = ?", (number,))
+                self._leases.forget(boot)
+        orphans = fetch(
+            con,
+            "SELECT call, log, (SELECT id FROM boots WHERE number = boot) FROM open_calls "
+            "WHERE holder IN (SELECT number FROM boots WHERE state <> 'running') ORDER BY call",
+        )
+        con.execute(
+            "UPDATE open_calls SET holder = ? WHERE holder IN (SELECT number FROM boots WHERE state <> 'running')", (self._boot_number,)
+        )
+        return tuple(OpenIntent(*row) for row in orphans)
+
+    def _end_boot(self, con: apsw.Connection) -> None:
+        """Say that this boot has ended. If that fails, its lease says so in a moment."""
+        if self._broken is None and self._boot_number:
+            try:
+                with self._take_turn():
+                    con.execute("UPDATE boots SET state = 'closed' WHERE number = ? AND state = 'running'", (self._boot_number,))
+            except (apsw.Error, StoreUnavailable):
+                return

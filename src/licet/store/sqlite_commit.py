@@ -1,0 +1,271 @@
+"""One group of batches, inside one SQLite transaction.
+
+Rules:
+
+1. The boot's state and the tree states are read inside the transaction: nobody can change them before it ends.
+2. Conditions are tried in order of arrival. A batch with one condition needs no savepoint, since a statement that changes no row has
+   left nothing; a batch with more has one.
+3. What has no condition (records, open calls, tree states) is gathered and written with one statement for many rows: apsw lets go of the
+   interpreter lock at each step, and gets it back late when other threads are busy.
+4. A crash anywhere here leaves the transaction out of the database as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from licet.errors import LeaseLost, StorePoisoned
+from licet.ledger.merkle import HASH_BYTES, Tree
+from licet.model import LIVE_STATES, CallId, Receipt, RequestState
+from licet.store.contract import (
+    AddVote,
+    Batch,
+    Change,
+    CloseCall,
+    Committed,
+    Lost,
+    MoveRequest,
+    OpenCall,
+    OpenRequest,
+    PutBlob,
+    TakeKey,
+)
+from licet.store.sqlite_rows import fetch, microseconds
+
+INDEX_BITS = 40
+"""A log holds 10^12 records, a database 8 million logs."""
+_ROWS_A_STATEMENT = 64
+
+_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob})
+
+
+class _Log:
+    """A log within the group: its tree, and the leaves that this group adds."""
+
+    __slots__ = ("base", "leaves", "name", "next", "number", "tree")
+
+    def __init__(self, number: int, name: str, tree: Tree) -> None:
+        self.number = number
+        self.name = name
+        self.base = number << INDEX_BITS
+        self.next = self.base + tree.size
+        self.tree = tree
+        self.leaves: list[bytes] = []
+
+
+class Prepared(Struct, frozen=True):
+    """A batch with the leaf hashes of its records, computed before anybody waits for anything."""
+
+    batch: Batch
+    leaves: tuple[bytes, ...]
+
+
+def commit_group(con: apsw.Connection, boot: int, group: Sequence[Prepared]) -> list[Committed | Lost]:
+    """The group is durable and each batch is answered. Raises `LeaseLost` or an error of apsw; then nothing was written."""
+    con.execute("BEGIN IMMEDIATE")
+    try:
+        answers = _Group(con, boot, group).write()
+        con.execute("COMMIT")
+    except BaseException:
+        if con.in_transaction:
+            con.execute("ROLLBACK")
+        raise
+    return answers
+
+
+class _Group:
+    def __init__(self, con: apsw.Connection, boot: int, group: Sequence[Prepared]) -> None:
+        self._con = con
+        self._boot = boot
+        self._group = group
+        self._records: list[object] = []
+        self._payloads: list[object] = []
+        self._opened: dict[CallId, str] = {}
+        self._closed: list[CallId] = []
+        self._logs = self._read_logs()
+
+    def write(self) -> list[Committed | Lost]:
+        """Everything that is not lost is written, in the order in which it arrived."""
+        answers = [self._apply(prepared.batch) or self._append(prepared) for prepared in self._group]
+        _insert(self._con, "INSERT INTO records (place, kind, call, envelope) VALUES ", 4, self._records)
+        _insert(self._con, "INSERT INTO payloads (place, salt, payload) VALUES ", 3, self._payloads)
+        self._write_states()
+        self._write_open_calls()
+        return answers
+
+    def _read_logs(self) -> dict[str, _Log]:
+        """The tree states of the logs that this group writes to, if this boot may still write (rule 1)."""
+        names = tuple({record.log for prepared in self._group for record in prepared.batch.records})
+        rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
+        if not rows or rows[0][0] != "running":
+            raise LeaseLost("another process has declared this one dead and recovered its open calls; restart it")
+        logs = {row[2]: _Log(row[1], row[2], tree_of(row[2], row[3], row[4])) for row in rows if row[1] is not None}
+        missing = [name for name in names if name not in logs]
+        if missing:
+            first = fetch(self._con, "SELECT coalesce(max(number), 0) + 1 FROM logs")[0][0]
+            logs.update({name: _Log(first + place, name, Tree()) for place, name in enumerate(missing)})
+        return logs
+
+    def _append(self, prepared: Prepared) -> Committed:
+        receipts = []
+        for record, leaf in zip(prepared.batch.records, prepared.leaves, strict=True):
+            log = self._logs[record.log]
+            place = log.next
+            log.next = place + 1
+            log.leaves.append(leaf)
+            self._records += (place, record.kind, record.call, record.envelope)
+            self._payloads += (place, record.salt, record.payload)
+            receipts.append(Receipt(record.log, place - log.base, leaf.hex()))
+        return Committed(tuple(receipts))
+
+    def _write_states(self) -> None:
+        values: list[object] = []
+        for log in self._logs.values():
+            if log.leaves:
+                log.tree.extend(log.leaves)
+                values += (log.number, log.name, log.tree.size, b"".join(log.tree.peaks))
+        _insert(self._con, "REPLACE INTO logs (number, name, size, compact_range) VALUES ", 4, values)
+
+    def _write_open_calls(self) -> None:
+        for start in range(0, len(self._closed), _ROWS_A_STATEMENT):
+            part = self._closed[start : start + _ROWS_A_STATEMENT]
+            self._con.execute(_delete_text(len(part)), part)
+        values: list[object] = []
+        for call, log in self._opened.items():
+            values += (call, log, self._boot, self._boot)
+        _insert(self._con, "REPLACE INTO open_calls (call, log, boot, holder) VALUES ", 4, values)
+
+    def _apply(self, batch: Batch) -> Lost | None:
+        """The batch's changes, or what it lost; then none of them (rule 2)."""
+        conditional = [change for change in batch.changes if type(change) not in _UNCONDITIONAL]
+        lost = None
+        if len(conditional) == 1:
+            lost = self._try(conditional[0])
+        elif conditional:
+            lost = self._try_all(conditional)
+        if lost is None:
+            for change in batch.changes:
+                self._gather(change)
+        return lost
+
+    def _try_all(self, changes: Sequence[Change]) -> Lost | None:
+        self._con.execute("SAVEPOINT batch")
+        for change in changes:
+            lost = self._try(change)
+            if lost is not None:
+                self._con.execute("ROLLBACK TO batch")
+                self._con.execute("RELEASE batch")
+                return lost
+        self._con.execute("RELEASE batch")
+        return None
+
+    def _gather(self, change: Change) -> None:
+        if isinstance(change, OpenCall):
+            self._opened[change.call] = change.log
+        elif isinstance(change, CloseCall):
+            if self._opened.pop(change.call, None) is None:
+                self._closed.append(change.call)
+        elif isinstance(change, PutBlob):
+            self._con.execute(
+                "INSERT INTO blobs (digest, kind, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (change.digest, change.kind, change.content),
+            )
+
+    def _try(self, change: Change) -> Lost | None:
+        if isinstance(change, TakeKey):
+            return self._take_key(change)
+        if isinstance(change, MoveRequest):
+            return self._move(change)
+        if isinstance(change, OpenRequest):
+            return self._open_request(change)
+        if isinstance(change, AddVote):
+            return self._add_vote(change)
+        raise TypeError(f"no such change: `{type(change).__name__}`")
+
+    def _changed(self, text: str, values: tuple[object, ...]) -> bool:
+        self._con.execute(text, values)
+        return self._con.changes() > 0
+
+    def _take_key(self, change: TakeKey) -> Lost | None:
+        text = "INSERT INTO keys (scope, key, digest, call, log) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        if self._changed(text, (change.scope, change.key, change.digest, change.call, change.log)):
+            return None
+        return Lost("key_taken", f"another call has taken the idempotency key `{change.key}`")
+
+    def _move(self, change: MoveRequest) -> Lost | None:
+        marks = ", ".join("?" * len(change.source))
+        text = f"UPDATE requests SET state = ?, call = coalesce(?, call) WHERE id = ? AND state IN ({marks})"  # noqa: S608  marks only
+        values: tuple[object, ...] = (change.target, change.call, change.request, *change.source)
+        if change.target is RequestState.CONSUMED:
+            text += " AND expires_at > ?"
+            values += (microseconds(change.at),)
+        if self._changed(text, values):
+            return None
+        return Lost("request_moved", f"request `{change.request}` is not {' or '.join(change.source)} any more")
+
+    def _open_request(self, change: OpenRequest) -> Lost | None:
+        request = change.request
+        if request.state not in LIVE_STATES:
+            raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
+        text = "INSERT INTO requests (id, key, tenant, state, expires_at, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        body = msgspec.json.encode(request)
+        if self._changed(text, (request.id, request.key, request.tenant, request.state, microseconds(request.expires_at), body)):
+            return None
+        return Lost("request_exists", "the same call already waits for people")
+
+    def _add_vote(self, change: AddVote) -> Lost | None:
+        vote = change.vote
+        text = (
+            "INSERT INTO votes (request, person, body) SELECT ?1, ?2, ?3 "
+            "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') ON CONFLICT DO NOTHING"
+        )
+        if self._changed(text, (vote.request, vote.person, msgspec.json.encode(vote))):
+            return None
+        if self._con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
+            return Lost("request_moved", f"request `{vote.request}` is not open any more")
+        return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
+
+
+def tree_of(log: str, size: int, compact_range: bytes) -> Tree:
+    """The tree of a stored state. Raises `StorePoisoned` when the state contradicts itself."""
+    try:
+        return Tree(size, split_range(compact_range))
+    except ValueError as error:
+        raise StorePoisoned(f"the stored tree state of log `{log}` is damaged ({error}); run `licet audit verify`") from error
+
+
+def split_range(compact_range: bytes) -> tuple[bytes, ...]:
+    """The hashes that a stored compact range consists of."""
+    return tuple(compact_range[start : start + HASH_BYTES] for start in range(0, len(compact_range), HASH_BYTES))
+
+
+def _insert(con: apsw.Connection, head: str, width: int, values: list[object]) -> None:
+    """All rows, with as few statements as there are multiples of 64 of them (rule 3)."""
+    step = _ROWS_A_STATEMENT * width
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        con.execute(_insert_text(head, width, len(part) // width), part)
+
+
+@lru_cache(maxsize=512)
+def _insert_text(head: str, width: int, rows: int) -> str:
+    return head + ", ".join(["(" + ", ".join("?" * width) + ")"] * rows)
+
+
+@lru_cache(maxsize=_ROWS_A_STATEMENT)
+def _delete_text(rows: int) -> str:
+    return f"DELETE FROM open_calls WHERE call IN ({', '.join('?' * rows)})"  # noqa: S608  marks only
+
+
+@lru_cache(maxsize=256)
+def _states_text(logs: int) -> str:
+    """The boot's state, with one row for each of these logs that exists."""
+    return (
+        "SELECT boots.state, logs.number, logs.name, logs.size, logs.compact_range "  # noqa: S608  marks only
+        f"FROM boots LEFT JOIN logs ON logs.name IN ({', '.join('?' * logs)}) WHERE boots.number = ?"
+    )

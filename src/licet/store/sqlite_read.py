@@ -1,0 +1,180 @@
+"""What a ledger in SQLite can be asked; see store/contract.py for what each method promises.
+
+Reads have connections of their own and never wait for the writer. A stream of records holds no connection and no transaction between
+its pages: records never change, so pages of different moments fit together.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import apsw
+
+from licet.errors import GateClosed
+from licet.model import CallId, Request, RequestId, RequestState, Vote
+from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
+from licet.store.sqlite_commit import INDEX_BITS, split_range
+from licet.store.sqlite_open import Location, translate
+from licet.store.sqlite_rows import fetch, request_of, vote_of
+
+_PAGE = 1000
+_READERS = 4
+"""Reads take microseconds; more connections would only hold more cache."""
+
+_RECORD = (
+    "SELECT logs.name, place & 0xffffffffff, records.kind, call, envelope, salt, payload "
+    "FROM records LEFT JOIN payloads USING (place) LEFT JOIN logs ON logs.number = place >> 40 "
+)
+_INTENT = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot "
+
+
+class Readers:
+    """A few connections for reading. Whoever asks for one more than there are waits for the next that is free."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._idle: list[apsw.Connection] = []
+        self._free = threading.BoundedSemaphore(_READERS)
+        self._closed = False
+
+    @contextmanager
+    def one(self) -> Iterator[apsw.Connection]:
+        """A connection for the length of one read."""
+        with self._free:
+            con = self._idle.pop() if self._idle else self._connect()
+            try:
+                yield con
+            finally:
+                if self._closed:
+                    con.close()
+                else:
+                    self._idle.append(con)
+
+    def close(self) -> None:
+        """No connection is idle; those in use close when their read ends."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+
+class SharedReader:
+    """The writer's own connection, one user at a time: a database in memory locks as a whole."""
+
+    def __init__(self, con: apsw.Connection, lock: threading.RLock) -> None:
+        self._con = con
+        self._lock = lock
+
+    @contextmanager
+    def one(self) -> Iterator[apsw.Connection]:
+        """The connection, for the length of one read."""
+        with self._lock:
+            yield self._con
+
+    def close(self) -> None:
+        """The writer closes its connection itself."""
+
+
+class SqliteReads:
+    """The reading half of the store."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._process = os.getpid()
+        self._readers: Readers | SharedReader | None = None
+
+    def _reading(self) -> AbstractContextManager[apsw.Connection]:
+        self._refuse_fork()
+        readers = self._readers
+        if readers is None:
+            raise GateClosed(f"the ledger `{self._location}` was closed")
+        return readers.one()
+
+    def _refuse_fork(self) -> None:
+        """SQLite's locks and pages do not survive a fork: a child that went on would corrupt the file."""
+        if os.getpid() != self._process:
+            raise GateClosed("this process was forked from the one that opened the ledger; open it again here")
+
+    def _rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            with self._reading() as con:
+                return fetch(con, text, values)
+        except apsw.Error as error:
+            raise translate(error, self._location) from error
+
+    def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
+        """Records of one log by index, `start` included, `stop` not; streamed in pages."""
+        found = self._rows("SELECT number FROM logs WHERE name = ?", (log,))
+        if not found:
+            return
+        base: int = found[0][0] << INDEX_BITS
+        low = base + start
+        high = base + min((1 << INDEX_BITS) if stop is None else stop, 1 << INDEX_BITS)
+        order = "DESC" if newest_first else "ASC"
+        while low < high:
+            rows = self._rows(f"{_RECORD} WHERE place >= ? AND place < ? ORDER BY place {order} LIMIT {_PAGE}", (low, high))
+            yield from (StoredRecord(*row) for row in rows)
+            if len(rows) < _PAGE:
+                return
+            low, high = (low, base + rows[-1][1]) if newest_first else (base + rows[-1][1] + 1, high)
+
+    def get_record(self, log: str, index: int) -> StoredRecord:
+        """One record. Raises `KeyError` when there is none."""
+        rows = self._rows(_RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))
+        if not 0 <= index < 1 << INDEX_BITS or not rows:
+            raise KeyError(f"log `{log}` has no record {index}")
+        return StoredRecord(*rows[0])
+
+    def records_of_call(self, call: CallId) -> tuple[StoredRecord, ...]:
+        """Every record that names this call, in order of (log, index)."""
+        return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,)))
+
+    def logs(self) -> tuple[LogState, ...]:
+        """Every log with its stored tree state, by name."""
+        rows = self._rows("SELECT name, size, compact_range FROM logs ORDER BY name")
+        return tuple(LogState(name, size, split_range(compact_range)) for name, size, compact_range in rows)
+
+    def find_key(self, scope: str, key: str) -> TakenKey | None:
+        """Who has this idempotency key."""
+        rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", (scope, key))
+        return TakenKey(*rows[0]) if rows else None
+
+    def find_live_request(self, key: str) -> Request | None:
+        """The open or approved request with this key."""
+        rows = self._rows("SELECT state, body FROM requests WHERE key = ? AND state IN ('open', 'approved')", (key,))
+        return request_of(*rows[0]) if rows else None
+
+    def get_request(self, request: RequestId) -> Request:
+        """One request. Raises `KeyError` when there is none."""
+        rows = self._rows("SELECT state, body FROM requests WHERE id = ?", (request,))
+        if not rows:
+            raise KeyError(f"no request `{request}`")
+        return request_of(*rows[0])
+
+    def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
+        """Requests in these states, the one that expires first first."""
+        wanted = tuple(RequestState) if states is None else tuple(states)
+        text = f"SELECT state, body FROM requests WHERE state IN ({', '.join('?' * len(wanted))})"  # noqa: S608  marks only
+        text += "" if tenant is None else " AND tenant = ?"
+        values = wanted if tenant is None else (*wanted, tenant)
+        return tuple(request_of(*row) for row in self._rows(f"{text} ORDER BY expires_at, number", values))
+
+    def votes(self, request: RequestId) -> tuple[Vote, ...]:
+        """The votes on a request, in order of arrival."""
+        return tuple(vote_of(row[0]) for row in self._rows("SELECT body FROM votes WHERE request = ? ORDER BY number", (request,)))
+
+    def open_calls(self) -> tuple[OpenIntent, ...]:
+        """Every open intent, of every boot."""
+        return tuple(OpenIntent(*row) for row in self._rows(f"{_INTENT} ORDER BY call"))
+
+    def find_blob(self, digest: str) -> bytes | None:
+        """A snapshot by hash."""
+        rows = self._rows("SELECT content FROM blobs WHERE digest = ?", (digest,))
+        return rows[0][0] if rows else None
+
+    def blobs(self, kind: str) -> tuple[tuple[str, bytes], ...]:
+        """All snapshots of a kind as (digest, content), oldest first."""
+        return tuple(self._rows("SELECT digest, content FROM blobs WHERE kind = ? ORDER BY number", (kind,)))
