@@ -6,6 +6,7 @@ have one), validate again, encode. What is handed on are bytes: whoever changes 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from msgspec import Struct
 
 from licet.catalog import strict
 from licet.catalog.defaults import filler
-from licet.catalog.schema import problem, validator
+from licet.catalog.problem import find_problem
+from licet.catalog.schema import validator
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused
 from licet.model import JsonObject
@@ -57,17 +59,24 @@ class ArgumentReader:
             raise ArgumentsRefused("too_large", f"the arguments are larger than {self._limit_bytes} bytes")
         return Arguments(encoded, value)
 
+    def within(self, limit_bytes: int) -> ArgumentReader:
+        """This reader with another limit on the size of the arguments, in bytes."""
+        other = copy.copy(self)
+        other._limit_bytes = limit_bytes
+        return other
+
     def _validate(self, value: JsonObject) -> None:
         if not self._is_valid(value):
-            refused = problem(self._validator, value)
+            refused = find_problem(self._validator, value)
             assert refused is not None
             raise refused
 
     def _normalised(self, value: JsonObject, normalise: Normalise) -> JsonObject:
         first: JsonObject = strict.copied(normalise(value), limit_bytes=self._limit_bytes)
         self._validate(first)
-        second = strict.copied(normalise(first), limit_bytes=self._limit_bytes)
-        if strict.encode(second) != strict.encode(first):
+        encoded = strict.encode(first)
+        # Most arguments come in normal form already: then this reading was the proof that it stays.
+        if encoded != strict.encode(value) and encoded != strict.encode(strict.copied(normalise(first), limit_bytes=self._limit_bytes)):
             # INVARIANT: the tool gets what was decided on. A validator that changes its own output would break it.
             raise ArgumentsRefused("not_stable", "the tool's own types change these arguments each time they read them")
         return first

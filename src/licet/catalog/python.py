@@ -113,7 +113,7 @@ class Types:
         return self._checked(lambda: self._model.model_validate_json(encoded, strict=True, by_alias=True))
 
     def _dumped(self, model: BaseModel) -> JsonObject:
-        return self._checked(lambda: model.model_dump(mode="json", by_alias=True, warnings="error"))
+        return self._checked(lambda: model.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error"))
 
     def _checked(self, step: Callable[[], Result]) -> Result:
         try:

@@ -25,8 +25,9 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from licet.catalog import strict
+from licet.catalog.problem import find_problem
 from licet.catalog.pydantic_schema import SchemaGenerator, finished
-from licet.catalog.schema import problem, resolved, subschemas, validator
+from licet.catalog.schema import resolved, subschemas, validator
 from licet.catalog.signature import MISSING, read_signature, return_annotation
 from licet.catalog.spec import RESERVED_ATTRIBUTES, ResourceSpec
 from licet.errors import CatalogInvalid, ResolverRefused
@@ -71,7 +72,7 @@ class PythonResource:
             raise self._refused("it returned no `tenant`")
         if environment is not None and (type(environment) is not str or not environment):
             raise self._refused("it returned an `environment` that is not text")
-        wrong = problem(self._validator, attributes)
+        wrong = find_problem(self._validator, attributes)
         if wrong is not None:
             raise self._refused(f"it returned a wrong attribute: {wrong}")
         return ResourceFacts(tenant, environment, attributes)

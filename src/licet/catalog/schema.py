@@ -40,13 +40,14 @@ def checked(schema: JsonObject) -> JsonObject:
         raise CatalogInvalid(f"the schema cannot be used: {refused} (at `{refused.path}`)") from refused
     if copy.get("type") != "object":
         raise CatalogInvalid('the schema must have `"type": "object"` at the top')
-    if copy.setdefault("additionalProperties", False) is not False:
+    if copy.setdefault("additionalProperties", False) is not False or "patternProperties" in copy:
         raise CatalogInvalid("the schema must not allow additional properties at the top: no policy could speak of them")
     if copy.get("$schema", _DIALECT) != _DIALECT:
         raise CatalogInvalid(f"the schema must be of the dialect `{_DIALECT}`")
     for part in subschemas(copy):
         _check_part(part, copy)
     validator(copy)
+    _check_defaults(copy)
     return copy
 
 
@@ -81,28 +82,11 @@ def subschemas(schema: Any) -> Iterator[JsonObject]:
             yield from subschemas(value)
 
 
-def problem(compiled: jsonschema_rs.Draft202012Validator, value: Any) -> ArgumentsRefused | None:
-    """Why `value` is not valid, in words that quote at most a few characters of it; None if it is."""
-    if compiled.is_valid(value):
-        return None
-    error = next(iter(compiled.iter_errors(value)))
-    path = strict.pointer(error.instance_path)
-    code, message = _words(error)
-    return ArgumentsRefused(code, f"{message} (at `{path or '/'}`)"[:400], path)
-
-
-def _words(error: jsonschema_rs.ValidationError) -> tuple[str, str]:
-    kind: Any = error.kind
-    name = kind.name
-    if name == "required":
-        return "missing", f"the argument {strict.shown(kind.property)} is missing"
-    if name == "additionalProperties":
-        unknown = kind.unexpected
-        return "unknown_argument", f"there is no argument {strict.shown(unknown[0])}"
-    if name == "type":
-        expected = " or ".join(kind.types)
-        return "wrong_type", f"{strict.shown(error.instance)} is not of type {expected}"
-    return "invalid", f"{strict.shown(error.instance)} is refused: {error.message[:200]}"
+def _check_defaults(root: JsonObject) -> None:
+    definitions: JsonObject = {holder: root[holder] for holder in ("$defs", "definitions") if holder in root}
+    for name, part in root.get("properties", {}).items():
+        if isinstance(part, dict) and "default" in part and not validator({**part, **definitions}).is_valid(part["default"]):
+            raise CatalogInvalid(f"the default of `{name}` is not what its own schema asks for")
 
 
 def _check_part(part: JsonObject, root: JsonObject) -> None:

@@ -147,6 +147,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._tools: dict[str, ToolSpec] = {}
         self._resources: dict[str, ResourceSpec] = {}
+        self._snapshot: bytes | None = None
 
     def add_tool(self, spec: ToolSpec) -> None:
         """Make a tool known. The same definition again changes nothing. Raises CatalogInvalid if the name has another one."""
@@ -156,6 +157,7 @@ class Catalog:
                 raise CatalogInvalid(f"the tool `{spec.name}` is already in the catalog with another definition")
             # A new dict, so that a mapping handed out before stays as it was.
             self._tools = {**self._tools, spec.name: spec}
+            self._snapshot = None
 
     def add_resource(self, spec: ResourceSpec) -> None:
         """Make a resource type known. The same definition again changes nothing. Raises CatalogInvalid if the type has another one."""
@@ -164,6 +166,7 @@ class Catalog:
             if known is not None and known.definition != spec.definition:
                 raise CatalogInvalid(f"the resource `{spec.type}` is already in the catalog with another definition")
             self._resources = {**self._resources, spec.type: spec}
+            self._snapshot = None
 
     def find_tool(self, name: str) -> ToolSpec | None:
         """The tool of this name."""
@@ -198,12 +201,15 @@ class Catalog:
 
     def snapshot(self) -> bytes:
         """The whole catalog as canonical JSON; equal catalogs give equal bytes."""
-        content = {
-            "v": SNAPSHOT_VERSION,
-            "tools": [spec.content() for _, spec in sorted(self._tools.items())],
-            "resources": [spec.content() for _, spec in sorted(self._resources.items())],
-        }
-        return strict.encode(strict.copied(content, limit_bytes=SNAPSHOT_LIMIT_BYTES))
+        with self._lock:
+            if self._snapshot is None:
+                content = {
+                    "v": SNAPSHOT_VERSION,
+                    "tools": [spec.content() for _, spec in sorted(self._tools.items())],
+                    "resources": [spec.content() for _, spec in sorted(self._resources.items())],
+                }
+                self._snapshot = strict.encode(strict.copied(content, limit_bytes=SNAPSHOT_LIMIT_BYTES))
+            return self._snapshot
 
     @classmethod
     def from_snapshot(cls, unverified: bytes) -> Catalog:

@@ -158,6 +158,7 @@ def _copied_object(value: JsonObject, depth: int, budget: list[int], trail: list
         except ArgumentsRefused:
             trail.append(key)
             raise
+    _check_budget(budget)
     return copy
 
 
@@ -171,6 +172,7 @@ def _copied_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[in
         except ArgumentsRefused:
             trail.append(str(len(copy)))
             raise
+    _check_budget(budget)
     return copy
 
 
@@ -179,6 +181,10 @@ def _spend(items: int, depth: int, budget: list[int]) -> None:
         raise _too_deep()
     # A list that holds one list twice, which holds one list twice ... is small in memory and endless in JSON.
     budget[0] -= 2 + 2 * items
+    _check_budget(budget)
+
+
+def _check_budget(budget: list[int]) -> None:
     if budget[0] < 0:
         raise ArgumentsRefused("too_large", "the arguments are larger than allowed")
 
