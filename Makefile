@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 READY := .venv/.ready
+LOCKED := .venv/.locked
 RUN ?= $(BIN)/python -m
 # Two workers: the tests start processes of their own.
 TESTS ?= -n 2
@@ -53,14 +54,18 @@ lock: $(READY)
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
-# Written last: a set-up that was cut short runs again.
-$(READY): pyproject.toml requirements-dev.lock
+# Stamps are written last: a set-up that was cut short runs again.
+$(READY): pyproject.toml $(LOCKED)
+	@echo "==> installing licet"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LOCKED): requirements-dev.lock
 	@python=; for name in python3.11 python3.12 python3.13 python3.14 python3; do \
 		if $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$name; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then echo "no Python of at least 3.11 with venv and pip was found (on Debian: apt install python3-venv)" >&2; exit 1; fi; \
 	test -x $(BIN)/python || { echo "==> making .venv with $$python"; $$python -m venv .venv; }
 	@echo "==> installing what requirements-dev.lock names (the first time takes a minute)"
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
