@@ -160,7 +160,10 @@ class Effect(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of an intent. `result` is JSON bytes or None; `code` is an error class, never a secret."""
+    """What became of an intent. `result` is JSON bytes or None; `code` is an error class, never a secret.
+
+    `detail` says what `result` leaves out: the size and salted digest of a result that was not kept.
+    """
 
     status: OutcomeStatus
     code: str | None = None
@@ -168,6 +171,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     duration_us: int | None = None
     result: Raw | None = None
     effects: tuple[Effect, ...] = ()
+    detail: JsonObject | None = None
 
 
 class Receipt(Struct, frozen=True):

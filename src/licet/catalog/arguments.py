@@ -6,7 +6,6 @@ have one), validate again, encode. What is handed on are bytes: whoever changes 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +34,7 @@ class ArgumentReader:
     """Reads proposed arguments of one tool. Built once per tool, safe to share between threads."""
 
     def __init__(self, spec: ToolSpec, *, normalise: Normalise | None = None, limit_bytes: int = strict.LIMIT_BYTES) -> None:
+        self._spec = spec
         self._fill = filler(spec.input_schema)
         self._validator = validator(spec.input_schema)
         self._is_valid = self._validator.is_valid
@@ -60,10 +60,8 @@ class ArgumentReader:
         return Arguments(encoded, value)
 
     def within(self, limit_bytes: int) -> ArgumentReader:
-        """This reader with another limit on the size of the arguments, in bytes."""
-        other = copy.copy(self)
-        other._limit_bytes = limit_bytes
-        return other
+        """A reader of the same tool with another limit on the size of the arguments, in bytes."""
+        return ArgumentReader(self._spec, normalise=self._normalise, limit_bytes=limit_bytes)
 
     def _validate(self, value: JsonObject) -> None:
         if not self._is_valid(value):

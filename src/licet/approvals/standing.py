@@ -1,0 +1,132 @@
+"""Do these votes meet what was asked? Pure functions over a request, its votes and the directory of now.
+
+Rules:
+
+1. A vote counts only if it was cast on exactly what the request shows (`binding`) and its voter is, now, somebody who may vote on it:
+   known and not disabled, of the request's tenant (unless the group is of operator scope), and in the group that is asked.
+2. The user that the call acts for never counts toward an approval, under any of that person's ids. A confirmation is theirs alone.
+3. Distinct means distinct people. One person counts toward one need; who counts where is a maximum matching, so that the order
+   of voting never decides whether a request can be met.
+4. One rejection ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from licet.identity.directory import Directory
+from licet.model import Obligation, ObligationKind, Request, Vote
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Need(Struct, frozen=True, kw_only=True):
+    """What one conditional policy asks of people, for all principals that it fired for."""
+
+    policy: str
+    kind: ObligationKind
+    group: str | None
+    count: int
+    reason: str | None
+
+
+class NeedStanding(Struct, frozen=True):
+    """A need and the voters who count toward it so far."""
+
+    need: Need
+    voters: tuple[str, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many people are still missing."""
+        return self.need.count - len(self.voters)
+
+
+class Standing(Struct, frozen=True):
+    """Where a request stands under the directory of now."""
+
+    needs: tuple[NeedStanding, ...]
+    rejected_by: str | None
+
+    @property
+    def approved(self) -> bool:
+        """Enough people have approved, and nobody has rejected."""
+        return self.rejected_by is None and bool(self.needs) and all(need.missing <= 0 for need in self.needs)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Everybody who counts, each once."""
+        return tuple(dict.fromkeys(voter for need in self.needs for voter in need.voters))
+
+
+def binding_of(key: str, preview_digest: str | None, obligations: Iterable[Obligation]) -> str:
+    """The SHA-256 (hex) of what a vote is cast on: the exact call, what it would change, and each policy's text and principal."""
+    asked = sorted((o.kind, o.policy, o.policy_digest, o.principal, o.count, o.group or "") for o in obligations)
+    return hashlib.sha256(_encode((key, preview_digest, asked))).hexdigest()
+
+
+def needs_of(obligations: Iterable[Obligation]) -> tuple[Need, ...]:
+    """One need for each conditional policy: it asks its people once, however many principals it fired for."""
+    found = {
+        (o.policy, o.kind): Need(policy=o.policy, kind=o.kind, group=o.group, count=o.count, reason=o.reason)
+        for o in obligations
+        if o.kind != "preview_only"
+    }
+    return tuple(found.values())
+
+
+def why_not(request: Request, need: Need, voter: str, directory: Directory) -> tuple[str, str] | None:
+    """Why this voter does not count toward this need, as (code, sentence); None when they do."""
+    user = directory.users.get(voter)
+    if user is None or user.disabled:
+        return "unknown_user", f"`{voter}` is not a user of the directory"
+    if need.kind == "confirmation":
+        refusal = ("not_the_user", f"only `{request.user}`, for whom the agent acts, can confirm this call")
+        return None if voter == request.user else refusal
+    if request.user is not None and directory.person_of(voter) == directory.person_of(request.user):
+        return "requester", f"`{voter}` is the one this call is made for, and nobody approves their own"
+    if need.group is None or not directory.is_member(voter, need.group):
+        return "not_in_group", f"`{voter}` is not in `{need.group}`"
+    if not directory.may_vote(voter, need.group, request.tenant):
+        return "not_in_tenant", f"`{voter}` does not belong to tenant `{request.tenant}`"
+    return None
+
+
+def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> Standing:
+    """Count the votes as the rules of this module say."""
+    bound = binding_of(request.key, request.preview_digest, request.obligations)
+    valid = [vote for vote in votes if vote.request == request.id and vote.binding == bound]
+    rejected = next((vote.voter for vote in valid if vote.verdict == "reject"), None)
+    by_person = {vote.person: vote.voter for vote in valid if vote.verdict == "approve"}
+    needs = needs_of(request.obligations)
+    seats = _seat(request, needs, tuple(by_person.values()), directory)
+    return Standing(tuple(NeedStanding(need, tuple(sorted(seats[at]))) for at, need in enumerate(needs)), rejected)
+
+
+def _seat(request: Request, needs: Sequence[Need], voters: Sequence[str], directory: Directory) -> list[set[str]]:
+    """A maximum matching of voters to needs (augmenting paths; a handful of people, so no library)."""
+    fits = {voter: [at for at, need in enumerate(needs) if why_not(request, need, voter, directory) is None] for voter in voters}
+    seats: list[set[str]] = [set() for _ in needs]
+
+    def place(voter: str, tried: set[int]) -> bool:
+        for at in fits[voter]:
+            if at in tried:
+                continue
+            tried.add(at)
+            if len(seats[at]) < needs[at].count:
+                seats[at].add(voter)
+                return True
+            for sitting in tuple(seats[at]):
+                if place(sitting, tried):
+                    seats[at].remove(sitting)
+                    seats[at].add(voter)
+                    return True
+        return False
+
+    for voter in voters:
+        place(voter, set())
+    return seats

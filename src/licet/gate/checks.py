@@ -1,0 +1,131 @@
+"""Steps 0 to 4: who calls, with which tool, with what arguments, on what; and what policy says.
+
+Each check fills the draft or raises `Refused`. None of them does I/O; `resolve` asks the driver for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import datetime
+from typing import Any
+
+from licet.errors import ArgumentsRefused, CallerRefused
+from licet.gate.acting import Acting
+from licet.gate.draft import Draft, Refused
+from licet.gate.scene import Resolver, Scene
+from licet.gate.session import Sessions
+from licet.gate.steps import Resolve, ResolverFailed, Step
+from licet.identity.content import EVERY_TENANT
+from licet.identity.directory import Directory
+from licet.model import Caller, EntityRef, Target
+from licet.policy.engine import Question
+
+NAME_SHOWN_CHARS = 200
+"""An unknown tool's name comes from outside; messages show this much of it."""
+
+
+def identify(draft: Draft, scene: Scene) -> None:
+    """Step 0: the caller and its principals, from what the host program said and the directory knows."""
+    try:
+        caller = caller_of(draft.acting, scene)
+        draft.principals = scene.directory.principals(caller)
+    except CallerRefused as refused:
+        raise Refused(refused.code, str(refused)) from refused
+    draft.caller = caller
+
+
+def caller_of(acting: Acting, scene: Scene) -> Caller:
+    """The caller that the host program states. Raises `CallerRefused` where it states none, or leaves the tenant open."""
+    if acting.agent is None and acting.service is None and acting.user is None:
+        raise CallerRefused("no_caller", "nobody is calling: open a block with `gate.acting(agent=..., user=...)` around the call")
+    return Caller(tenant=_tenant(acting, scene.directory), agent=acting.agent, service=acting.service, user=acting.user)
+
+
+def _tenant(acting: Acting, directory: Directory) -> str:
+    """The tenant that the caller named, or the only one that its agent or service has. More than one is not guessed."""
+    if acting.tenant is not None:
+        return acting.tenant
+    entry = directory.agents.get(acting.agent or "") or directory.services.get(acting.service or "")
+    if entry is None:
+        name = acting.agent or acting.service or acting.user
+        raise CallerRefused("unknown_caller", f"`{name}` is not an agent or a service of the directory")
+    tenants = entry.tenants
+    if len(tenants) != 1 or tenants[0] == EVERY_TENANT:
+        raise CallerRefused("no_tenant", "the caller has more than one tenant: say which with `gate.acting(tenant=...)`")
+    return tenants[0]
+
+
+def find_tool(draft: Draft, scene: Scene) -> None:
+    """Step 1: the tool is in the catalog, and some permit could match these principals; nothing is resolved for a call that cannot pass."""
+    spec = scene.catalog.find_tool(draft.tool)
+    if spec is None:
+        raise Refused("unknown_tool", f"there is no tool `{draft.tool[:NAME_SHOWN_CHARS]}` in the catalog")
+    draft.spec = spec
+    draft.implementation = scene.implementations.get(draft.tool)
+    for principal in draft.principals:
+        if not scene.engine.could_permit(spec, principal):
+            raise Refused("no_permit", f"no permit could ever match {principal.ref} for `{spec.name}`")
+
+
+def parse(draft: Draft, scene: Scene) -> None:
+    """Step 2: the arguments become one canonical value, and the function's own values are built from its bytes."""
+    assert draft.spec is not None
+    try:
+        if draft.refused is not None:
+            raise draft.refused
+        draft.arguments = scene.readers[draft.spec.name].read(draft.unverified_arguments)
+        if draft.implementation is not None:
+            draft.values = draft.implementation.kwargs(draft.arguments)
+        draft.refs = draft.spec.expand(draft.arguments.value)
+    except ArgumentsRefused as refused:
+        where = f" (at `{refused.path}`)" if refused.path else ""
+        raise Refused(refused.code, f"{refused}{where}") from refused
+
+
+def resolve(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
+    """Step 3: tenant and attributes of every target. Missing and foreign answer alike, so that nobody learns what another tenant has."""
+    assert draft.spec is not None
+    assert draft.caller is not None
+    tenant = draft.caller.tenant
+    if not draft.spec.targets:
+        draft.targets = (Target(type="Tenant", id=tenant, tenant=tenant, environment=scene.environment),)
+        return
+    try:
+        found = yield Resolve(tuple([(ref, _resolver(scene, ref)) for ref in draft.refs]), draft.caller)
+    except ResolverFailed as failed:
+        raise Refused("target_unresolvable", failed.message) from failed
+    for ref, target in zip(draft.refs, found, strict=True):
+        if target is None or not scene.directory.may_reach(tenant, target.tenant):
+            raise Refused("target_not_found", f"tenant `{tenant}` has no {ref}", foreign=target)
+    draft.targets = tuple(found)
+
+
+def _resolver(scene: Scene, ref: EntityRef) -> Resolver | None:
+    """The resolver of a target's type; None where every id of the type belongs to whoever asks."""
+    resolver = scene.resolvers.get(ref.type)
+    if resolver is None:
+        resource = scene.catalog.find_resource(ref.type)
+        if resource is None or resource.tenant_from != "caller":
+            raise Refused("target_unresolvable", f"{ref} cannot be resolved: this process has no resolver for `{ref.type}`")
+    return resolver
+
+
+def decide(draft: Draft, scene: Scene, sessions: Sessions, now: datetime) -> None:
+    """Step 4: what policy says of every principal and target."""
+    assert draft.spec is not None
+    assert draft.caller is not None
+    assert draft.arguments is not None
+    draft.facts = sessions.facts(draft.caller, draft.acting.session)
+    draft.decision = scene.engine.decide(
+        Question(
+            tool=draft.spec,
+            principals=draft.principals,
+            targets=draft.targets,
+            input=draft.arguments.value,
+            environment=scene.environment,
+            now=now,
+            session_labels=draft.facts.labels,
+            session_calls=draft.facts.calls,
+            meters=draft.facts.meters,
+        )
+    )

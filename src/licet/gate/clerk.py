@@ -1,0 +1,208 @@
+"""What must still be written when the log could not be, and what is counted rather than written each time.
+
+Rules:
+
+1. A denial while the store is down is counted, and written as one `gap` record for each log when it returns.
+2. An outcome that could not be appended is kept and appended when it can be. What may have landed is looked up by call first, so that
+   nothing is written twice.
+3. An intent that was refused may still be on disk: once the store answers, it is looked up and closed as `not_executed`.
+4. The same denial (or hold) again and again is recorded `limit` times a minute for each caller, tool and code; beyond that, counted,
+   and written as one record with its count when the minute is over or the gate closes.
+
+All of this lives in memory. If the process dies first, its open intents are recovered as `unknown` by the next one; counts are lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from licet.errors import LicetError, StoreError
+from licet.gate.draft import Draft
+from licet.gate.recorder import Recorder, log_of
+from licet.ledger.writer import Writer
+from licet.model import CallId, JsonObject, Outcome
+from licet.store.contract import Batch, Store
+
+TICK_S = 1.0
+MINUTE_S = 60.0
+KEPT_LIMIT = 10_000
+"""Outcomes kept for a store that does not return; beyond it the oldest is given up (about 2 KiB each), and its intent stays open."""
+
+_log = logging.getLogger("licet.gate")
+
+
+class Repeats(Struct):
+    """One kind of denial within one minute: how often it was recorded and how often only counted, with the last draft of them."""
+
+    until: float
+    recorded: int = 0
+    counted: int = 0
+    last: Draft | None = None
+
+
+class Chore(Protocol):
+    """Something to be written once the store answers. Returns whether it is done; raises `StoreError` while it cannot be."""
+
+    def __call__(self) -> None:
+        """Do it, or raise `StoreError`."""
+        ...
+
+
+class Clerk:
+    """Keeps what is not written yet. Its thread runs only while there is something to do."""
+
+    def __init__(self, store: Store, writer: Writer, recorder: Recorder, now_us: Callable[[], int], limit: int) -> None:
+        self._store = store
+        self._writer = writer
+        self._recorder = recorder
+        self._now_us = now_us
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._chores: deque[Chore] = deque(maxlen=KEPT_LIMIT)
+        self._gaps: dict[str, JsonObject] = {}
+        self._repeats: dict[tuple[object, ...], Repeats] = {}
+
+    def admit(self, draft: Draft) -> bool:
+        """Whether this denial is recorded by itself; if not, it has been counted."""
+        assert draft.decision is not None
+        key = (log_of(draft), draft.acting.agent, draft.acting.service, draft.acting.user, draft.tool[:200], draft.decision.code)
+        with self._lock:
+            now = time.monotonic()
+            repeats = self._repeats.get(key)
+            if repeats is None or (now >= repeats.until and not repeats.counted):
+                self._repeats[key] = Repeats(now + MINUTE_S, 1)
+                self._forget_old(now)
+                return True
+            if repeats.recorded < self._limit:
+                repeats.recorded += 1
+                return True
+            repeats.counted += 1
+            repeats.last = draft
+        self._start()
+        return False
+
+    def gap(self, draft: Draft, reason: str) -> None:
+        """A call was refused because the log could not be written."""
+        with self._lock:
+            at = self._now_us()
+            gap = self._gaps.setdefault(log_of(draft), {"count": 0, "first_at": at, "last_at": at, "reason": reason})
+            gap["count"] += 1
+            gap["last_at"] = at
+        self._start()
+
+    def outcome_later(self, draft: Draft, batch: Batch) -> None:
+        """The outcome of a call that ran and could not be recorded."""
+        self._add(lambda: self._append_once(draft.id, batch))
+
+    def close_intent_later(self, draft: Draft) -> None:
+        """An intent whose append was refused: if it landed all the same, nothing ran, and that is what is recorded."""
+        self._add(lambda: self._close_intent(draft))
+
+    def late(self, draft: Draft, outcome: Outcome) -> None:
+        """A tool ended after its outcome had been recorded as `timeout`."""
+        batch = self._recorder.outcome(draft, self._now_us(), outcome, late=True)
+        self._add(lambda: self._append_once(draft.id, batch))
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what can be written now, and stop. What cannot is said in the log of the process."""
+        with self._lock:
+            self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        with contextlib.suppress(LicetError):
+            self._work(everything=True)
+        left = len(self._chores) + len(self._gaps)
+        if left:
+            _log.error("licet: %d entries could not be written to the audit log before closing", left)
+
+    def _add(self, chore: Chore) -> None:
+        with self._lock:
+            self._chores.append(chore)
+        self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._closed or (self._thread is not None and self._thread.is_alive()):
+                self._wake.set()
+                return
+            self._thread = threading.Thread(target=self._run, name="licet-clerk", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            try:
+                self._work(everything=False)
+            except StoreError as error:
+                _log.warning("licet: the audit log still cannot be written: %s", error)
+                time.sleep(0 if self._closed else TICK_S)
+            except Exception:  # noqa: BLE001 - the thread must outlive whatever one chore meets
+                _log.exception("licet: the clerk met an error; what it keeps is tried again")
+                time.sleep(0 if self._closed else TICK_S)
+            with self._lock:
+                if not (self._chores or self._gaps or any(repeats.counted for repeats in self._repeats.values())):
+                    self._thread = None
+                    return
+
+    def _work(self, *, everything: bool) -> None:
+        while self._chores:
+            self._chores[0]()
+            self._chores.popleft()
+        self._write_gaps()
+        self._write_counts(everything=everything)
+
+    def _write_gaps(self) -> None:
+        with self._lock:
+            gaps, self._gaps = self._gaps, {}
+        for log in list(gaps):
+            try:
+                self._append(Batch((self._recorder.event("gap", log, self._now_us(), gaps[log]),)))
+                del gaps[log]
+            except StoreError:
+                with self._lock:
+                    self._gaps = {**gaps, **self._gaps}
+                raise
+
+    def _write_counts(self, *, everything: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            due = [repeats for repeats in self._repeats.values() if repeats.counted and (everything or now >= repeats.until)]
+        for repeats in due:
+            assert repeats.last is not None
+            self._append(self._recorder.repeats(repeats.last, self._now_us(), repeats.counted))
+            with self._lock:
+                repeats.counted = 0
+                repeats.last = None
+        with self._lock:
+            self._forget_old(now)
+
+    def _forget_old(self, now: float) -> None:
+        if len(self._repeats) > KEPT_LIMIT:
+            self._repeats = {key: repeats for key, repeats in self._repeats.items() if repeats.counted or now < repeats.until}
+
+    def _append_once(self, call: CallId, batch: Batch) -> None:
+        landed = {record.envelope for record in self._store.records_of_call(call)}
+        if batch.records[0].envelope not in landed:
+            self._append(batch)
+
+    def _close_intent(self, draft: Draft) -> None:
+        kinds = {record.kind for record in self._store.records_of_call(draft.id)}
+        if "intent" in kinds and "outcome" not in kinds:
+            outcome = Outcome(status="not_executed", code="intent_refused", message="the log refused the intent, so nothing ran")
+            self._append(self._recorder.outcome(draft, self._now_us(), outcome))
+
+    def _append(self, batch: Batch) -> None:
+        self._writer.submit(batch).wait()

@@ -1,0 +1,88 @@
+"""What a tool's end becomes: an outcome to record, and a result to release.
+
+Rules:
+
+1. A result that is not JSON is not released: it could not be recorded as it is.
+2. Messages of exceptions may hold secrets: the record keeps the class name as `code`; the message goes into the payload only.
+3. What a read returned is kept as salted digest and size unless its tool opts in; what a write returned is kept unless it opts out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from pydantic import BaseModel
+
+from licet.catalog.spec import ToolSpec
+from licet.gate.steps import Ran
+from licet.model import JsonObject, Outcome
+
+RESULT_LIMIT_BYTES = 1024 * 1024
+"""A larger result is recorded as its digest and size."""
+MESSAGE_LIMIT = 2_000
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a value of type `{type(value).__name__}` is not JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="string").encode
+
+
+def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
+    """The outcome to record. `keep` says that the result must be kept whatever the tool's default, since a repeat will ask for it."""
+    if ran.error is not None or ran.status != "ok":
+        error = ran.error
+        code = type(error).__name__ if error is not None else ran.status
+        message = _message(error) if error is not None else _WORDS[ran.status]
+        return Outcome(status=ran.status, code=code, message=message, duration_us=ran.duration_us)
+    try:
+        encoded = _encode(ran.value)
+        if b"null" in encoded:
+            _refuse_nan(ran.value)  # msgspec writes NaN and infinities as null: what is recorded would not be what was returned
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        message = f"what the tool returned is not JSON: {_message(error)}"
+        return Outcome(status="error", code="result_not_json", message=message, duration_us=ran.duration_us)
+    if len(encoded) <= RESULT_LIMIT_BYTES and (keep or (spec.access != "read" if spec.keep_result is None else spec.keep_result)):
+        return Outcome(status="ok", duration_us=ran.duration_us, result=Raw(encoded))
+    return Outcome(status="ok", duration_us=ran.duration_us, detail=_digest(encoded))
+
+
+def _digest(encoded: bytes) -> JsonObject:
+    salt = os.urandom(16)
+    return {"result_bytes": len(encoded), "result_salt": salt.hex(), "result_sha256": hashlib.sha256(salt + encoded).hexdigest()}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:MESSAGE_LIMIT]
+    except Exception:  # noqa: BLE001 - a `__str__` from outside may raise anything
+        return "(its message cannot be shown)"
+
+
+def _refuse_nan(value: Any) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"`{value}` has no JSON form")
+    elif isinstance(value, dict):
+        for inner in value.values():
+            _refuse_nan(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            _refuse_nan(inner)
+    elif not isinstance(value, str | int | bytes | None):
+        _refuse_nan(msgspec.to_builtins(value, enc_hook=_plain))
+
+
+_WORDS = {
+    "timeout": "the tool did not end within its time; what it did is not known",
+    "not_executed": "the tool was not started within its time",
+    "unknown": "nobody saw how the tool ended",
+}

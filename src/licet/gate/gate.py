@@ -1,0 +1,269 @@
+"""The gate: the Python door. It registers tools, says who acts, and sends every call through the one pipeline.
+
+Rules:
+
+1. The gate holds no rule of its own: what is decided is decided in `pipeline.py`.
+2. A gate opens its store and validates everything at the first call or at `seal()`; until then it only collects. If the policies do not
+   load, no call is made.
+3. A tool registered later is validated with everything else at the next call; if that fails, the scene that stands keeps standing, the
+   new tool stays unknown, and the reason is logged.
+4. After a fork the child's gate refuses: lease, writer and threads belong to the parent.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from msgspec import structs
+
+from licet import config
+from licet.catalog.python import PythonTool, resource_from_function, tool_from_function
+from licet.config import Settings
+from licet.errors import ArgumentsRefused, GateClosed
+from licet.gate.acting import Acting, ActingBlock, acting_for
+from licet.gate.async_driver import AsyncDriver
+from licet.gate.draft import Draft
+from licet.gate.governed import GovernedTool, P, R
+from licet.gate.house import OpenHouse
+from licet.gate.pipeline import examine, govern
+from licet.gate.registry import Registry
+from licet.gate.results import Failed, Result
+from licet.gate.scene import Resolver
+from licet.gate.sync_driver import SyncDriver
+from licet.ledger.record import new_id
+from licet.model import Access, CallId, Decision, Touch, Trace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Clock(Protocol):
+    """Gives the time: an aware datetime in UTC."""
+
+    def __call__(self) -> datetime:
+        """Now."""
+        ...
+
+
+def utc_now() -> datetime:
+    """The system's time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Gate:
+    """Governs the tools that are registered with it.
+
+    `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and
+    tasks. Close it, or use it as a context manager, to give the lease back at once; a process that ends without is recovered by the next.
+    """
+
+    def __init__(self, settings: str | os.PathLike[str] | Settings = "licet.toml", *, clock: Clock = utc_now) -> None:
+        self.settings = settings if isinstance(settings, Settings) else config.load(Path(settings))
+        self._clock = clock
+        self._registry = Registry(self.settings)
+        self._lock = threading.RLock()
+        self._house: OpenHouse | None = None
+        self._closed = False
+        self._pid = os.getpid()
+
+    def tool(
+        self,
+        name: str,
+        *,
+        access: Access,
+        touches: Iterable[Touch] = (),
+        targets: str | Iterable[str] = (),
+        description: str | None = None,
+        timeout_s: float | None = None,
+        keep_result: bool | None = None,
+    ) -> Callable[[Callable[P, R]], GovernedTool[P, R]]:
+        """Register a function as a tool; what is returned in its place can only be called through the gate.
+
+        `targets` are templates over the arguments (`"Customer::{customer_id}"`). `timeout_s` is in seconds. `keep_result` says whether the
+        log keeps what the tool returned (by default writes do, reads keep a salted digest). Raises `CatalogInvalid`.
+        """
+        templates = (targets,) if isinstance(targets, str) else tuple(targets)
+        limit = timeout_s if timeout_s is not None else self.settings.limits.tool_timeout_s
+
+        def register(function: Callable[P, R]) -> GovernedTool[P, R]:
+            tool = tool_from_function(
+                function,
+                name=name,
+                access=access,
+                touches=frozenset(touches),
+                targets=templates,
+                description=description,
+                timeout_s=limit,
+                keep_result=keep_result,
+            )
+            with self._lock:
+                self._registry.add_tool(tool)
+            return GovernedTool(self, tool)
+
+        return register
+
+    def preview(self, name: str) -> Callable[[F], F]:
+        """Register what computes a tool's effects without changing anything: a function of the same arguments. Raises `CatalogInvalid`."""
+
+        def register(function: F) -> F:
+            with self._lock:
+                self._registry.add_preview(name, function)
+            return function
+
+        return register
+
+    def resource(self, type_name: str, *, blocking: bool = True) -> Callable[[F], F]:
+        """Register how a target type is resolved: a function from an id to its tenant and attributes, or None where there is no such thing.
+
+        With `blocking=False` it promises to answer from memory; it is then called where the call runs, without a deadline of its own.
+        """
+
+        def register(function: F) -> F:
+            resolver = Resolver(resource_from_function(type_name, function), blocking)
+            with self._lock:
+                self._registry.add_resolver(resolver)
+            return function
+
+        return register
+
+    def acting(
+        self,
+        *,
+        agent: str | None = None,
+        service: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+        session: str | None = None,
+        workflow: str | None = None,
+        reason: str | None = None,
+        trace: Trace | None = None,
+    ) -> ActingBlock:
+        """A `with` block in which calls are made in this name. It comes from the host program; nothing a model writes may be put here.
+
+        `reason` is recorded as a claim and grants nothing. `tenant` may be left out where the agent or service has only one.
+        """
+        joined = trace or Trace()
+        if workflow is not None:
+            joined = Trace(trace_id=joined.trace_id, span_id=joined.span_id, parent=joined.parent, workflow=workflow)
+        acting = Acting(tenant=tenant, agent=agent, service=service, user=user, session=session, reason=reason, trace=joined)
+        return ActingBlock(id(self), acting)
+
+    def label(self, label: str) -> None:
+        """Put a label on the session that acts now, for policies to see from the next decision on. Labels are never taken off."""
+        self._opened().label(acting_for(id(self)), label)
+
+    def call(
+        self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, idempotency_key: str | None = None, reason: str | None = None
+    ) -> Result:
+        """Propose a call; returns `Ok`, `Denied`, `Held` or `Failed`. JSON text is read strictly.
+
+        With an `idempotency_key`, unique per caller, a repeat returns the recorded outcome and executes nothing. Raises `OperatorError` if
+        the gate cannot be opened, and passes on control exceptions (`KeyboardInterrupt`, `SystemExit`) after they have been recorded.
+        """
+        return self._run(self._draft(tool, arguments, idempotency_key, reason))
+
+    async def acall(
+        self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, idempotency_key: str | None = None, reason: str | None = None
+    ) -> Result:
+        """As `call`, on the running event loop."""
+        return await self._arun(self._draft(tool, arguments, idempotency_key, reason))
+
+    def check(self, tool: str, arguments: Mapping[str, Any] | bytes | str) -> Decision:
+        """What would happen: the decision on this call now. Records nothing, executes nothing (resolvers are asked, previews are not)."""
+        house = self._opened()
+        draft = self._draft(tool, arguments, None, None)
+        return SyncDriver(house.services, house.portal).run(examine(draft, house.house, run_preview=False))
+
+    def _draft(
+        self,
+        tool: str,
+        unverified_arguments: Mapping[str, Any] | bytes | str,
+        idempotency_key: str | None,
+        reason: str | None,
+        *,
+        instance: object | None = None,
+        refused: ArgumentsRefused | None = None,
+    ) -> Draft:
+        acting = acting_for(id(self))
+        if reason is not None:
+            acting = structs.replace(acting, reason=reason)
+        moment = self._clock()
+        return Draft(
+            CallId(new_id()),
+            int(moment.timestamp()) * 1_000_000 + moment.microsecond,
+            acting,
+            tool,
+            unverified_arguments,
+            idempotency_key=idempotency_key,
+            instance=instance,
+            refused=refused,
+        )
+
+    def _run(self, draft: Draft) -> Result:
+        house = self._opened()
+        return _released(SyncDriver(house.services, house.portal).run(govern(draft, house.house)))
+
+    async def _arun(self, draft: Draft) -> Result:
+        house = self._opened()
+        return _released(await AsyncDriver(house.services).run(govern(draft, house.house)))
+
+    async def _arun_unwrapped(self, draft: Draft) -> Any:
+        return (await self._arun(draft)).unwrap()
+
+    def _opened(self) -> OpenHouse:
+        """The open house, with everything in force that has been registered. Raises `GateClosed`, or why it cannot be opened."""
+        house = self._house
+        if house is not None and house.is_current and self._pid == os.getpid():
+            return house
+        with self._lock:
+            if self._pid != os.getpid():
+                raise GateClosed("this gate was opened before a fork: open one of its own in the child")
+            if self._closed:
+                raise GateClosed("this gate has been closed")
+            if self._house is None:
+                self._house = OpenHouse(self.settings, self._registry, self._clock)
+            elif not self._house.is_current:
+                self._house.renew()
+            return self._house
+
+    def call_governed(self, tool: PythonTool, instance: object | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A direct call of a decorated function: the value, or an exception. A coroutine where the function is asynchronous."""
+        try:
+            draft = self._draft(tool.spec.name, tool.propose(args, kwargs), None, None, instance=instance)
+        except ArgumentsRefused as refused:
+            draft = self._draft(tool.spec.name, {"args": args, "kwargs": kwargs}, None, None, instance=instance, refused=refused)
+        if tool.is_async:
+            return self._arun_unwrapped(draft)
+        return self._run(draft).unwrap()
+
+    def seal(self) -> None:
+        """Open the store, recover what earlier processes left open, validate catalog, directory and policies, and record what is in force.
+
+        Raises `OperatorError` with everything that is wrong.
+        """
+        self._opened()
+
+    def close(self) -> None:
+        """Write what is still to be written and give the lease back. Safe to call twice; calls made later raise `GateClosed`."""
+        with self._lock:
+            self._closed = True
+            house, self._house = self._house, None
+        if house is not None and self._pid == os.getpid():
+            house.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _released(result: Result) -> Result:
+    """Everything is recorded; what must not be swallowed goes on."""
+    if isinstance(result, Failed) and result.error is not None and not isinstance(result.error, Exception):
+        raise result.error
+    return result

@@ -1,0 +1,177 @@
+"""An open gate: store, writer, threads, and what is in force. Opened once, at the first call or at `seal()`.
+
+Opening, in this order:
+
+1. the store, with a lease of this process
+2. recovery: the open calls of processes that died get a `recovery` record, `unknown`
+3. catalog (this process's tools, and what other processes on the store have registered), directory and policies, validated together
+4. a record of each, with its content by hash, so that every decision can be replayed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from licet.catalog.spec import Catalog
+from licet.config import Settings
+from licet.errors import CatalogInvalid, OperatorError
+from licet.gate import checks
+from licet.gate.acting import Acting
+from licet.gate.clerk import Clerk
+from licet.gate.drivers import Services
+from licet.gate.pipeline import House
+from licet.gate.recorder import Recorder
+from licet.gate.registry import Registry
+from licet.gate.scene import Scene, scene_manifest
+from licet.gate.session import Sessions
+from licet.gate.sync_driver import Portal
+from licet.gate.workers import Workers
+from licet.identity.directory import Directory
+from licet.ledger.record import Kind
+from licet.ledger.writer import Writer
+from licet.model import OPERATOR_LOG
+from licet.policy.bundle import Bundle
+from licet.policy.engine import Engine
+from licet.store.contract import Batch, PutBlob, Store
+from licet.store.sqlite import SqliteStore
+
+SNAPSHOTS_MERGED = 20
+"""How many of the newest catalog snapshots on the store are read: policies may speak of other processes' tools, not of all that ever were."""
+
+_log = logging.getLogger("licet.gate")
+
+
+class OpenHouse:
+    """Everything that an open gate holds. Close it to give the lease back."""
+
+    def __init__(self, settings: Settings, registry: Registry, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._now = now
+        self.store: Store = SqliteStore.open(settings.store, now=now)
+        self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
+        try:
+            self._recorder = Recorder(self.store.boot, settings.environment)
+            self._workers = Workers()
+            self.portal = Portal()
+            self._recover()
+            self._scene = self._build()
+            self._revision = registry.revision
+            self._announce(self._scene)
+        except BaseException:
+            self.writer.close()
+            self.store.close()
+            raise
+        self._clerk = Clerk(self.store, self.writer, self._recorder, self.now_us, settings.limits.denials_per_minute)
+        self.sessions = Sessions(tuple(settings.meters))
+        self.services = Services(
+            store=self.store,
+            writer=self.writer,
+            workers=self._workers,
+            environment=settings.environment,
+            resolver_timeout_s=settings.limits.resolver_timeout_s,
+            store_timeout_s=settings.limits.store_timeout_s,
+        )
+        self.house = House(
+            scene=lambda: self._scene,
+            now=now,
+            recorder=self._recorder,
+            clerk=self._clerk,
+            sessions=self.sessions,
+            expires_after=timedelta(seconds=settings.approvals.expires_s),
+        )
+
+    @property
+    def scene(self) -> Scene:
+        """What is in force."""
+        return self._scene
+
+    @property
+    def is_current(self) -> bool:
+        """Whether everything that was registered is in force."""
+        return self._revision == self._registry.revision
+
+    def now_us(self) -> int:
+        """Microseconds since 1970 UTC."""
+        moment = self._now()
+        return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+    def label(self, acting: Acting, label: str) -> None:
+        """Put a label on the session that acts. Raises `CallerRefused` if the caller is not in the directory."""
+        self.sessions.label(checks.caller_of(acting, self._scene), acting.session, label)
+
+    def renew(self) -> None:
+        """Put what was registered since into force; if it does not load, the scene that stands keeps standing, and the log says why."""
+        self._revision = self._registry.revision
+        try:
+            scene = self._build()
+        except OperatorError as error:
+            _log.error("licet: what was registered last is not in force: %s", error)
+            return
+        self._announce(scene)
+        self._scene = scene
+
+    def close(self) -> None:
+        """Write what is still to be written; give threads and lease back."""
+        self._clerk.close()
+        self.writer.close()
+        self._workers.close()
+        self.portal.close()
+        self.store.close()
+
+    def _recover(self) -> None:
+        for orphan in self.store.orphaned_calls():
+            self.writer.submit(self._recorder.recovery(orphan.log, orphan.call, self.now_us(), orphan.boot)).wait()
+
+    def _build(self) -> Scene:
+        registry = self._registry
+        catalog = self._known_catalog()
+        directory = Directory.from_settings(self._settings)
+        engine = Engine.load(Bundle.read(self._settings.policies), catalog, directory, meters=tuple(self._settings.meters))
+        digest, manifest = scene_manifest(engine, catalog, directory)
+        metered: dict[str, tuple[tuple[str, str], ...]] = {}
+        for name, meter in self._settings.meters.items():
+            metered[meter.tool] = (*metered.get(meter.tool, ()), (name, meter.argument))
+        return Scene(
+            environment=self._settings.environment,
+            catalog=catalog,
+            directory=directory,
+            engine=engine,
+            readers=registry.readers(catalog),
+            implementations=MappingProxyType(dict(registry.tools)),
+            previews=MappingProxyType(dict(registry.previews)),
+            resolvers=MappingProxyType(dict(registry.resolvers)),
+            metered=metered,
+            digest=digest,
+            manifest=manifest,
+        )
+
+    def _known_catalog(self) -> Catalog:
+        """This process's tools, and those of other processes on the store. A snapshot of another version says nothing to this one."""
+        catalog = self._registry.catalog
+        for _, content in reversed(self.store.blobs("catalog")[-SNAPSHOTS_MERGED:]):
+            try:
+                catalog = catalog.merge(Catalog.from_snapshot(content), prefer="mine")
+            except CatalogInvalid as error:
+                _log.warning("licet: a catalog snapshot on the store is left out: %s", error)
+        return catalog
+
+    def _announce(self, scene: Scene) -> None:
+        """Record what is in force, with its content by hash, in one transaction."""
+        parts: tuple[tuple[Kind, str, bytes], ...] = (
+            ("catalog", "catalog", self._registry.catalog.snapshot()),
+            ("catalog", "catalog_in_force", scene.catalog.snapshot()),
+            ("directory", "directory", scene.directory.content),
+            ("policy", "schema", scene.engine.schema),
+            ("policy", "bundle", scene.engine.bundle.content),
+            ("policy", "scene", scene.manifest),
+        )
+        at_us = self.now_us()
+        digests = {name: hashlib.sha256(content).hexdigest() for _, name, content in parts}
+        blobs = tuple(PutBlob(digests[name], name, content) for _, name, content in parts)
+        records = tuple(self._recorder.event(kind, OPERATOR_LOG, at_us, {"part": name, "sha256": digests[name]}) for kind, name, _ in parts)
+        self.writer.submit(Batch(records, blobs)).wait()

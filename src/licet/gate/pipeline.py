@@ -1,0 +1,341 @@
+"""The one order of checks. Every front door goes through `govern`; nothing else decides, executes or records a call.
+
+    0 identify   the caller and its principals
+    1 tool       in the catalog; could any permit ever match these principals?
+    2 parse      strict JSON, defaults, canonical forms, validated by the tool's schema
+    3 resolve    the targets: tenant and attributes, with a deadline
+    4 decide     policy, for every principal x target
+    5 oblige     find the request by its key; match votes; run the preview; unmet: hold
+    6 intend     append the intent, consume the approval, take the idempotency key: one transaction, durable before 7
+    7 execute    the tool, with the value that was decided on
+    8 conclude   append the outcome with its effects; durable before 9
+    9 release    the result
+
+Rules:
+
+1. Every exit before 7 is a recorded denial or hold. Any error while deciding is a denial.
+2. A read may merge 6 and 8 into one record, durable before 9, unless it uses an approval or an idempotency key.
+3. Nothing here does I/O: the pipeline is a generator of steps, performed by a synchronous or an asynchronous driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from licet.approvals.states import Event, next_state, sources
+from licet.errors import ConditionLost, StoreError
+from licet.gate import checks
+from licet.gate.clerk import Clerk
+from licet.gate.conclude import outcome_of
+from licet.gate.draft import Draft, Refused
+from licet.gate.oblige import oblige
+from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
+from licet.gate.results import Denied, Failed, Held, Ok, Result
+from licet.gate.scene import Scene
+from licet.gate.session import Sessions
+from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
+from licet.ledger.record import NOTHING
+from licet.model import Decision, Outcome, Receipt
+from licet.store.contract import Change, MoveRequest, NewRecord, OpenRequest, StoredRecord
+
+ATTEMPTS = 5
+"""How often a call is examined afresh because something it rested on moved (a request opened beside it, a meter) before it is refused."""
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """What the pipeline needs of its gate."""
+
+    scene: Callable[[], Scene]
+    now: Callable[[], datetime]
+    recorder: Recorder
+    clerk: Clerk
+    sessions: Sessions
+    expires_after: timedelta
+
+
+class _Moved(Exception):
+    """Something that the decision rested on has moved: examine again."""
+
+
+def examine(draft: Draft, house: House, *, run_preview: bool = True) -> Generator[Step, Any, Decision]:
+    """Steps 0 to 5. Whatever goes wrong is a denial. Records nothing, executes nothing but resolvers and, unless told not to, the preview."""
+    scene = house.scene()
+    draft.scene = scene
+    now = house.now()
+    try:
+        checks.identify(draft, scene)
+        checks.find_tool(draft, scene)
+        checks.parse(draft, scene)
+        yield from checks.resolve(draft, scene)
+        checks.decide(draft, scene, house.sessions, now)
+        if draft.decision is not None and draft.decision.verdict == "hold":
+            yield from oblige(draft, scene, now, house.expires_after, run_preview=run_preview)
+    except Refused as refused:
+        draft.foreign = refused.foreign
+        draft.detail = refused.detail
+        draft.decision = Decision(verdict="deny", code=refused.code, message=refused.message)
+    except StoreError as error:
+        draft.decision = Decision(verdict="deny", code="log_unavailable", message=f"the log cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 - default deny: no error while deciding lets a call through
+        message = f"an error while deciding ({type(error).__name__}); nothing was done"
+        draft.detail = {"error": repr(error)[:2_000]}
+        draft.decision = Decision(verdict="deny", code="internal_error", message=message)
+    assert draft.decision is not None
+    return draft.decision
+
+
+def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+    """A whole call, from its proposal to what is released. Returns a value whatever happens; control exceptions pass after being recorded."""
+    for _ in range(ATTEMPTS):
+        draft.forget()
+        try:
+            return (yield from _attempt(draft, house))
+        except _Moved:
+            continue
+    draft.decision = Decision(verdict="deny", code="contention", message="what this call rests on kept changing while it was decided")
+    return (yield from _deny(draft, house))
+
+
+def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+    try:
+        decision = yield from examine(draft, house)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        # Cancelled or interrupted before the intent: nothing ran, and that it was asked is recorded all the same.
+        draft.decision = Decision(verdict="deny", code="cancelled", message="the call was cancelled before it was decided")
+        yield from _deny(draft, house)
+        raise
+    if decision.verdict == "deny":
+        return (yield from _deny(draft, house))
+    if decision.verdict == "hold":
+        return (yield from _hold(draft, house))
+    return (yield from _permit(draft, house))
+
+
+def _deny(draft: Draft, house: House) -> Generator[Step, Any, Denied]:
+    """Record a denial, or count it where it repeats or the log is down."""
+    assert draft.decision is not None
+    receipt: Receipt | None = None
+    try:
+        if house.clerk.admit(draft):
+            receipts = yield Append(house.recorder.denial(draft, _us(house.now())))
+            receipt = receipts[0]
+    except StoreError as error:
+        house.clerk.gap(draft, str(error))
+    return Denied(decision=draft.decision, call=draft.id, receipt=receipt)
+
+
+def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+    """Record a hold and open its request, in one transaction; or point to the request that is there."""
+    assert draft.decision is not None
+    now = house.now()
+    receipt: Receipt | None = None
+    waiting = draft.opening or draft.request
+    try:
+        if draft.opening is not None or house.clerk.admit(draft):
+            expiry, changes = _requests_moved(draft, house, now)
+            receipts = yield Append(house.recorder.hold(draft, _us(now), changes, expiry))
+            receipt = receipts[-1]
+    except ConditionLost as lost:
+        raise _Moved from lost  # another call opened or moved the request meanwhile: find it
+    except StoreError as error:
+        return (yield from _log_down(draft, house, error))
+    return Held(
+        decision=draft.decision,
+        call=draft.id,
+        request=waiting.id if waiting is not None else None,
+        receipt=receipt,
+        preview=draft.preview,
+    )
+
+
+def _requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[NewRecord, ...], tuple[Change, ...]]:
+    """The older request that ends, with its own record if it expired, and the one that opens."""
+    records: list[NewRecord] = []
+    changes: list[Change] = []
+    if draft.closing is not None:
+        request, name = draft.closing
+        event = Event(name)
+        changes.append(MoveRequest(request.id, sources(event), next_state(request.state, event), now))
+        if event is Event.EXPIRE:
+            records.append(house.recorder.event("expiry", log_of(draft), _us(now), {"request": request.id}, request.call))
+    if draft.opening is not None:
+        changes.append(OpenRequest(draft.opening))
+    return tuple(records), tuple(changes)
+
+
+def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+    """Steps 6 to 9 of a call that was allowed."""
+    assert draft.spec is not None
+    assert draft.caller is not None
+    if draft.implementation is None:
+        message = f"`{draft.spec.name}` is in the catalog, but this process has no function for it"
+        draft.decision = Decision(verdict="deny", code="no_implementation", message=message)
+        return (yield from _deny(draft, house))
+    if draft.implementation.is_method and draft.instance is None:
+        message = f"`{draft.spec.name}` is a method: call it on its object"
+        draft.decision = Decision(verdict="deny", code="no_instance", message=message)
+        return (yield from _deny(draft, house))
+    if draft.idempotency_key is not None:
+        earlier = yield from _find_earlier(draft, house)
+        if earlier is not None:
+            return earlier
+    if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
+        raise _Moved
+    merged = draft.spec.access == "read" and draft.consuming is None and draft.idempotency_key is None
+    if not merged:
+        refused = yield from _intend(draft, house)
+        if refused is not None:
+            return refused
+    return (yield from _carry_out(draft, house, merged=merged))
+
+
+def _metered(draft: Draft) -> dict[str, int] | None:
+    """What this call adds to the session's meters."""
+    assert draft.scene is not None
+    assert draft.arguments is not None
+    meters = draft.scene.metered.get(draft.tool)
+    if not meters:
+        return None
+    value = draft.arguments.value
+    return {meter: amount for meter, argument in meters if isinstance(amount := value.get(argument), int)}
+
+
+def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
+    """Step 6. Returns a result where the call ends here, None where the intent is durable."""
+    now = house.now()
+    try:
+        yield Append(house.recorder.intent(draft, _us(now), now))
+    except ConditionLost as lost:
+        if lost.condition == "key_taken":
+            raise _Moved from lost
+        # Another call used the approval, or it was rejected or expired between matching and consuming.
+        draft.consuming = None
+        draft.decision = Decision(verdict="deny", code="approval_used", message=str(lost))
+        return (yield from _deny(draft, house))
+    except StoreError as error:
+        house.clerk.close_intent_later(draft)
+        return (yield from _log_down(draft, house, error))
+    return None
+
+
+def _log_down(draft: Draft, house: House, error: StoreError) -> Generator[Step, Any, Denied]:
+    """No record, no action: the call is refused, counted in memory, and said in a `gap` record when the store returns."""
+    yield from ()
+    message = f"the audit log cannot be written, so nothing was done: {error}"
+    draft.decision = Decision(verdict="deny", code="log_unavailable", message=message)
+    house.clerk.gap(draft, str(error))
+    return Denied(decision=draft.decision, call=draft.id, receipt=None)
+
+
+def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, Any, Result]:
+    """Steps 7 to 9."""
+    assert draft.spec is not None
+    assert draft.implementation is not None
+    spec = draft.spec
+    keep = draft.idempotency_key is not None
+
+    def late(ran: Ran) -> None:
+        house.clerk.late(draft, outcome_of(ran, spec, keep=keep))
+
+    ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late)
+    outcome = outcome_of(ran, spec, keep=keep)
+    at_us = _us(house.now())
+    batch = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
+    try:
+        receipts = yield Append(batch)
+    except StoreError as error:
+        house.clerk.outcome_later(draft, batch)
+        return Failed(
+            message=f"`{spec.name}` ran, but its outcome cannot be recorded, so its result is withheld: {error}",
+            code="outcome_not_recorded",
+            call=draft.id,
+            executed=True,
+            retry=merged,
+            receipt=None,
+            error=ran.error if ran.error is not None and not isinstance(ran.error, Exception) else None,
+        )
+    return _release(draft, ran, outcome, receipts[0])
+
+
+def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Result:
+    assert draft.decision is not None
+    if outcome.status == "ok":
+        return Ok(value=ran.value, call=draft.id, decision=draft.decision, receipt=receipt)
+    executed = outcome.status != "not_executed"
+    return Failed(
+        message=outcome.message or outcome.status,
+        code=outcome.code or outcome.status,
+        call=draft.id,
+        executed=executed,
+        retry=not executed,
+        receipt=receipt,
+        error=ran.error,
+    )
+
+
+def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
+    """A repeated idempotency key gives the recorded outcome, or `unknown`, and executes nothing; with other arguments it is refused."""
+    assert draft.caller is not None
+    assert draft.idempotency_key is not None
+    try:
+        taken = yield FindKey(scope_of(draft.caller), draft.idempotency_key)
+        if taken is None:
+            return None
+        if taken.digest != digest_of_use(draft):
+            message = f"idempotency key `{draft.idempotency_key}` was used for another call"
+            draft.decision = Decision(verdict="deny", code="key_reused", message=message)
+            return (yield from _deny(draft, house))
+        records: tuple[StoredRecord, ...] = yield FindOutcome(taken.call)
+        receipts = yield Append(house.recorder.repeat(draft, _us(house.now()), taken.call))
+    except StoreError as error:
+        return (yield from _log_down(draft, house, error))
+    return _earlier_result(draft, records, receipts[0])
+
+
+class _Ended(Struct):
+    """The part of a payload that a repeat needs."""
+
+    result: msgspec.Raw = NOTHING
+    message: str | None = None
+
+
+class _Entry(Struct):
+    status: str
+    code: str | None = None
+
+
+class _Enveloped(Struct):
+    """The part of an envelope that a repeat needs."""
+
+    outcome: _Entry | None = None
+
+
+def _earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Receipt) -> Result:
+    assert draft.decision is not None
+    for record in reversed(records):
+        if record.kind not in ("outcome", "recovery") or record.payload is None:
+            continue
+        entry = msgspec.json.decode(record.envelope, type=_Enveloped).outcome
+        ended = msgspec.json.decode(record.payload, type=_Ended)
+        if entry is not None and entry.status == "ok" and bytes(ended.result):
+            value = msgspec.json.decode(ended.result)
+            return Ok(value=value, call=draft.id, decision=draft.decision, receipt=receipt, replayed=True)
+        if entry is not None:
+            message = ended.message or f"the first call with this key ended as {entry.status}"
+            executed = entry.status != "not_executed"
+            code = entry.code or entry.status
+            return Failed(message=message, code=code, call=draft.id, executed=executed, retry=False, receipt=receipt)
+    message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
+    return Failed(message=message, code="unknown", call=draft.id, executed=True, retry=False, receipt=receipt)
+
+
+def _us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -1,0 +1,313 @@
+"""From a draft to the records that say what happened to it. Builds batches; appends nothing.
+
+Rules:
+
+1. A record is in the log of the caller's tenant; where there is no such tenant, in the operator's.
+2. Everything that the decision saw is in the payload: principals, targets, context, arguments, and the claim of the agent as `reason`.
+3. A target of another tenant is masked in the caller's log; a twin record in the operator's log names it.
+4. What was sent but could not be read is kept too, cut to `UNREAD_LIMIT_BYTES`, with its digest and size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from msgspec import Raw
+
+from licet.approvals.states import Event, sources
+from licet.gate.draft import Draft
+from licet.ledger.record import (
+    NOTHING,
+    Actor,
+    ApprovalEntry,
+    DecisionEntry,
+    Kind,
+    OutcomeEntry,
+    Payload,
+    ToolEntry,
+    TraceEntry,
+)
+from licet.ledger.seal import seal
+from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target, Trace
+from licet.store.contract import (
+    Batch,
+    Change,
+    CloseCall,
+    MoveRequest,
+    NewRecord,
+    OpenCall,
+    TakeKey,
+)
+
+UNREAD_LIMIT_BYTES = 4_096
+TOOL_NAME_LIMIT = 200
+MASKED = "(of another tenant)"
+
+_NO_TRACE = Trace()
+_encode = msgspec.json.encode
+
+
+class Recorder:
+    """Builds the records of one process (`boot`) in one environment."""
+
+    def __init__(self, boot: str, environment: str) -> None:
+        self._boot = boot
+        self._environment = environment
+
+    def denial(self, draft: Draft, at_us: int) -> Batch:
+        """A call that was refused before it ran."""
+        return Batch((self._record("denial", draft, at_us, detail=_refusal_detail(draft)), *self._twin(draft, at_us)))
+
+    def repeats(self, draft: Draft, at_us: int, count: int) -> Batch:
+        """One record for `count` denials or holds like this one, the last of them."""
+        if draft.request is not None:
+            return Batch((self._record("hold", draft, at_us, approval=ApprovalEntry(draft.request.id), count=count),))
+        return Batch((self._record("denial", draft, at_us, detail=_refusal_detail(draft), count=count),))
+
+    def hold(self, draft: Draft, at_us: int, changes: tuple[Change, ...], expiry: tuple[NewRecord, ...] = ()) -> Batch:
+        """A call that waits for people; opens its request unless it waits on one that is there."""
+        opening = draft.opening
+        detail: JsonObject = {}
+        if opening is not None:
+            detail["request"] = Raw(_encode(opening))
+        if draft.closing is not None:
+            detail["superseded"] = {"request": draft.closing[0].id, "event": draft.closing[1], "changed": draft.changed}
+        request = opening or draft.request
+        approval = ApprovalEntry(request.id) if request is not None else None
+        record = self._record("hold", draft, at_us, detail=detail or None, approval=approval)
+        return Batch((*expiry, record), changes)
+
+    def intent(self, draft: Draft, at_us: int, now: datetime) -> Batch:
+        """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
+        record = self._record("intent", draft, at_us, approval=_approval(draft))
+        changes: list[Change] = [OpenCall(draft.id, record.log)]
+        if draft.consuming is not None:
+            changes.append(MoveRequest(draft.consuming.id, sources(Event.CONSUME), RequestState.CONSUMED, now, draft.id))
+        if draft.idempotency_key is not None:
+            changes.append(take_key(draft, record.log))
+        return Batch((record, *self._twin(draft, at_us)), tuple(changes))
+
+    def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Batch:
+        """How the tool ended. A late outcome follows one that said `timeout` or `unknown`, and closes nothing."""
+        record = self._ended("outcome", draft, at_us, outcome, {"late": True} if late else None)
+        return Batch((record,), () if late else (CloseCall(draft.id),))
+
+    def merged(self, draft: Draft, at_us: int, outcome: Outcome) -> Batch:
+        """A read and its outcome in one record, durable before its result leaves."""
+        return Batch((self._ended("call", draft, at_us, outcome, None), *self._twin(draft, at_us)))
+
+    def repeat(self, draft: Draft, at_us: int, earlier: CallId) -> Batch:
+        """A repeated idempotency key: the earlier outcome leaves once more, nothing ran."""
+        return Batch((self._record("call", draft, at_us, detail={"repeats": earlier}),))
+
+    def event(self, kind: Kind, log: str, at_us: int, detail: JsonObject, call: CallId | None = None) -> NewRecord:
+        """A record that is not about a decision: what was put in force, a gap, a recovery, an expiry."""
+        return seal(log=log, kind=kind, at=at_us, boot=self._boot, environment=self._environment, payload=Payload(detail=detail), call=call)
+
+    def recovery(self, log: str, call: CallId, at_us: int, boot: str) -> Batch:
+        """The end of a call whose process died: nobody saw its outcome, and the record says so."""
+        record = seal(
+            log=log,
+            kind="recovery",
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            call=call,
+            outcome=OutcomeEntry(status="unknown", code="process_died"),
+            payload=Payload(message="the process ended before the outcome was recorded", detail={"boot": boot}),
+        )
+        return Batch((record,), (CloseCall(call),))
+
+    def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> NewRecord:
+        entry = OutcomeEntry(status=outcome.status, code=outcome.code, duration_us=outcome.duration_us, effects=len(outcome.effects))
+        if kind == "call":
+            return self._record(kind, draft, at_us, outcome=entry, ended=outcome, detail=outcome.detail)
+        # An outcome says what came of an intent that stands in the same log; it does not repeat what that record holds.
+        return seal(
+            log=log_of(draft),
+            kind=kind,
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            call=draft.id,
+            actor=_actor(draft),
+            tool=_tool(draft),
+            targets=tuple(str(ref) for ref in draft.refs),
+            trace=_trace(draft),
+            outcome=entry,
+            payload=Payload(
+                message=outcome.message,
+                result=NOTHING if outcome.result is None else outcome.result,
+                effects=outcome.effects,
+                detail=outcome.detail if detail is None else detail,
+            ),
+        )
+
+    def _record(
+        self,
+        kind: Kind,
+        draft: Draft,
+        at_us: int,
+        *,
+        detail: JsonObject | None = None,
+        approval: ApprovalEntry | None = None,
+        outcome: OutcomeEntry | None = None,
+        ended: Outcome | None = None,
+        count: int | None = None,
+    ) -> NewRecord:
+        decision = draft.decision
+        assert decision is not None
+        payload = Payload(
+            arguments=Raw(draft.arguments.json) if draft.arguments is not None else NOTHING,
+            reason=draft.acting.reason,
+            message=decision.message if ended is None else ended.message,
+            principals=draft.principals,
+            targets=_masked(draft),
+            context=_context(draft, at_us),
+            policies=decision.policies,
+            obligations=decision.obligations,
+            result=NOTHING if ended is None or ended.result is None else ended.result,
+            effects=() if ended is None else ended.effects,
+            preview=Raw(_encode(draft.preview)) if draft.preview is not None else NOTHING,
+            detail=detail,
+        )
+        return seal(
+            log=log_of(draft),
+            kind=kind,
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            call=draft.id,
+            key=draft.idempotency_key,
+            actor=_actor(draft),
+            tool=_tool(draft),
+            targets=tuple(str(ref) for ref in draft.refs),
+            decision=_decision(draft, decision, count),
+            approval=approval,
+            trace=_trace(draft),
+            outcome=outcome,
+            payload=payload,
+        )
+
+    def _twin(self, draft: Draft, at_us: int) -> tuple[NewRecord, ...]:
+        """What the caller's log masks, in the operator's."""
+        foreign = (draft.foreign,) if draft.foreign is not None else _foreign(draft)
+        if not foreign:
+            return ()
+        detail = {"caller": msgspec.to_builtins(draft.caller), "tool": draft.tool, "targets": msgspec.to_builtins(foreign)}
+        return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id),)
+
+
+def log_of(draft: Draft) -> str:
+    """The log that a call belongs to."""
+    return draft.caller.tenant if draft.caller is not None else OPERATOR_LOG
+
+
+def scope_of(caller: Caller) -> str:
+    """The digest (SHA-256, hex) within which an idempotency key is unique: one caller."""
+    return hashlib.sha256(_encode((caller.tenant, caller.agent, caller.service, caller.user))).hexdigest()
+
+
+def digest_of_use(draft: Draft) -> str:
+    """The digest (SHA-256, hex) of tool and arguments: what a repeated idempotency key must repeat."""
+    assert draft.arguments is not None
+    return hashlib.sha256(_encode((draft.tool, draft.arguments.json.decode()))).hexdigest()
+
+
+def take_key(draft: Draft, log: str) -> TakeKey:
+    """Take the draft's idempotency key for this caller, tool and arguments."""
+    assert draft.caller is not None
+    assert draft.idempotency_key is not None
+    return TakeKey(scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft), draft.id, log)
+
+
+def _refusal_detail(draft: Draft) -> JsonObject | None:
+    """What was sent, where it could not be read."""
+    if draft.arguments is not None or draft.unverified_arguments is None:
+        return draft.detail
+    unverified = draft.unverified_arguments
+    raw = _as_sent(unverified)
+    shown = raw[:UNREAD_LIMIT_BYTES].decode("utf-8", "backslashreplace")
+    unread = {"text": shown, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    return {**(draft.detail or {}), "unread_arguments": unread}
+
+
+def _as_sent(unverified: Mapping[str, object] | bytes | str) -> bytes:
+    """What was sent, as text. It was refused, so nothing about it is certain: not even that it can be shown."""
+    if isinstance(unverified, bytes | bytearray | memoryview):
+        return bytes(unverified)
+    try:
+        text = unverified if isinstance(unverified, str) else repr(unverified)
+        return text.encode("utf-8", "backslashreplace")
+    except Exception:  # noqa: BLE001 - a `__repr__` from outside may raise anything
+        return b"(cannot be shown)"
+
+
+def _approval(draft: Draft) -> ApprovalEntry | None:
+    return ApprovalEntry(draft.consuming.id, draft.voters) if draft.consuming is not None else None
+
+
+def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEntry:
+    if draft.consuming is not None:
+        decided_by = "human"
+    else:
+        decided_by = "policy" if decision.policies else "rule"
+    return DecisionEntry(
+        verdict=decision.verdict,
+        code=decision.code,
+        policies=tuple(dict.fromkeys([policy.id for policy in decision.policies])),
+        obligations=tuple(dict.fromkeys([obligation.policy for obligation in decision.obligations])),
+        bundle=draft.scene.digest if draft.scene is not None else None,
+        decided_by=decided_by,
+        count=count,
+    )
+
+
+def _actor(draft: Draft) -> Actor:
+    acting = draft.acting
+    return Actor(agent=acting.agent, service=acting.service, user=acting.user, session=acting.session)
+
+
+def _tool(draft: Draft) -> ToolEntry:
+    if draft.spec is None:
+        return ToolEntry(draft.tool[:TOOL_NAME_LIMIT], None, None)
+    return ToolEntry(draft.spec.name, draft.spec.access, draft.spec.definition)
+
+
+def _trace(draft: Draft) -> TraceEntry | None:
+    trace = draft.acting.trace
+    if trace == _NO_TRACE:
+        return None
+    return TraceEntry(trace_id=trace.trace_id, span_id=trace.span_id, parent=trace.parent, workflow=trace.workflow)
+
+
+def _context(draft: Draft, at_us: int) -> JsonObject:
+    facts = draft.facts
+    context: JsonObject = {"now": at_us, "calls": facts.calls}
+    if facts.labels:
+        context["labels"] = facts.labels
+    if facts.meters:
+        context["meters"] = facts.meters
+    if draft.acting.tenant is not None and draft.caller is None:
+        context["claimed_tenant"] = draft.acting.tenant
+    return context
+
+
+def _foreign(draft: Draft) -> tuple[Target, ...]:
+    if draft.caller is None:
+        return ()
+    tenant = draft.caller.tenant
+    return tuple([target for target in draft.targets if target.tenant != tenant])
+
+
+def _masked(draft: Draft) -> tuple[Target, ...]:
+    foreign = _foreign(draft)
+    if not foreign:
+        return draft.targets
+    return tuple(
+        Target(type=target.type, id=target.id, tenant=MASKED, environment=target.environment) if target in foreign else target
+        for target in draft.targets
+    )

@@ -1,0 +1,69 @@
+"""What a gate has been given so far: tools, previews and resolvers, from Python and from licet.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from licet.catalog.arguments import ArgumentReader
+from licet.catalog.declared import resource_from_settings, tool_from_settings
+from licet.catalog.python import PythonTool, tool_from_function
+from licet.catalog.spec import Catalog
+from licet.config import Settings
+from licet.errors import CatalogInvalid
+from licet.gate.scene import Resolver
+
+
+class Registry:
+    """Collects definitions. `revision` moves with each; nothing is validated against policy here. Guarded by its gate's lock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.revision = 0
+        self.catalog = Catalog()
+        self.tools: dict[str, PythonTool] = {}
+        self.previews: dict[str, PythonTool] = {}
+        self.resolvers: dict[str, Resolver] = {}
+        self._settings = settings
+        folder = settings.file.parent if settings.file is not None else Path.cwd()
+        for name, tool in settings.tools.items():
+            self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
+        for name, resource in settings.resources.items():
+            self.catalog.add_resource(resource_from_settings(name, resource, folder=folder))
+
+    def add_tool(self, tool: PythonTool) -> None:
+        """Make a function known as a tool. Raises `CatalogInvalid` if the name is taken."""
+        name = tool.spec.name
+        if name in self.tools:
+            raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
+        self.catalog.add_tool(tool.spec)
+        self.tools[name] = tool
+        self.revision += 1
+
+    def add_preview(self, name: str, function: Callable[..., Any]) -> None:
+        """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""
+        spec = self.catalog.find_tool(name)
+        if spec is None:
+            raise CatalogInvalid(f"a preview is for a tool that is registered before it, and there is no `{name}`")
+        preview = tool_from_function(function, name=name, access="read", targets=spec.targets, timeout_s=spec.timeout_s)
+        if preview.spec.input_schema != spec.input_schema:
+            raise CatalogInvalid(f"the preview of `{name}` must take the arguments of its tool, with the same types and defaults")
+        self.previews[name] = preview
+        self.revision += 1
+
+    def add_resolver(self, resolver: Resolver) -> None:
+        """Make a resolver known. Raises `CatalogInvalid` if its type has one."""
+        spec = resolver.resource.spec
+        if spec.type in self.resolvers:
+            raise CatalogInvalid(f"the resource `{spec.type}` already has a resolver")
+        self.catalog.add_resource(spec)
+        self.resolvers[spec.type] = resolver
+        self.revision += 1
+
+    def readers(self, catalog: Catalog) -> Mapping[str, ArgumentReader]:
+        """A reader for each tool of `catalog`, with the limit of licet.toml."""
+        limit = self._settings.limits.arguments_bytes
+        return {
+            name: self.tools[name].reader.within(limit) if name in self.tools else ArgumentReader(spec, limit_bytes=limit)
+            for name, spec in catalog.tools.items()
+        }

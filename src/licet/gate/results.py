@@ -1,0 +1,81 @@
+"""What a governed call gives back: `Ok`, `Denied`, `Held` or `Failed`. Values, not exceptions."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from licet.errors import CallDenied, CallFailed, CallHeld
+from licet.model import CallId, Decision, Effect, Receipt, RequestId
+
+
+class Ok(Struct, frozen=True, kw_only=True):
+    """The tool ran, its outcome is durable, and this is what it returned.
+
+    `replayed` is true where an idempotency key found an earlier outcome: nothing ran, and `value` is the recorded JSON value.
+    """
+
+    value: Any
+    call: CallId
+    decision: Decision
+    receipt: Receipt
+    replayed: bool = False
+
+    def unwrap(self) -> Any:
+        """The value that the tool returned."""
+        return self.value
+
+
+class Denied(Struct, frozen=True, kw_only=True):
+    """The call was denied and nothing ran. The same call will be denied again.
+
+    `receipt` is None where the denial could not be recorded at once (the log is down, or the same denial was only counted).
+    """
+
+    decision: Decision
+    call: CallId
+    receipt: Receipt | None
+
+    def unwrap(self) -> Any:
+        """Raises `CallDenied`."""
+        raise CallDenied(self.decision, self.call, self.receipt)
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """People must decide first. The same call, made again once they have, resumes. `request` is None where nobody can be asked (`preview_only`)."""
+
+    decision: Decision
+    call: CallId
+    request: RequestId | None
+    receipt: Receipt | None
+    preview: tuple[Effect, ...] | None = None
+
+    def unwrap(self) -> Any:
+        """Raises `CallHeld`."""
+        raise CallHeld(self.decision, self.call, self.request, self.receipt)
+
+
+class Failed(Struct, frozen=True, kw_only=True):
+    """The call was allowed and did not end well.
+
+    `executed` says whether the tool was started; `retry` whether the same call may be made again without a second effect. `error` is what
+    the tool raised, where it raised. `receipt` is None where the outcome could not be made durable: then the result is withheld.
+    """
+
+    message: str
+    code: str
+    call: CallId
+    executed: bool
+    retry: bool
+    receipt: Receipt | None
+    error: BaseException | None = None
+
+    def unwrap(self) -> Any:
+        """Raises what the tool raised, or `CallFailed`."""
+        if self.error is not None:
+            raise self.error
+        raise CallFailed(self.message, self.call, executed=self.executed, retry=self.retry)
+
+
+Result: TypeAlias = Ok | Denied | Held | Failed

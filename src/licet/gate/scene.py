@@ -1,0 +1,96 @@
+"""What is in force: catalog, directory, policies and implementations, as one value that is swapped whole.
+
+A call takes the scene once and keeps it to its end, so that no call is decided half under the old policies and half under the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from licet.catalog.arguments import ArgumentReader, Arguments
+from licet.catalog.python import ResourceFacts
+from licet.catalog.spec import Catalog, ResourceSpec
+from licet.identity.directory import Directory
+from licet.policy.engine import Engine
+
+
+class Implementation(Protocol):
+    """A tool that this process can run: how its arguments are read, and how they become the function's values."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives an awaitable."""
+        ...
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it needs the instance that it is called on."""
+        ...
+
+    def kwargs(self, arguments: Arguments) -> Mapping[str, Any]:
+        """Fresh values for the function, built from the canonical bytes."""
+        ...
+
+
+class ResourceImplementation(Protocol):
+    """A resolver that this process can run."""
+
+    @property
+    def spec(self) -> ResourceSpec:
+        """What the catalog knows of the type."""
+        ...
+
+    @property
+    def function(self) -> Callable[[str], Any]:
+        """The function itself, from an id to a description or None."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives an awaitable."""
+        ...
+
+    def facts(self, returned: Any) -> ResourceFacts | None:
+        """Tenant, environment and declared attributes, checked; None where there is no such thing."""
+        ...
+
+
+class Resolver(Struct, frozen=True):
+    """A resolver and whether it may block: one that does not is called where the call runs, without a thread of its own."""
+
+    resource: ResourceImplementation
+    blocking: bool
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible."""
+
+    environment: str
+    catalog: Catalog
+    directory: Directory
+    engine: Engine
+    readers: Mapping[str, ArgumentReader]
+    implementations: Mapping[str, Implementation]
+    previews: Mapping[str, Implementation]
+    resolvers: Mapping[str, Resolver]
+    metered: Mapping[str, tuple[tuple[str, str], ...]]
+    digest: str
+    manifest: bytes
+
+
+def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:
+    """The digest of what is in force and the bytes it is the digest of: the digests of policies, schema, catalog and directory."""
+    content = msgspec.json.encode(
+        {"bundle": engine.bundle.digest, "schema": engine.schema_digest, "catalog": catalog.digest, "directory": directory.version}
+    )
+    return hashlib.sha256(content).hexdigest(), content

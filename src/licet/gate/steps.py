@@ -1,0 +1,108 @@
+"""The steps that the pipeline asks for. The pipeline does no I/O; a driver, synchronous or asynchronous, performs these.
+
+Each step says what the driver sends back and what it may throw into the pipeline instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from licet.gate.scene import Resolver
+from licet.model import Caller, EntityRef, OutcomeStatus
+from licet.store.contract import Batch
+
+
+class Tool(Protocol):
+    """What a driver needs of a tool to run it."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives an awaitable."""
+        ...
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it needs the instance that it is called on."""
+        ...
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        ...
+
+
+class Resolve(Struct, frozen=True):
+    """Find the targets, each with its resolver (None: its type belongs to whoever asks).
+
+    Sends back `tuple[Target | None, ...]`, None where there is no such thing. Throws `ResolverFailed`.
+    """
+
+    targets: tuple[tuple[EntityRef, Resolver | None], ...]
+    caller: Caller
+
+
+class FindKey(Struct, frozen=True):
+    """Who has this idempotency key? Sends back `TakenKey | None`. Throws `StoreError`."""
+
+    scope: str
+    key: str
+
+
+class FindOutcome(Struct, frozen=True):
+    """The records of an earlier call. Sends back `tuple[StoredRecord, ...]`. Throws `StoreError`."""
+
+    call: str
+
+
+class FindRequest(Struct, frozen=True):
+    """The latest request with this key and its votes. Sends back `tuple[Request, tuple[Vote, ...]] | None`. Throws `StoreError`."""
+
+    key: str
+
+
+class Preview(Struct, frozen=True):
+    """What the call would change. Sends back `Ran`, whose value is what the preview function returned."""
+
+    tool: Tool
+    instance: Any
+    arguments: Mapping[str, Any]
+    timeout_s: float | None
+
+
+class Append(Struct, frozen=True):
+    """Make a batch durable. Sends back `tuple[Receipt, ...]`. Throws `ConditionLost` or `StoreError`. Never abandoned halfway by cancellation."""
+
+    batch: Batch
+
+
+class Execute(Struct, frozen=True):
+    """Run the tool. Sends back `Ran`, whatever the tool does. `late` is called with a second `Ran` if the tool ends after its timeout."""
+
+    tool: Tool
+    instance: Any
+    arguments: Mapping[str, Any]
+    timeout_s: float | None
+    late: Callable[[Ran], None]
+
+
+class Ran(Struct, frozen=True, kw_only=True):
+    """How a tool ended. `error` is what it raised, `SystemExit` and cancellation included."""
+
+    status: OutcomeStatus
+    duration_us: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+Step: TypeAlias = Resolve | FindKey | FindOutcome | FindRequest | Preview | Append | Execute
+
+
+class ResolverFailed(Exception):
+    """A resolver raised, took too long or answered with something it did not declare. `message` is for people and tells no secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
