@@ -76,9 +76,14 @@ class MoveRequest(Struct, frozen=True):
 
 
 class AddVote(Struct, frozen=True):
-    """Insert a vote. Conditions: the request is open (`request_moved`), and this person has not voted on it (`already_voted`)."""
+    """Insert a vote. `seen` is how many votes its request had when it was cast, since what the vote brings about rests on them.
+
+    Conditions: the request is open (`request_moved`), this person has not voted on it (`already_voted`), nobody else has voted since
+    (`votes_moved`).
+    """
 
     vote: Vote
+    seen: int = 0
 
 
 class PutBlob(Struct, frozen=True):

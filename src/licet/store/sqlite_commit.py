@@ -222,12 +222,15 @@ class _Group:
         vote = change.vote
         text = (
             "INSERT INTO votes (request, person, body) SELECT ?1, ?2, ?3 "
-            "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') ON CONFLICT DO NOTHING"
+            "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') "
+            "AND (SELECT count(*) FROM votes WHERE request = ?1) = ?4 ON CONFLICT DO NOTHING"
         )
-        if self._changed(text, (vote.request, vote.person, msgspec.json.encode(vote))):
+        if self._changed(text, (vote.request, vote.person, msgspec.json.encode(vote), change.seen)):
             return None
         if self._con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
             return Lost("request_moved", f"request `{vote.request}` is not open any more")
+        if self._con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ?", (vote.request, vote.person)).get is None:
+            return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
         return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
 
 

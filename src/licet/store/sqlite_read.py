@@ -142,9 +142,9 @@ class SqliteReads:
         rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", (scope, key))
         return TakenKey(*rows[0]) if rows else None
 
-    def find_live_request(self, key: str) -> Request | None:
-        """The open or approved request with this key."""
-        rows = self._rows("SELECT state, body FROM requests WHERE key = ? AND state IN ('open', 'approved')", (key,))
+    def find_request(self, key: str) -> Request | None:
+        """The request with this key that was opened last, whatever its state; the live one, if there is one."""
+        rows = self._rows("SELECT state, body FROM requests WHERE key = ? ORDER BY number DESC LIMIT 1", (key,))
         return request_of(*rows[0]) if rows else None
 
     def get_request(self, request: RequestId) -> Request:

@@ -60,6 +60,7 @@ CREATE TABLE requests (
 ) STRICT;
 
 CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'approved');
+CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
 
 CREATE TABLE votes (
