@@ -82,9 +82,9 @@ class AsyncDriver:
     async def _resolve(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
         services = self._services
         if resolver is None:
-            return target_of_caller(services, ref, caller)
+            return target_of_caller(services.environment, ref, caller)
         if not resolver.resource.is_async and not resolver.blocking:
-            return target_of(services, ref, resolver, ask_now(resolver, ref))
+            return target_of(services.environment, ref, resolver, ask_now(resolver, ref))
         try:
             async with asyncio.timeout(services.resolver_timeout_s):
                 if resolver.resource.is_async:
@@ -93,7 +93,7 @@ class AsyncDriver:
                     answer = await asyncio.wrap_future(services.workers.submit(functools.partial(ask_now, resolver, ref)))
         except TimeoutError:
             raise resolver_slow(ref, services.resolver_timeout_s) from None
-        return target_of(services, ref, resolver, answer)
+        return target_of(services.environment, ref, resolver, answer)
 
     async def _execute(self, step: Execute | Preview) -> Ran:
         if self._cancelled is not None:

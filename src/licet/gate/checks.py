@@ -112,20 +112,23 @@ def _resolver(scene: Scene, ref: EntityRef) -> Resolver | None:
 
 def decide(draft: Draft, scene: Scene, sessions: Sessions, now: datetime) -> None:
     """Step 4: what policy says of every principal and target."""
-    assert draft.spec is not None
     assert draft.caller is not None
-    assert draft.arguments is not None
     draft.facts = sessions.facts(draft.caller, draft.acting.session)
-    draft.decision = scene.engine.decide(
-        Question(
-            tool=draft.spec,
-            principals=draft.principals,
-            targets=draft.targets,
-            input=draft.arguments.value,
-            environment=scene.environment,
-            now=now,
-            session_labels=draft.facts.labels,
-            session_calls=draft.facts.calls,
-            meters=draft.facts.meters,
-        )
+    draft.decision = scene.engine.decide(question_of(draft, scene, now))
+
+
+def question_of(draft: Draft, scene: Scene, now: datetime) -> Question:
+    """What policy is asked about a call whose targets are resolved."""
+    assert draft.spec is not None
+    assert draft.arguments is not None
+    return Question(
+        tool=draft.spec,
+        principals=draft.principals,
+        targets=draft.targets,
+        input=draft.arguments.value,
+        environment=scene.environment,
+        now=now,
+        session_labels=draft.facts.labels,
+        session_calls=draft.facts.calls,
+        meters=draft.facts.meters,
     )

@@ -48,7 +48,7 @@ def look_up(store: Store, step: FindKey | FindOutcome | FindRequest) -> Any:
     return None if request is None else (request, store.votes(request.id))
 
 
-def target_of(services: Services, ref: EntityRef, resolver: Resolver, answer: Answer) -> Target | None:
+def target_of(environment: str, ref: EntityRef, resolver: Resolver, answer: Answer) -> Target | None:
     """A target from what its resolver answered. Raises `ResolverFailed` where it failed or that is not what it declared."""
     if answer.error is not None:
         # Without its message, which may hold secrets.
@@ -64,14 +64,14 @@ def target_of(services: Services, ref: EntityRef, resolver: Resolver, answer: An
         type=ref.type,
         id=ref.id,
         tenant=facts.tenant,
-        environment=facts.environment or services.environment,
+        environment=facts.environment or environment,
         attributes=facts.attributes,
     )
 
 
-def target_of_caller(services: Services, ref: EntityRef, caller: Caller) -> Target:
+def target_of_caller(environment: str, ref: EntityRef, caller: Caller) -> Target:
     """A target whose type belongs to whoever asks."""
-    return Target(type=ref.type, id=ref.id, tenant=caller.tenant, environment=services.environment)
+    return Target(type=ref.type, id=ref.id, tenant=caller.tenant, environment=environment)
 
 
 def resolver_slow(ref: EntityRef, timeout_s: float) -> ResolverFailed:

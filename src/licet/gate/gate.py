@@ -176,7 +176,7 @@ class Gate:
         """What would happen: the decision on this call now. Records nothing, executes nothing (resolvers are asked, previews are not)."""
         house = self._opened()
         draft = self._draft(tool, arguments, None, None)
-        return SyncDriver(house.services, house.portal).run(examine(draft, house.house, run_preview=False))
+        return SyncDriver(house.services, house.portal).run(examine(draft, house.house.grounds(), run_preview=False))
 
     def _draft(
         self,
@@ -239,6 +239,11 @@ class Gate:
         if tool.is_async:
             return self._arun_unwrapped(draft)
         return self._run(draft).unwrap()
+
+    @property
+    def registry(self) -> Registry:
+        """What has been registered so far, for tools that look at an application's gate without opening its store."""
+        return self._registry
 
     def seal(self) -> None:
         """Open the store, recover what earlier processes left open, validate catalog, directory and policies, and record what is in force.

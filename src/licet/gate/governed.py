@@ -48,7 +48,7 @@ class GovernedTool(Generic[P, R]):
         return self if instance is None else functools.partial(self._bound, instance)
 
     def preview(self, function: Callable[P, Any]) -> Callable[P, Any]:
-        """Register what computes a call's effects without changing anything: a function of the same arguments that returns a list of effects."""
+        """Register what computes a call's effects without changing anything: a function of the same arguments."""
         self._gate.preview(self.spec.name)(function)
         return function
 

@@ -14,33 +14,29 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
-from licet.catalog.spec import Catalog
 from licet.config import Settings
-from licet.errors import CatalogInvalid, OperatorError
+from licet.errors import OperatorError
 from licet.gate import checks
 from licet.gate.acting import Acting
+from licet.gate.building import build_scene
 from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
 from licet.gate.pipeline import House
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
-from licet.gate.scene import Scene, scene_manifest
+from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.sync_driver import Portal
 from licet.gate.workers import Workers
-from licet.identity.directory import Directory
 from licet.ledger.record import Kind
 from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
-from licet.policy.bundle import Bundle
-from licet.policy.engine import Engine
 from licet.store.contract import Batch, PutBlob, Store
 from licet.store.sqlite import SqliteStore
 
 SNAPSHOTS_MERGED = 20
-"""How many of the newest catalog snapshots on the store are read: policies may speak of other processes' tools, not of all that ever were."""
+"""How many of the newest catalog snapshots are read: policies may speak of other processes' tools, not of all that ever were."""
 
 _log = logging.getLogger("licet.gate")
 
@@ -128,37 +124,8 @@ class OpenHouse:
             self.writer.submit(self._recorder.recovery(orphan.log, orphan.call, self.now_us(), orphan.boot)).wait()
 
     def _build(self) -> Scene:
-        registry = self._registry
-        catalog = self._known_catalog()
-        directory = Directory.from_settings(self._settings)
-        engine = Engine.load(Bundle.read(self._settings.policies), catalog, directory, meters=tuple(self._settings.meters))
-        digest, manifest = scene_manifest(engine, catalog, directory)
-        metered: dict[str, tuple[tuple[str, str], ...]] = {}
-        for name, meter in self._settings.meters.items():
-            metered[meter.tool] = (*metered.get(meter.tool, ()), (name, meter.argument))
-        return Scene(
-            environment=self._settings.environment,
-            catalog=catalog,
-            directory=directory,
-            engine=engine,
-            readers=registry.readers(catalog),
-            implementations=MappingProxyType(dict(registry.tools)),
-            previews=MappingProxyType(dict(registry.previews)),
-            resolvers=MappingProxyType(dict(registry.resolvers)),
-            metered=metered,
-            digest=digest,
-            manifest=manifest,
-        )
-
-    def _known_catalog(self) -> Catalog:
-        """This process's tools, and those of other processes on the store. A snapshot of another version says nothing to this one."""
-        catalog = self._registry.catalog
-        for _, content in reversed(self.store.blobs("catalog")[-SNAPSHOTS_MERGED:]):
-            try:
-                catalog = catalog.merge(Catalog.from_snapshot(content), prefer="mine")
-            except CatalogInvalid as error:
-                _log.warning("licet: a catalog snapshot on the store is left out: %s", error)
-        return catalog
+        snapshots = [content for _, content in reversed(self.store.blobs("catalog")[-SNAPSHOTS_MERGED:])]
+        return build_scene(self._settings, self._registry, snapshots)
 
     def _announce(self, scene: Scene) -> None:
         """Record what is in force, with its content by hash, in one transaction."""

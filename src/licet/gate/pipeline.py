@@ -57,24 +57,36 @@ class House(Struct, frozen=True, kw_only=True):
     sessions: Sessions
     expires_after: timedelta
 
+    def grounds(self) -> Grounds:
+        """What an examination that starts now rests on."""
+        return Grounds(scene=self.scene(), now=self.now(), sessions=self.sessions, expires_after=self.expires_after)
+
 
 class _Moved(Exception):
     """Something that the decision rested on has moved: examine again."""
 
 
-def examine(draft: Draft, house: House, *, run_preview: bool = True) -> Generator[Step, Any, Decision]:
-    """Steps 0 to 5. Whatever goes wrong is a denial. Records nothing, executes nothing but resolvers and, unless told not to, the preview."""
-    scene = house.scene()
+class Grounds(Struct, frozen=True, kw_only=True):
+    """What one examination rests on: the scene in force, the time, the sessions, and how long a request lives."""
+
+    scene: Scene
+    now: datetime
+    sessions: Sessions
+    expires_after: timedelta
+
+
+def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Generator[Step, Any, Decision]:
+    """Steps 0 to 5. Whatever goes wrong is a denial. Records nothing; executes nothing but resolvers and, unless told not to, previews."""
+    scene = grounds.scene
     draft.scene = scene
-    now = house.now()
     try:
         checks.identify(draft, scene)
         checks.find_tool(draft, scene)
         checks.parse(draft, scene)
         yield from checks.resolve(draft, scene)
-        checks.decide(draft, scene, house.sessions, now)
+        checks.decide(draft, scene, grounds.sessions, grounds.now)
         if draft.decision is not None and draft.decision.verdict == "hold":
-            yield from oblige(draft, scene, now, house.expires_after, run_preview=run_preview)
+            yield from oblige(draft, scene, grounds.now, grounds.expires_after, run_preview=run_preview)
     except Refused as refused:
         draft.foreign = refused.foreign
         draft.detail = refused.detail
@@ -90,7 +102,7 @@ def examine(draft: Draft, house: House, *, run_preview: bool = True) -> Generato
 
 
 def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
-    """A whole call, from its proposal to what is released. Returns a value whatever happens; control exceptions pass after being recorded."""
+    """A whole call, from proposal to release. Returns a value whatever happens; control exceptions pass after being recorded."""
     for _ in range(ATTEMPTS):
         draft.forget()
         try:
@@ -103,7 +115,7 @@ def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
 
 def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     try:
-        decision = yield from examine(draft, house)
+        decision = yield from examine(draft, house.grounds())
     except GeneratorExit:
         raise
     except BaseException:

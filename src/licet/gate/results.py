@@ -43,7 +43,10 @@ class Denied(Struct, frozen=True, kw_only=True):
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """People must decide first. The same call, made again once they have, resumes. `request` is None where nobody can be asked (`preview_only`)."""
+    """People must decide first. The same call, made again once they have, resumes.
+
+    `request` is None where nobody can be asked (`preview_only`).
+    """
 
     decision: Decision
     call: CallId

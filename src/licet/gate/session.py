@@ -45,7 +45,7 @@ class Sessions:
         return self._facts.get((caller, session), self._none)
 
     def count(self, caller: Caller, session: str | None, seen: SessionFacts, metered: dict[str, int] | None = None) -> bool:
-        """Count a call that is about to run, and add to its meters. False, and nothing counted, if a metered session has moved since `seen`."""
+        """Count a call that is about to run, and add to its meters. False, and nothing counted, if the meters have moved since `seen`."""
         with self._lock:
             now = self._facts.get((caller, session), self._none)
             if metered and now.revision != seen.revision:

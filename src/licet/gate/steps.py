@@ -73,7 +73,7 @@ class Preview(Struct, frozen=True):
 
 
 class Append(Struct, frozen=True):
-    """Make a batch durable. Sends back `tuple[Receipt, ...]`. Throws `ConditionLost` or `StoreError`. Never abandoned halfway by cancellation."""
+    """Make a batch durable. Sends back `tuple[Receipt, ...]`. Throws `ConditionLost` or `StoreError`. Cancellation never abandons it."""
 
     batch: Batch
 

@@ -28,6 +28,7 @@ from licet.gate.drivers import (
 )
 from licet.gate.scene import Resolver
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, Resolve, Step
+from licet.gate.workers import Workers
 from licet.model import Caller, EntityRef, Receipt, Target
 
 R = TypeVar("R")
@@ -68,12 +69,43 @@ class Portal:
             loop.close()
 
 
+class SyncResolver:
+    """Asks resolvers from the calling thread, each within its deadline (seconds)."""
+
+    def __init__(self, workers: Workers, portal: Portal, environment: str, timeout_s: float) -> None:
+        self._workers = workers
+        self._portal = portal
+        self._environment = environment
+        self._timeout_s = timeout_s
+
+    def resolve(self, step: Resolve) -> tuple[Target | None, ...]:
+        """The targets, in order. Raises `ResolverFailed`."""
+        return tuple([self._resolve(ref, resolver, step.caller) for ref, resolver in step.targets])
+
+    def _resolve(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
+        if resolver is None:
+            return target_of_caller(self._environment, ref, caller)
+        if not resolver.resource.is_async and not resolver.blocking:
+            return target_of(self._environment, ref, resolver, ask_now(resolver, ref))
+        if resolver.resource.is_async:
+            future = self._portal.submit(ask_awaited(resolver, ref))
+        else:
+            future = self._workers.submit(functools.partial(ask_now, resolver, ref))
+        try:
+            answer = future.result(self._timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise resolver_slow(ref, self._timeout_s) from None
+        return target_of(self._environment, ref, resolver, answer)
+
+
 class SyncDriver:
     """One call's driver; made anew for each call."""
 
     def __init__(self, services: Services, portal: Portal) -> None:
         self._services = services
         self._portal = portal
+        self._resolver = SyncResolver(services.workers, portal, services.environment, services.resolver_timeout_s)
         self._interrupted: BaseException | None = None
 
     def run(self, steps: Generator[Step, Any, R]) -> R:
@@ -101,7 +133,7 @@ class SyncDriver:
             case Execute() | Preview():
                 return self._execute(step)
             case Resolve():
-                return tuple(self._resolve(ref, resolver, step.caller) for ref, resolver in step.targets)
+                return self._resolver.resolve(step)
             case FindKey() | FindOutcome() | FindRequest():
                 return look_up(self._services.store, step)
         assert_never(step)
@@ -113,23 +145,6 @@ class SyncDriver:
                 return ticket.wait(self._services.store_timeout_s)
             except KeyboardInterrupt as interrupt:
                 self._interrupted = interrupt  # a durable step is not abandoned; it is bounded by the store's deadline
-
-    def _resolve(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
-        services = self._services
-        if resolver is None:
-            return target_of_caller(services, ref, caller)
-        if not resolver.resource.is_async and not resolver.blocking:
-            return target_of(services, ref, resolver, ask_now(resolver, ref))
-        if resolver.resource.is_async:
-            future = self._portal.submit(ask_awaited(resolver, ref))
-        else:
-            future = services.workers.submit(functools.partial(ask_now, resolver, ref))
-        try:
-            answer = future.result(services.resolver_timeout_s)
-        except TimeoutError:
-            future.cancel()
-            raise resolver_slow(ref, services.resolver_timeout_s) from None
-        return target_of(services, ref, resolver, answer)
 
     def _execute(self, step: Execute | Preview) -> Ran:
         if self._interrupted is not None:

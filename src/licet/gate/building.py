@@ -1,0 +1,58 @@
+"""From settings and registry to a scene: catalog, directory and policies, read and validated together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from licet.catalog.spec import Catalog
+from licet.config import Settings
+from licet.errors import CatalogInvalid
+from licet.gate.registry import Registry
+from licet.gate.scene import Resolver, Scene, scene_manifest
+from licet.identity.directory import Directory
+from licet.policy.bundle import Bundle
+from licet.policy.engine import Engine
+
+_log = logging.getLogger("licet.gate")
+
+
+def build_scene(
+    settings: Settings, registry: Registry, snapshots: Iterable[bytes] = (), resolvers: Mapping[str, Resolver] | None = None
+) -> Scene:
+    """What is in force. `snapshots` are catalogs of other processes, newest first; `resolvers` replace those that were registered.
+
+    Raises `OperatorError`: `PolicyInvalid`, `DirectoryInvalid` or `CatalogInvalid`, with everything that is wrong.
+    """
+    catalog = known_catalog(registry, snapshots)
+    directory = Directory.from_settings(settings)
+    engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
+    digest, manifest = scene_manifest(engine, catalog, directory)
+    metered: dict[str, tuple[tuple[str, str], ...]] = {}
+    for name, meter in settings.meters.items():
+        metered[meter.tool] = (*metered.get(meter.tool, ()), (name, meter.argument))
+    return Scene(
+        environment=settings.environment,
+        catalog=catalog,
+        directory=directory,
+        engine=engine,
+        readers=registry.readers(catalog),
+        implementations=MappingProxyType(dict(registry.tools)),
+        previews=MappingProxyType(dict(registry.previews)),
+        resolvers=MappingProxyType(dict(registry.resolvers) if resolvers is None else dict(resolvers)),
+        metered=metered,
+        digest=digest,
+        manifest=manifest,
+    )
+
+
+def known_catalog(registry: Registry, snapshots: Iterable[bytes]) -> Catalog:
+    """This process's tools, and those of other processes. A snapshot of another version says nothing to this one."""
+    catalog = registry.catalog
+    for content in snapshots:
+        try:
+            catalog = catalog.merge(Catalog.from_snapshot(content), prefer="mine")
+        except CatalogInvalid as error:
+            _log.warning("licet: a catalog snapshot on the store is left out: %s", error)
+    return catalog
