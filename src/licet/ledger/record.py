@@ -10,7 +10,8 @@ hashed are those bytes, which nobody encodes a second time.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -133,13 +134,17 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     redactions: tuple[str, ...] = ()
 
 
+NOTHING: Final = Raw()
+"""The default of embedded JSON. It is left out by identity, so no other empty `Raw` may stand in a payload."""
+
+
 class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is committed to: readable ids, arguments and everything else the decision saw, and what came of it.
 
     `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only.
     """
 
-    arguments: Raw | None = None
+    arguments: Raw = NOTHING
     reason: str | None = None
     message: str | None = None
     principals: tuple[Principal, ...] = ()
@@ -147,9 +152,9 @@ class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: JsonObject | None = None
     policies: tuple[DecidingPolicy, ...] = ()
     obligations: tuple[Obligation, ...] = ()
-    result: Raw | None = None
+    result: Raw = NOTHING
     effects: tuple[Effect, ...] = ()
-    preview: Raw | None = None
+    preview: Raw = NOTHING
     detail: JsonObject | None = None
 
 
@@ -157,6 +162,8 @@ _encode = msgspec.json.Encoder().encode
 _decode_envelope = msgspec.json.Decoder(Envelope, strict=True).decode
 _decode_payload = msgspec.json.Decoder(Payload, strict=True).decode
 _sha256 = hashlib.sha256
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -186,6 +193,11 @@ def decode_payload(stored: bytes) -> Payload:
         return _decode_payload(stored)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityBroken(f"stored payload cannot be read: {error}") from error
+
+
+def microseconds(moment: datetime) -> int:
+    """UTC microseconds since 1970, exactly: how records write a moment."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def leaf_hash(envelope: bytes) -> bytes:

@@ -66,7 +66,7 @@ class OpenRequest(Struct, frozen=True):
 
 
 class MoveRequest(Struct, frozen=True):
-    """Move a request. Condition `request_moved`: it is in one of `source` now (and, for a move to `consumed`, not past `expires_at` at `at`)."""
+    """Move a request. Condition `request_moved`: it is in one of `source` now; to be consumed, `at` must be before `expires_at`."""
 
     request: RequestId
     source: tuple[RequestState, ...]
@@ -87,7 +87,7 @@ class AddVote(Struct, frozen=True):
 
 
 class PutBlob(Struct, frozen=True):
-    """Keep a snapshot (catalog, bundle, schema, directory) under the SHA-256 (hex) of its bytes. Without condition: the same bytes twice are one."""
+    """Keep a snapshot (catalog, bundle, schema, directory) under the SHA-256 (hex) of its bytes. The same bytes twice are one."""
 
     digest: str
     kind: str

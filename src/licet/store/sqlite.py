@@ -22,14 +22,14 @@ import apsw
 
 from licet.errors import GateClosed, IntegrityBroken, LeaseLost, NotAStore, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.entropy import new_id
-from licet.ledger.record import leaf_hash
+from licet.ledger.record import leaf_hash, microseconds
 from licet.store import sqlite_open
 from licet.store.contract import Batch, Committed, Lost, OpenIntent
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
 from licet.store.sqlite_commit import INDEX_BITS, Prepared, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
 from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
-from licet.store.sqlite_rows import fetch, microseconds
+from licet.store.sqlite_rows import fetch
 
 _memory_leases: dict[str, ProcessLeases] = {}
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from licet.errors import LeaseLost, StorePoisoned
 from licet.ledger.merkle import HASH_BYTES, Tree
+from licet.ledger.record import microseconds
 from licet.model import LIVE_STATES, CallId, Receipt, RequestState
 from licet.store.contract import (
     AddVote,
@@ -35,7 +36,7 @@ from licet.store.contract import (
     PutBlob,
     TakeKey,
 )
-from licet.store.sqlite_rows import fetch, microseconds
+from licet.store.sqlite_rows import fetch
 
 INDEX_BITS = 40
 """A log holds 10^12 records, a database 8 million logs."""
@@ -92,7 +93,7 @@ class _Group:
     def write(self) -> list[Committed | Lost]:
         """Everything that is not lost is written, in the order in which it arrived."""
         answers = [self._apply(prepared.batch) or self._append(prepared) for prepared in self._group]
-        _insert(self._con, "INSERT INTO records (place, kind, call, envelope) VALUES ", 4, self._records)
+        _insert(self._con, "INSERT INTO records (place, kind, call, envelope, leaf) VALUES ", 5, self._records)
         _insert(self._con, "INSERT INTO payloads (place, salt, payload) VALUES ", 3, self._payloads)
         self._write_states()
         self._write_open_calls()
@@ -118,7 +119,7 @@ class _Group:
             place = log.next
             log.next = place + 1
             log.leaves.append(leaf)
-            self._records += (place, record.kind, record.call, record.envelope)
+            self._records += (place, record.kind, record.call, record.envelope, leaf)
             self._payloads += (place, record.salt, record.payload)
             receipts.append(Receipt(record.log, place - log.base, leaf.hex()))
         return Committed(tuple(receipts))

@@ -20,6 +20,7 @@ from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_rows import fetch, request_of, vote_of
+from licet.store.sqlite_source import SqliteSource
 
 _PAGE = 1000
 _READERS = 4
@@ -105,6 +106,19 @@ class SqliteReads:
         except apsw.Error as error:
             raise translate(error, self._location) from error
 
+    @contextmanager
+    def source(self) -> Iterator[SqliteSource]:
+        """The ledger as it is at this moment, for `verify` and `export`; it holds no writer up."""
+        try:
+            with self._reading() as con:
+                con.execute("BEGIN")
+                try:
+                    yield SqliteSource(con)
+                finally:
+                    con.execute("COMMIT")
+        except apsw.Error as error:
+            raise translate(error, self._location) from error
+
     def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
         """Records of one log by index, `start` included, `stop` not; streamed in pages."""
         found = self._rows("SELECT number FROM logs WHERE name = ?", (log,))
@@ -123,7 +137,7 @@ class SqliteReads:
 
     def get_record(self, log: str, index: int) -> StoredRecord:
         """One record. Raises `KeyError` when there is none."""
-        rows = self._rows(_RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))
+        rows = self._rows(_RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))  # noqa: S608  a constant
         if not 0 <= index < 1 << INDEX_BITS or not rows:
             raise KeyError(f"log `{log}` has no record {index}")
         return StoredRecord(*rows[0])

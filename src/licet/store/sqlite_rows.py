@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apsw
@@ -11,15 +10,8 @@ import msgspec
 
 from licet.model import Request, RequestState, Vote
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_vote = msgspec.json.Decoder(Vote).decode
-
-
-def microseconds(moment: datetime) -> int:
-    """UTC microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
 
 
 def fetch(con: apsw.Connection, text: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -21,7 +21,8 @@ CREATE TABLE records (
     place INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     call TEXT,
-    envelope BLOB NOT NULL
+    envelope BLOB NOT NULL,
+    leaf BLOB NOT NULL -- the envelope's leaf hash: tells which record was changed when the tree says only that one was
 ) STRICT;
 
 CREATE INDEX records_by_call ON records (call) WHERE call IS NOT NULL;

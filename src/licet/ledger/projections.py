@@ -1,0 +1,98 @@
+"""Do the rows beside the records say what the records say, and nothing else?
+
+Every row of requests, votes, open calls and keys is held beside what `Replay` made of the records: a row that no record explains
+was forged, one that differs was edited, one that is missing was deleted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from licet.ledger.record import microseconds
+from licet.ledger.replay import Asking, Replay
+from licet.ledger.report import Findings
+from licet.ledger.source import KeyRow, OpenRow, Projections, RequestRow, VoteRow
+
+
+def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
+    """All rows are held beside the replayed records; what differs is in the findings."""
+    _verify_requests(replay, projections.requests(), findings)
+    _verify_votes(replay, projections.votes(), findings)
+    _verify_open_calls(replay, projections.open_calls(), findings)
+    _verify_keys(replay, projections.keys(), findings)
+
+
+def _verify_requests(replay: Replay, rows: Iterable[RequestRow], findings: Findings) -> None:
+    unseen = dict(replay.requests)
+    for row in rows:
+        asking = unseen.pop(row.id, None)
+        if asking is None:
+            findings.add(row.tenant, None, "request", "a row that no record opened", found=row.id)
+        else:
+            _verify_request(asking, row, findings)
+    for request, asking in unseen.items():
+        findings.add(asking.log, asking.index, "request", "its row is missing", expected=request)
+
+
+def _verify_request(asking: Asking, row: RequestRow, findings: Findings) -> None:
+    opened, states = asking.opened, asking.states()
+    pairs: list[tuple[str, object, object]] = [
+        ("key", opened.key, row.key),
+        ("tenant", opened.tenant, row.tenant),
+        ("expires_at", microseconds(opened.expires_at), row.expires_at),
+        ("body", _plain(msgspec.json.encode(opened)), _plain(row.body)),
+    ]
+    if row.state not in states:
+        pairs.append(("state", " or ".join(sorted(states)), row.state))
+    for field, expected, found in pairs:
+        if expected != found:
+            message = f"the row of request {row.id} is not what the records say"
+            findings.add(asking.log, asking.index, f"request.{field}", message, expected=expected, found=found)
+
+
+def _verify_votes(replay: Replay, rows: Iterable[VoteRow], findings: Findings) -> None:
+    stored: dict[str, list[VoteRow]] = defaultdict(list)
+    for row in rows:
+        stored[row.request].append(row)
+    for request in sorted(stored.keys() | replay.requests.keys()):
+        asking = replay.requests.get(request)
+        expected = [(vote.person, _plain(msgspec.json.encode(vote))) for vote in asking.votes] if asking is not None else []
+        found = [(row.person, _plain(row.body)) for row in stored.get(request, [])]
+        if expected != found:
+            log, index = (asking.log, asking.index) if asking is not None else (None, None)
+            message = f"the votes on request {request} are not those that were recorded"
+            findings.add(log, index, "votes", message, expected=expected, found=found)
+
+
+def _verify_open_calls(replay: Replay, rows: Iterable[OpenRow], findings: Findings) -> None:
+    unseen = dict(replay.open)
+    for row in rows:
+        log, index, boot = unseen.pop(row.call, (None, None, None))
+        if (log, boot) != (row.log, row.boot):
+            message = f"the row of call {row.call} is not what the records say"
+            findings.add(row.log, index, "open_calls", message, expected=(log, boot) if log else "", found=(row.log, row.boot))
+    for call, (log, index, _) in unseen.items():
+        findings.add(log, index, "open_calls", "an intent without an end is not known as open", expected=call)
+
+
+def _verify_keys(replay: Replay, rows: Iterable[KeyRow], findings: Findings) -> None:
+    unseen = dict(replay.keys)
+    for row in rows:
+        log, index, key = unseen.pop(row.call, (None, None, None))
+        if (log, key) != (row.log, row.key):
+            message = f"the key of call {row.call} is not what the records say"
+            findings.add(row.log, index, "keys", message, expected=(log, key) if log else "", found=(row.log, row.key))
+    for log, index, key in unseen.values():
+        findings.add(log, index, "keys", "an idempotency key is not known as taken", expected=key)
+
+
+def _plain(body: bytes) -> Any:
+    """The JSON's value, or the bytes where it is none."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body

@@ -1,0 +1,271 @@
+"""What follows from the records: open calls, requests, votes and keys, as far as records alone can tell.
+
+1. every outcome and recovery has an intent before it in its log; no call has two intents
+2. a call ends once; a later outcome says that it is late (`detail["late"]`)
+3. an intent without an end is an open call, and there is no other
+4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
+5. a vote record holds a vote on an open request, one for each person; a rejection ends the request
+6. a request that is consumed had approvals from at least as many people as its policies ask for, was not past its time, was consumed once,
+   and the intent is of the same tool, caller and arguments
+
+Who may vote is not recomputed here (that needs the directory of that moment): 6 is what must hold in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from licet.errors import IntegrityBroken
+from licet.ledger.record import Envelope, decode_envelope, microseconds
+from licet.ledger.report import Findings
+from licet.ledger.source import Row
+from licet.model import Request, RequestState, Vote
+
+
+class Commitment(Struct, frozen=True, gc=False):
+    """The part of an envelope that commits to the payload."""
+
+    commitment: str
+    length: int
+
+
+class Asked(Struct, frozen=True, gc=False):
+    """The request that an envelope names."""
+
+    request: str
+
+
+class Head(Struct, frozen=True, gc=False):
+    """The fields of an envelope that every record is checked by; decoding all of them would take four times as long."""
+
+    v: int
+    log: str
+    kind: str
+    boot: str
+    payload: Commitment
+    call: str | None = None
+    key: str | None = None
+    approval: Asked | None = None
+
+
+class _Closing(Struct, frozen=True):
+    request: str
+    event: str
+
+
+class _Detail(Struct, frozen=True):
+    request: Raw = Raw()
+    vote: Vote | None = None
+    superseded: _Closing | None = None
+    event: str = "expire"
+    late: bool = False
+
+
+class _Said(Struct, frozen=True):
+    detail: _Detail = _Detail()
+
+
+class _Argued(Struct, frozen=True):
+    arguments: Raw = Raw()
+
+
+class Asking(Struct):
+    """A request as far as it has been replayed."""
+
+    opened: Request
+    log: str
+    index: int
+    state: RequestState
+    votes: list[Vote]
+
+    def is_approved(self) -> bool:
+        """Whether enough people have approved for what was asked, whoever they are (rule 6)."""
+        needs = {(need.policy, need.kind): need.count for need in self.opened.obligations if need.kind != "preview_only"}
+        people = {vote.person for vote in self.votes if vote.verdict == "approve"}
+        return bool(needs) and len(people) >= sum(needs.values())
+
+    def states(self) -> set[RequestState]:
+        """The states in which the row may be."""
+        maybe = self.state is RequestState.OPEN and self.is_approved()
+        return {RequestState.OPEN, RequestState.APPROVED} if maybe else {self.state}
+
+
+_CLOSED_BY = {
+    "expire": RequestState.EXPIRED,
+    "withdraw": RequestState.WITHDRAWN,
+    "supersede": RequestState.SUPERSEDED,
+}
+_decode_said = msgspec.json.Decoder(_Said).decode
+_decode_request = msgspec.json.Decoder(Request).decode
+
+
+class Replay:
+    """Takes records in order, log by log. Then `open`, `keys` and `requests` are what the projections must be.
+
+    `open` holds log, index and boot of each call that has not ended; `keys` log, index and key of each intent that took one.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.open: dict[str, tuple[str, int, str]] = {}
+        self.keys: dict[str, tuple[str, int, str]] = {}
+        self.requests: dict[str, Asking] = {}
+        self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
+        self._ended: set[str] = set()
+        self._live: dict[str, str] = {}
+
+    def take(self, log: str, rows: Sequence[Row], heads: Sequence[Head | None]) -> None:
+        """The next records of a log. A head that is None could not be read and says nothing."""
+        intents, ended = self._intents, self._ended
+        for row, head in zip(rows, heads, strict=True):
+            if head is None:
+                continue
+            kind, call = head.kind, head.call
+            if kind == "intent":
+                self._begin(log, row, head)
+            elif kind in ("outcome", "recovery"):
+                if call is not None and intents.pop(call, None) is not None:
+                    ended.add(call)
+                else:
+                    self._end_again(log, row, call)
+            elif kind == "call":
+                if call in intents or call in ended:
+                    self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=call)
+                if head.approval is not None:
+                    self._consume(log, row, head.approval.request)
+            elif kind in ("hold", "vote", "expiry"):
+                self._ask(log, row, head)
+
+    def end_log(self, log: str) -> None:
+        """All records of this log were taken."""
+        for call, (index, boot) in self._intents.items():
+            self.open[call] = (log, index, boot)
+        self._intents.clear()
+        self._ended.clear()
+
+    # calls
+
+    def _begin(self, log: str, row: Row, head: Head) -> None:
+        call, index = head.call, row[0]
+        if call is None or call in self._intents or call in self._ended:
+            self._findings.add(log, index, "call", "an intent needs a call of its own", found=call)
+            return
+        self._intents[call] = (index, head.boot)
+        if head.key is not None:
+            self.keys[call] = (log, index, head.key)
+        if head.approval is not None:
+            self._consume(log, row, head.approval.request)
+
+    def _end_again(self, log: str, row: Row, call: str | None) -> None:
+        """An end without an open intent: late, or wrong."""
+        if call not in self._ended:
+            self._findings.add(log, row[0], "call", "an outcome without an intent before it", found=call)
+        elif not self._said(log, row).late:
+            self._findings.add(log, row[0], "outcome", "a second end of a call, and it does not say that it is late", found=call)
+
+    def _said(self, log: str, row: Row) -> _Detail:
+        try:
+            return _decode_said(row[6] or b"{}").detail
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._findings.add(log, row[0], "payload.detail", "it cannot be read", found=error)
+            return _Detail()
+
+    # requests
+
+    def _ask(self, log: str, row: Row, head: Head) -> None:
+        detail = self._said(log, row)
+        if detail.superseded is not None:
+            self._close(log, row, detail.superseded.request, detail.superseded.event)
+        if head.kind == "vote":
+            self._vote(log, row, detail.vote)
+        elif detail.request[:1] == b"{":
+            self._open_request(log, row, detail.request)
+        elif head.kind == "expiry":
+            named = msgspec.json.decode(detail.request) if detail.request else head.approval.request if head.approval is not None else None
+            self._close(log, row, named, detail.event)
+
+    def _open_request(self, log: str, row: Row, raw: Raw) -> None:
+        try:
+            request = _decode_request(raw)
+        except msgspec.DecodeError as error:
+            self._findings.add(log, row[0], "payload.detail.request", "it cannot be read", found=error)
+            return
+        if request.tenant != log:
+            self._findings.add(log, row[0], "payload.detail.request", "it is of another tenant", expected=log, found=request.tenant)
+        rival = self.requests.get(self._live.get(request.key, ""))
+        if request.id in self.requests or (rival is not None and rival.state is RequestState.OPEN):
+            self._findings.add(log, row[0], "payload.detail.request", "a live request has its key already", found=request.id)
+        self.requests[request.id] = Asking(request, log, row[0], RequestState.OPEN, [])
+        self._live[request.key] = request.id
+
+    def _vote(self, log: str, row: Row, vote: Vote | None) -> None:
+        asking = self.requests.get(vote.request) if vote is not None else None
+        if vote is None or asking is None or asking.log != log:
+            found = vote and vote.request
+            self._findings.add(log, row[0], "payload.detail.vote", "a vote on no request of this log", found=found)
+        elif asking.state is not RequestState.OPEN:
+            self._findings.add(log, row[0], "payload.detail.vote", "a vote on a request that is not open", found=asking.state)
+        elif any(earlier.person == vote.person for earlier in asking.votes):
+            self._findings.add(log, row[0], "payload.detail.vote", "this person has voted already", found=vote.person)
+        else:
+            asking.votes.append(vote)
+            if vote.verdict == "reject":
+                asking.state = RequestState.REJECTED
+
+    def _close(self, log: str, row: Row, request: str | None, event: str) -> None:
+        asking = self.requests.get(request or "")
+        target = _CLOSED_BY.get(event)
+        if asking is None or target is None or asking.log != log:
+            self._findings.add(log, row[0], "payload.detail", f"`{event}` of no request of this log", found=request)
+        elif asking.state is RequestState.OPEN:
+            asking.state = target
+        elif asking.state is not target:
+            self._findings.add(log, row[0], "payload.detail", f"`{event}` of a request that is over", found=asking.state)
+
+    def _consume(self, log: str, row: Row, request: str) -> None:
+        """Rule 6."""
+        asking = self.requests.get(request)
+        if asking is None or asking.log != log:
+            self._findings.add(log, row[0], "approval.request", "an approval that nobody asked for in this log", found=request)
+            return
+        if asking.state is not RequestState.OPEN or not asking.is_approved():
+            problem = "the approval was used before" if asking.state is RequestState.CONSUMED else "the request was not approved"
+            self._findings.add(log, row[0], "approval.request", problem, expected=RequestState.APPROVED, found=asking.state)
+        asking.state = RequestState.CONSUMED
+        try:
+            envelope = decode_envelope(row[3])
+        except IntegrityBroken as error:
+            self._findings.add(log, row[0], "envelope", "it cannot be read", found=error)
+            return
+        for field, expected, found in _mismatches(asking, envelope, row[6]):
+            self._findings.add(log, row[0], field, "the call is not the one that was approved", expected=expected, found=found)
+
+
+def _mismatches(asking: Asking, envelope: Envelope, payload: bytes | None) -> list[tuple[str, object, object]]:
+    """In what an intent differs from the call that people voted on."""
+    opened, actor = asking.opened, envelope.actor
+    approvers = {vote.voter for vote in asking.votes if vote.verdict == "approve"}
+    voters = set(envelope.approval.voters) if envelope.approval is not None else set()
+    pairs: list[tuple[str, object, object]] = [
+        ("tool.name", opened.tool, envelope.tool and envelope.tool.name),
+        ("actor.agent", opened.agent, actor and actor.agent),
+        ("actor.service", opened.service, actor and actor.service),
+        ("actor.user", opened.user, actor and actor.user),
+        ("payload.arguments", _arguments(opened.summary), _arguments(payload)),
+        ("approval.voters", sorted(approvers | voters), sorted(approvers)),
+        ("at", True, envelope.at < microseconds(opened.expires_at)),
+    ]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _arguments(holder: bytes | None) -> Any:
+    """The arguments that a payload, or the summary of a request, holds."""
+    try:
+        raw = msgspec.json.decode(holder or b"{}", type=_Argued).arguments
+        return msgspec.json.decode(raw) if raw else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,69 @@
+"""What a verification found: counts, roots, and each problem with its place."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+PROBLEM_LIMIT = 1000
+"""Problems that are described; all are counted. A ledger with more was not damaged in one place."""
+
+
+class Problem(Struct, frozen=True):
+    """One thing that is not as it was written: where, which field or hash, what should be there and what is.
+
+    `index` is None where a log as a whole, or a row beside the records, is meant; `log` is None where no log is.
+    """
+
+    log: str | None
+    index: int | None
+    field: str
+    expected: str
+    found: str
+    message: str
+
+    def __str__(self) -> str:
+        place = "ledger" if self.log is None else f"log `{self.log}`"
+        place += "" if self.index is None else f", record {self.index}"
+        return f"{place}, {self.field}: {self.message}: expected {self.expected}, found {self.found}"
+
+
+class LogReport(Struct, frozen=True):
+    """A log as recomputed from its records: how many there are, and their root (hex)."""
+
+    log: str
+    size: int
+    root: str
+
+
+class Report(Struct, frozen=True):
+    """The result of a verification. `checked_projections` is False where the source has records only."""
+
+    logs: tuple[LogReport, ...]
+    records: int
+    checked_projections: bool
+    problem_count: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was found. What that does not show is said in ledger/verify.py."""
+        return self.problem_count == 0
+
+
+class Findings:
+    """Gathers problems while a verification runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.problems: list[Problem] = []
+
+    def add(self, log: str | None, index: int | None, field: str, message: str, *, expected: object = "", found: object = "") -> None:
+        """One more problem."""
+        self.count += 1
+        if self.count <= PROBLEM_LIMIT:
+            self.problems.append(Problem(log, index, field, _shown(expected), _shown(found), message))
+
+
+def _shown(value: object) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return f"`{text[:200]}`" if text else "nothing"
