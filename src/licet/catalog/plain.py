@@ -11,7 +11,15 @@ from pydantic.fields import FieldInfo
 _SCALARS = frozenset({str, int, bool, type(None)})
 _UNIONS = frozenset({Union, types.UnionType})
 # Constraints that JSON Schema states and checks exactly as pydantic would.
-_STATED = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt, annotated_types.MinLen, annotated_types.MaxLen)
+_STATED = (
+    str,
+    annotated_types.Ge,
+    annotated_types.Gt,
+    annotated_types.Le,
+    annotated_types.Lt,
+    annotated_types.MinLen,
+    annotated_types.MaxLen,
+)
 
 
 def is_plain(annotation: Any) -> bool:
@@ -60,4 +68,4 @@ def _is_stated(metadata: Any) -> bool:
     if isinstance(metadata, FieldInfo):
         has_default = metadata.default_factory is not None or not metadata.is_required()
         return not has_default and metadata.alias is None and all(map(_is_stated, metadata.metadata))
-    return isinstance(metadata, str | _STATED)
+    return isinstance(metadata, _STATED)

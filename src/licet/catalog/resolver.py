@@ -112,7 +112,7 @@ def _returned_class(annotation: Any) -> Any:
     if get_origin(annotation) in {Union, types.UnionType}:
         members = [member for member in get_args(annotation) if member is not type(None)]
         annotation = members[0] if len(members) == 1 else None
-    if not isinstance(annotation, type):
+    if annotation is MISSING or not isinstance(annotation, type):
         raise CatalogInvalid("its return annotation must be one class, or that class or None")
     return annotation
 

@@ -35,7 +35,6 @@ def checked(schema: JsonObject) -> JsonObject:
     """A closed deep copy of an input schema that obeys the rules of this module. Raises CatalogInvalid."""
     try:
         copy: JsonObject = strict.copied(schema)
-        strict.encode(copy)
     except ArgumentsRefused as refused:
         raise CatalogInvalid(f"the schema cannot be used: {refused} (at `{refused.path}`)") from refused
     if copy.get("type") != "object":

@@ -63,11 +63,8 @@ def copied(unverified: Any, *, limit_bytes: int = LIMIT_BYTES) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of a value that `copied` made: compact, keys sorted by code point. Raises ArgumentsRefused (`bad_text`)."""
-    try:
-        return _encoder.encode(value)
-    except UnicodeEncodeError as error:
-        raise ArgumentsRefused("bad_text", "a string holds half of a surrogate pair, which is no Unicode text") from error
+    """The canonical bytes of a value that `copied` or `parse` made: compact, keys sorted by code point."""
+    return _encoder.encode(value)
 
 
 def decode(canonical: bytes) -> Any:
@@ -123,7 +120,7 @@ def _copied(value: Any, depth: int, budget: list[int], trail: list[str]) -> Any:
     kind = type(value)
     if kind is str:
         budget[0] -= len(value) + 2
-        return value
+        return value if value.isascii() else _text(value)
     if kind is int:
         if INT_MIN <= value <= INT_MAX:
             return value
@@ -145,7 +142,7 @@ def _copied_object(value: JsonObject, depth: int, budget: list[int], trail: list
     _spend(len(items), depth, budget)
     copy: JsonObject = {}
     for key, item in items:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = _key(key)  # noqa: PLW2901 - one name for one thing
         if key in FORBIDDEN_KEYS:
             trail.append(key)
@@ -199,6 +196,14 @@ def _number(value: float) -> int | float:
     return int(value)
 
 
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentsRefused("bad_text", "a string holds half of a surrogate pair, which is no Unicode text") from error
+    return value
+
+
 def _plain(value: Any) -> Any:
     # The base class's own conversion: a subclass may lie in its __str__ or __int__.
     if isinstance(value, str):
@@ -216,7 +221,7 @@ def _plain(value: Any) -> Any:
 
 def _key(key: Any) -> str:
     if isinstance(key, str):
-        return str.__str__(key)
+        return _text(str.__str__(key))
     raise ArgumentsRefused("not_json_value", "a key of an object must be a string")
 
 

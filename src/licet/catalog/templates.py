@@ -85,7 +85,7 @@ def expand_all(templates: tuple[TargetTemplate, ...], value: JsonObject) -> tupl
         else:
             first = value.get(template.path[0])
             if type(first) is str and len(template.path) == 1:
-                found[EntityRef(template.type, canonical(template.kind, first))] = None
+                found[EntityRef(template.type, _id(template, first, template.path))] = None
             else:
                 _collect(template, first, 1, (template.path[0],), found)
         if len(found) > TARGET_LIMIT:

@@ -74,7 +74,8 @@ def _label_problem(label: str) -> str | None:
         is_canonical = not name.isascii() and name.encode("punycode").decode() == label[4:]
     except (UnicodeError, ValueError):
         is_canonical = False
-    if is_canonical and unicodedata.normalize("NFKC", name.lower()) == name:
+    is_visible = is_canonical and all(unicodedata.category(character)[0] not in "CZ" for character in name)
+    if is_visible and unicodedata.normalize("NFKC", name.lower()) == name:
         return None
     return "its host has a label that is no international domain name"
 
