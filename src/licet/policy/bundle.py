@@ -27,12 +27,11 @@ from cedarpy._internal import PolicySet
 from msgspec import Struct
 
 from licet.errors import PolicyInvalid
+from licet.names import name_problem, quoted
 from licet.policy.obligations import ANNOTATIONS as OBLIGATIONS
 from licet.policy.obligations import ObligationRule, RuleInvalid, read_rule
 
 ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS})
-ID_LIMIT = 128
-"""Characters of an `@id`: it stands in every record of a decision that the policy took part in."""
 _TOKEN = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*+"?)|(?P<comment>//[^\n]*)|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)',
     re.DOTALL,
@@ -146,15 +145,15 @@ def _policy(file: str, line: int, text: str) -> Policy:
     policy_id = annotations.get("id", "")
     if not policy_id:
         problems.append("a policy needs an `@id`")
-    elif len(policy_id) > ID_LIMIT or not policy_id.isprintable() or policy_id != policy_id.strip():
-        problems.append(f"the id `{policy_id}` must be at most {ID_LIMIT} printable characters without blanks at its ends")
+    elif problem := name_problem(policy_id):
+        problems.append(f"the id {quoted(policy_id)} cannot be used: {problem}")
     rule = None
     try:
         rule = read_rule(tree.effect, annotations)
     except RuleInvalid as error:
         problems.append(str(error))
     if problems:
-        name = f"policy `{policy_id}`: " if policy_id else ""
+        name = f"policy {quoted(policy_id)}: " if policy_id else ""
         raise _PieceInvalidError(*(name + problem for problem in problems))
     return Policy(
         id=policy_id,

@@ -32,8 +32,7 @@ from licet.identity.directory import Directory
 from licet.model import Decision, JsonObject, Principal, Target
 from licet.policy import wording
 from licet.policy.bundle import Bundle
-from licet.policy.entities import entities_json
-from licet.policy.evaluation import Ask, Question, Slice, raw_context
+from licet.policy.evaluation import Frame, Question, Slice, asks_of, raw_context
 from licet.policy.judgement import combine, denial, denied, judge, with_core
 from licet.policy.lint import find_problems
 from licet.policy.schema import Vocabulary
@@ -43,9 +42,11 @@ from licet.policy.slices import admits, speaks_of
 __all__ = ["Engine", "Question"]
 
 ENTITY_SETS = 1024
-"""Entity sets kept, the least recently used going first; one takes some 5 KiB."""
+"""Entity sets kept, the least recently used going first; one takes some 10 KiB."""
+SLICES = 1024
+"""Policy sets kept: one for each tool and each selection of its policies that principals make. A policy in one takes some 5 KiB."""
 ADMISSIONS = 4096
-"""Answers of `could_permit` kept."""
+"""Selections of a tool's policies kept, by principals."""
 _encode = msgspec.json.Encoder().encode
 _decode_targets = msgspec.json.Decoder(tuple[Target, ...]).decode
 
@@ -59,10 +60,11 @@ class Engine:
         self.schema_digest: Final = hashlib.sha256(vocabulary.content).hexdigest()
         self._vocabulary: Final = vocabulary
         self._definitions: Final = definitions
-        self._slices: Final[dict[str, Slice]] = {}
+        self._frames: Final[dict[str, Frame]] = {}
         # lru_cache may be used by many threads; two that miss at once both build, and either result will do.
         self._entities: Final = lru_cache(maxsize=ENTITY_SETS)(self._build_entities)
-        self._permits: Final = lru_cache(maxsize=ADMISSIONS)(self._has_permit)
+        self._slices: Final = lru_cache(maxsize=SLICES)(self._build_slice)
+        self._admitted: Final = lru_cache(maxsize=ADMISSIONS)(self._find_admitted)
 
     @classmethod
     def load(cls, bundle: Bundle, catalog: Catalog, directory: Directory, *, meters: Iterable[str] = ()) -> Engine:
@@ -87,7 +89,10 @@ class Engine:
 
     def could_permit(self, tool: ToolSpec, principal: Principal) -> bool:
         """Whether any permit's scope admits this tool and principal. If not, no arguments and no targets could ever make an allow."""
-        return self._is_known(tool) and self._permits(tool.name, principal)
+        if not self._is_known(tool):
+            return False
+        policies = self.frame(tool.name).policies
+        return any(policies[place].effect == "permit" for place in self._admitted(tool.name, (principal,)))
 
     def context(self, question: Question, principal: Principal) -> JsonObject:
         """What policies can see of the context, for the record.
@@ -107,14 +112,18 @@ class Engine:
                     continue
         return seen
 
-    def slice(self, tool: str) -> Slice:
-        """The policies that can speak about a tool of the catalog. Raises `KeyError` for any other."""
-        found = self._slices.get(tool)
+    def frame(self, tool: str) -> Frame:
+        """What is the same for every call of a tool of the catalog. Raises `KeyError` for any other."""
+        found = self._frames.get(tool)
         if found is None:
             action = self._vocabulary.tools[tool]
-            speaking = [policy for policy in self.bundle.policies if speaks_of(policy.tree, action.name, action.parents)]
-            found = self._slices.setdefault(tool, Slice(action, speaking, self._vocabulary.types))
+            speaking = [policy for policy in self.bundle.policies if speaks_of(policy.tree.action, action.name, action.parents)]
+            found = self._frames.setdefault(tool, Frame(action, speaking, self._vocabulary.types))
         return found
+
+    def slice(self, tool: str, principals: tuple[Principal, ...]) -> Slice:
+        """The policies that can speak about a tool of the catalog and one of these principals. Raises `KeyError` for any other tool."""
+        return self._slices(tool, self._admitted(tool, principals))
 
     def _decide(self, question: Question) -> Decision:
         tool = question.tool.name
@@ -122,9 +131,9 @@ class Engine:
             return denied("unknown_tool", f"the tool `{tool}` is not the one that policies were checked against")
         if not question.principals or not question.targets:
             return denied("policy_error", wording.undecided("it has no principal or no target"))
-        part = self.slice(tool)
+        part = self.slice(tool, question.principals)
         entities = self._entities(tool, question.environment, question.principals, _encode(question.targets))
-        asks = [Ask(principal, target) for principal in question.principals for target in question.targets]
+        asks = asks_of(question)
         answers = part.evaluate(question, asks, entities, core=False)
         findings = [judge(ask, answer, part) for ask, answer in zip(asks, answers, strict=True)]
         refusal = denial(tool, findings)
@@ -139,10 +148,18 @@ class Engine:
     def _is_known(self, tool: ToolSpec) -> bool:
         return self._definitions.get(tool.name) == tool.definition
 
-    def _has_permit(self, tool: str, principal: Principal) -> bool:
-        return any(admits(policy.tree.principal, principal) for policy in self.slice(tool).permits)
+    def _find_admitted(self, tool: str, principals: tuple[Principal, ...]) -> tuple[int, ...]:
+        """The places, among the tool's policies, of those whose scope admits one of these principals."""
+        return tuple(
+            place
+            for place, policy in enumerate(self.frame(tool).policies)
+            if any(admits(policy.tree.principal, principal) for principal in principals)
+        )
+
+    def _build_slice(self, tool: str, places: tuple[int, ...]) -> Slice:
+        frame = self.frame(tool)
+        return Slice(frame, [frame.policies[place] for place in places])
 
     def _build_entities(self, tool: str, environment: str, principals: tuple[Principal, ...], targets: bytes) -> cedar.Entities:
         # Built from the very bytes that are the key, so a target that somebody changes meanwhile cannot enter under another's name.
-        part = self.slice(tool)
-        return cedar.Entities.from_json_str(entities_json(principals, _decode_targets(targets), environment, part.types), part.schema)
+        return self.frame(tool).build_entities(principals, _decode_targets(targets), environment)

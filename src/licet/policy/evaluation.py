@@ -6,7 +6,7 @@ are thrown away, a third of a decision's cost. The module is private to cedarpy,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,8 +16,9 @@ from cedarpy import pst
 from msgspec import Struct
 
 from licet.catalog.spec import ToolSpec
-from licet.model import EntityRef, JsonObject, Principal, PrincipalKind, Target
+from licet.model import JsonObject, Principal, PrincipalKind, Target
 from licet.policy.bundle import Policy
+from licet.policy.entities import entities_json
 from licet.policy.schema import TENANT, Action, cedar_schema
 from licet.policy.shape import RecordShape
 from licet.policy.slices import context_reads
@@ -60,55 +61,82 @@ class Answer(Struct):
 
 
 class Ask(Struct, frozen=True):
-    """One request: a principal of the question and one of its targets."""
+    """One request: a principal of the question and one of its targets, with how decisions write them."""
 
     principal: Principal
     target: Target
+    principal_name: str
+    target_name: str
 
 
 _decode = msgspec.json.Decoder(Answer).decode
-EntitiesOf = Callable[[Question, "Slice"], cedar.Entities]
 
 
-class Slice:
-    """The policies that can speak about one tool, ready to evaluate, with the part of the context that they read. Never changes."""
+def asks_of(question: Question) -> list[Ask]:
+    """Every principal with every target."""
+    names = [str(target.ref) for target in question.targets]
+    return [
+        Ask(principal, target, principal_name, name)
+        for principal in question.principals
+        for principal_name in (str(principal.ref),)
+        for target, name in zip(question.targets, names, strict=True)
+    ]
+
+
+class Frame:
+    """What every call of one tool shares: the policies that can speak about it, what they read, and the schema of that.
+
+    It never changes. It takes some 110 KiB, nearly all of it Cedar's schema.
+    """
 
     def __init__(self, action: Action, policies: Sequence[Policy], types: Mapping[str, RecordShape]) -> None:
         self.action: Final = action
-        self.policies: Final = {policy.id: policy for policy in policies}
-        self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
-        self.permits: Final = tuple(policy for policy in policies if policy.effect == "permit")
-        core = [policy for policy in policies if policy.obligation is None]
-        self._all: Final = policy_set(policy.tree for policy in policies)
-        self._core: Final = policy_set(policy.tree for policy in core) if len(core) < len(policies) else self._all
+        self.policies: Final = tuple(policies)
         self.context: Final = action.context.narrow(context_reads(policy.tree for policy in policies))
         self.types: Final = {name: types[name] for name in {*action.types, TENANT}}
         narrowed = Action(action.name, action.groups, action.types, self.context, {})
         self.schema: Final = cedar.Schema.from_json_str(_encode(cedar_schema([narrowed], self.types)).decode())
-        self._action_uid: Final = {"type": "Action", "id": action.name}
-        self._names_links: Final = not self.context.fields.keys().isdisjoint(LINKS.values())
+        self.uid: Final = {"type": "Action", "id": action.name}
+        self.names_links: Final = not self.context.fields.keys().isdisjoint(LINKS.values())
+
+    def build_entities(self, principals: tuple[Principal, ...], targets: tuple[Target, ...], environment: str) -> cedar.Entities:
+        """The entities of a call, under the schema. Raises `ShapeMismatch` or `ValueError` where a target is not as declared."""
+        return cedar.Entities.from_json_str(entities_json(principals, targets, environment, self.types), self.schema)
+
+
+class Slice:
+    """The policies whose scopes admit one tool and some principals, ready to evaluate. Never changes."""
+
+    def __init__(self, frame: Frame, policies: Sequence[Policy]) -> None:
+        self.frame: Final = frame
+        self.policies: Final = {policy.id: policy for policy in policies}
+        self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
+        core = [policy for policy in policies if policy.obligation is None]
+        self._all: Final = policy_set(map(_within_frame, policies))
+        self._core: Final = policy_set(map(_within_frame, core)) if len(core) < len(policies) else self._all
 
     def evaluate(self, question: Question, asks: Sequence[Ask], entities: cedar.Entities, *, core: bool) -> list[Answer]:
         """Cedar's answers, in the order of `asks`; `core` leaves the conditional forbids out.
 
         Raises `ShapeMismatch` where the context is not what policies were validated against.
         """
-        contexts: dict[EntityRef | None, str] = {}
+        frame = self.frame
+        contexts: dict[str, str] = {}
         requests = []
         for ask in asks:
-            key = ask.principal.ref if self._names_links else None
+            key = ask.principal_name if frame.names_links else ""
             context = contexts.get(key)
             if context is None:
-                context = contexts[key] = _encode(self.context.encode(raw_context(question, ask.principal))).decode()
+                context = contexts[key] = _encode(frame.context.encode(raw_context(question, ask.principal))).decode()
             requests.append(
                 {
                     "principal": {"type": ask.principal.kind, "id": ask.principal.id},
-                    "action": self._action_uid,
+                    "action": frame.uid,
                     "resource": {"type": ask.target.type, "id": ask.target.id},
                     "context": context,
                 }
             )
-        found = cedar.is_authorized_batch(requests, self._core if core else self._all, entities, self.schema, False)
+        found = cedar.is_authorized_batch(requests, self._core if core else self._all, entities, frame.schema, False)
         return [_decode(answer) for answer in found]
 
 
@@ -130,3 +158,9 @@ def raw_context(question: Question, principal: Principal) -> JsonObject:
 def policy_set(trees: Iterable[pst.Template]) -> cedar.PolicySet:
     """A set under the policies' own ids, made of the trees that were validated."""
     return cedar.PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap({tree.id: tree for tree in trees}), ()))
+
+
+def _within_frame(policy: Policy) -> pst.Template:
+    """The policy without its action scope, which held when the frame was made: Cedar would find so again at every request."""
+    tree = policy.tree
+    return pst.Template(tree.id, tree.effect, tree.principal, pst.ScopeAny(), tree.resource, tree.clauses, tree.annotations)

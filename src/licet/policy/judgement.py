@@ -87,7 +87,7 @@ def combine(findings: Sequence[Finding]) -> Decision:
         for policy in finding.policies:
             rule = policy.obligation
             if rule is not None:
-                principal = str(finding.ask.principal.ref)
+                principal = finding.ask.principal_name
                 owed[policy.id, principal] = Obligation(
                     kind=rule.kind,
                     policy=policy.id,
@@ -115,8 +115,8 @@ def _deciding(findings: Sequence[Finding]) -> tuple[DecidingPolicy, ...]:
             effect=policy.effect,
             file=policy.file,
             line=policy.line,
-            principal=str(finding.ask.principal.ref),
-            target=str(finding.ask.target.ref),
+            principal=finding.ask.principal_name,
+            target=finding.ask.target_name,
             reason=policy.reason,
         )
         for finding in findings
@@ -136,5 +136,5 @@ def _sentences(tool: str, denying: Sequence[Finding]) -> list[str]:
         elif kind == "forbidden":
             sentences.append(wording.forbidden(_deciding(found)))
         else:
-            sentences.append(wording.not_permitted(tool, [(str(one.ask.principal.ref), str(one.ask.target.ref)) for one in found]))
+            sentences.append(wording.not_permitted(tool, [(one.ask.principal_name, one.ask.target_name) for one in found]))
     return sentences

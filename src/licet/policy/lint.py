@@ -1,14 +1,23 @@
 """Finding what is wrong with a bundle before it decides anything.
 
-Strict validation by Cedar comes first; then what it lets pass:
+Strict validation by Cedar comes first. It lets pass what looks right and never does what it says; so beyond it these do not load:
 
-1. A role, group, user, agent, service or tenant that the directory does not know: a misspelt one would never match.
-2. A group in an obligation that the directory does not know: nobody could ever meet it.
+1. A role, group, user, agent, service or tenant that the directory does not know, in a policy or in an obligation: a misspelt one never
+   matches.
+2. `has` on an attribute that nothing in scope has: a misspelt one is always false, and the forbid that it guards never fires.
+3. A field that policies cannot see (`views.py`), or a record used whole of which a part cannot be seen.
+4. A policy that can never match: `when { false }`, or types that no call can have together.
+5. An attribute or a group of a literal entity (`User::"alice" in Role::"admin"`): only the call's own entities are known, so it would be
+   false or an error.
+
+Every problem is reported, not only the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 
 import msgspec
 from cedarpy import _internal as cedar
@@ -17,7 +26,18 @@ from msgspec import Struct
 
 from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle, Policy
-from licet.policy.schema import Vocabulary
+from licet.policy.schema import GROUPS, RESERVED, Action, Vocabulary, cedar_schema
+from licet.policy.scope import Scope
+from licet.policy.slices import speaks_of, walk
+
+_PROBE = 'when { context["a field that no context has"] }'
+"""Ill-typed wherever it is reached. Cedar does not check what stands behind a condition that is always false, so a policy that still
+validates with this behind it can never match."""
+
+
+_RESERVED = re.compile(rf'Action::"{RESERVED}([^"]+)"')
+LISTED = 8
+"""Complaints of the engine about one policy that are listed; one mistake can be complained of once for every tool."""
 
 
 class _Error(Struct):
@@ -31,31 +51,83 @@ class _Validation(Struct):
 
 
 def find_problems(bundle: Bundle, vocabulary: Vocabulary, directory: Directory) -> tuple[str, ...]:
-    """Everything that keeps the bundle from loading, one line each, in bundle order."""
-    schema = cedar.Schema.from_json_str(vocabulary.content.decode())
-    problems = dict.fromkeys(_validation_problems(bundle.policies, schema))
+    """Everything that keeps the bundle from loading, one line each (`file:line: policy, problem`), in bundle order."""
+    admitted = _Admitted(vocabulary)
+    complaints, endless = _validate(bundle.policies, vocabulary, admitted)
+    told: dict[str, None] = {}
     for policy in bundle.policies:
-        problems.update(dict.fromkeys(_told(policy, text) for text in _unknown_names(policy, directory)))
-    return tuple(problems)
+        found = complaints.get(policy.id, [])
+        problems = found[:LISTED]
+        if len(found) > LISTED:
+            problems.append(f"and {len(found) - LISTED} more of the like")
+        problems += [*_unknown_names(policy, directory), *_unknown_actions(policy, vocabulary), *_literals_looked_into(policy)]
+        scope = Scope(policy.tree, vocabulary, admitted[policy.tree.action])
+        problems += [*scope.unseen_fields(), *scope.absent_attributes()]
+        if not problems and policy.id in endless:
+            problems.append("it can never match: its conditions are false for every call that its scope admits")
+        told.update(dict.fromkeys(f"{policy.place}: policy `{policy.id}`: {problem}" for problem in problems))
+    return tuple(told)
 
 
-def _told(policy: Policy, text: str) -> str:
-    return f"{policy.place}: policy `{policy.id}`: {text}"
+class _Admitted(dict[pst.ActionConstraint, tuple[Action, ...]]):
+    """The actions that each action scope admits, found once for all policies that have the same."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+
+    def __missing__(self, scope: pst.ActionConstraint) -> tuple[Action, ...]:
+        found = tuple(action for action in self._vocabulary.actions.values() if speaks_of(scope, action.name, action.parents))
+        self[scope] = found
+        return found
 
 
-def _validation_problems(policies: tuple[Policy, ...], schema: cedar.Schema) -> Iterator[str]:
-    """Cedar names the policies of a text `policy0` and on, in order."""
-    found = msgspec.json.decode(cedar.validate_policies("\n".join(policy.text for policy in policies), schema), type=_Validation)
+def _validate(policies: tuple[Policy, ...], vocabulary: Vocabulary, admitted: _Admitted) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Cedar's complaints by policy id, and the ids of valid policies that can never match.
+
+    Cedar tries every policy on every tool, most of which its scope excludes at once. Policies of one scope are validated together, under
+    a schema of the tools that they can be about or name: what is left out adds nothing but time.
+    """
+    batches: dict[frozenset[str], list[Policy]] = {}
+    for policy in policies:
+        scope = {action.name for action in admitted[policy.tree.action]}
+        named = {uid.id for uid in pst.entity_uids(policy.tree) if str(uid.type) == "Action"}
+        batches.setdefault(frozenset(scope | named), []).append(policy)
+    complaints: dict[str, list[str]] = {}
+    endless: set[str] = set()
+    for names, batch in batches.items():
+        actions = [action for action in vocabulary.actions.values() if action.name in names]
+        schema = cedar.Schema.from_json_str(msgspec.json.encode(cedar_schema(actions, vocabulary.types)).decode())
+        # A piece ends with its only `;`, and the probe goes before that, on a line of its own in case a comment stands there.
+        found = _complaints([policy.text for policy in batch] + [f"{policy.text[:-1]}\n{_PROBE};" for policy in batch], schema)
+        complaints.update((policy.id, found[place]) for place, policy in enumerate(batch) if place in found)
+        endless.update(policy.id for place, policy in enumerate(batch) if place not in found and place + len(batch) not in found)
+    return complaints, frozenset(endless)
+
+
+def _complaints(texts: list[str], schema: cedar.Schema) -> dict[int, list[str]]:
+    """Cedar's complaints by number of the text. Cedar names the policies of one text `policy0` and on, in order."""
+    answer = cedar.validate_policies("\n".join(texts), schema, release_gil=True)
+    found = msgspec.json.decode(answer, type=_Validation)
+    complaints: dict[int, list[str]] = {}
     for error in found.errors:
+        complaint = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
         number = error.policy_id.removeprefix("policy")
-        text = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
-        yield _told(policies[int(number)], text) if number.isdecimal() else text
-    if not found.validation_passed and not found.errors:
-        yield "the bundle was found invalid without saying why"
+        # What cannot be told to belong to one policy is told of the first: the bundle must not load.
+        complaints.setdefault(int(number) if number.isdecimal() else 0, []).append(_clearer(complaint))
+    if not found.validation_passed and not complaints:
+        complaints[0] = ["the bundle was found invalid, and the engine does not say why"]
+    return {number: sorted(told) for number, told in complaints.items()}
+
+
+def _clearer(complaint: str) -> str:
+    if complaint.startswith("unable to find an applicable action"):
+        return "its scope admits no call: no tool has such an action, principal and target together"
+    return _RESERVED.sub(r"any tool in `\1` (there is none yet)", complaint)
 
 
 def _unknown_names(policy: Policy, directory: Directory) -> Iterator[str]:
-    known = {
+    known: dict[str, Collection[str]] = {
         "Role": directory.roles,
         "Group": directory.groups,
         "User": directory.users,
@@ -66,7 +138,31 @@ def _unknown_names(policy: Policy, directory: Directory) -> Iterator[str]:
     for uid in sorted(pst.entity_uids(policy.tree), key=str):
         kind = str(uid.type)
         if kind in known and uid.id not in known[kind]:
-            yield f"the directory has no {kind.lower()} `{uid.id}`"
+            yield f"the directory has no {kind.lower()} `{uid.id}`{_nearest(uid.id, known[kind])}"
     rule = policy.obligation
     if rule is not None and rule.group is not None and rule.group not in directory.groups:
-        yield f"the directory has no group `{rule.group}`, so nobody could ever approve"
+        yield f"the directory has no group `{rule.group}`, so nobody could ever approve{_nearest(rule.group, directory.groups)}"
+
+
+def _unknown_actions(policy: Policy, vocabulary: Vocabulary) -> Iterator[str]:
+    """Cedar says so too, but not of reserved members, and without a hint."""
+    known = vocabulary.tools.keys() | GROUPS.keys()
+    for uid in sorted(pst.entity_uids(policy.tree), key=str):
+        if str(uid.type) == "Action" and uid.id not in known:
+            yield f"there is no tool or action group `{uid.id}`{_nearest(uid.id, known)}"
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _literals_looked_into(policy: Policy) -> Iterator[str]:
+    for node in walk(policy.tree.clauses):
+        match node:
+            case pst.GetAttr(base=pst.EntityLit(value=uid)) | pst.HasAttr(base=pst.EntityLit(value=uid)):
+                yield f"it reads an attribute of `{uid}`, and only the call's own principal, target and context are known"
+            case pst.BinaryOp(op="in", left=pst.EntityLit(value=uid)):
+                yield f"it asks what `{uid}` is in, and only the call's own principal, target and context are known"
+            case _:
+                continue

@@ -30,6 +30,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"read": (), "write": (), "destructive": ("write",), **{f"touches-{touch}": () for touch in get_args(Touch)}}
 )
 """The action groups with the groups they are in."""
+RESERVED = "touches-nothing-"
+"""How the names of reserved members begin; the group's name follows."""
 _STRING, _LONG = Scalar("String"), Scalar("Long")
 _BASE = {"tenant": Field(EntityShape(TENANT), required=True), "environment": Field(_STRING, required=True)}
 _TENANT_ONLY = RecordShape({"tenant": _BASE["tenant"]})
@@ -69,14 +71,18 @@ class Vocabulary:
         used = {name for action in self.tools.values() for name in action.types} or {TENANT}
         filled = {group for action in self.tools.values() for group in action.parents}
         self.reserved: Final[dict[str, Action]] = {
-            f"touches-nothing-{group}": Action(
-                f"touches-nothing-{group}", frozenset({group}), tuple(sorted(used)), context_shape(RecordShape({}), meter_shape), {}
+            f"{RESERVED}{group}": Action(
+                f"{RESERVED}{group}", frozenset({group}), tuple(sorted(used)), context_shape(RecordShape({}), meter_shape), {}
             )
             for group in GROUPS
             if group not in filled
         }
         self.actions: Final[dict[str, Action]] = {**self.tools, **self.reserved}
         self.content: Final = msgspec.json.encode(cedar_schema(self.actions.values(), self.types), order="sorted")
+
+    def attributes_of(self, entity_type: str) -> RecordShape:
+        """The attributes of an entity type; roles and groups have none."""
+        return self.types.get(entity_type) or (_TENANT_ONLY if entity_type in PRINCIPALS else RecordShape({}))
 
 
 def context_shape(tool_input: RecordShape, meters: RecordShape) -> RecordShape:

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A policy stays in the slice of a tool unless its scope says `action == other`, or `action in [...]` with neither the tool nor a group
-   of it. A policy outside is false before any of its conditions is looked at, so it gives neither a reason nor an error: slice and full
-   set are equal.
+1. A policy stays in the slice of a call unless its scope excludes the tool (`action == other`, or `action in [...]` with neither the tool
+   nor a group of it) or every principal of the caller. A policy outside is false before any of its conditions is looked at, so it gives
+   neither a reason nor an error: slice and full set are equal.
 2. A scope of a form that is not known here is an error, never a match or a miss.
 3. What a slice reads of the context is every path of attributes that starts at `context` anywhere in it; where `context` or a record in
    it is used whole (compared, put in a set), all of it is read.
@@ -24,9 +24,9 @@ from licet.policy.shape import Reads
 _Tree: TypeAlias = "dict[str, _Tree | None]"
 
 
-def speaks_of(tree: pst.Template, name: str, parents: frozenset[str]) -> bool:
+def speaks_of(scope: pst.ActionConstraint, name: str, parents: frozenset[str]) -> bool:
     """Whether a policy's scope admits the action of this name, which is in these groups."""
-    match tree.action:
+    match scope:
         case pst.ScopeAny():
             return True
         case pst.ActionEq(entity=pst.EntityUid(id=only)):
@@ -70,18 +70,25 @@ def _in(uid: pst.EntityUid, principal: Principal) -> bool:
 def context_reads(trees: Iterable[pst.Template]) -> Reads:
     """What these policies read of the context."""
     root: _Tree = {}
-    stack: list[Any] = [tree.clauses for tree in trees]
+    for tree in trees:
+        for path, whole in attribute_reads(tree.clauses, "context"):
+            # Whether an attribute is there can be told from an empty record, so nothing below it is read.
+            _mark(root, ("context", *path), None if whole else {})
+    return root.get("context", {})
+
+
+def attribute_reads(root: Any, variable: pst.VarName) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Each longest path that starts at this variable, and whether its end is used whole or only asked for by `has`."""
+    stack = [root]
     while stack:
         node = stack.pop()
-        path = attribute_path(node, "context")
+        path = attribute_path(node, variable)
         if path is not None:
-            _mark(root, ("context", *path), None)
-        elif isinstance(node, pst.HasAttr) and (base := attribute_path(node.base, "context")) is not None:
-            # Whether it is there can be told from an empty record, so nothing below it is read.
-            _mark(root, ("context", *base, *node.attrs), {})
+            yield path, True
+        elif isinstance(node, pst.HasAttr) and (base := attribute_path(node.base, variable)) is not None:
+            yield (*base, *node.attrs), False
         else:
             stack.extend(children(node))
-    return root.get("context", {})
 
 
 def _mark(tree: _Tree, path: tuple[str, ...], leaf: _Tree | None) -> None:
