@@ -49,7 +49,7 @@ lock: $(READY)
 	@echo "==> resolving"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--default-index https://pypi.org/simple --extra dev --output-file requirements-dev.lock pyproject.toml
+		--extra dev --output-file requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -103,16 +103,14 @@ class AsyncDriver:
             return await run_awaited(step, started_ns)
         future = self._services.workers.submit(functools.partial(run_now, step, started_ns))
         waiter: asyncio.Future[Ran] = asyncio.wrap_future(future)
+        cancelled: asyncio.CancelledError | None = None
         try:
             done, _ = await asyncio.wait({waiter}, timeout=step.timeout_s)
         except asyncio.CancelledError as error:
-            if future.cancel():
-                return ran_not(error)
-            tell_late(future, step)
-            return ran_unseen(error, started_ns)
-        if not done:
-            if future.cancel():
-                return ran_never(started_ns)
-            tell_late(future, step)
-            return ran_too_long(started_ns)
-        return waiter.result()
+            done, cancelled = set(), error
+        if done:
+            return waiter.result()
+        if future.cancel():
+            return ran_never(started_ns) if cancelled is None else ran_not(cancelled)
+        tell_late(future, step)
+        return ran_too_long(started_ns) if cancelled is None else ran_unseen(cancelled, started_ns)

@@ -44,6 +44,7 @@ def build_scene(
         metered=metered,
         digest=digest,
         manifest=manifest,
+        admitted=set(),
     )
 
 

@@ -22,6 +22,8 @@ from licet.policy.engine import Question
 
 NAME_SHOWN_CHARS = 200
 """An unknown tool's name comes from outside; messages show this much of it."""
+ADMITTED_LIMIT = 10_000
+"""Pairs of tool and caller for which step 1 is remembered; it depends on nothing but the scene."""
 
 
 def identify(draft: Draft, scene: Scene) -> None:
@@ -62,9 +64,14 @@ def find_tool(draft: Draft, scene: Scene) -> None:
         raise Refused("unknown_tool", f"there is no tool `{draft.tool[:NAME_SHOWN_CHARS]}` in the catalog")
     draft.spec = spec
     draft.implementation = scene.implementations.get(draft.tool)
+    assert draft.caller is not None
+    if (spec.name, draft.caller) in scene.admitted:
+        return
     for principal in draft.principals:
         if not scene.engine.could_permit(spec, principal):
             raise Refused("no_permit", f"no permit could ever match {principal.ref} for `{spec.name}`")
+    if len(scene.admitted) < ADMITTED_LIMIT:
+        scene.admitted.add((spec.name, draft.caller))
 
 
 def parse(draft: Draft, scene: Scene) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from pydantic import BaseModel
 
 from licet.catalog.spec import ToolSpec
 from licet.gate.steps import Ran
+from licet.ledger.entropy import draw_salt
 from licet.model import JsonObject, Outcome
 
 RESULT_LIMIT_BYTES = 1024 * 1024
@@ -56,7 +56,7 @@ def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
 
 
 def _digest(encoded: bytes) -> JsonObject:
-    salt = os.urandom(16)
+    salt = draw_salt()
     return {"result_bytes": len(encoded), "result_salt": salt.hex(), "result_sha256": hashlib.sha256(salt + encoded).hexdigest()}
 
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self, TypeVar
 from msgspec import structs
 
 from licet import config
+from licet.approvals.desk import Desk
 from licet.catalog.python import PythonTool, resource_from_function, tool_from_function
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
@@ -33,10 +34,11 @@ from licet.gate.house import OpenHouse
 from licet.gate.pipeline import examine, govern
 from licet.gate.registry import Registry
 from licet.gate.results import Failed, Result
-from licet.gate.scene import Resolver
+from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.ledger.record import new_id
 from licet.model import Access, CallId, Decision, Touch, Trace
+from licet.store.contract import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -239,6 +241,22 @@ class Gate:
         if tool.is_async:
             return self._arun_unwrapped(draft)
         return self._run(draft).unwrap()
+
+    @property
+    def approvals(self) -> Desk:
+        """Where people decide on held calls, under the directory that is in force."""
+        house = self._opened()
+        return Desk(house.store, house.writer, house.scene.directory, self.settings.environment, self._clock)
+
+    @property
+    def store(self) -> Store:
+        """The store of this gate, to read from. Nothing but the pipeline and the desk write to it."""
+        return self._opened().store
+
+    @property
+    def scene(self) -> Scene:
+        """What is in force: catalog, directory and policies."""
+        return self._opened().scene
 
     @property
     def registry(self) -> Registry:

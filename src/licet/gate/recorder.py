@@ -251,17 +251,14 @@ def _approval(draft: Draft) -> ApprovalEntry | None:
 
 
 def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEntry:
-    if draft.consuming is not None:
-        decided_by = "human"
-    else:
-        decided_by = "policy" if decision.policies else "rule"
+    rule = "policy" if decision.policies else "rule"
     return DecisionEntry(
         verdict=decision.verdict,
         code=decision.code,
         policies=tuple(dict.fromkeys([policy.id for policy in decision.policies])),
         obligations=tuple(dict.fromkeys([obligation.policy for obligation in decision.obligations])),
         bundle=draft.scene.digest if draft.scene is not None else None,
-        decided_by=decided_by,
+        decided_by="human" if draft.consuming is not None else rule,
         count=count,
     )
 

@@ -16,6 +16,7 @@ from licet.catalog.arguments import ArgumentReader, Arguments
 from licet.catalog.python import ResourceFacts
 from licet.catalog.spec import Catalog, ResourceSpec
 from licet.identity.directory import Directory
+from licet.model import Caller
 from licet.policy.engine import Engine
 
 
@@ -73,7 +74,10 @@ class Resolver(Struct, frozen=True):
 
 
 class Scene(Struct, frozen=True, kw_only=True):
-    """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible."""
+    """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible.
+
+    `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene.
+    """
 
     environment: str
     catalog: Catalog
@@ -86,6 +90,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     metered: Mapping[str, tuple[tuple[str, str], ...]]
     digest: str
     manifest: bytes
+    admitted: set[tuple[str, Caller]]
 
 
 def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:

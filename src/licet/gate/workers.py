@@ -1,7 +1,7 @@
 """Threads for code that may block or hang: resolvers and tools with a time limit.
 
-The threads are daemons, unlike those of `concurrent.futures`: a tool that hangs for ever must not keep the process from ending. Their number is
-bounded, so code that hangs in all of them makes later calls time out while they queue: they are refused, not run unbounded.
+The threads are daemons, unlike those of `concurrent.futures`: a tool that hangs for ever must not keep the process from ending. Their
+number is bounded, so code that hangs in all of them makes later calls time out while they queue: they are refused, not run unbounded.
 """
 
 from __future__ import annotations
