@@ -198,8 +198,8 @@ def test_an_email_written_another_way_is_refused(text: str) -> None:
 
 def test_an_email_beyond_the_limits_of_rfc_5321_is_refused() -> None:
     assert canonical("email", "x" * 64 + "@example.com")
-    assert "its local part than 64" in refusal("email", "x" * 65 + "@example.com")
-    assert "longer than 254" in refusal("email", "x" * 60 + "@" + ".".join(["y" * 60] * 4) + ".com")
+    assert "its local part is longer than 64 characters" in refusal("email", "x" * 65 + "@example.com")
+    assert "it is longer than 254 characters" in refusal("email", "x" * 60 + "@" + ".".join(["y" * 60] * 4) + ".com")
 
 
 @given(st.text(st.sampled_from("aB.@-+ \u00e9"), max_size=12))
@@ -211,5 +211,14 @@ def test_an_accepted_email_has_one_at_and_no_other_case(text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["id", "path", "url", "email"])
 def test_a_megabyte_is_refused_quickly_and_in_a_short_message(kind: Kind) -> None:
-    for text in ("a" * 1_000_000, "/" + "a/" * 500_000, "a@" + "a." * 500_000, "http://" + "a." * 500_000, "/" + "." * 1_000_000):
+    for text in (
+        "\u6f22" * 1_000_000,
+        "/" + "\u6f22/" * 500_000,
+        "\U0001f600" * 500_000,
+        "a" * 1_000_000,
+        "/" + "a/" * 500_000,
+        "a@" + "a." * 500_000,
+        "http://" + "a." * 500_000,
+        "/" + "." * 1_000_000,
+    ):
         assert len(refusal(kind, text)) < 300

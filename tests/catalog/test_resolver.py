@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, NotRequired, TypedDict
 
 import pytest
+import typing_extensions
 from msgspec import Struct
 from pydantic import BaseModel, computed_field
 
@@ -50,6 +51,15 @@ class Typed(TypedDict):
     tenant: str
     vip: bool
     note: NotRequired[str]
+
+
+class Extended(typing_extensions.TypedDict):
+    tenant: str
+    vip: bool
+
+
+def extended(key: str) -> Extended | None:
+    raise NotImplementedError
 
 
 def plain(key: str) -> Plain | None:
@@ -113,6 +123,7 @@ def test_the_return_type_is_the_schema_of_the_attributes() -> None:
         (structured, Structured("acme", False, "staging"), ResourceFacts("acme", "staging", {"vip": False})),
         (sparse, Sparse("acme"), ResourceFacts("acme", None, {})),
         (typed, {"tenant": "acme", "vip": True}, ResourceFacts("acme", None, {"vip": True})),
+        (extended, {"tenant": "acme", "vip": True}, ResourceFacts("acme", None, {"vip": True})),
         (typed, {"tenant": "acme", "vip": True, "note": "n"}, ResourceFacts("acme", None, {"vip": True, "note": "n"})),
     ],
 )

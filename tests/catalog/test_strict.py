@@ -159,6 +159,19 @@ def test_malformed_json_is_refused_with_its_place(text: str) -> None:
     assert str(refused).startswith("malformed JSON at character ")
 
 
+class Broken(dict[str, int]):
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+    def keys(self) -> Any:
+        raise RuntimeError
+
+
+def test_a_container_that_cannot_be_read_is_refused() -> None:
+    refused = refusal({"a": Broken(x=1)})
+    assert (refused.code, refused.path, str(refused)) == ("not_json_value", "/a", "a value of type `Broken` could not be read")
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 

@@ -21,6 +21,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Literal
 
+from licet.catalog.strict import SHOWN_CHARACTERS
 from licet.catalog.url import url_problem
 from licet.errors import ArgumentsRefused
 
@@ -70,12 +71,11 @@ def _path_problem(text: str) -> str | None:
         return None
     if not text.startswith("/"):
         return "it must be absolute"
-    problem = _unseen_problem(text) or _form_problem("NFC", text)
-    if problem:
-        return problem
-    if len(text.encode()) > PATH_LIMIT_BYTES:
+    # Characters first: each check below looks at every one of them.
+    if len(text) > PATH_LIMIT_BYTES or len(text.encode()) > PATH_LIMIT_BYTES:
         return f"it is longer than {PATH_LIMIT_BYTES} bytes"
-    return _lookalike_problem(text) or _segments_problem(text)
+    problem = _unseen_problem(text) or _form_problem("NFC", text)
+    return problem or _lookalike_problem(text) or _segments_problem(text)
 
 
 def _segments_problem(text: str) -> str | None:
@@ -101,12 +101,12 @@ def _lookalike_problem(text: str) -> str | None:
 
 
 def _email_problem(text: str) -> str | None:
+    if len(text) > EMAIL_LIMIT:
+        return f"it is longer than {EMAIL_LIMIT} characters"
     match = _EMAIL.fullmatch(text)
     if match is None:
         return "it must be lower-case ASCII, one unquoted local part, one `@` and a domain name without trailing dot"
-    if len(text) > EMAIL_LIMIT or len(match[1]) > LOCAL_LIMIT:
-        return f"it is longer than {EMAIL_LIMIT} characters, or its local part than {LOCAL_LIMIT}"
-    return None
+    return f"its local part is longer than {LOCAL_LIMIT} characters" if len(match[1]) > LOCAL_LIMIT else None
 
 
 def _unseen_problem(text: str) -> str | None:
@@ -123,7 +123,8 @@ def _form_problem(form: Literal["NFC", "NFKC"], text: str) -> str | None:
 
 def _quoted(text: str) -> str:
     # ascii() so that an invisible character can be seen in the message, and a bidi control cannot reorder it.
-    return f"`{ascii(text[:40])[1:-1]}{'...' if len(text) > 40 else ''}`"  # noqa: PLR2004 - as much as any message quotes
+    shown = ascii(text[: SHOWN_CHARACTERS + 1])[1:-1]
+    return f"`{shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + '...'}`"
 
 
 _PROBLEMS: dict[Kind, Callable[[str], str | None]] = {

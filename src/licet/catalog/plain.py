@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -60,8 +60,8 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 def _bare(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated and all(map(_is_stated, annotation.__metadata__)):
-        return get_args(annotation)[0]
-    return annotation
+        return _bare(get_args(annotation)[0])
+    return _bare(annotation.__supertype__) if isinstance(annotation, NewType) else annotation
 
 
 def _is_stated(metadata: Any) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Union, get_args, get_origin
 
@@ -23,6 +22,7 @@ import msgspec
 from msgspec import Struct
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
+from typing_extensions import is_typeddict
 
 from licet.catalog import strict
 from licet.catalog.problem import find_problem
@@ -51,7 +51,7 @@ class PythonResource:
         self.spec = spec
         self.function = function
         self.is_async = is_async
-        self._class: Any = Mapping if typing.is_typeddict(returned) else returned
+        self._class: Any = Mapping if is_typeddict(returned) else returned
         self._name = returned.__name__
         self._dump = dump
         self._validator = validator(spec.attributes)
@@ -118,7 +118,7 @@ def _returned_class(annotation: Any) -> Any:
 
 
 def _writes_defaults(returned: Any) -> bool:
-    if typing.is_typeddict(returned):
+    if is_typeddict(returned):
         return False
     return not (issubclass(returned, Struct) and returned.__struct_config__.omit_defaults)
 
@@ -126,7 +126,7 @@ def _writes_defaults(returned: Any) -> bool:
 def _described(returned: Any) -> tuple[JsonObject, Dump]:
     """The JSON Schema of a class, and what turns its instances into JSON-able values."""
     try:
-        if typing.is_typeddict(returned) or issubclass(returned, Struct):
+        if is_typeddict(returned) or issubclass(returned, Struct):
             return msgspec.json.schema(returned), msgspec.to_builtins
         if dataclasses.is_dataclass(returned) or issubclass(returned, BaseModel):
             adapter: TypeAdapter[Any] = TypeAdapter(returned)

@@ -43,6 +43,11 @@ def checked(schema: JsonObject) -> JsonObject:
         raise CatalogInvalid("the schema must not allow additional properties at the top: no policy could speak of them")
     if copy.get("$schema", _DIALECT) != _DIALECT:
         raise CatalogInvalid(f"the schema must be of the dialect `{_DIALECT}`")
+    try:
+        # First of all, so that whoever walks the schema afterwards finds objects where objects belong.
+        jsonschema_rs.meta.validate(copy)
+    except jsonschema_rs.ValidationError as error:
+        raise CatalogInvalid(f"the schema is not valid JSON Schema: {error.message[:200]}") from error
     for part in subschemas(copy):
         _check_part(part, copy)
     validator(copy)

@@ -6,6 +6,7 @@ positional-only parameters are refused. `self` of a method is nobody's argument 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def resolve(function: Callable[..., Any], annotations: dict[str, Any]) -> dict[s
     names = getattr(owner, "__globals__", None)
     if names is None:
         # An object with __call__, or a partial: its annotations stand where its code does.
-        inner = getattr(owner, "func", None) or type(owner).__call__
+        inner = owner.func if isinstance(owner, functools.partial) else type(owner).__call__
         names, owner = getattr(inner, "__globals__", {}), inner
     holder = type("holder", (), {"__annotations__": annotations})
     try:

@@ -30,6 +30,7 @@ from licet.model import Access, EntityRef, JsonObject, Touch
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_LIMIT_BYTES = 64 * 1024 * 1024
+DEFINITION_LIMIT_BYTES = 4 * 1024 * 1024
 DESCRIPTION_LIMIT = 65_536
 TenantSource = Literal["resolver", "caller"]
 RESERVED_ATTRIBUTES = frozenset({"tenant", "environment"})
@@ -96,6 +97,7 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
         if isinstance(self.touches, str) or not set(self.touches) <= set(get_args(Touch)):
             raise CatalogInvalid(f"touches must be some of {', '.join(get_args(Touch))}")
         force_setattr(self, "touches", frozenset(self.touches))
+        force_setattr(self, "targets", tuple(self.targets))
         if self.timeout_s is not None and not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
             raise CatalogInvalid("timeout_s must be a positive number of seconds")
         if len(self.description) > DESCRIPTION_LIMIT:
@@ -260,4 +262,7 @@ def _merged(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefer: str | No
 
 
 def _digest(content: JsonObject) -> str:
-    return hashlib.sha256(strict.encode(strict.copied(content))).hexdigest()
+    try:
+        return hashlib.sha256(strict.encode(strict.copied(content, limit_bytes=DEFINITION_LIMIT_BYTES))).hexdigest()
+    except ArgumentsRefused as refused:
+        raise CatalogInvalid(f"`{content.get('name') or content.get('type')}` cannot be defined so: {refused}") from refused

@@ -212,10 +212,14 @@ def _plain(value: Any) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, list | tuple):
-        return list(value)
+    try:
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, list | tuple):
+            return list(value)
+    except Exception as error:
+        # Somebody else's container, read by its own code, perhaps while another thread changes it.
+        raise ArgumentsRefused("not_json_value", f"a value of type `{type(value).__name__}` could not be read") from error
     raise ArgumentsRefused("not_json_value", f"a value of type `{type(value).__name__}` is not JSON")
 
 
