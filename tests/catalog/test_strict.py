@@ -41,6 +41,13 @@ def test_canonical_bytes_decode_to_what_was_copied_and_are_their_own_canonical_b
 
 
 @given(VALUES)
+def test_a_value_is_never_too_large_for_a_limit_of_its_own_size(value: Any) -> None:
+    canonical = strict.encode(strict.copied(value))
+    assert strict.parse(canonical, limit_bytes=len(canonical)) == value
+    assert strict.copied(value, limit_bytes=len(canonical)) == value
+
+
+@given(VALUES)
 def test_however_it_was_written_one_value_has_one_canonical_form(value: Any) -> None:
     spaced = json.dumps(value, indent=3)
     assert strict.encode(strict.parse(spaced)) == strict.encode(strict.copied(value))
