@@ -32,10 +32,8 @@ from licet.policy.obligations import ANNOTATIONS as OBLIGATIONS
 from licet.policy.obligations import ObligationRule, RuleInvalid, read_rule
 
 ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS})
-_TOKEN = re.compile(
-    r'(?P<string>"(?:[^"\\]|\\.)*+"?)|(?P<comment>//[^\n]*)|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)',
-    re.DOTALL,
-)
+STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\n]*"
+_TOKEN = re.compile(rf'(?P<string>{STRING})|(?P<comment>{COMMENT})|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)', re.DOTALL)
 """As Cedar's lexer cuts: strings with backslash escapes, comments to the end of the line. A string that never ends runs to the end."""
 
 

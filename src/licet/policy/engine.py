@@ -35,7 +35,7 @@ from licet.policy.bundle import Bundle
 from licet.policy.evaluation import Frame, Question, Slice, asks_of, raw_context
 from licet.policy.judgement import combine, denial, denied, judge, with_core
 from licet.policy.lint import find_problems
-from licet.policy.schema import Vocabulary
+from licet.policy.schema import TENANT, Vocabulary
 from licet.policy.shape import ShapeMismatch
 from licet.policy.slices import admits, speaks_of
 
@@ -43,6 +43,8 @@ __all__ = ["Engine", "Question"]
 
 ENTITY_SETS = 1024
 """Entity sets kept, the least recently used going first; one takes some 10 KiB."""
+CALLERS = 1024
+"""Callers whose own entities are kept, by tool; one takes some 8 KiB."""
 SLICES = 1024
 """Policy sets kept: one for each tool and each selection of its policies that principals make. A policy in one takes some 5 KiB."""
 ADMISSIONS = 4096
@@ -63,6 +65,7 @@ class Engine:
         self._frames: Final[dict[str, Frame]] = {}
         # lru_cache may be used by many threads; two that miss at once both build, and either result will do.
         self._entities: Final = lru_cache(maxsize=ENTITY_SETS)(self._build_entities)
+        self._callers: Final = lru_cache(maxsize=CALLERS)(self._build_caller)
         self._slices: Final = lru_cache(maxsize=SLICES)(self._build_slice)
         self._admitted: Final = lru_cache(maxsize=ADMISSIONS)(self._find_admitted)
 
@@ -125,21 +128,28 @@ class Engine:
         """The policies that can speak about a tool of the catalog and one of these principals. Raises `KeyError` for any other tool."""
         return self._slices(tool, self._admitted(tool, principals))
 
+    def entities(self, question: Question) -> cedar.Entities:
+        """The entities of a question about a tool of the catalog.
+
+        Raises `ShapeMismatch` or `ValueError` where a target is not as declared.
+        """
+        return self._entities(question.tool.name, question.environment, question.principals, _encode(question.targets))
+
     def _decide(self, question: Question) -> Decision:
         tool = question.tool.name
         if not self._is_known(question.tool):
             return denied("unknown_tool", f"the tool `{tool}` is not the one that policies were checked against")
         if not question.principals or not question.targets:
             return denied("policy_error", wording.undecided("it has no principal or no target"))
-        part = self.slice(tool, question.principals)
-        entities = self._entities(tool, question.environment, question.principals, _encode(question.targets))
+        frame, part = self.frame(tool), self.slice(tool, question.principals)
+        entities = self.entities(question)
         asks = asks_of(question)
-        answers = part.evaluate(question, asks, entities, core=False)
+        answers = frame.evaluate(part.all, question, asks, entities)
         findings = [judge(ask, answer, part) for ask, answer in zip(asks, answers, strict=True)]
         refusal = denial(tool, findings)
         pending = [finding for finding in findings if finding.kind == "conditional"]
         if refusal is None and pending:
-            cores = part.evaluate(question, [finding.ask for finding in pending], entities, core=True)
+            cores = frame.evaluate(part.core, question, [finding.ask for finding in pending], entities)
             settled = [with_core(finding, judge(finding.ask, answer, part)) for finding, answer in zip(pending, cores, strict=True)]
             findings = settled + [finding for finding in findings if finding.kind == "permitted"]
             refusal = denial(tool, findings)
@@ -158,8 +168,14 @@ class Engine:
 
     def _build_slice(self, tool: str, places: tuple[int, ...]) -> Slice:
         frame = self.frame(tool)
-        return Slice(frame, [frame.policies[place] for place in places])
+        return Slice([frame.policies[place] for place in places])
 
-    def _build_entities(self, tool: str, environment: str, principals: tuple[Principal, ...], targets: bytes) -> cedar.Entities:
+    def _build_entities(self, tool: str, environment: str, principals: tuple[Principal, ...], encoded: bytes) -> cedar.Entities:
         # Built from the very bytes that are the key, so a target that somebody changes meanwhile cannot enter under another's name.
-        return self.frame(tool).build_entities(principals, _decode_targets(targets), environment)
+        targets = _decode_targets(encoded)
+        tenants = frozenset(target.id for target in targets if target.type == TENANT)
+        caller = self._callers(tool, principals, environment, tenants)
+        return self.frame(tool).add_targets(caller, targets, principals, environment)
+
+    def _build_caller(self, tool: str, principals: tuple[Principal, ...], environment: str, tenants: frozenset[str]) -> cedar.Entities:
+        return self.frame(tool).build_caller(principals, environment, tenants)

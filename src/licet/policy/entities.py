@@ -18,10 +18,19 @@ from licet.policy.shape import RecordShape, ShapeMismatch
 _encode = msgspec.json.Encoder().encode
 
 
-def entities_json(
-    principals: tuple[Principal, ...], targets: tuple[Target, ...], environment: str, types: Mapping[str, RecordShape]
-) -> str:
-    """The entities as Cedar's JSON; `environment` is that of tenants that are no targets themselves.
+def caller_json(principals: tuple[Principal, ...], environment: str, targets_own: frozenset[str]) -> str:
+    """The principals and their tenants, less the tenants that are targets themselves: those come with the targets.
+
+    `environment` is that of a tenant that is no target.
+    """
+    found = [_principal(principal) for principal in principals]
+    tenants = dict.fromkeys(principal.tenant for principal in principals)
+    found += [_tenant(tenant, environment) for tenant in tenants if tenant not in targets_own]
+    return _encode(found).decode()
+
+
+def targets_json(targets: tuple[Target, ...], principals: tuple[Principal, ...], environment: str, types: Mapping[str, RecordShape]) -> str:
+    """The targets, and the tenants of theirs that no principal has.
 
     Raises `ShapeMismatch` where a target is not what the catalog says, or is described in two ways.
     """
@@ -30,12 +39,16 @@ def entities_json(
         entity = _target(target, types)
         if found.setdefault(target.ref, entity) != entity:
             raise ShapeMismatch(f"the target {target.ref} is described in two ways")
-    for principal in principals:
-        found[principal.ref] = _principal(principal)
-    for tenant in {principal.tenant for principal in principals} | {target.tenant for target in targets}:
-        ref = EntityRef(TENANT, tenant)
-        found.setdefault(ref, _entity(ref, {"tenant": _uid(ref), "environment": environment}))
+    known = {principal.tenant for principal in principals}
+    for target in targets:
+        if target.tenant not in known:
+            found.setdefault(EntityRef(TENANT, target.tenant), _tenant(target.tenant, environment))
     return _encode(list(found.values())).decode()
+
+
+def _tenant(tenant: str, environment: str) -> JsonObject:
+    ref = EntityRef(TENANT, tenant)
+    return _entity(ref, {"tenant": _uid(ref), "environment": environment})
 
 
 def _uid(ref: EntityRef) -> JsonObject:

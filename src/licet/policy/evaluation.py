@@ -18,7 +18,7 @@ from msgspec import Struct
 from licet.catalog.spec import ToolSpec
 from licet.model import JsonObject, Principal, PrincipalKind, Target
 from licet.policy.bundle import Policy
-from licet.policy.entities import entities_json
+from licet.policy.entities import caller_json, targets_json
 from licet.policy.schema import TENANT, Action, cedar_schema
 from licet.policy.shape import RecordShape
 from licet.policy.slices import context_reads
@@ -95,49 +95,52 @@ class Frame:
         self.context: Final = action.context.narrow(context_reads(policy.tree for policy in policies))
         self.types: Final = {name: types[name] for name in {*action.types, TENANT}}
         narrowed = Action(action.name, action.groups, action.types, self.context, {})
-        self.schema: Final = cedar.Schema.from_json_str(_encode(cedar_schema([narrowed], self.types)).decode())
-        self.uid: Final = {"type": "Action", "id": action.name}
-        self.names_links: Final = not self.context.fields.keys().isdisjoint(LINKS.values())
+        self.schema: Final = cedar.Schema.from_json_str(_encode(cedar_schema([narrowed], self.types, action.parents)).decode())
+        self._uid: Final = {"type": "Action", "id": action.name}
+        self._names_links: Final = not self.context.fields.keys().isdisjoint(LINKS.values())
 
-    def build_entities(self, principals: tuple[Principal, ...], targets: tuple[Target, ...], environment: str) -> cedar.Entities:
-        """The entities of a call, under the schema. Raises `ShapeMismatch` or `ValueError` where a target is not as declared."""
-        return cedar.Entities.from_json_str(entities_json(principals, targets, environment, self.types), self.schema)
+    def build_caller(self, principals: tuple[Principal, ...], environment: str, targets_own: frozenset[str]) -> cedar.Entities:
+        """The entities of a caller, under the schema; the base of each of its calls."""
+        return cedar.Entities.from_json_str(caller_json(principals, environment, targets_own), self.schema)
 
+    def add_targets(
+        self, caller: cedar.Entities, targets: tuple[Target, ...], principals: tuple[Principal, ...], environment: str
+    ) -> cedar.Entities:
+        """All the entities of a call, under the schema. Raises `ShapeMismatch` or `ValueError` where a target is not as declared."""
+        return caller.with_added_json_str(targets_json(targets, principals, environment, self.types), self.schema)
 
-class Slice:
-    """The policies whose scopes admit one tool and some principals, ready to evaluate. Never changes."""
-
-    def __init__(self, frame: Frame, policies: Sequence[Policy]) -> None:
-        self.frame: Final = frame
-        self.policies: Final = {policy.id: policy for policy in policies}
-        self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
-        core = [policy for policy in policies if policy.obligation is None]
-        self._all: Final = policy_set(map(_within_frame, policies))
-        self._core: Final = policy_set(map(_within_frame, core)) if len(core) < len(policies) else self._all
-
-    def evaluate(self, question: Question, asks: Sequence[Ask], entities: cedar.Entities, *, core: bool) -> list[Answer]:
-        """Cedar's answers, in the order of `asks`; `core` leaves the conditional forbids out.
+    def evaluate(self, policies: cedar.PolicySet, question: Question, asks: Sequence[Ask], entities: cedar.Entities) -> list[Answer]:
+        """Cedar's answers by these policies, in the order of `asks`. They must be of this tool: the context holds what those read.
 
         Raises `ShapeMismatch` where the context is not what policies were validated against.
         """
-        frame = self.frame
         contexts: dict[str, str] = {}
         requests = []
         for ask in asks:
-            key = ask.principal_name if frame.names_links else ""
+            key = ask.principal_name if self._names_links else ""
             context = contexts.get(key)
             if context is None:
-                context = contexts[key] = _encode(frame.context.encode(raw_context(question, ask.principal))).decode()
+                context = contexts[key] = _encode(self.context.encode(raw_context(question, ask.principal))).decode()
             requests.append(
                 {
                     "principal": {"type": ask.principal.kind, "id": ask.principal.id},
-                    "action": frame.uid,
+                    "action": self._uid,
                     "resource": {"type": ask.target.type, "id": ask.target.id},
                     "context": context,
                 }
             )
-        found = cedar.is_authorized_batch(requests, self._core if core else self._all, entities, frame.schema, False)
-        return [_decode(answer) for answer in found]
+        return [_decode(answer) for answer in cedar.is_authorized_batch(requests, policies, entities, self.schema, False)]
+
+
+class Slice:
+    """The policies whose scopes admit one tool and some principals, all and without the conditional forbids. Never changes."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self.policies: Final = {policy.id: policy for policy in policies}
+        self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
+        core = [policy for policy in policies if policy.obligation is None]
+        self.all: Final = policy_set(map(_within_frame, policies))
+        self.core: Final = policy_set(map(_within_frame, core)) if len(core) < len(policies) else self.all
 
 
 def raw_context(question: Question, principal: Principal) -> JsonObject:

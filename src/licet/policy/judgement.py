@@ -21,7 +21,8 @@ Kind = Literal["permitted", "conditional", "held", "unpermitted", "forbidden", "
 _CODES: tuple[tuple[Kind, str], ...] = (("failed", "policy_error"), ("forbidden", "forbidden"), ("unpermitted", "no_permit"))
 """The kinds that deny, the one that gives a mixed decision its code first."""
 _DENIALS = frozenset(kind for kind, _ in _CODES)
-_ERROR = re.compile(r"error while evaluating policy `(.+?)`: ")
+ERROR = re.compile(r"error while evaluating policy `(.+?)`: ")
+"""How Cedar names the policy of an error."""
 
 
 class Finding(Struct, frozen=True):
@@ -36,7 +37,7 @@ def judge(ask: Ask, answer: Answer, part: Slice) -> Finding:
     """What one answer means. `conditional` is a denial by conditional forbids alone: what it is worth, the core policies must say."""
     diagnostics = answer.diagnostics
     if diagnostics.errors or answer.decision not in {"Allow", "Deny"}:
-        broken = [match[1] for match in map(_ERROR.match, diagnostics.errors) if match]
+        broken = [match[1] for match in map(ERROR.match, diagnostics.errors) if match]
         return Finding(ask, "failed", _policies(part, broken))
     reasons = _policies(part, diagnostics.reason)
     if len(reasons) != len(diagnostics.reason):

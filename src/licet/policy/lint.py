@@ -16,7 +16,7 @@ Every problem is reported, not only the first.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -63,23 +63,30 @@ def find_problems(bundle: Bundle, vocabulary: Vocabulary, directory: Directory) 
         problems += [*_unknown_names(policy, directory), *_unknown_actions(policy, vocabulary), *_literals_looked_into(policy)]
         scope = Scope(policy.tree, vocabulary, admitted[policy.tree.action])
         problems += [*scope.unseen_fields(), *scope.absent_attributes()]
-        if not problems and policy.id in endless:
+        if not problems and policy.id in endless and not _names_empty_group(policy, vocabulary):
             problems.append("it can never match: its conditions are false for every call that its scope admits")
         told.update(dict.fromkeys(f"{policy.place}: policy `{policy.id}`: {problem}" for problem in problems))
     return tuple(told)
 
 
 class _Admitted(dict[pst.ActionConstraint, tuple[Action, ...]]):
-    """The actions that each action scope admits, found once for all policies that have the same."""
+    """The actions that each action scope admits, found once for all policies that have the same.
+
+    Reserved members count only where there is no tool: a policy need not fit a tool that does not exist beside those that do.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self._vocabulary = vocabulary
 
     def __missing__(self, scope: pst.ActionConstraint) -> tuple[Action, ...]:
-        found = tuple(action for action in self._vocabulary.actions.values() if speaks_of(scope, action.name, action.parents))
+        found = self._speaking(scope, self._vocabulary.tools) or self._speaking(scope, self._vocabulary.reserved)
         self[scope] = found
         return found
+
+    @staticmethod
+    def _speaking(scope: pst.ActionConstraint, actions: Mapping[str, Action]) -> tuple[Action, ...]:
+        return tuple(action for action in actions.values() if speaks_of(scope, action.name, action.parents))
 
 
 def _validate(policies: tuple[Policy, ...], vocabulary: Vocabulary, admitted: _Admitted) -> tuple[dict[str, list[str]], frozenset[str]]:
@@ -155,6 +162,11 @@ def _unknown_actions(policy: Policy, vocabulary: Vocabulary) -> Iterator[str]:
 def _nearest(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name, sorted(known), n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _names_empty_group(policy: Policy, vocabulary: Vocabulary) -> bool:
+    """Whether the policy speaks of a group that has no tool yet: it cannot match today, and will when one comes."""
+    return any(f"{RESERVED}{uid.id}" in vocabulary.reserved for uid in pst.entity_uids(policy.tree) if str(uid.type) == "Action")
 
 
 def _literals_looked_into(policy: Policy) -> Iterator[str]:

@@ -5,14 +5,14 @@ Rules:
 1. Principals are `User in [Role, Group]`, `Agent in [Role]` and `Service in [Role]`, each with `tenant`. Targets have `tenant`,
    `environment` and their declared attributes. A `Tenant` is a target like any other; its `tenant` is itself.
 2. Every tool is an action in the group of its access and of each thing it touches; `destructive` is in `write`.
-3. A group without tools gets one reserved member, so that policies about it are checked like others. Its name begins with `touches-`,
+3. A group without tools gets one reserved member, so that policies about it can be checked like others. Its name begins with `touches-`,
    which no tool may: it can never be called. A group with tools has none, because policies would have to fit a tool that does not exist.
 4. `context` is what `CONTEXT` says plus the tool's input, so that two tools differ in `input` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, get_args
 
@@ -102,13 +102,13 @@ def context_shape(tool_input: RecordShape, meters: RecordShape) -> RecordShape:
     )
 
 
-def cedar_schema(actions: Iterable[Action], types: Mapping[str, RecordShape]) -> JsonObject:
-    """The Cedar schema (JSON form) of these actions and target types, with every principal type and action group."""
+def cedar_schema(actions: Iterable[Action], types: Mapping[str, RecordShape], groups: Collection[str] = GROUPS) -> JsonObject:
+    """The Cedar schema (JSON form) of these actions, target types and action groups, with every principal type."""
     entities: JsonObject = {"Role": {}, "Group": {}}
     for kind in PRINCIPALS:
         entities[kind] = {"memberOfTypes": _MEMBER_OF[kind], "shape": _TENANT_ONLY.cedar()}
     entities.update({name: {"shape": shape.cedar()} for name, shape in types.items()})
-    declared: JsonObject = {group: {"memberOf": _members(above)} for group, above in GROUPS.items()}
+    declared: JsonObject = {group: {"memberOf": _members(above)} for group, above in GROUPS.items() if group in groups}
     for action in actions:
         applies = {"principalTypes": list(PRINCIPALS), "resourceTypes": list(action.types), "context": action.context.cedar()}
         declared[action.name] = {"memberOf": _members(sorted(action.groups)), "appliesTo": applies}
