@@ -4,11 +4,12 @@
 2. a call ends once; a later outcome says that it is late (`detail["late"]`)
 3. an intent without an end is an open call, and there is no other
 4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
-5. a vote record holds a vote on an open request, one for each person; a rejection ends the request
-6. a request that is consumed had approvals from at least as many people as its policies ask for, was not past its time, was consumed once,
-   and the intent is of the same tool, caller and arguments
+5. a vote record holds a vote on an open request, one for each person, and what it brought about (`detail["event"]`): a rejection ends
+   the request, an approval needs as many people as its policies ask for
+6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
+   arguments
 
-Who may vote is not recomputed here (that needs the directory of that moment): 6 is what must hold in any case.
+Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from licet.errors import IntegrityBroken
 from licet.ledger.record import Envelope, decode_envelope, microseconds
 from licet.ledger.report import Findings
 from licet.ledger.source import Row
-from licet.model import Request, RequestState, Vote
+from licet.model import LIVE_STATES, Request, RequestState, Vote
 
 
 class Commitment(Struct, frozen=True, gc=False):
@@ -61,7 +62,7 @@ class _Detail(Struct, frozen=True):
     request: Raw = Raw()
     vote: Vote | None = None
     superseded: _Closing | None = None
-    event: str = "expire"
+    event: str | None = None
     late: bool = False
 
 
@@ -82,18 +83,14 @@ class Asking(Struct):
     state: RequestState
     votes: list[Vote]
 
-    def is_approved(self) -> bool:
-        """Whether enough people have approved for what was asked, whoever they are (rule 6)."""
+    def has_approvals(self) -> bool:
+        """Whether as many people have approved as its policies ask for, whoever they are."""
         needs = {(need.policy, need.kind): need.count for need in self.opened.obligations if need.kind != "preview_only"}
         people = {vote.person for vote in self.votes if vote.verdict == "approve"}
         return bool(needs) and len(people) >= sum(needs.values())
 
-    def states(self) -> set[RequestState]:
-        """The states in which the row may be."""
-        maybe = self.state is RequestState.OPEN and self.is_approved()
-        return {RequestState.OPEN, RequestState.APPROVED} if maybe else {self.state}
 
-
+_DECIDED_BY: dict[str | None, RequestState] = {"approve": RequestState.APPROVED, "reject": RequestState.REJECTED}
 _CLOSED_BY = {
     "expire": RequestState.EXPIRED,
     "withdraw": RequestState.WITHDRAWN,
@@ -181,12 +178,12 @@ class Replay:
         if detail.superseded is not None:
             self._close(log, row, detail.superseded.request, detail.superseded.event)
         if head.kind == "vote":
-            self._vote(log, row, detail.vote)
+            self._vote(log, row, detail)
         elif detail.request[:1] == b"{":
             self._open_request(log, row, detail.request)
         elif head.kind == "expiry":
             named = msgspec.json.decode(detail.request) if detail.request else head.approval.request if head.approval is not None else None
-            self._close(log, row, named, detail.event)
+            self._close(log, row, named, detail.event or "expire")
 
     def _open_request(self, log: str, row: Row, raw: Raw) -> None:
         try:
@@ -197,31 +194,32 @@ class Replay:
         if request.tenant != log:
             self._findings.add(log, row[0], "payload.detail.request", "it is of another tenant", expected=log, found=request.tenant)
         rival = self.requests.get(self._live.get(request.key, ""))
-        if request.id in self.requests or (rival is not None and rival.state is RequestState.OPEN):
+        if request.id in self.requests or (rival is not None and rival.state in LIVE_STATES):
             self._findings.add(log, row[0], "payload.detail.request", "a live request has its key already", found=request.id)
         self.requests[request.id] = Asking(request, log, row[0], RequestState.OPEN, [])
         self._live[request.key] = request.id
 
-    def _vote(self, log: str, row: Row, vote: Vote | None) -> None:
+    def _vote(self, log: str, row: Row, detail: _Detail) -> None:
+        vote, index = detail.vote, row[0]
         asking = self.requests.get(vote.request) if vote is not None else None
         if vote is None or asking is None or asking.log != log:
-            found = vote and vote.request
-            self._findings.add(log, row[0], "payload.detail.vote", "a vote on no request of this log", found=found)
-        elif asking.state is not RequestState.OPEN:
-            self._findings.add(log, row[0], "payload.detail.vote", "a vote on a request that is not open", found=asking.state)
-        elif any(earlier.person == vote.person for earlier in asking.votes):
-            self._findings.add(log, row[0], "payload.detail.vote", "this person has voted already", found=vote.person)
-        else:
-            asking.votes.append(vote)
-            if vote.verdict == "reject":
-                asking.state = RequestState.REJECTED
+            self._findings.add(log, index, "payload.detail.vote", "a vote on no request of this log", found=vote and vote.request)
+            return
+        if asking.state is not RequestState.OPEN:
+            self._findings.add(log, index, "payload.detail.vote", "a vote on a request that is not open", found=asking.state)
+        if any(earlier.person == vote.person for earlier in asking.votes):
+            self._findings.add(log, index, "payload.detail.vote", "this person has voted already", found=vote.person)
+        asking.votes.append(vote)
+        if (detail.event == "reject") != (vote.verdict == "reject") or (detail.event == "approve" and not asking.has_approvals()):
+            self._findings.add(log, index, "payload.detail.event", "the votes do not bring this about", found=detail.event)
+        asking.state = _DECIDED_BY.get(detail.event, asking.state)
 
     def _close(self, log: str, row: Row, request: str | None, event: str) -> None:
         asking = self.requests.get(request or "")
         target = _CLOSED_BY.get(event)
         if asking is None or target is None or asking.log != log:
             self._findings.add(log, row[0], "payload.detail", f"`{event}` of no request of this log", found=request)
-        elif asking.state is RequestState.OPEN:
+        elif asking.state in LIVE_STATES:
             asking.state = target
         elif asking.state is not target:
             self._findings.add(log, row[0], "payload.detail", f"`{event}` of a request that is over", found=asking.state)
@@ -232,7 +230,7 @@ class Replay:
         if asking is None or asking.log != log:
             self._findings.add(log, row[0], "approval.request", "an approval that nobody asked for in this log", found=request)
             return
-        if asking.state is not RequestState.OPEN or not asking.is_approved():
+        if asking.state is not RequestState.APPROVED or not asking.has_approvals():
             problem = "the approval was used before" if asking.state is RequestState.CONSUMED else "the request was not approved"
             self._findings.add(log, row[0], "approval.request", problem, expected=RequestState.APPROVED, found=asking.state)
         asking.state = RequestState.CONSUMED

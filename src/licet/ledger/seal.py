@@ -3,9 +3,9 @@
 Rules for an envelope over its limit of 65,535 bytes (a hundred long target ids can do that):
 
 1. Nothing is lost: what is cut from the envelope stands whole in the payload, under `detail["uncut"]`, and the envelope commits to it.
-2. A text longer than 200 bytes becomes `sha256:` and the SHA-256 (hex) of its UTF-8; a list keeps its first 20 members.
+2. A text whose JSON is longer than 200 bytes becomes `sha256:` and the SHA-256 (hex) of its UTF-8; a list keeps its first 20 members.
 3. `redactions` says which fields were cut, each as `cut:<field>`.
-4. The result fits whatever came in: at most 100 texts of 200 bytes, six bytes each when escaped, less than 64 KiB together.
+4. The result fits whatever came in: five lists of 20 texts and about 20 single ones, of 200 bytes each, are less than 64 KiB.
 """
 
 from __future__ import annotations
@@ -126,6 +126,6 @@ def _shorten(value: Any, name: str, uncut: JsonObject) -> Any:
 
 def _digest_of_long(value: Any) -> Any:
     """A long text as its digest, anything else as it is."""
-    if isinstance(value, str) and len(value.encode()) > TEXT_LIMIT_BYTES:
+    if isinstance(value, str) and len(msgspec.json.encode(value)) > TEXT_LIMIT_BYTES:
         return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
     return value
