@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from licet.names import NAME_LIMIT, look, name_problem, quoted
+from licet.names import NAME_LIMIT, look, name_problem, quoted, visible
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,16 @@ def test_names_that_differ_in_case_look_alike() -> None:
 )
 def test_foreign_text_is_shown_on_one_short_line(text: str, shown: str) -> None:
     assert quoted(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a tidy `id`, \\ and all", "a tidy `id`, \\ and all"),
+        ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+        ("two\nlines\r", "two\\u{a}lines\\u{d}"),
+        ("a\u202eb\u200bc\u3164d\ufe0f", "a\\u{202e}b\\u{200b}c\\u{3164}d\\u{fe0f}"),
+    ],
+)
+def test_foreign_text_cannot_command_a_terminal_or_hide_in_it(text: str, shown: str) -> None:
+    assert visible(text) == shown

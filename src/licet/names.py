@@ -46,3 +46,8 @@ def quoted(unverified_text: str) -> str:
     """Somebody else's text for a message: in backticks, on one line, not long, nothing invisible or quoting in it."""
     safe = "".join(c if c.isprintable() and c not in "`\\" else f"\\u{{{ord(c):x}}}" for c in unverified_text[:NAME_LIMIT])
     return f"`{safe}{'...' if len(unverified_text) > NAME_LIMIT else ''}`"
+
+
+def visible(unverified_text: str) -> str:
+    """Somebody else's text for a terminal: one line on which nothing is invisible, turns round or commands the terminal."""
+    return "".join(c if c.isprintable() and not _INVISIBLE.match(c) else f"\\u{{{ord(c):x}}}" for c in unverified_text)
