@@ -6,19 +6,19 @@ requests and no votes, so a call that needs people is held. Nothing is recorded 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 
 from licet.catalog.python import ResourceFacts
-from licet.catalog.spec import ResourceSpec
+from licet.catalog.spec import Catalog, ResourceSpec
 from licet.config import Settings
 from licet.errors import CatalogInvalid
 from licet.gate import checks
 from licet.gate.acting import Acting
-from licet.gate.building import build_scene
+from licet.gate.building import build_scene, known_catalog
 from licet.gate.draft import Draft
 from licet.gate.pipeline import Grounds, examine
 from licet.gate.registry import Registry
@@ -44,11 +44,14 @@ class Rehearsed(Struct, frozen=True):
 class Rehearsal:
     """Decides calls under the policies of `settings` as they are now. Raises `OperatorError` when they do not load.
 
-    `given` are targets by hand; a target that is not among them is resolved by the application, where there is one. Close it when done.
+    `given` are targets by hand; a target that is not among them is resolved by the application, where there is one. `snapshots` are the
+    catalogs of other processes, newest first, as `build_scene` takes them. Close it when done.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, given: Given | None = None) -> None:
-        self.scene: Scene = build_scene(settings, registry, resolvers=_resolvers(registry, given or {}))
+    def __init__(self, settings: Settings, registry: Registry, given: Given | None = None, snapshots: Iterable[bytes] = ()) -> None:
+        others = tuple(snapshots)
+        resolvers = _resolvers(registry, known_catalog(registry, others), given or {})
+        self.scene: Scene = build_scene(settings, registry, others, resolvers)
         self._settings = settings
         self._workers = Workers()
         self._portal = Portal()
@@ -125,11 +128,11 @@ class _GivenResource:
         return found if found is None or isinstance(found, ResourceFacts) else await found
 
 
-def _resolvers(registry: Registry, given: Given) -> Mapping[str, Resolver]:
+def _resolvers(registry: Registry, catalog: Catalog, given: Given) -> Mapping[str, Resolver]:
     """The application's resolvers, with those that answer by hand before them for the types that were given."""
     resolvers = dict(registry.resolvers)
     for name in {ref.type for ref in given}:
-        spec = registry.catalog.find_resource(name)
+        spec = catalog.find_resource(name)
         if spec is None:
             raise CatalogInvalid(f"a target of type `{name}` was given, and no tool acts on one")
         behind = resolvers.get(name)
