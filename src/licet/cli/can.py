@@ -1,0 +1,63 @@
+"""`licet can`: would this call be allowed?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from licet.cli.exits import Exit
+from licet.cli.faults import Fault
+from licet.cli.invocation import Invocation
+from licet.cli.loading import load
+from licet.cli.output import Output
+from licet.cli.proposal import Outlook, Proposal, caller_options, read_proposal, rehearse
+from licet.cli.wording import on_targets, who
+from licet.gate.rehearsal import Rehearsal, Rehearsed
+from licet.model import Decision
+
+
+@click.command()
+@click.argument("tool")
+@click.argument("arguments", required=False)
+@caller_options
+@click.pass_obj
+def can(invocation: Invocation, /, tool: str, arguments: str | None, **options: Any) -> int:
+    """Say whether a call would be allowed.
+
+    TOOL is a tool of the catalog, ARGUMENTS its arguments as JSON, or - to read them from stdin. The call goes through the
+    very checks of the gate, short of running: nothing is executed or recorded, and nobody is asked. Ends with 0 if it
+    would be allowed, 6 if denied, 7 if held for people.
+    """
+    loaded = load(invocation)
+    proposal = read_proposal(tool, arguments, options)
+
+    def tell(rehearsal: Rehearsal, rehearsed: Rehearsed) -> int:
+        outlook = Outlook(tool=tool, environment=rehearsal.scene.environment, decision=rehearsed.decision)
+        step = None
+        if rehearsed.decision.verdict == "deny":
+            step = "the same with `licet why` in place of `licet can` explains it"
+        fault = verdict_fault(rehearsed.decision, step)
+        return invocation.answer(outlook, lambda output: show_decision(output, proposal, rehearsed), fault=fault)
+
+    ended: int = rehearse(loaded, proposal, tell)
+    return ended
+
+
+def verdict_fault(decision: Decision, step: str | None = None) -> Fault | None:
+    """A denial or a hold as the end of a program; None where the call would be allowed."""
+    if decision.verdict == "allow":
+        return None
+    denied = decision.verdict == "deny"
+    return Fault(exit=Exit.DENIED if denied else Exit.HELD, code=decision.code, message=decision.message, next=step)
+
+
+def show_decision(output: Output, proposal: Proposal, rehearsed: Rehearsed) -> None:
+    """The verdict as a sentence, and what decided it."""
+    decision, acting, question = rehearsed.decision, proposal.acting, rehearsed.question
+    targets = on_targets(str(target.ref) for target in question.targets) if question is not None else ""
+    may = {"allow": "may use", "deny": "may not use", "hold": "may use, once people have agreed,"}[decision.verdict]
+    where = f" in `{proposal.environment}`" if proposal.environment else ""
+    sentence = f"{who(acting.agent, acting.service, acting.user)} {may} `{proposal.tool}`{targets}{where}"
+    output.mark(decision.verdict, decision.verdict, sentence)
+    output.line(decision.message, indent=11)

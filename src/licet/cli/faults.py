@@ -1,0 +1,137 @@
+"""What went wrong, for people and for programs: an exit code, a stable code, a sentence, and the next step.
+
+An error that is expected never shows a traceback. One that is not says so, and how to see it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import Struct
+
+from licet.cli.exits import Exit
+from licet.cli.wording import counted
+from licet.model import JsonObject
+
+if TYPE_CHECKING:
+    from licet.errors import OperatorError
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """An error as it is shown. `lines` are problems of one line each, shown below the sentence; `details` are for programs only."""
+
+    exit: Exit
+    code: str
+    message: str
+    next: str | None = None
+    lines: tuple[str, ...] = ()
+    details: JsonObject = {}
+    unexpected: bool = False
+
+    def as_json(self) -> JsonObject:
+        """The `error` of an envelope."""
+        found: JsonObject = {"code": self.code, "message": self.message, "exit": int(self.exit)}
+        if self.lines:
+            found["problems"] = self.lines
+        if self.next is not None:
+            found["next"] = self.next
+        return {**found, **self.details}
+
+
+class Refusal(Exception):
+    """A verb cannot go on, and knows what to do about it."""
+
+    def __init__(self, exit_code: Exit, code: str, message: str, *, next_step: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.fault = Fault(exit=exit_code, code=code, message=message, next=next_step, details=details)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The fault that an exception is shown as."""
+    if isinstance(error, Refusal):
+        return error.fault
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return Fault(exit=Exit.INTERRUPTED, code="interrupted", message="interrupted; nothing more was done")
+    found = _known(error)
+    if found is not None:
+        return found
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"`{error.filename}`: {(error.strerror or type(error).__name__).lower()}"
+        return Fault(exit=Exit.ERROR, code="file_error", message=message, next="check that the file is there and that you may use it")
+    return Fault(
+        exit=Exit.ERROR,
+        code="unexpected",
+        message=f"an error that nobody expected ({type(error).__name__}): {error}",
+        next="the same command with `--debug` shows where; please report it",
+        unexpected=True,
+    )
+
+
+def _usage(error: click.ClickException) -> Fault:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "licet"
+    text = re.sub(r"(?<![\w'])'([^']*)'", r"`\1`", error.format_message().rstrip("."))
+    is_usage = isinstance(error, click.UsageError)
+    return Fault(
+        exit=Exit.USAGE if is_usage else Exit.ERROR,
+        code="usage" if is_usage else "file_error",
+        message=text[:1].lower() + text[1:],
+        next=f"`{command} --help` shows what it takes" if is_usage else None,
+    )
+
+
+def _known(error: BaseException) -> Fault | None:
+    """What the tree of errors says. Imported here: a command line that is wrong in itself loads no room."""
+    from licet import errors  # noqa: PLC0415
+
+    match error:
+        case errors.OperatorError():
+            fault = _operator(error)
+        case errors.IntegrityBroken():
+            step = "keep the file as it is, and run `licet audit verify`"
+            fault = Fault(exit=Exit.INTEGRITY_BROKEN, code="integrity_broken", message=str(error), next=step)
+        case errors.VoteRefused():
+            exit_code = Exit.NOT_AUTHENTICATED if error.code == "unknown_user" else Exit.DENIED
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next="`licet approvals show ID` says who may vote")
+        case errors.LicetError():
+            fault = Fault(exit=Exit.ERROR, code=_snake(error), message=str(error))
+        case _:
+            return None
+    return fault
+
+
+def _operator(error: OperatorError) -> Fault:
+    """What whoever runs Licet must mend."""
+    from licet import errors  # noqa: PLC0415 - as above
+
+    match error:
+        case errors.PolicyInvalid():
+            message = f"the policies do not load: {counted(len(error.problems), 'problem')}"
+            step = "mend them, then `licet check`; a tool of a Python application is known with `--app MODULE:GATE`"
+            return Fault(exit=Exit.POLICY_INVALID, code="policy_invalid", message=message, next=step, lines=error.problems)
+        case errors.ConfigInvalid():
+            missing = error.file is not None and not Path(error.file).exists()
+            step = "`cd` to where it is, or name it with `--config PATH`" if missing else "mend it, then `licet check`"
+            details = {"file": error.file, "key": error.key}
+            return Fault(exit=Exit.USAGE, code="config_invalid", message=str(error), next=step, details=details)
+        case errors.CatalogInvalid() | errors.DirectoryInvalid():
+            return Fault(exit=Exit.USAGE, code=_snake(error), message=str(error), next="mend it; `licet check` shows every problem")
+        case _:
+            return Fault(exit=Exit.ERROR, code=_snake(error), message=str(error), next=_STORE_STEPS.get(type(error).__name__))
+
+
+_STORE_STEPS = {
+    "NotAStore": "an application makes the ledger at its first call; `store` in licet.toml says where, `--config` which licet.toml",
+    "StoreUnavailable": "see who else uses the file and whether it can be read and written; `licet doctor` looks at both",
+    "StorePoisoned": "stop what writes to it, then run `licet audit verify`",
+}
+
+
+def _snake(error: BaseException) -> str:
+    """`StoreUnavailable` as `store_unavailable`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()

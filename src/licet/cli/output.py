@@ -1,0 +1,168 @@
+"""What is printed, and how.
+
+Rules:
+
+1. Data goes to stdout; hints and progress go to stderr.
+2. On a terminal lines are wrapped to its width, and coloured unless `NO_COLOR` is set. Elsewhere they are plain, one line a fact.
+3. A verdict is a glyph and a word, never a colour alone. Where the encoding has no such glyph, plain characters stand in.
+4. Nothing that an agent wrote commands the terminal: texts pass `names.visible` before they are printed, and never become markup.
+5. With `--json` stdout is one envelope, whatever happens: `{"v":1,"command":...,"ok":...,"data":...,"error":...}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from licet.cli.faults import Fault
+from licet.names import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+ENVELOPE_VERSION = 1
+LABEL_WIDTH = 10
+"""Columns for glyph and word; the longest is `* changed` or `? unknown`."""
+PLAIN_WIDTH = 1_000_000
+
+_LOOKS: dict[str, tuple[str, str, str]] = {
+    "allow": ("✓", "+", "green"),
+    "ok": ("✓", "+", "green"),
+    "hold": ("◆", "=", "yellow"),
+    "warn": ("!", "!", "yellow"),
+    "deny": ("✗", "x", "red"),
+    "error": ("✗", "x", "red"),
+    "fail": ("✗", "x", "red"),
+    "unknown": ("?", "?", "magenta"),
+    "note": ("·", "-", "dim"),
+}
+"""Kinds of marks: glyph, stand-in, style. Colour is for verdicts alone."""
+
+
+class Output:
+    """Where one command prints. Made anew for each, so that it sees the stdout of the moment."""
+
+    @cached_property
+    def out(self) -> Console:
+        """Stdout."""
+        return _console(sys.stdout)
+
+    @cached_property
+    def err(self) -> Console:
+        """Stderr."""
+        return _console(sys.stderr)
+
+    def line(self, text: str = "", *, style: str = "", indent: int = 0) -> None:
+        """A sentence or a fact."""
+        self._wrapped(self.out, " " * indent, _text(text, style), indent)
+
+    def item(self, label: str, text: str, *, width: int) -> None:
+        """A sentence behind a short label, which takes `width` columns."""
+        self._wrapped(self.out, _text(label.ljust(width), "dim"), _text(text), width)
+
+    def mark(self, kind: str, word: str, text: str, *, below: str = "", indent: int = 0) -> None:
+        """A verdict: glyph and word, then the sentence, then ids and times, dim, on a line of their own."""
+        glyph, plain, style = _LOOKS[kind]
+        label = " " * indent + f"{glyph if _can_show(sys.stdout, glyph) else plain} {word}".ljust(LABEL_WIDTH) + " "
+        self._wrapped(self.out, _text(label, style), _text(text), len(label))
+        if below:
+            self._wrapped(self.out, " " * len(label), _text(below, "dim"), len(label))
+
+    def facts(self, pairs: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
+        """Names and values, one below the other; a value of several lines keeps them."""
+        for name, value in pairs:
+            first, *rest = value.split("\n")
+            label = _text(" " * indent + name.ljust(LABEL_WIDTH) + " ", "dim")
+            self._wrapped(self.out, label, _text(first), indent + LABEL_WIDTH + 1)
+            for line in rest:
+                self._wrapped(self.out, " " * (indent + LABEL_WIDTH + 1), _text(line), indent + LABEL_WIDTH + 1)
+
+    def heading(self, text: str) -> None:
+        """The name of a part, with an empty line before it."""
+        self.out.print()
+        self.out.print(_text(text, "bold"), soft_wrap=True)
+
+    def hint(self, text: str) -> None:
+        """Something to know or to do next; on stderr."""
+        self._wrapped(self.err, "", _text(text, "dim"), 0)
+
+    def next(self, step: str) -> None:
+        """The next step; on stderr."""
+        self._wrapped(self.err, _text("next: ", "bold"), _text(step), len("next: "))
+
+    def fault(self, fault: Fault) -> None:
+        """An error and its next step; on stderr."""
+        self._wrapped(self.err, _text("error: ", "bold red"), _text(fault.message), len("error: "))
+        for line in fault.lines:
+            self._wrapped(self.err, "  ", _text(line), 4)
+        if fault.next is not None:
+            self.next(fault.next)
+
+    def _wrapped(self, console: Console, label: Text | str, text: Text, indent: int) -> None:
+        """A label and a text behind it, wrapped with a hanging indent on a terminal, on one line elsewhere."""
+        from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
+
+        line = Text(label) if isinstance(label, str) else label
+        if not console.is_terminal:
+            console.print(line + text, soft_wrap=True)
+            return
+        lines = text.wrap(console, max(20, console.width - indent)) or [Text()]
+        for number, part in enumerate(lines):
+            part.rstrip()
+            console.print((line if number == 0 else Text(" " * indent)) + part, soft_wrap=True)
+
+
+def envelope(command: str, *, data: Any = None, fault: Fault | None = None) -> str:
+    """The one line that `--json` prints."""
+    error = None if fault is None else fault.as_json()
+    return json_text({"v": ENVELOPE_VERSION, "command": command, "ok": fault is None, "data": data, "error": error})
+
+
+def print_json(text: str) -> None:
+    """A line of JSON on stdout."""
+    click.echo(text)
+
+
+def json_text(value: Any) -> str:
+    """JSON on one line; values of the rooms (frozen Structs, times) become JSON as records hold them."""
+    import msgspec  # noqa: PLC0415 - loaded when something is printed
+
+    return msgspec.json.encode(value).decode()
+
+
+def pretty(value: Any) -> str:
+    """JSON as people read it: small objects on one line, larger ones indented; nothing invisible in it."""
+    plain = json.loads(json_text(value))
+    short = json.dumps(plain, ensure_ascii=False)
+    text = short if len(short) <= 60 else json.dumps(plain, ensure_ascii=False, indent=2)  # noqa: PLR2004 - what fits beside a label
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
+
+    return Text(visible(text), style)
+
+
+def _console(stream: TextIO) -> Console:
+    """A console that writes to this stream as it is: rich would find colours and widths of its own."""
+    from rich.console import Console  # noqa: PLC0415 - loaded when something is printed
+
+    if not stream.isatty():
+        return Console(file=stream, color_system=None, force_terminal=False, width=PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, no_color=bool(os.environ.get("NO_COLOR")) or None, highlight=False, markup=False, emoji=False)
+
+
+def _can_show(stream: TextIO, glyph: str) -> bool:
+    try:
+        glyph.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
