@@ -7,7 +7,7 @@ from itertools import islice
 
 import apsw
 
-from licet.ledger.source import BlobRow, KeyRow, OpenRow, RequestRow, Row, TreeState, VoteRow
+from licet.ledger.source import BlobRow, KeyRow, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_rows import fetch
 
@@ -20,7 +20,7 @@ class SqliteSource:
 
     def __init__(self, con: apsw.Connection) -> None:
         self._con = con
-        self.projections = self
+        self.projections: Projections | None = self
 
     def trees(self) -> Sequence[TreeState]:
         """Every log's stored tree, by name."""
