@@ -1,0 +1,109 @@
+"""`licet demo`: a support agent is governed on a real database, step by step, and everything that it comes to is checked.
+
+The exit code is 0 only if everything went as the plan says; else each expectation that was not met is named.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from licet.cli.demo_app import example_folder, set_up
+from licet.cli.demo_ledger import Tampered, Trail, tamper, trail_of, verified
+from licet.cli.demo_plan import Plan, read_plan
+from licet.cli.demo_run import Performance, Told, Unmet
+from licet.cli.demo_show import Stage
+from licet.cli.exits import Exit
+from licet.cli.faults import Fault
+from licet.cli.invocation import Invocation
+from licet.ledger.report import Report
+from licet.model import JsonObject
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """A whole demo as data."""
+
+    steps: tuple[Told, ...]
+    trail: Trail
+    verified: Report
+    tampered: Tampered
+    unmet: tuple[str, ...]
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Run through; without it, a terminal waits for Enter before each part.")
+@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Do it in this folder, new or empty, and leave it there.")
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="A plan in place of the example's own.")
+@click.pass_obj
+def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Path | None) -> int:
+    """Watch a support agent being governed on a database of its own."""
+    plan = read_plan(plan_file or example_folder() / "plan.yaml")
+    stage = Stage(quiet=invocation.as_json, waits=not once and sys.stdin.isatty())
+    started = time.monotonic()
+    with _folder(keep) as folder:
+        stage.open(plan)
+        outcome = _perform(plan, folder, stage)
+    fault = _fault(outcome)
+    data: JsonObject = {"plan": plan.title, **msgspec.to_builtins(outcome)}
+    if keep is not None:
+        invocation.hint(f"everything lies in `{keep}`; its README.md says what to try")
+    return invocation.answer(data, lambda _: stage.close(outcome.steps, time.monotonic() - started, met=fault is None), fault=fault)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder in which it all happens, set up; gone afterwards unless it is to be kept."""
+    if keep is not None:
+        set_up(keep.absolute())
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="licet-demo-") as temporary:
+        folder = Path(temporary).resolve()
+        set_up(folder)
+        yield folder
+
+
+def _perform(plan: Plan, folder: Path, stage: Stage) -> Outcome:
+    told: list[Told] = []
+    with Performance(plan, folder) as performance:
+        for one in performance.steps():
+            stage.tell(one)
+            told.append(one)
+        settings = performance.settings
+        log = performance.tenant
+        trail = trail_of(performance.store, log, plan.trail.customer)
+        stage.show_trail(plan, trail)
+    # From here on nobody has the ledger open: all of it lies in one file.
+    report = verified(settings.store_path)
+    stage.show_verified(report)
+    tampered = tamper(settings.store_path, folder / "tampered.db", plan.tamper, log)
+    stage.show_tampered(plan, tampered)
+    unmet = [f"step {one.number}, {one.sentence} {missed}" for one in told for missed in one.unmet]
+    unmet += map(str, _unmet_of_ledger(plan, trail, report, tampered))
+    return Outcome(steps=tuple(told), trail=trail, verified=report, tampered=tampered, unmet=tuple(unmet))
+
+
+def _unmet_of_ledger(plan: Plan, trail: Trail, report: Report, tampered: Tampered) -> Iterator[Unmet]:
+    if not trail.entries:
+        yield Unmet("an audit trail of", f"`{plan.trail.customer}`", "no record")
+    if not report.ok:
+        yield Unmet("the ledger to be", "as it was written", str(report.problems[0]))
+    found = [problem.field for problem in tampered.report.problems if (problem.log, problem.index) == (tampered.log, tampered.index)]
+    if plan.tamper.expect.field not in found:
+        yield Unmet("the changed byte to be found in", f"`{plan.tamper.expect.field}`", ", ".join(found) or "nothing")
+
+
+def _fault(outcome: Outcome) -> Fault | None:
+    if not outcome.unmet:
+        return None
+    many = len(outcome.unmet)
+    message = f"{many} expectation{'s were' if many != 1 else ' was'} not met"
+    return Fault(exit=Exit.ERROR, code="expectations_not_met", message=message, lines=outcome.unmet)
