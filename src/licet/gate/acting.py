@@ -6,14 +6,22 @@ A new thread starts without a caller (that is how `contextvars` work), and a cal
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from licet.ledger.record import Actor, TraceEntry
 from licet.model import Trace
+
+NO_TRACE = Trace()
 
 
 class Acting(Struct, frozen=True, kw_only=True):
-    """The caller and the circumstances that the host program states for the calls in a `with gate.acting(...)` block."""
+    """The caller and the circumstances that the host program states for the calls in a `with gate.acting(...)` block.
+
+    `actor` and `entry` are what a record's envelope says of them, made once for many calls.
+    """
 
     tenant: str | None = None
     agent: str | None = None
@@ -21,34 +29,50 @@ class Acting(Struct, frozen=True, kw_only=True):
     user: str | None = None
     session: str | None = None
     reason: str | None = None
-    trace: Trace = Trace()
+    trace: Trace = NO_TRACE
+    actor: Actor = Actor()
+    entry: TraceEntry | None = None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "actor", Actor(agent=self.agent, service=self.service, user=self.user, session=self.session))
+        trace = self.trace
+        if trace != NO_TRACE:
+            entry = TraceEntry(trace_id=trace.trace_id, span_id=trace.span_id, parent=trace.parent, workflow=trace.workflow)
+            force_setattr(self, "entry", entry)
 
 
 NOBODY = Acting()
 
-_current: ContextVar[tuple[tuple[int, Acting], ...]] = ContextVar("licet_acting", default=())
+_Entry: TypeAlias = tuple[object, Acting]
+
+_current: ContextVar[tuple[_Entry, ...]] = ContextVar("licet_acting", default=())
 
 
-def acting_for(gate: int) -> Acting:
-    """Who acts now for the gate with this `id()`; `NOBODY` when no block is open."""
+def acting_for(gate: object) -> Acting:
+    """Who acts now for the gate with this token; `NOBODY` when no block is open."""
     for owner, acting in reversed(_current.get()):
-        if owner == gate:
+        if owner is gate:
             return acting
     return NOBODY
 
 
 class ActingBlock:
-    """A `with` block in which calls are made in somebody's name. Blocks nest; the innermost counts, whole (nothing is inherited)."""
+    """A `with` block in which calls are made in somebody's name. Blocks nest; the innermost counts, whole (nothing is inherited).
 
-    def __init__(self, gate: int, acting: Acting) -> None:
-        self._entry = (gate, acting)
-        self._before: list[tuple[tuple[int, Acting], ...]] = []
+    One block may be open in many threads and tasks at once: what it remembers of each stands in that one's own context.
+    """
+
+    def __init__(self, gate: object, acting: Acting) -> None:
+        self._entry: _Entry = (gate, acting)
 
     def __enter__(self) -> Acting:
-        stack = _current.get()
-        self._before.append(stack)
-        _current.set((*stack, self._entry))
+        _current.set((*_current.get(), self._entry))
         return self._entry[1]
 
     def __exit__(self, *_: object) -> None:
-        _current.set(self._before.pop())
+        stack = _current.get()
+        for place in range(len(stack) - 1, -1, -1):
+            if stack[place] is self._entry:
+                # Whatever was opened inside and not closed ends with it.
+                _current.set(stack[:place])
+                return

@@ -63,7 +63,9 @@ class AsyncDriver:
             case Execute() | Preview():
                 return await self._execute(step)
             case Resolve():
-                return await self._resolve_all(step)
+                if all(resolver is None or resolver.answers_at_once for _, resolver in step.targets):
+                    return tuple([self._resolved(ref, resolver, step.caller) for ref, resolver in step.targets])
+                return tuple([await self._resolve(ref, resolver, step.caller) for ref, resolver in step.targets])
             case FindKey() | FindOutcome() | FindRequest():
                 return look_up(self._services.store, step)
         assert_never(step)
@@ -76,15 +78,15 @@ class AsyncDriver:
             except asyncio.CancelledError as cancelled:
                 self._cancelled = cancelled  # a durable step is not abandoned; it is bounded by the store's deadline
 
-    async def _resolve_all(self, step: Resolve) -> tuple[Target | None, ...]:
-        return tuple([await self._resolve(ref, resolver, step.caller) for ref, resolver in step.targets])
+    def _resolved(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
+        if resolver is None:
+            return target_of_caller(self._services.environment, ref, caller)
+        return target_of(self._services.environment, ref, resolver, ask_now(resolver, ref))
 
     async def _resolve(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
         services = self._services
-        if resolver is None:
-            return target_of_caller(services.environment, ref, caller)
-        if not resolver.resource.is_async and not resolver.blocking:
-            return target_of(services.environment, ref, resolver, ask_now(resolver, ref))
+        if resolver is None or resolver.answers_at_once:
+            return self._resolved(ref, resolver, caller)
         try:
             async with asyncio.timeout(services.resolver_timeout_s):
                 if resolver.resource.is_async:

@@ -12,6 +12,7 @@ from licet.errors import CatalogInvalid
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene, scene_manifest
 from licet.identity.directory import Directory
+from licet.ledger.record import ToolEntry
 from licet.policy.bundle import Bundle
 from licet.policy.engine import Engine
 
@@ -45,6 +46,7 @@ def build_scene(
         digest=digest,
         manifest=manifest,
         admitted=set(),
+        entries={name: ToolEntry(name, spec.access, spec.definition) for name, spec in catalog.tools.items()},
     )
 
 

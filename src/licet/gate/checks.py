@@ -18,10 +18,9 @@ from licet.gate.steps import Resolve, ResolverFailed, Step
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
 from licet.model import Caller, EntityRef, Target
+from licet.names import quoted
 from licet.policy.engine import Question
 
-NAME_SHOWN_CHARS = 200
-"""An unknown tool's name comes from outside; messages show this much of it."""
 ADMITTED_LIMIT = 10_000
 """Pairs of tool and caller for which step 1 is remembered; it depends on nothing but the scene."""
 
@@ -61,7 +60,7 @@ def find_tool(draft: Draft, scene: Scene) -> None:
     """Step 1: the tool is in the catalog, and some permit could match these principals; nothing is resolved for a call that cannot pass."""
     spec = scene.catalog.find_tool(draft.tool)
     if spec is None:
-        raise Refused("unknown_tool", f"there is no tool `{draft.tool[:NAME_SHOWN_CHARS]}` in the catalog")
+        raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
     draft.implementation = scene.implementations.get(draft.tool)
     assert draft.caller is not None
@@ -84,6 +83,7 @@ def parse(draft: Draft, scene: Scene) -> None:
         if draft.implementation is not None:
             draft.values = draft.implementation.kwargs(draft.arguments)
         draft.refs = draft.spec.expand(draft.arguments.value)
+        draft.named = tuple([str(ref) for ref in draft.refs])
     except ArgumentsRefused as refused:
         where = f" (at `{refused.path}`)" if refused.path else ""
         raise Refused(refused.code, f"{refused}{where}") from refused
@@ -102,8 +102,12 @@ def resolve(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
     except ResolverFailed as failed:
         raise Refused("target_unresolvable", failed.message) from failed
     for ref, target in zip(draft.refs, found, strict=True):
+        if target is not None and target.tenant == tenant:
+            continue
+        if target is not None:
+            draft.elsewhere = (*draft.elsewhere, target)
         if target is None or not scene.directory.may_reach(tenant, target.tenant):
-            raise Refused("target_not_found", f"tenant `{tenant}` has no {ref}", foreign=target)
+            raise Refused("target_not_found", f"tenant `{tenant}` has no {ref}")
     draft.targets = tuple(found)
 
 

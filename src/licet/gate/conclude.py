@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from licet.catalog.spec import ToolSpec
 from licet.gate.steps import Ran
+from licet.gate.text import readable
 from licet.ledger.entropy import draw_salt
 from licet.model import JsonObject, Outcome
 
@@ -34,6 +35,7 @@ def _plain(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="string").encode
+_skip = msgspec.json.Decoder(Raw).decode
 
 
 def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
@@ -47,7 +49,8 @@ def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
         encoded = _encode(ran.value)
         if b"null" in encoded:
             _refuse_nan(ran.value)  # msgspec writes NaN and infinities as null: what is recorded would not be what was returned
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        _refuse_broken(encoded)
+    except Exception as error:  # noqa: BLE001 - a model's own code may raise anything
         message = f"what the tool returned is not JSON: {_message(error)}"
         return Outcome(status="error", code="result_not_json", message=message, duration_us=ran.duration_us)
     if len(encoded) <= RESULT_LIMIT_BYTES and (keep or (spec.access != "read" if spec.keep_result is None else spec.keep_result)):
@@ -62,9 +65,16 @@ def _digest(encoded: bytes) -> JsonObject:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:MESSAGE_LIMIT]
-    except Exception:  # noqa: BLE001 - a `__str__` from outside may raise anything
+        return readable(str(error)[:MESSAGE_LIMIT])
+    except BaseException:  # noqa: BLE001 - a `__str__` from outside may raise anything, and the outcome is recorded all the same
         return "(its message cannot be shown)"
+
+
+def _refuse_broken(encoded: bytes) -> None:
+    """A `Raw` in the result is embedded as it is: it must not break out of the payload that it becomes part of."""
+    _skip(encoded)
+    if not encoded.isascii():
+        encoded.decode()
 
 
 def _refuse_nan(value: Any) -> None:

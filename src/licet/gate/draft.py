@@ -7,6 +7,7 @@ everything that was known when the call ended, wherever it ended.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from licet.catalog.arguments import Arguments
@@ -19,50 +20,43 @@ from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject,
 
 
 class Refused(Exception):
-    """A check says no. Becomes a recorded denial; `detail` goes into its payload, `foreign` into a twin record in the operator's log."""
+    """A check says no. Becomes a recorded denial; `detail` goes into its payload."""
 
-    def __init__(self, code: str, message: str, *, detail: JsonObject | None = None, foreign: Target | None = None) -> None:
+    def __init__(self, code: str, message: str, *, detail: JsonObject | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.detail = detail
-        self.foreign = foreign
 
 
 class Draft:
-    """What is known of one call so far. `at_us` is when it was proposed, in microseconds since 1970 UTC."""
+    """What is known of one call so far. `at_us` is when it was proposed, in microseconds since 1970 UTC.
 
-    __slots__ = (
-        "acting",
-        "arguments",
-        "at_us",
-        "caller",
-        "changed",
-        "closing",
-        "consuming",
-        "decision",
-        "detail",
-        "facts",
-        "foreign",
-        "id",
-        "idempotency_key",
-        "implementation",
-        "instance",
-        "opening",
-        "preview",
-        "preview_digest",
-        "principals",
-        "refs",
-        "refused",
-        "request",
-        "scene",
-        "spec",
-        "targets",
-        "tool",
-        "unverified_arguments",
-        "values",
-        "voters",
-    )
+    What no check has found out yet stands on the class, so that a new draft is small and `forget` is exact.
+    """
+
+    scene: Scene | None = None
+    caller: Caller | None = None
+    principals: tuple[Principal, ...] = ()
+    spec: ToolSpec | None = None
+    implementation: Implementation | None = None
+    arguments: Arguments | None = None
+    values: Mapping[str, Any] = MappingProxyType({})
+    refs: tuple[EntityRef, ...] = ()
+    named: tuple[str, ...] = ()  # the same, as records write them
+    targets: tuple[Target, ...] = ()
+    elsewhere: tuple[Target, ...] = ()  # those that belong to another tenant
+    facts: SessionFacts = SessionFacts()
+    decision: Decision | None = None
+    detail: JsonObject | None = None
+    preview: tuple[Effect, ...] | None = None
+    preview_digest: str | None = None
+    request: Request | None = None  # the live request that this call waits on
+    opening: Request | None = None  # a request that this hold opens
+    closing: tuple[Request, str] | None = None  # an older request that this hold ends, and how (an approvals event)
+    consuming: Request | None = None  # the approval that this call uses up
+    changed: str | None = None  # why an older request no longer fits
+    voters: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -84,28 +78,12 @@ class Draft:
         self.idempotency_key = idempotency_key
         self.instance = instance
         self.refused = refused  # a direct call's arguments that are not even of the function's types
-        self.forget()
+        self.attempt = 0
 
     def forget(self) -> None:
-        """Go back to what was proposed, to be examined afresh."""
-        self.scene: Scene | None = None
-        self.caller: Caller | None = None
-        self.principals: tuple[Principal, ...] = ()
-        self.spec: ToolSpec | None = None
-        self.implementation: Implementation | None = None
-        self.arguments: Arguments | None = None
-        self.values: Mapping[str, Any] = {}
-        self.refs: tuple[EntityRef, ...] = ()
-        self.targets: tuple[Target, ...] = ()
-        self.facts: SessionFacts = SessionFacts()
-        self.decision: Decision | None = None
-        self.detail: JsonObject | None = None
-        self.foreign: Target | None = None
-        self.preview: tuple[Effect, ...] | None = None
-        self.preview_digest: str | None = None
-        self.request: Request | None = None  # the live request that this call waits on
-        self.opening: Request | None = None  # a request that this hold opens
-        self.closing: tuple[Request, str] | None = None  # an older request that this hold ends, and how (an approvals event)
-        self.consuming: Request | None = None  # the approval that this call uses up
-        self.changed: str | None = None  # why an older request no longer fits
-        self.voters: tuple[str, ...] = ()
+        """Go back to what was proposed, to be examined once more."""
+        for name in self.__dict__.keys() - _PROPOSED:
+            del self.__dict__[name]
+
+
+_PROPOSED = frozenset({"id", "at_us", "acting", "tool", "unverified_arguments", "idempotency_key", "instance", "refused", "attempt"})

@@ -100,13 +100,17 @@ def run_now(step: Execute | Preview, started_ns: int) -> Ran:
 
 async def run_awaited(step: Execute | Preview, started_ns: int) -> Ran:
     """Run an asynchronous tool on this loop, within its time. Never raises; a cancellation is in `Ran.error`."""
+    deadline: asyncio.Timeout | None = None
     try:
-        async with asyncio.timeout(step.timeout_s) as deadline:
+        if step.timeout_s is None:
             value = await step.tool.function(*positional(step), **step.arguments)
+        else:
+            async with asyncio.timeout(step.timeout_s) as deadline:
+                value = await step.tool.function(*positional(step), **step.arguments)
     except asyncio.CancelledError as error:
         return ran_unseen(error, started_ns)
     except BaseException as error:  # noqa: BLE001 - as the docstring says
-        if isinstance(error, TimeoutError) and deadline.expired():
+        if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
             return ran_too_long(started_ns)
         return Ran(status="error", duration_us=elapsed_us(started_ns), error=error)
     return Ran(status="ok", duration_us=elapsed_us(started_ns), value=value)

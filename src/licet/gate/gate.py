@@ -26,7 +26,7 @@ from licet.approvals.desk import Desk
 from licet.catalog.python import PythonTool, resource_from_function, tool_from_function
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
-from licet.gate.acting import Acting, ActingBlock, acting_for
+from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.draft import Draft
 from licet.gate.governed import GovernedTool, P, R
@@ -36,6 +36,7 @@ from licet.gate.registry import Registry
 from licet.gate.results import Failed, Result
 from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
+from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.ledger.record import new_id
 from licet.model import Access, CallId, Decision, Touch, Trace
 from licet.store.contract import Store
@@ -71,6 +72,7 @@ class Gate:
         self._house: OpenHouse | None = None
         self._closed = False
         self._pid = os.getpid()
+        self._token = object()  # what `acting` blocks know this gate by; unlike an id(), it is never somebody else's later
 
     def tool(
         self,
@@ -148,15 +150,26 @@ class Gate:
 
         `reason` is recorded as a claim and grants nothing. `tenant` may be left out where the agent or service has only one.
         """
-        joined = trace or Trace()
-        if workflow is not None:
-            joined = Trace(trace_id=joined.trace_id, span_id=joined.span_id, parent=joined.parent, workflow=workflow)
-        acting = Acting(tenant=tenant, agent=agent, service=service, user=user, session=session, reason=reason, trace=joined)
-        return ActingBlock(id(self), acting)
+        joined = trace or NO_TRACE
+        acting = Acting(
+            tenant=readable_or_none(tenant),
+            agent=readable_or_none(agent),
+            service=readable_or_none(service),
+            user=readable_or_none(user),
+            session=readable_or_none(session),
+            reason=readable_or_none(reason),
+            trace=Trace(
+                trace_id=readable_or_none(joined.trace_id),
+                span_id=readable_or_none(joined.span_id),
+                parent=readable_or_none(joined.parent),
+                workflow=readable_or_none(joined.workflow if workflow is None else workflow),
+            ),
+        )
+        return ActingBlock(self._token, acting)
 
     def label(self, label: str) -> None:
         """Put a label on the session that acts now, for policies to see from the next decision on. Labels are never taken off."""
-        self._opened().label(acting_for(id(self)), label)
+        self._opened().label(acting_for(self._token), readable(label))
 
     def call(
         self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, idempotency_key: str | None = None, reason: str | None = None
@@ -190,15 +203,18 @@ class Gate:
         instance: object | None = None,
         refused: ArgumentsRefused | None = None,
     ) -> Draft:
-        acting = acting_for(id(self))
+        acting = acting_for(self._token)
         if reason is not None:
-            acting = structs.replace(acting, reason=reason)
+            acting = structs.replace(acting, reason=readable(reason))
+        if idempotency_key is not None and not is_key(idempotency_key):
+            refused = ArgumentsRefused("bad_key", f"an idempotency key is text of 1 to {KEY_LIMIT} printable characters")
+            idempotency_key = None
         moment = self._clock()
         return Draft(
             CallId(new_id()),
             int(moment.timestamp()) * 1_000_000 + moment.microsecond,
             acting,
-            tool,
+            readable(tool),
             unverified_arguments,
             idempotency_key=idempotency_key,
             instance=instance,

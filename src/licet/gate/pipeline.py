@@ -88,7 +88,6 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
         if draft.decision is not None and draft.decision.verdict == "hold":
             yield from oblige(draft, scene, grounds.now, grounds.expires_after, run_preview=run_preview)
     except Refused as refused:
-        draft.foreign = refused.foreign
         draft.detail = refused.detail
         draft.decision = Decision(verdict="deny", code=refused.code, message=refused.message)
     except StoreError as error:
@@ -103,12 +102,12 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
 
 def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     """A whole call, from proposal to release. Returns a value whatever happens; control exceptions pass after being recorded."""
-    for _ in range(ATTEMPTS):
-        draft.forget()
+    for attempt in range(ATTEMPTS):
+        draft.attempt = attempt
         try:
             return (yield from _attempt(draft, house))
         except _Moved:
-            continue
+            draft.forget()
     draft.decision = Decision(verdict="deny", code="contention", message="what this call rests on kept changing while it was decided")
     return (yield from _deny(draft, house))
 

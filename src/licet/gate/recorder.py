@@ -21,17 +21,15 @@ from licet.approvals.states import Event, sources
 from licet.gate.draft import Draft
 from licet.ledger.record import (
     NOTHING,
-    Actor,
     ApprovalEntry,
     DecisionEntry,
     Kind,
     OutcomeEntry,
     Payload,
     ToolEntry,
-    TraceEntry,
 )
 from licet.ledger.seal import seal
-from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target, Trace
+from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target
 from licet.store.contract import (
     Batch,
     Change,
@@ -46,7 +44,6 @@ UNREAD_LIMIT_BYTES = 4_096
 TOOL_NAME_LIMIT = 200
 MASKED = "(of another tenant)"
 
-_NO_TRACE = Trace()
 _encode = msgspec.json.encode
 
 
@@ -133,10 +130,10 @@ class Recorder:
             boot=self._boot,
             environment=self._environment,
             call=draft.id,
-            actor=_actor(draft),
+            actor=draft.acting.actor,
             tool=_tool(draft),
-            targets=tuple(str(ref) for ref in draft.refs),
-            trace=_trace(draft),
+            targets=draft.named,
+            trace=draft.acting.entry,
             outcome=entry,
             payload=Payload(
                 message=outcome.message,
@@ -182,22 +179,22 @@ class Recorder:
             environment=self._environment,
             call=draft.id,
             key=draft.idempotency_key,
-            actor=_actor(draft),
+            attempt=draft.attempt + 1 if draft.attempt else None,
+            actor=draft.acting.actor,
             tool=_tool(draft),
-            targets=tuple(str(ref) for ref in draft.refs),
+            targets=draft.named,
             decision=_decision(draft, decision, count),
             approval=approval,
-            trace=_trace(draft),
+            trace=draft.acting.entry,
             outcome=outcome,
             payload=payload,
         )
 
     def _twin(self, draft: Draft, at_us: int) -> tuple[NewRecord, ...]:
         """What the caller's log masks, in the operator's."""
-        foreign = (draft.foreign,) if draft.foreign is not None else _foreign(draft)
-        if not foreign:
+        if not draft.elsewhere:
             return ()
-        detail = {"caller": msgspec.to_builtins(draft.caller), "tool": draft.tool, "targets": msgspec.to_builtins(foreign)}
+        detail = {"caller": msgspec.to_builtins(draft.caller), "tool": draft.tool, "targets": msgspec.to_builtins(draft.elsewhere)}
         return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id),)
 
 
@@ -263,22 +260,11 @@ def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEn
     )
 
 
-def _actor(draft: Draft) -> Actor:
-    acting = draft.acting
-    return Actor(agent=acting.agent, service=acting.service, user=acting.user, session=acting.session)
-
-
 def _tool(draft: Draft) -> ToolEntry:
     if draft.spec is None:
         return ToolEntry(draft.tool[:TOOL_NAME_LIMIT], None, None)
-    return ToolEntry(draft.spec.name, draft.spec.access, draft.spec.definition)
-
-
-def _trace(draft: Draft) -> TraceEntry | None:
-    trace = draft.acting.trace
-    if trace == _NO_TRACE:
-        return None
-    return TraceEntry(trace_id=trace.trace_id, span_id=trace.span_id, parent=trace.parent, workflow=trace.workflow)
+    assert draft.scene is not None
+    return draft.scene.entries[draft.spec.name]
 
 
 def _context(draft: Draft, at_us: int) -> JsonObject:
@@ -293,18 +279,10 @@ def _context(draft: Draft, at_us: int) -> JsonObject:
     return context
 
 
-def _foreign(draft: Draft) -> tuple[Target, ...]:
-    if draft.caller is None:
-        return ()
-    tenant = draft.caller.tenant
-    return tuple([target for target in draft.targets if target.tenant != tenant])
-
-
 def _masked(draft: Draft) -> tuple[Target, ...]:
-    foreign = _foreign(draft)
-    if not foreign:
+    if not draft.elsewhere:
         return draft.targets
     return tuple(
-        Target(type=target.type, id=target.id, tenant=MASKED, environment=target.environment) if target in foreign else target
+        Target(type=target.type, id=target.id, tenant=MASKED, environment=target.environment) if target in draft.elsewhere else target
         for target in draft.targets
     )

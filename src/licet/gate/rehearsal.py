@@ -23,7 +23,7 @@ from licet.gate.draft import Draft
 from licet.gate.pipeline import Grounds, examine
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene
-from licet.gate.session import Sessions
+from licet.gate.session import SessionFacts, Sessions
 from licet.gate.steps import FindRequest, Resolve, ResolverFailed, Step
 from licet.gate.sync_driver import Portal, SyncResolver
 from licet.gate.workers import Workers
@@ -57,13 +57,21 @@ class Rehearsal:
         self._portal = Portal()
         self._resolver = SyncResolver(self._workers, self._portal, settings.environment, settings.limits.resolver_timeout_s)
 
-    def check(self, acting: Acting, tool: str, arguments: Mapping[str, Any] | bytes | str, *, now: datetime | None = None) -> Rehearsed:
-        """The decision on one call, and the question it answers."""
+    def check(
+        self,
+        acting: Acting,
+        tool: str,
+        arguments: Mapping[str, Any] | bytes | str,
+        *,
+        now: datetime | None = None,
+        session: SessionFacts | None = None,
+    ) -> Rehearsed:
+        """The decision on one call, and the question it answers. `session` is what the session is taken to be; without it, a new one."""
         moment = now or datetime.now(UTC)
         grounds = Grounds(
             scene=self.scene,
             now=moment,
-            sessions=Sessions(tuple(self._settings.meters)),
+            sessions=Sessions(tuple(self._settings.meters), session),
             expires_after=timedelta(seconds=self._settings.approvals.expires_s),
         )
         draft = Draft(CallId(new_id()), int(moment.timestamp()) * 1_000_000, acting, tool, arguments)

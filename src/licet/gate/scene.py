@@ -16,6 +16,7 @@ from licet.catalog.arguments import ArgumentReader, Arguments
 from licet.catalog.python import ResourceFacts
 from licet.catalog.spec import Catalog, ResourceSpec
 from licet.identity.directory import Directory
+from licet.ledger.record import ToolEntry
 from licet.model import Caller
 from licet.policy.engine import Engine
 
@@ -72,11 +73,17 @@ class Resolver(Struct, frozen=True):
     resource: ResourceImplementation
     blocking: bool
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether it is called where the call runs."""
+        return not self.blocking and not self.resource.is_async
+
 
 class Scene(Struct, frozen=True, kw_only=True):
     """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible.
 
-    `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene.
+    `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene. `entries` is what records
+    say of each tool.
     """
 
     environment: str
@@ -91,6 +98,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     digest: str
     manifest: bytes
     admitted: set[tuple[str, Caller]]
+    entries: Mapping[str, ToolEntry]
 
 
 def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:

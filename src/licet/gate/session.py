@@ -35,8 +35,10 @@ class SessionFacts(Struct, frozen=True):
 class Sessions:
     """The sessions of this process; safe to use from any thread."""
 
-    def __init__(self, meters: tuple[str, ...] = ()) -> None:
-        self._none = SessionFacts(meters=dict.fromkeys(meters, 0))
+    def __init__(self, meters: tuple[str, ...] = (), begin: SessionFacts | None = None) -> None:
+        """`meters` stand at 0 unless `begin`, what every session begins with, says otherwise."""
+        begin = begin or SessionFacts()
+        self._none = SessionFacts(begin.labels, begin.calls, dict.fromkeys(meters, 0) | begin.meters)
         self._lock = threading.Lock()
         self._facts: OrderedDict[SessionKey, SessionFacts] = OrderedDict()
 

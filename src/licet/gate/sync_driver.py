@@ -85,7 +85,7 @@ class SyncResolver:
     def _resolve(self, ref: EntityRef, resolver: Resolver | None, caller: Caller) -> Target | None:
         if resolver is None:
             return target_of_caller(self._environment, ref, caller)
-        if not resolver.resource.is_async and not resolver.blocking:
+        if resolver.answers_at_once:
             return target_of(self._environment, ref, resolver, ask_now(resolver, ref))
         if resolver.resource.is_async:
             future = self._portal.submit(ask_awaited(resolver, ref))
