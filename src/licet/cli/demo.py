@@ -55,7 +55,7 @@ def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Pa
     data: JsonObject = {"plan": plan.title, **msgspec.to_builtins(outcome)}
     if keep is not None:
         invocation.hint(f"everything lies in `{keep}`; its README.md says what to try")
-    return invocation.answer(data, lambda _: stage.close(outcome.steps, time.monotonic() - started, met=fault is None), fault=fault)
+    return invocation.answer(data, lambda _: stage.close(outcome.steps, time.monotonic() - started, fault), fault=fault)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _perform(plan: Plan, folder: Path, stage: Stage) -> Outcome:
     stage.show_verified(report)
     tampered = tamper(settings.store_path, folder / "tampered.db", plan.tamper, log)
     stage.show_tampered(plan, tampered)
-    unmet = [f"step {one.number}, {one.sentence} {missed}" for one in told for missed in one.unmet]
+    unmet = [f"step {one.number}, `{one.sentence}`: {missed}" for one in told for missed in one.unmet]
     unmet += map(str, _unmet_of_ledger(plan, trail, report, tampered))
     return Outcome(steps=tuple(told), trail=trail, verified=report, tampered=tampered, unmet=tuple(unmet))
 

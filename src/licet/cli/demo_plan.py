@@ -149,7 +149,7 @@ def read_plan(file: Path) -> Plan:
     try:
         plan = msgspec.convert(yaml.load(content, _StrictLoader), Plan)  # noqa: S506  a SafeLoader that refuses more
     except yaml.YAMLError as error:
-        raise _invalid(file, f"is not YAML: {error}") from error
+        raise _invalid(file, f"is not YAML: {' '.join(str(error).split())}") from error
     except msgspec.ValidationError as error:
         message = str(error)
         raise _invalid(file, f"does not fit: {message[:1].lower()}{message[1:]}") from error

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from licet.cli.demo_ledger import Tampered, Trail
 from licet.cli.demo_plan import Change, Plan, Said, dollars, is_money
 from licet.cli.demo_run import Told
+from licet.cli.faults import Fault
 from licet.cli.output import LABEL_WIDTH, Output
 from licet.ledger.report import Report
 from licet.model import Effect
@@ -105,11 +106,13 @@ class Stage:
                 text = f"its hash was {problem.expected[:HASH_SHOWN]}..., it is {problem.found[:HASH_SHOWN]}..."
                 output.line(text, style="dim", indent=BELOW)
 
-    def close(self, steps: Sequence[Told], took_s: float, *, met: bool) -> None:
+    def close(self, steps: Sequence[Told], took_s: float, fault: Fault | None) -> None:
         """How it went."""
         self._output.line()
-        if met:
+        if fault is None:
             self._output.mark("ok", "done", f"all {len(steps)} steps went as the plan says, in {took_s:.1f} s")
+        else:
+            self._output.fault(fault)
 
     def _part(self, title: str) -> None:
         if self._waits:
