@@ -23,7 +23,8 @@ from msgspec import Struct
 
 from licet.errors import IntegrityBroken
 from licet.ledger.merkle import Tree
-from licet.ledger.report import PROBLEM_LIMIT, Problem, Report
+from licet.ledger.record import UNREADABLE
+from licet.ledger.report import PROBLEM_LIMIT, SHOWN_LIMIT, Problem, Report
 from licet.ledger.source import Projections, Row, Source, TreeState
 from licet.ledger.verify import verify
 
@@ -163,13 +164,13 @@ class _ExportSource:
         return found
 
     def _fault(self, field: str, message: str, *, expected: str = "", found: str = "") -> None:
-        self.faults.append(Problem(None, None, field, expected or "nothing", found or "nothing", message))
+        self.faults.append(Problem(None, None, field, expected[:SHOWN_LIMIT], found[:SHOWN_LIMIT], message))
 
 
 def _decode(unverified: bytes, kind: type[_T]) -> _T | None:
     try:
         return msgspec.json.decode(unverified, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

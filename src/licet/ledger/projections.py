@@ -7,28 +7,26 @@ was forged, one that differs was edited, one that is missing was deleted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from licet.ledger.record import microseconds
+from licet.ledger.record import UNREADABLE, microseconds
 from licet.ledger.replay import Asking, Replay
 from licet.ledger.report import Findings
-from licet.ledger.source import KeyRow, OpenRow, Projections, RequestRow, VoteRow
+from licet.ledger.source import Projections, RequestRow, VoteRow
 
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
-    """All rows are held beside the replayed records; what differs is in the findings."""
-    _verify_requests(replay, projections.requests(), findings)
-    _verify_votes(replay, projections.votes(), findings)
-    _verify_open_calls(replay, projections.open_calls(), findings)
-    _verify_keys(replay, projections.keys(), findings)
+    """All rows are held beside the replayed records; what differs, or cannot be read, is in the findings."""
+    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_keys):
+        with findings.of(None):
+            verify(replay, projections, findings)
 
 
-def _verify_requests(replay: Replay, rows: Iterable[RequestRow], findings: Findings) -> None:
+def _verify_requests(replay: Replay, projections: Projections, findings: Findings) -> None:
     unseen = dict(replay.requests)
-    for row in rows:
+    for row in projections.requests():
         asking = unseen.pop(row.id, None)
         if asking is None:
             findings.add(row.tenant, None, "request", "a row that no record opened", found=row.id)
@@ -53,11 +51,11 @@ def _verify_request(asking: Asking, row: RequestRow, findings: Findings) -> None
             findings.add(asking.log, asking.index, f"request.{field}", message, expected=expected, found=found)
 
 
-def _verify_votes(replay: Replay, rows: Iterable[VoteRow], findings: Findings) -> None:
+def _verify_votes(replay: Replay, projections: Projections, findings: Findings) -> None:
     stored: dict[str, list[VoteRow]] = defaultdict(list)
-    for row in rows:
+    for row in projections.votes():
         stored[row.request].append(row)
-    for request in sorted(stored.keys() | replay.requests.keys()):
+    for request in sorted({*stored, *replay.requests}):
         asking = replay.requests.get(request)
         expected = [(vote.person, _plain(msgspec.json.encode(vote))) for vote in asking.votes] if asking is not None else []
         found = [(row.person, _plain(row.body)) for row in stored.get(request, [])]
@@ -67,9 +65,9 @@ def _verify_votes(replay: Replay, rows: Iterable[VoteRow], findings: Findings) -
             findings.add(log, index, "votes", message, expected=expected, found=found)
 
 
-def _verify_open_calls(replay: Replay, rows: Iterable[OpenRow], findings: Findings) -> None:
+def _verify_open_calls(replay: Replay, projections: Projections, findings: Findings) -> None:
     unseen = dict(replay.open)
-    for row in rows:
+    for row in projections.open_calls():
         log, index, boot = unseen.pop(row.call, (None, None, None))
         if (log, boot) != (row.log, row.boot):
             message = f"the row of call {row.call} is not what the records say"
@@ -78,9 +76,9 @@ def _verify_open_calls(replay: Replay, rows: Iterable[OpenRow], findings: Findin
         findings.add(log, index, "open_calls", "an intent without an end is not known as open", expected=call)
 
 
-def _verify_keys(replay: Replay, rows: Iterable[KeyRow], findings: Findings) -> None:
+def _verify_keys(replay: Replay, projections: Projections, findings: Findings) -> None:
     unseen = dict(replay.keys)
-    for row in rows:
+    for row in projections.taken_keys():
         log, index, key = unseen.pop(row.call, (None, None, None))
         if (log, key) != (row.log, row.key):
             message = f"the key of call {row.call} is not what the records say"
@@ -93,5 +91,5 @@ def _plain(body: bytes) -> Any:
     """The JSON's value, or the bytes where it is none."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return body

@@ -166,6 +166,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding can raise on bytes that somebody has changed."""
+
+
 def encode_envelope(envelope: Envelope) -> bytes:
     """The envelope's bytes, which are hashed and stored as they are and never encoded again."""
     return _encode(envelope)
@@ -175,7 +179,7 @@ def decode_envelope(stored: bytes) -> Envelope:
     """The envelope that these bytes are. Raises `IntegrityBroken` on anything that this version would not have written."""
     try:
         envelope = _decode_envelope(stored)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise IntegrityBroken(f"stored envelope cannot be read: {error}") from error
     if envelope.v != FORMAT_VERSION:
         raise IntegrityBroken(f"envelope has version `{envelope.v}`, this is for version {FORMAT_VERSION}")
@@ -191,7 +195,7 @@ def decode_payload(stored: bytes) -> Payload:
     """The payload that these bytes are. Raises `IntegrityBroken` on anything else."""
     try:
         return _decode_payload(stored)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise IntegrityBroken(f"stored payload cannot be read: {error}") from error
 
 

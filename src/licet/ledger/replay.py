@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
-from licet.ledger.record import Envelope, decode_envelope, microseconds
+from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds
 from licet.ledger.report import Findings
 from licet.ledger.source import Row
 from licet.model import LIVE_STATES, Request, RequestState, Vote
@@ -132,6 +132,8 @@ class Replay:
             elif kind == "call":
                 if call in intents or call in ended:
                     self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=call)
+                elif call is not None:
+                    ended.add(call)  # a read that was given up may end late
                 if head.approval is not None:
                     self._consume(log, row, head.approval.request)
             elif kind in ("hold", "vote", "expiry"):
@@ -167,7 +169,7 @@ class Replay:
     def _said(self, log: str, row: Row) -> _Detail:
         try:
             return _decode_said(row[6] or b"{}").detail
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self._findings.add(log, row[0], "payload.detail", "it cannot be read", found=error)
             return _Detail()
 
@@ -179,16 +181,15 @@ class Replay:
             self._close(log, row, detail.superseded.request, detail.superseded.event)
         if head.kind == "vote":
             self._vote(log, row, detail)
-        elif detail.request[:1] == b"{":
-            self._open_request(log, row, detail.request)
         elif head.kind == "expiry":
-            named = msgspec.json.decode(detail.request) if detail.request else head.approval.request if head.approval is not None else None
-            self._close(log, row, named, detail.event or "expire")
+            self._close(log, row, _text_of(detail.request), detail.event or "expire")
+        elif bytes(detail.request):
+            self._open_request(log, row, detail.request)
 
     def _open_request(self, log: str, row: Row, raw: Raw) -> None:
         try:
             request = _decode_request(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._findings.add(log, row[0], "payload.detail.request", "it cannot be read", found=error)
             return
         if request.tenant != log:
@@ -260,10 +261,18 @@ def _mismatches(asking: Asking, envelope: Envelope, payload: bytes | None) -> li
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
+def _text_of(raw: Raw) -> str | None:
+    """The text that this JSON is, if it is one."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except UNREADABLE:
+        return None
+
+
 def _arguments(holder: bytes | None) -> Any:
     """The arguments that a payload, or the summary of a request, holds."""
     try:
         raw = msgspec.json.decode(holder or b"{}", type=_Argued).arguments
-        return msgspec.json.decode(raw) if raw else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(raw) if bytes(raw) else None
+    except UNREADABLE:
         return None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from msgspec import Struct
+
+from licet.errors import IntegrityBroken
 
 PROBLEM_LIMIT = 1000
 """Problems that are described; all are counted. A ledger with more was not damaged in one place."""
+
+SHOWN_LIMIT = 200
+"""Characters of a value that a problem shows."""
 
 
 class Problem(Struct, frozen=True):
     """One thing that is not as it was written: where, which field or hash, what should be there and what is.
 
+    `expected` and `found` are empty where there is nothing to say.
     `index` is None where a log as a whole, or a row beside the records, is meant; `log` is None where no log is.
     """
 
@@ -24,7 +33,8 @@ class Problem(Struct, frozen=True):
     def __str__(self) -> str:
         place = "ledger" if self.log is None else f"log `{self.log}`"
         place += "" if self.index is None else f", record {self.index}"
-        return f"{place}, {self.field}: {self.message}: expected {self.expected}, found {self.found}"
+        facts = [f"{word} `{value}`" for word, value in (("expected", self.expected), ("found", self.found)) if value]
+        return f"{place}, {self.field}: {self.message}{': ' if facts else ''}{', '.join(facts)}"
 
 
 class LogReport(Struct, frozen=True):
@@ -63,7 +73,14 @@ class Findings:
         if self.count <= PROBLEM_LIMIT:
             self.problems.append(Problem(log, index, field, _shown(expected), _shown(found), message))
 
+    @contextmanager
+    def of(self, log: str | None) -> Iterator[None]:
+        """What raises `IntegrityBroken` in here becomes a problem of this log, and the verification goes on behind it."""
+        try:
+            yield
+        except IntegrityBroken as error:
+            self.add(log, None, "store", str(error))
+
 
 def _shown(value: object) -> str:
-    text = value.hex() if isinstance(value, bytes) else str(value)
-    return f"`{text[:200]}`" if text else "nothing"
+    return "" if value is None else (value.hex() if isinstance(value, bytes) else str(value))[:SHOWN_LIMIT]

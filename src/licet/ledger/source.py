@@ -1,6 +1,7 @@
 """What `verify` and `export` read, from whatever holds it: plain rows, each as it lies there, nothing interpreted.
 
-A source is one moment: everything it gives belongs together, also while others go on writing.
+A source is one moment: everything it gives belongs together, also while others go on writing. Every method may raise `IntegrityBroken`
+where what it should give cannot be read.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Projections(Protocol):
         """Every vote, in the order of arrival."""
         ...
 
-    def keys(self) -> Iterable[KeyRow]:
+    def taken_keys(self) -> Iterable[KeyRow]:
         """Every taken idempotency key."""
         ...
 

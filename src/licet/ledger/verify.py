@@ -25,7 +25,7 @@ import msgspec
 
 from licet.ledger.merkle import Tree
 from licet.ledger.projections import verify_projections
-from licet.ledger.record import FORMAT_VERSION
+from licet.ledger.record import FORMAT_VERSION, UNREADABLE
 from licet.ledger.replay import Head, Replay
 from licet.ledger.report import Findings, LogReport, Report
 from licet.ledger.source import Projections, Row, Source, TreeState
@@ -38,20 +38,24 @@ def verify(source: Source) -> Report:
     """What this module's numbered list says, over one moment of a ledger. A damaged ledger is a report, not an error."""
     findings = Findings()
     replay = Replay(findings)
-    logs = tuple([_verify_log(source, state, replay, findings) for state in source.trees()])
+    logs: list[LogReport] = []
+    with findings.of(None):
+        logs += [_verify_log(source, state, replay, findings) for state in source.trees()]
     if source.projections is not None:
         verify_projections(replay, source.projections, findings)
-        _check_rest(source.projections, findings)
-    return Report(logs, sum(log.size for log in logs), source.projections is not None, findings.count, tuple(findings.problems))
+        _verify_rest(source.projections, findings)
+    records = sum(log.size for log in logs)
+    return Report(tuple(logs), records, source.projections is not None, findings.count, tuple(findings.problems))
 
 
 def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Findings) -> LogReport:
     tree, expected = Tree(), 0
-    for rows in source.rows(state.log):
-        tree.extend(_verify_rows(state.log, expected, rows, replay, findings))
-        expected = rows[-1][0] + 1
+    with findings.of(state.log):
+        for rows in source.rows(state.log):
+            tree.extend(_verify_rows(state.log, expected, rows, replay, findings))
+            expected = rows[-1][0] + 1
     replay.end_log(state.log)
-    _check_tree(state, tree, findings)
+    _verify_tree(state, tree, findings)
     return LogReport(state.log, tree.size, tree.root().hex())
 
 
@@ -73,16 +77,16 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
             and [head.payload.length for head in read] == list(map(len, payloads))
         )
         heads = list(read)
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # garbage, or something is missing
+    except (*UNREADABLE, TypeError):  # garbage, or something is missing
         whole = False
     if not whole:
         heads = [_verify_row(log, row, leaf, findings) for row, leaf in zip(rows, leaves, strict=True)]
-        _check_indexes(log, first, indexes, findings)
+        _verify_indexes(log, first, indexes, findings)
     replay.take(log, rows, heads)
     return leaves
 
 
-def _check_indexes(log: str, first: int, indexes: Sequence[int], findings: Findings) -> None:
+def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Findings) -> None:
     """1: each gap is told once."""
     expected = first
     for index in indexes:
@@ -98,7 +102,7 @@ def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | N
         findings.add(log, index, "envelope", "its bytes are not those that were hashed", expected=stored_leaf, found=leaf)
     try:
         head = _decode_head(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+    except (*UNREADABLE, TypeError) as error:
         findings.add(log, index, "envelope", "it cannot be read", expected="a record", found=error)
         return None
     stored_as = (("v", FORMAT_VERSION, head.v), ("log", head.log, log), ("kind", head.kind, kind), ("call", head.call, call))
@@ -117,7 +121,7 @@ def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | N
     return head
 
 
-def _check_tree(state: TreeState, tree: Tree, findings: Findings) -> None:
+def _verify_tree(state: TreeState, tree: Tree, findings: Findings) -> None:
     """5: the records make up the tree that is stored."""
     try:
         stored = Tree(state.size, state.compact_range)
@@ -142,11 +146,13 @@ def _where(stored: Tree, tree: Tree) -> str:
     return f"the trees over records {', '.join(ranges)}"
 
 
-def _check_rest(projections: Projections, findings: Findings) -> None:
+def _verify_rest(projections: Projections, findings: Findings) -> None:
     """7: snapshots, and what the store says about itself."""
-    for blob in projections.blobs():
-        digest = _sha256(blob.content).hexdigest()
-        if digest != blob.digest:
-            findings.add(None, None, "snapshot", "its bytes are not those that were hashed", expected=blob.digest, found=digest)
-    for sentence in projections.strays():
-        findings.add(None, None, "store", sentence)
+    with findings.of(None):
+        for blob in projections.blobs():
+            digest = _sha256(blob.content).hexdigest()
+            if digest != blob.digest:
+                findings.add(None, None, "snapshot", "its bytes are not those that were hashed", expected=blob.digest, found=digest)
+    with findings.of(None):
+        for sentence in projections.strays():
+            findings.add(None, None, "store", sentence)

@@ -1,18 +1,32 @@
-"""A ledger in SQLite as one moment: a source (ledger/source.py) for `verify` and `export`, inside one read transaction."""
+"""A ledger in SQLite as one moment: a source (ledger/source.py) for `verify` and `export`, inside one read transaction.
+
+What cannot be read because it is damaged raises `IntegrityBroken`, so that a verification can say so and go on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from typing import Any
 
 import apsw
 
+from licet.errors import IntegrityBroken
 from licet.ledger.source import BlobRow, KeyRow, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_rows import fetch
 
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
+
+_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "logs", "boots", "blobs")
+"""Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
+
+_ROWS = (
+    "SELECT records.place - ?1, {kind}, {call}, envelope, leaf, salt, payload FROM records LEFT JOIN payloads USING (place) "
+    "WHERE records.place >= ?2 AND records.place < ?3 ORDER BY records.place LIMIT ?4"
+)
+_AS_TEXT = _ROWS.format(kind="kind", call="call")
+_AS_BYTES = _ROWS.format(kind="CAST(kind AS BLOB)", call="CAST(call AS BLOB)")
 
 
 class SqliteSource:
@@ -24,54 +38,77 @@ class SqliteSource:
 
     def trees(self) -> Sequence[TreeState]:
         """Every log's stored tree, by name."""
-        rows = fetch(self._con, "SELECT name, size, compact_range FROM logs ORDER BY name")
+        rows = self._all("the trees", "SELECT name, size, compact_range FROM logs ORDER BY name")
         return [TreeState(name, size, split_range(compact_range)) for name, size, compact_range in rows]
 
     def rows(self, log: str) -> Iterator[Sequence[Row]]:
         """A log's records by index."""
-        number = fetch(self._con, "SELECT number FROM logs WHERE name = ?", (log,))[0][0]
-        base = number << INDEX_BITS
-        cursor = self._con.execute(
-            "SELECT records.place - ?1, kind, call, envelope, leaf, salt, payload FROM records LEFT JOIN payloads USING (place) "
-            "WHERE records.place >= ?1 AND records.place < ?2 ORDER BY records.place",
-            (base, base + (1 << INDEX_BITS)),
-        )
-        while chunk := list(islice(cursor, _CHUNK)):
+        base = self._all("the trees", "SELECT number FROM logs WHERE name = ?", (log,))[0][0] << INDEX_BITS
+        start, end = base, base + (1 << INDEX_BITS)
+        while chunk := self._chunk(base, start, end):
             yield chunk
+            start = base + chunk[-1][0] + 1
+
+    def _chunk(self, base: int, start: int, end: int) -> list[Row]:
+        try:
+            return fetch(self._con, _AS_TEXT, (base, start, end, _CHUNK))
+        except UnicodeDecodeError:
+            return [
+                (row[0], _shown(row[1]) or "", _shown(row[2]), *row[3:]) for row in fetch(self._con, _AS_BYTES, (base, start, end, _CHUNK))
+            ]
+        except apsw.CorruptError as error:
+            raise IntegrityBroken(f"records from index {start - base} on cannot be read ({error})") from error
 
     def requests(self) -> Iterable[RequestRow]:
         """Every request, in the order of opening."""
-        return [
-            RequestRow(*row) for row in fetch(self._con, "SELECT id, key, tenant, state, expires_at, body FROM requests ORDER BY number")
-        ]
+        text = "SELECT id, key, tenant, state, expires_at, body FROM requests ORDER BY number"
+        return [RequestRow(*row) for row in self._all("requests", text)]
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
-        return [VoteRow(*row) for row in fetch(self._con, "SELECT request, person, body FROM votes ORDER BY number")]
+        return [VoteRow(*row) for row in self._all("votes", "SELECT request, person, body FROM votes ORDER BY number")]
 
-    def keys(self) -> Iterable[KeyRow]:
+    def taken_keys(self) -> Iterable[KeyRow]:
         """Every taken idempotency key."""
-        for row in self._con.execute("SELECT scope, key, digest, call, log FROM keys"):
-            yield KeyRow(*row)
+        return [KeyRow(*row) for row in self._all("keys", "SELECT scope, key, digest, call, log FROM keys")]
 
     def open_calls(self) -> Iterable[OpenRow]:
         """Every open intent."""
-        rows = fetch(self._con, "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot")
-        return [OpenRow(*row) for row in rows]
+        text = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
+        return [OpenRow(*row) for row in self._all("open calls", text)]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
-        for row in self._con.execute("SELECT digest, content FROM blobs ORDER BY number"):
-            yield BlobRow(*row)
+        return [BlobRow(*row) for row in self._all("snapshots", "SELECT digest, content FROM blobs ORDER BY number")]
 
     def strays(self) -> Iterable[str]:
-        """Damage that SQLite itself finds in tables and indexes, records of no log, payloads of no record."""
-        found = [str(row[0]) for row in fetch(self._con, "PRAGMA integrity_check(10)") if row[0] != "ok"]
-        records, payloads = fetch(self._con, "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM payloads)")[0]
+        """Damage that SQLite itself finds in tables and their indexes, records of no log, payloads of no record."""
+        found = []
+        for table in _INDEXED:
+            found += [str(row[0]) for row in self._all(table, f"PRAGMA integrity_check({table})") if row[0] != "ok"]
+        records, payloads = self._all("tables", "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM payloads)")[0]
         if payloads > records:
-            found += self._places("a payload belongs to no record", "payloads", "place NOT IN (SELECT place FROM records)")
-        return found + self._places("a record belongs to no log", "records", "place >> 40 NOT IN (SELECT number FROM logs)")
+            rows = self._all("payloads", "SELECT place FROM payloads WHERE place NOT IN (SELECT place FROM records) LIMIT 10")
+            found += [f"a payload belongs to no record (place {place})" for (place,) in rows]
+        return found + list(self._records_of_no_log())
 
-    def _places(self, what: str, table: str, where: str) -> list[str]:
-        rows = fetch(self._con, f"SELECT place FROM {table} WHERE {where} LIMIT 10")  # noqa: S608  constants of this module
-        return [f"{what} (place {place})" for (place,) in rows]
+    def _records_of_no_log(self) -> Iterator[str]:
+        """Goes from log to log, not from record to record."""
+        known = {number for (number,) in self._all("the trees", "SELECT number FROM logs")}
+        place = self._all("records", "SELECT min(place) FROM records")[0][0]
+        while place is not None:
+            number = place >> INDEX_BITS
+            if number not in known:
+                yield f"a record belongs to no log (place {place})"
+            place = self._all("records", "SELECT min(place) FROM records WHERE place >= ?", ((number + 1) << INDEX_BITS,))[0][0]
+
+    def _all(self, what: str, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return fetch(self._con, text, values)
+        except (apsw.CorruptError, UnicodeDecodeError) as error:
+            raise IntegrityBroken(f"{what} cannot be read ({error})") from error
+
+
+def _shown(stored: bytes | None) -> str | None:
+    """Text that may be damaged."""
+    return None if stored is None else stored.decode("utf-8", "backslashreplace")
