@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import pytest
@@ -11,6 +12,7 @@ import typing_extensions
 from msgspec import Struct
 from pydantic import BaseModel, computed_field
 
+from licet.catalog.declared import ResourceSettings, resource_from_settings
 from licet.catalog.python import PythonResource, ResourceFacts, resource_from_function
 from licet.errors import CatalogInvalid, OperatorError, ResolverRefused
 
@@ -294,3 +296,10 @@ def test_bound_methods_and_further_parameters_with_defaults_are_fine() -> None:
 
 def test_who_must_act_on_a_bad_resolver_is_the_operator() -> None:
     assert issubclass(ResolverRefused, OperatorError)
+
+
+def test_a_table_that_says_the_same_is_the_same_definition() -> None:
+    def find(identifier: str) -> Extended | None: ...
+
+    declared = resource_from_settings("Customer", ResourceSettings(attributes={"vip": "boolean"}), folder=Path())
+    assert resource_from_function("Customer", find).spec == declared

@@ -148,12 +148,14 @@ def _attributes(schema: JsonObject, *, writes_defaults: bool) -> JsonObject:
         raise CatalogInvalid("what it returns must have `tenant: str`, without a default: whose it is must always be said")
     if writes_defaults:
         _require_all(schema)
+    definitions = {name: part for name, part in schema.get("$defs", {}).items() if part is not root}
     return {
         "type": "object",
         "properties": {name: part for name, part in properties.items() if name not in RESERVED_ATTRIBUTES},
         "required": sorted(set(root["required"]) - RESERVED_ATTRIBUTES),
         "additionalProperties": False,
-        "$defs": {name: part for name, part in schema.get("$defs", {}).items() if part is not root},
+        # Left out where there are none, so that a table in licet.toml that says the same is the same definition.
+        **({"$defs": definitions} if definitions else {}),
     }
 
 
