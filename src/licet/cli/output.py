@@ -109,7 +109,7 @@ class Output:
         """A label and a text behind it, wrapped with a hanging indent on a terminal, on one line elsewhere."""
         from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
 
-        line = Text(label) if isinstance(label, str) else label
+        line = Text.assemble(label)  # a style of the label ends with it
         if not console.is_terminal:
             console.print(line + text, soft_wrap=True)
             return
