@@ -21,6 +21,7 @@ from msgspec import Struct
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.model import JsonObject
+from licet.policy.suite import StrictLoader
 
 FILE_LIMIT_BYTES = 256 * 1024
 """A plan of a hundred steps takes about 30 KiB."""
@@ -147,7 +148,7 @@ def read_plan(file: Path) -> Plan:
     if len(content) > FILE_LIMIT_BYTES:
         raise _invalid(file, f"is larger than {FILE_LIMIT_BYTES} bytes")
     try:
-        plan = msgspec.convert(yaml.load(content, _StrictLoader), Plan)  # noqa: S506  a SafeLoader that refuses more
+        plan = msgspec.convert(yaml.load(content, StrictLoader), Plan)  # noqa: S506  a SafeLoader that refuses more
     except yaml.YAMLError as error:
         raise _invalid(file, f"is not YAML: {' '.join(str(error).split())}") from error
     except msgspec.ValidationError as error:
@@ -208,15 +209,3 @@ def _problems_of_step(step: Step, named: set[str]) -> Iterator[str]:
 def _invalid(file: Path, what: str) -> Refusal:
     step = "the first lines of the plan that comes with Licet say what a plan can hold"
     return Refusal(Exit.USAGE, "plan_invalid", f"`{file}` {what}", next_step=step, file=str(file))
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which the first would be lost in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  as its base has it
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key `{key.value}` stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)

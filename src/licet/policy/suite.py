@@ -198,7 +198,7 @@ def _read_file(path: Path, file: str) -> Iterable[SuiteCase]:
         if len(content) > FILE_LIMIT_BYTES:
             raise ConfigInvalid(f"{file}: it has more than {FILE_LIMIT_BYTES} bytes", file=file)
         # A safe loader: it makes plain values only.
-        found = msgspec.convert(yaml.load(content, Loader=_Loader), _File)  # noqa: S506
+        found = msgspec.convert(yaml.load(content, Loader=StrictLoader), _File)  # noqa: S506
         resources = {_entity(name): _facts(facts) for name, facts in found.resources.items()}
     except (OSError, yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
         raise ConfigInvalid(f"{file}: {' '.join(str(error).split())}", file=file) from error
@@ -241,7 +241,7 @@ def _printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Plain values as JSON has them: no timestamps, no `yes` for true, no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the base's
@@ -255,8 +255,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_Loader.yaml_implicit_resolvers = {
+StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
+StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
