@@ -23,6 +23,7 @@ from licet.cli.faults import Refusal
 
 ROOT = Path(__file__).parents[2]
 LICET = (sys.executable, "-c", "from licet.cli import main; main()")
+NEXT = "next: `licet demo --once --keep FOLDER` leaves all of it there, to try things out\n"
 
 Answer = tuple[int, str, str]
 
@@ -144,16 +145,17 @@ def test_the_ledger_is_intact_and_one_byte_in_a_copy_is_found(kept: Kept) -> Non
     assert [at for at, byte in enumerate(one) if byte != other[at]] == [tampered["offset"]]
 
 
-def test_the_kept_folder_is_an_application_that_works(kept: Kept) -> None:
-    code, _, err = run(*LICET, "--app", "tools:gate", "test", at=kept.folder)
+def test_the_kept_folder_is_an_application_that_works(kept: Kept, tmp_path: Path) -> None:
+    shop = shutil.copytree(kept.folder, tmp_path / "shop")
+    code, _, err = run(*LICET, "--app", "tools:gate", "test", at=shop)
     assert (code, err) == (0, "")
-    answer = run(sys.executable, "agent.py", "crm.lookup", '{"customer_id": "G-77"}', at=kept.folder)
+    answer = run(sys.executable, "agent.py", "crm.lookup", '{"customer_id": "G-77"}', at=shop)
     assert answer == (1, "", 'tenant `acme` has no Customer::"G-77"\n')
 
 
 def test_it_is_told_in_plain_text_and_leaves_nothing_behind(tmp_path: Path) -> None:
     code, out, err = run(*LICET, "demo", "--once", at=tmp_path)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, NEXT)
     assert "\x1b" not in out
     assert "✗ refused  `alice` is the one this call is made for, and nobody approves their own\n" in out
     assert "changed A-2001 balance: $54.00 -> $234.00\n" in out
@@ -219,7 +221,7 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(sys, "stdin", Terminal("\n" * 100))
     code, _, err = ask(capsys, "demo")
-    assert (code, err) == (0, "(Enter)\n" * 8)
+    assert (code, err) == (0, "(Enter)\n" * 8 + NEXT)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +301,6 @@ def test_the_wheel_holds_all_that_the_demo_needs(tmp_path: Path) -> None:
     environ["PYTHONPATH"] = str(tmp_path / "installed")
     program = "import licet, sys; from licet.cli import main; print(licet.__file__, file=sys.stderr); main()"
     code, out, err = run(sys.executable, "-c", program, "demo", "--once", at=elsewhere, environ=environ)
-    assert (code, err) == (0, f"{tmp_path}/installed/licet/__init__.py\n")
+    assert (code, err) == (0, f"{tmp_path}/installed/licet/__init__.py\n{NEXT}")
     assert "went as the plan says" in out
     assert list(elsewhere.iterdir()) == []

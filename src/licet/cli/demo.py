@@ -53,9 +53,15 @@ def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Pa
         outcome = _perform(plan, folder, stage)
     fault = _fault(outcome)
     data: JsonObject = {"plan": plan.title, **msgspec.to_builtins(outcome)}
-    if keep is not None:
-        invocation.hint(f"everything lies in `{keep}`; its README.md says what to try")
-    return invocation.answer(data, lambda _: stage.close(outcome.steps, time.monotonic() - started, fault), fault=fault)
+    took_s = time.monotonic() - started
+    step = (
+        f"`{keep / 'README.md'}` says what to try"
+        if keep
+        else "`licet demo --once --keep FOLDER` leaves all of it there, to try things out"
+    )
+    return invocation.answer(
+        data, lambda _: stage.close(outcome.steps, took_s, fault), fault=fault, next_step=None if fault is not None else step
+    )
 
 
 @contextmanager
