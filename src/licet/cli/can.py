@@ -38,7 +38,7 @@ def can(invocation: Invocation, /, tool: str, arguments: str | None, **options: 
         if rehearsed.decision.verdict == "deny":
             step = "the same with `licet why` in place of `licet can` explains it"
         fault = verdict_fault(rehearsed.decision, step)
-        return invocation.answer(outlook, lambda output: show_decision(output, proposal, rehearsed), fault=fault)
+        return invocation.answer(outlook, lambda output: show_verdict(output, proposal, rehearsed), fault=fault)
 
     ended: int = rehearse(loaded, proposal, tell)
     return ended
@@ -52,12 +52,12 @@ def verdict_fault(decision: Decision, step: str | None = None) -> Fault | None:
     return Fault(exit=Exit.DENIED if denied else Exit.HELD, code=decision.code, message=decision.message, next=step)
 
 
-def show_decision(output: Output, proposal: Proposal, rehearsed: Rehearsed) -> None:
+def show_verdict(output: Output, proposal: Proposal, rehearsed: Rehearsed) -> None:
     """The verdict as a sentence, and what decided it."""
     decision, acting, question = rehearsed.decision, proposal.acting, rehearsed.question
-    targets = on_targets(str(target.ref) for target in question.targets) if question is not None else ""
-    may = {"allow": "may use", "deny": "may not use", "hold": "may use, once people have agreed,"}[decision.verdict]
+    act = f"`{proposal.tool}`{on_targets(str(target.ref) for target in question.targets) if question is not None else ''}"
     where = f" in `{proposal.environment}`" if proposal.environment else ""
-    sentence = f"{who(acting.agent, acting.service, acting.user)} {may} `{proposal.tool}`{targets}{where}"
-    output.mark(decision.verdict, decision.verdict, sentence)
+    may = "may not use" if decision.verdict == "deny" else "may use"
+    once = " once people have agreed" if decision.verdict == "hold" else ""
+    output.mark(decision.verdict, decision.verdict, f"{who(acting.agent, acting.service, acting.user)} {may} {act}{where}{once}")
     output.line(decision.message, indent=11)

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from licet.catalog import strict
 from licet.catalog.python import ResourceFacts
+from licet.catalog.spec import RESERVED_ATTRIBUTES
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.loading import Loaded
@@ -40,14 +41,13 @@ _TARGET = re.compile(r'(?P<type>[A-Z][A-Za-z0-9_]*)::(?:"(?P<quoted>(?:[^"\\]|\\
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class GivenTarget(Struct, frozen=True, forbid_unknown_fields=True):
-    """A target by hand; an entry of `--targets-file`. The tenant is the caller's unless it is named."""
+class GivenTarget(Struct, frozen=True):
+    """A target by hand. The tenant is the caller's unless it is named."""
 
-    type: str
-    id: str
-    tenant: str | None = None
-    environment: str | None = None
-    attributes: JsonObject = {}
+    ref: EntityRef
+    tenant: str | None
+    environment: str | None
+    attributes: JsonObject
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
@@ -118,10 +118,7 @@ def _given(loaded: Loaded, proposal: Proposal) -> dict[EntityRef, ResourceFacts]
                 tenant = caller_of(proposal.acting, rehearsal.scene).tenant
             except CallerRefused:
                 tenant = ""  # the call is refused for its caller, before any target is looked at
-    return {
-        EntityRef(target.type, target.id): ResourceFacts(target.tenant or tenant, target.environment, target.attributes)
-        for target in proposal.targets
-    }
+    return {target.ref: ResourceFacts(target.tenant or tenant, target.environment, target.attributes) for target in proposal.targets}
 
 
 def _arguments(text: str | None) -> bytes:
@@ -134,19 +131,22 @@ def _by_option(targets: Sequence[str], attributes: Sequence[str]) -> list[GivenT
     found = dict(_attribute(text) for text in attributes)
     if found and not targets:
         raise _usage("`--attr` describes a `--target`, and there is none")
-    facts = {name: found.pop(name, None) for name in ("tenant", "environment")}
-    for name, value in facts.items():
-        if value is not None and not isinstance(value, str):
-            raise _usage(f"`--attr {name}` must be text, such as `--attr {name}='\"acme\"'`")
-    return [GivenTarget(*_reference(text), facts["tenant"], facts["environment"], found) for text in targets]
+    return [_target(text, found) for text in targets]
 
 
-def _reference(text: str) -> tuple[str, str]:
+def _target(text: str, facts: JsonObject) -> GivenTarget:
+    """A reference with its facts, of which `tenant` and `environment` are no attributes."""
     match = _TARGET.fullmatch(text)
     if match is None:
-        raise _usage(f'`--target {text}` is not `Type::"id"`')
+        raise _usage(f'the target `{text}` is not `Type::"id"`')
+    named = {name: facts.get(name) for name in sorted(RESERVED_ATTRIBUTES)}
+    wrong = next((name for name, value in named.items() if value is not None and not isinstance(value, str)), None)
+    if wrong is not None:
+        raise _usage(f"`{wrong}` of the target `{text}` is not text", f"for example `--attr {wrong}='\"acme\"'`")
     quoted = match["quoted"]
-    return match["type"], match["bare"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+    name = match["bare"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+    attributes = {key: value for key, value in facts.items() if key not in named}
+    return GivenTarget(EntityRef(match["type"], name), named["tenant"], named["environment"], attributes)
 
 
 def _attribute(text: str) -> tuple[str, Any]:
@@ -161,13 +161,15 @@ def _attribute(text: str) -> tuple[str, Any]:
 
 
 def _by_file(path: Path | None) -> list[GivenTarget]:
+    """The shape of `resources` in policy tests, as JSON."""
     if path is None:
         return []
+    shape = """it is JSON such as `{"Customer::\\"C-412\\"": {"tenant": "acme", "vip": false}}`"""
     try:
-        return msgspec.convert(strict.parse(path.read_bytes()), list[GivenTarget])
+        found = msgspec.convert(strict.parse(path.read_bytes()), dict[str, JsonObject])
     except (ArgumentsRefused, msgspec.ValidationError) as error:
-        shape = '[{"type": "Customer", "id": "C-412", "tenant": "acme", "attributes": {}}]'
-        raise _usage(f"`{path}` does not hold targets: {error}", f"it is a list such as `{shape}`") from error
+        raise _usage(f"`{path}` does not hold targets: {error}", shape) from error
+    return [_target(text, facts) for text, facts in found.items()]
 
 
 def _usage(message: str, step: str | None = None) -> Refusal:

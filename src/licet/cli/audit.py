@@ -1,0 +1,20 @@
+"""`licet audit`: the audit log, searched, followed, shown, verified and exported."""
+
+from __future__ import annotations
+
+import click
+
+from licet.cli.audit_export import export
+from licet.cli.audit_search import search
+from licet.cli.audit_show import show
+from licet.cli.audit_tail import tail
+from licet.cli.audit_verify import verify
+
+
+@click.group()
+def audit() -> None:
+    """Search, show, verify and export the audit log."""
+
+
+for _command in (search, tail, show, verify, export):
+    audit.add_command(_command)

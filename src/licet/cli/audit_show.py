@@ -1,0 +1,166 @@
+"""`licet audit show`: everything that is known of one call, as a story and then as facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+import msgspec
+from msgspec import Struct
+
+from licet.cli.audit_search import Line, line_of
+from licet.cli.invocation import Invocation
+from licet.cli.loading import load_settings, reading
+from licet.cli.output import Output, pretty
+from licet.cli.records import Entry, find_entries, read_entry, tell
+from licet.cli.wording import clock, moment
+from licet.ledger.record import leaf_hash
+from licet.model import DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
+from licet.store.contract import Store, StoredRecord
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    """What is printed with `--json`: every record of the call and of the requests that it opened or used, in order of time."""
+
+    call: str | None
+    records: tuple[Line, ...]
+
+
+@click.command()
+@click.argument("reference", metavar="CALL|LOG:INDEX")
+@click.pass_obj
+def show(invocation: Invocation, /, reference: str) -> int:
+    """Show the whole story of a call: what was asked, decided, voted, done and changed.
+
+    The call is named by its id, or by the place of any of its records.
+    """
+    with reading(load_settings(invocation)) as store:
+        named = find_entries(store, reference)
+        call = named[0].envelope.call
+        records = [store.get_record(named[0].log, named[0].index)] if call is None else _records(store, named)
+    entries = [read_entry(record) for record in records]
+    story = Story(call=call, records=tuple(line_of(record, entry) for record, entry in zip(records, entries, strict=True)))
+    hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}
+    step = f"`licet why {call}` explains the decision" if any(entry.envelope.decision for entry in entries) else None
+    return invocation.answer(story, lambda output: _show(output, named[0], entries, hashes), next_step=step)
+
+
+def _records(store: Store, named: Iterable[Entry]) -> list[StoredRecord]:
+    """All records of the call, and of the calls that its requests tie it to, in order of time."""
+    call = next(iter(named)).envelope.call
+    assert call is not None
+    found = {(record.log, record.index): record for record in store.records_of_call(call)}
+    requests = {entry.envelope.approval.request for record in found.values() if (entry := read_entry(record)).envelope.approval is not None}
+    for request in requests:
+        for record in _of_request(store, request):
+            found[record.log, record.index] = record
+    return sorted(found.values(), key=lambda record: (read_entry(record).envelope.at, record.log, record.index))
+
+
+def _of_request(store: Store, request: RequestId) -> Iterable[StoredRecord]:
+    """The records of the call that opened a request, its votes, and the call that used it."""
+    try:
+        row = store.get_request(request)
+    except KeyError:
+        return
+    opening = store.records_of_call(row.call)
+    yield from opening
+    if row.state is RequestState.CONSUMED and opening:
+        for record in store.records(opening[0].log, start=opening[0].index):
+            approval = read_entry(record).envelope.approval if record.kind == "intent" else None
+            if approval is not None and approval.request == request and record.call is not None:
+                yield from store.records_of_call(record.call)
+                return
+
+
+_CLOSING = ("outcome", "recovery", "call", "denial", "hold", "intent")
+"""Kinds of records, the one that says most about how a call ended first."""
+
+
+def _show(output: Output, named: Entry, entries: list[Entry], hashes: dict[str, str]) -> None:
+    mine = [entry for entry in entries if entry.envelope.call == named.envelope.call] or entries
+    ended = min(mine, key=lambda entry: (_rank(entry), -entry.envelope.at))
+    told = tell(ended)
+    output.mark(told.mark, told.word, told.sentence)
+    output.heading(f"What happened (UTC, {moment(entries[0].envelope.at)[:10]})")
+    for entry in entries:
+        told = tell(entry)
+        output.mark(told.mark, told.word, told.sentence, below=f"{clock(entry.envelope.at)}  {entry.place}")
+    decided = next((entry for entry in mine if entry.envelope.decision is not None), None)
+    output.heading("What is known")
+    output.facts(_facts(decided or ended, mine))
+    output.heading("Records")
+    output.facts([(entry.place, f"leaf {hashes[entry.place]}") for entry in entries])
+
+
+def _rank(entry: Entry) -> int:
+    kind = entry.envelope.kind
+    return _CLOSING.index(kind) if kind in _CLOSING else len(_CLOSING)
+
+
+def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
+    payload = decided.payload
+    facts: list[tuple[str, str]] = []
+    if decided.erased:
+        facts.append(("erased", "the payload of this record was erased; what is left is its envelope"))
+    effects = [effect for entry in mine for effect in entry.payload.effects]
+    if effects:
+        facts.append(("changes", "\n".join(map(_effect, effects))))
+    if bytes(payload.preview):
+        preview = msgspec.json.decode(payload.preview, type=tuple[Effect, ...])
+        facts.append(("preview", "\n".join(map(_effect, preview)) or "no change"))
+    if bytes(payload.arguments):
+        facts.append(("arguments", pretty(msgspec.json.decode(payload.arguments))))
+    facts += [("unread", pretty(decided.detail["unread_arguments"]))] if "unread_arguments" in decided.detail else []
+    facts += [("result", pretty(msgspec.json.decode(entry.payload.result))) for entry in mine if bytes(entry.payload.result)]
+    if payload.reason:
+        facts.append(("claim", f'"{payload.reason}" (written by the caller; it grants nothing)'))
+    facts += [("target", _target(target)) for target in payload.targets]
+    facts += [("principal", _principal(principal)) for principal in payload.principals]
+    facts += [("policy", _policy(policy)) for policy in payload.policies]
+    return [*facts, *_ids(decided)]
+
+
+def _ids(entry: Entry) -> list[tuple[str, str]]:
+    envelope = entry.envelope
+    facts = [("in", envelope.environment), ("call", str(envelope.call))]
+    if envelope.actor is not None and envelope.actor.session is not None:
+        facts.append(("session", envelope.actor.session))
+    if envelope.approval is not None:
+        facts.append(("request", envelope.approval.request))
+    if envelope.key is not None:
+        facts.append(("key", envelope.key))
+    if envelope.trace is not None:
+        facts.append(("trace", pretty(envelope.trace)))
+    if envelope.tool is not None and envelope.tool.definition is not None:
+        facts.append(("tool", f"{envelope.tool.name} ({envelope.tool.access}), definition {envelope.tool.definition}"))
+    if envelope.decision is not None and envelope.decision.bundle is not None:
+        facts.append(("decided by", f"{envelope.decision.decided_by}, under {envelope.decision.bundle}"))
+    if entry.payload.context:
+        facts.append(("context", pretty(_context(entry.payload.context))))
+    return [*facts, ("boot", envelope.boot)]
+
+
+def _context(context: JsonObject) -> JsonObject:
+    """Times in it are microseconds; people read them otherwise."""
+    return {name: moment(value) if name == "now" and isinstance(value, int) else value for name, value in context.items()}
+
+
+def _effect(effect: Effect) -> str:
+    return f"{effect.target} {effect.field}: {pretty(effect.before)} -> {pretty(effect.after)}"
+
+
+def _target(target: Target) -> str:
+    attributes = f" {pretty(target.attributes)}" if target.attributes else ""
+    return f"{target.ref} of {target.tenant}, in {target.environment}{attributes}"
+
+
+def _principal(principal: Principal) -> str:
+    roles = f", roles {', '.join(principal.roles)}" if principal.roles else ", no role"
+    groups = f", groups {', '.join(principal.groups)}" if principal.groups else ""
+    return f"{principal.ref} of {principal.tenant}{roles}{groups}"
+
+
+def _policy(policy: DecidingPolicy) -> str:
+    reason = f": {policy.reason}" if policy.reason else ""
+    return f"{policy.effect} `{policy.id}` ({policy.file}:{policy.line}) for {policy.principal}{reason}"

@@ -1,0 +1,117 @@
+"""`licet audit verify`: is the log what was written?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from licet.cli.exits import Exit
+from licet.cli.faults import Fault
+from licet.cli.invocation import Invocation
+from licet.cli.loading import load_settings, reading
+from licet.cli.output import Output
+from licet.cli.wording import counted
+from licet.ledger.export import verify_export
+from licet.ledger.report import Report
+from licet.ledger.source import Row, Source, TreeState
+from licet.ledger.verify import verify as verify_ledger
+
+SHOWN = 20
+"""Problems that are printed; `--json` has up to a thousand."""
+
+
+class Step(Protocol):
+    """Told how many records have been read since the last time."""
+
+    def __call__(self, records: int) -> None:
+        """So many more."""
+        ...
+
+
+class Counting:
+    """A source that tells how far it has been read."""
+
+    def __init__(self, source: Source, step: Step) -> None:
+        self._source = source
+        self._step = step
+        self.projections = source.projections
+
+    def trees(self) -> Sequence[TreeState]:
+        """The source's."""
+        return self._source.trees()
+
+    def rows(self, log: str) -> Iterator[Sequence[Row]]:
+        """The source's, counted."""
+        for rows in self._source.rows(log):
+            yield rows
+            self._step(len(rows))
+
+
+@click.command()
+@click.option(
+    "--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="PATH", help="Verify an export in place of the store."
+)
+@click.pass_obj
+def verify(invocation: Invocation, /, file: Path | None) -> int:
+    """Verify the whole audit log: every hash, payload, tree, request and vote.
+
+    Ends with 8 if anything is not as it was written. What this cannot show: somebody who can write the store can write it
+    anew so that all of it fits. Compare the printed roots with ones that are kept elsewhere.
+    """
+    report = _of_store(invocation) if file is None else _of_file(file)
+    fault = None
+    if not report.ok:
+        fault = Fault(
+            exit=Exit.INTEGRITY_BROKEN,
+            code="integrity_broken",
+            message=f"{counted(report.problem_count, 'problem')} found: the log is not what was written",
+            next="keep the file as it is, stop what writes to it, and compare with a backup or an export",
+        )
+    return invocation.answer(report, lambda output: _show(output, report), fault=fault)
+
+
+def _of_store(invocation: Invocation) -> Report:
+    with reading(load_settings(invocation)) as store, store.source() as source:
+        total = sum(tree.size for tree in source.trees())
+        with progress(invocation, "verifying", total) as step:
+            return verify_ledger(Counting(source, step))
+
+
+def _of_file(path: Path) -> Report:
+    with path.open("rb") as lines:
+        return verify_export(line.rstrip(b"\n") for line in lines)
+
+
+@contextmanager
+def progress(invocation: Invocation, what: str, total: int) -> Iterator[Step]:
+    """A bar on stderr while it is a terminal and nothing is asked for as JSON; nothing otherwise."""
+    console = invocation.output.err
+    if invocation.as_json or not console.is_terminal:
+        yield lambda records: None  # noqa: ARG005 - the protocol's
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - only for a bar
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda records: bar.advance(task, records)
+
+
+def _show(output: Output, report: Report) -> None:
+    if report.ok:
+        beside = "" if report.checked_projections else " (an export: records only, no requests and votes)"
+        output.mark(
+            "ok", "intact", f"{counted(report.records, 'record')} in {counted(len(report.logs), 'log')}: as they were written{beside}"
+        )
+    else:
+        output.mark("fail", "broken", f"{counted(report.problem_count, 'problem')}: the log is not what was written")
+    for problem in report.problems[:SHOWN]:
+        output.line(f"- {problem}", indent=11)
+    if report.problem_count > SHOWN:
+        output.line(f"and {report.problem_count - SHOWN} more", indent=11)
+    output.line()
+    output.facts([(log.log, f"{log.size:>8,}  root {log.root}") for log in report.logs])

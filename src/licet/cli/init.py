@@ -1,0 +1,66 @@
+"""`licet init`: something small that works, to be changed from there."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
+from licet.cli.invocation import Invocation
+from licet.cli.output import Output
+
+FILES = {
+    "licet.toml": "tenants, agents, users, groups; two tools that need no Python",
+    "policies/base.cedar": "the tenant wall, and what support may read",
+    "policies/billing.cedar": "who may adjust how much, and when a lead must agree",
+    "policies/billing.test.yaml": "calls, and the decision that each must have",
+}
+"""What is written, in this order, and what each is for."""
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What is printed with `--json`."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+@click.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.pass_obj
+def init(invocation: Invocation, /, folder: Path) -> int:
+    """Write a licet.toml, policies and policy tests to start from.
+
+    They go into FOLDER, by default this one. A file that is there is never overwritten: then nothing is written at all.
+    """
+    taken = [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    if taken:
+        message = f"`{folder / taken[0]}` is there already, and nothing is overwritten"
+        raise Refusal(Exit.ERROR, "exists", message, next_step="give another folder: `licet init FOLDER`", files=taken)
+    for name in FILES:
+        _write(folder / name, resources.files("licet.cli").joinpath("starter", name).read_bytes())
+    written = Written(folder=str(folder.absolute()), files=tuple(FILES))
+    enter = "" if folder.absolute() == Path.cwd() else f"cd {folder} && "
+    return invocation.answer(written, _show, next_step=f"`{enter}licet check`, then `licet test`; then try `{_TRY}`")
+
+
+_TRY = (
+    'licet can billing.adjust \'{"customer_id": "C-412", "amount_cents": 20000}\' '
+    "--agent support-bot --user alice --target Customer::C-412 --attr vip=false"
+)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file; one that somebody made meanwhile is not overwritten."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+
+
+def _show(output: Output) -> None:
+    for name, purpose in FILES.items():
+        output.mark("ok", "wrote", name, below=purpose)

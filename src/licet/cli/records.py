@@ -1,0 +1,216 @@
+"""Records as the command line reads them: decoded, found by call or by place, and told in one sentence each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
+from licet.cli.wording import counted, duration, listed, on_targets, who
+from licet.ledger.record import Envelope, Payload, decode_envelope, decode_payload
+from licet.model import CallId, JsonObject, Vote
+from licet.store.contract import Store, StoredRecord
+
+ERASED = Payload()
+"""What is left to read of a payload that was erased."""
+
+_CALL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PLACE = re.compile(r"(?P<log>.+):(?P<index>[0-9]{1,12})")
+
+
+class Entry(Struct, frozen=True):
+    """A record, decoded. `erased` says that its payload is gone."""
+
+    log: str
+    index: int
+    envelope: Envelope
+    payload: Payload
+    erased: bool
+
+    @property
+    def place(self) -> str:
+        """`LOG:INDEX`."""
+        return f"{self.log}:{self.index}"
+
+    @property
+    def detail(self) -> JsonObject:
+        """What belongs to one kind of record only."""
+        return self.payload.detail or {}
+
+    @property
+    def caller(self) -> str:
+        """Who called, in words."""
+        actor = self.envelope.actor
+        return "nobody" if actor is None else who(actor.agent, actor.service, actor.user)
+
+    @property
+    def act(self) -> str:
+        """The tool and its targets, in words."""
+        tool = self.envelope.tool
+        return f"`{tool.name}`{on_targets(self.envelope.targets)}" if tool is not None else "nothing"
+
+
+class Told(Struct, frozen=True):
+    """A record in one sentence, behind a mark (`cli/output.py`) and a word."""
+
+    mark: str
+    word: str
+    sentence: str
+
+
+def read_entry(record: StoredRecord) -> Entry:
+    """A stored record, decoded. Raises `IntegrityBroken` where it cannot be read."""
+    payload = ERASED if record.payload is None else decode_payload(record.payload)
+    return Entry(record.log, record.index, decode_envelope(record.envelope), payload, record.payload is None)
+
+
+def is_reference(text: str) -> bool:
+    """Whether this can name a recorded call or a record. No tool of a sound catalog has such a name but by malice."""
+    return bool(_CALL.fullmatch(text) or _PLACE.fullmatch(text))
+
+
+def find_entries(store: Store, reference: str) -> tuple[Entry, ...]:
+    """Every record of a call id, or the one at `LOG:INDEX`. Raises `Refusal` where there is none."""
+    place = _PLACE.fullmatch(reference)
+    if place is not None:
+        try:
+            return (read_entry(store.get_record(place["log"], int(place["index"]))),)
+        except KeyError as error:
+            message = f"there is no record {place['index']} in log `{place['log']}`"
+            raise Refusal(Exit.ERROR, "not_found", message, next_step=_FIND) from error
+    found = store.records_of_call(CallId(reference))
+    if not found:
+        raise Refusal(Exit.ERROR, "not_found", f"there is no call `{reference}` in this ledger", next_step=_FIND)
+    return tuple(read_entry(record) for record in found)
+
+
+_FIND = "`licet audit search` lists records with their places and call ids"
+
+
+def tell(entry: Entry) -> Told:
+    """The record in one sentence."""
+    known = _TELLERS.get(entry.envelope.kind)
+    return known(entry) if known is not None else Told("note", entry.envelope.kind, f"a record of kind `{entry.envelope.kind}`")
+
+
+def message_of(entry: Entry) -> str:
+    """What the decision, or the outcome, said; its code where the words were erased."""
+    if entry.payload.message:
+        return entry.payload.message
+    decision = entry.envelope.decision
+    return decision.code if decision is not None else ""
+
+
+def _denial(entry: Entry) -> Told:
+    return Told("deny", "deny", f"{entry.caller} was denied {entry.act}{_times(entry)}: {message_of(entry)}")
+
+
+def _hold(entry: Entry) -> Told:
+    return Told("hold", "hold", f"{entry.caller} must wait for people to use {entry.act}{_times(entry)}: {message_of(entry)}")
+
+
+def _intent(entry: Entry) -> Told:
+    approval = entry.envelope.approval
+    consent = f", approved by {listed(approval.voters)}" if approval is not None and approval.voters else ""
+    return Told("allow", "allow", f"{entry.caller} was allowed {entry.act}{consent}")
+
+
+def _call(entry: Entry) -> Told:
+    if "repeats" in entry.detail:
+        return Told("note", "repeat", f"{entry.caller} repeated {entry.act}; the recorded outcome was given again and nothing ran")
+    outcome = entry.envelope.outcome
+    if outcome is None or outcome.status == "ok":
+        return Told("allow", "allow", f"{entry.caller} used {entry.act}")
+    mark, word, how = _ENDS[outcome.status]
+    return Told(mark, word, f"{entry.caller} used {entry.act}, which {how}{_because(entry)}")
+
+
+_ENDS = {
+    "ok": ("ok", "ok", "ran"),
+    "error": ("error", "error", "failed"),
+    "timeout": ("unknown", "timeout", "did not end in time; what it did is unknown"),
+    "not_executed": ("note", "not run", "was never started"),
+    "unknown": ("unknown", "unknown", "ended unseen; what it did is unknown"),
+}
+
+
+def _outcome(entry: Entry) -> Told:
+    outcome = entry.envelope.outcome
+    assert outcome is not None
+    mark, word, how = _ENDS[outcome.status]
+    took = f" in {duration(outcome.duration_us)}" if outcome.duration_us is not None and outcome.status == "ok" else ""
+    changes = f", {counted(outcome.effects, 'change')} declared" if outcome.effects else ""
+    late = ", later than its timeout" if entry.detail.get("late") else ""
+    return Told(mark, word, f"{entry.act} {how}{took}{changes}{late}{_because(entry)}")
+
+
+def _recovery(entry: Entry) -> Told:
+    return Told("unknown", "unknown", f"nobody saw how a call ended: {message_of(entry)}")
+
+
+def _vote(entry: Entry) -> Told:
+    approval = entry.envelope.approval
+    assert approval is not None
+    voters = listed(approval.voters) or "somebody"
+    verb = "approved" if approval.verdict == "approve" else "rejected"
+    vote = entry.detail.get("vote")
+    by = msgspec.convert(vote, Vote).operating_user if vote is not None else None
+    cast = f" (cast by operating user {by})" if by else ""
+    return Told("note", "vote", f"{voters} {verb} a call of {entry.act} by {entry.caller}{cast}")
+
+
+def _expiry(entry: Entry) -> Told:
+    verb = {"withdraw": "was withdrawn", "supersede": "was superseded"}.get(str(entry.detail.get("event")), "expired")
+    return Told("note", verb.removeprefix("was "), f"a request {verb}: {entry.detail.get('request', 'unknown')}")
+
+
+def _gap(entry: Entry) -> Told:
+    count = entry.detail.get("count", 0)
+    return Told("unknown", "gap", f"{counted(count, 'call')} could not be recorded and did not run: {entry.detail.get('reason', '')}")
+
+
+def _put_in_force(entry: Entry) -> Told:
+    part, digest = str(entry.detail.get("part", entry.envelope.kind)), str(entry.detail.get("sha256", ""))
+    return Told("note", entry.envelope.kind, f"{part.replace('_', ' ')} {digest[:12]} is in force")
+
+
+def _admin(entry: Entry) -> Told:
+    if "twin" in entry.detail:
+        return Told(
+            "note", "twin", f"a call reached for another tenant: {entry.detail.get('tool')}; its record is call {entry.detail['twin']}"
+        )
+    return Told("note", "admin", "something was done to Licet itself")
+
+
+def _times(entry: Entry) -> str:
+    count = entry.envelope.decision.count if entry.envelope.decision is not None else None
+    return f" {counted(count, 'more time')} within a minute" if count else ""
+
+
+def _because(entry: Entry) -> str:
+    outcome = entry.envelope.outcome
+    if outcome is None or outcome.status == "ok":
+        return ""
+    message = entry.payload.message
+    return f": {outcome.code or outcome.status}{f' ({message})' if message else ''}"
+
+
+_TELLERS: dict[str, Callable[[Entry], Told]] = {
+    "denial": _denial,
+    "hold": _hold,
+    "intent": _intent,
+    "call": _call,
+    "outcome": _outcome,
+    "recovery": _recovery,
+    "vote": _vote,
+    "expiry": _expiry,
+    "gap": _gap,
+    "policy": _put_in_force,
+    "catalog": _put_in_force,
+    "directory": _put_in_force,
+    "admin": _admin,
+}
