@@ -224,8 +224,8 @@ class Writer:
         for pause in RETRY_PAUSES_S:
             try:
                 return self._store.commit(batches)
-            except StoreUnavailable:
-                if time.monotonic() - began > RETRY_FOR_S:
+            except StoreUnavailable as error:
+                if error.ambiguous or time.monotonic() - began > RETRY_FOR_S:  # what may have landed would land twice
                     raise
                 time.sleep(pause)
         return self._store.commit(batches)
