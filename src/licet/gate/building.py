@@ -52,7 +52,7 @@ def build_scene(
 
 def known_catalog(registry: Registry, snapshots: Iterable[bytes]) -> Catalog:
     """This process's tools, and those of other processes. A snapshot of another version says nothing to this one."""
-    catalog = registry.catalog
+    catalog = registry.catalog.merge(Catalog())  # a copy: what is registered later must not enter a scene that stands
     for content in snapshots:
         try:
             catalog = catalog.merge(Catalog.from_snapshot(content), prefer="mine")

@@ -171,9 +171,9 @@ class Clerk:
             try:
                 self._append(Batch((self._recorder.event("gap", log, self._now_us(), gaps[log]),)))
                 del gaps[log]
-            except StoreError:
+            except LicetError:
                 with self._lock:
-                    self._gaps = {**gaps, **self._gaps}
+                    self._gaps = _added(gaps, self._gaps)
                 raise
 
     def _write_counts(self, *, everything: bool) -> None:
@@ -181,11 +181,14 @@ class Clerk:
         with self._lock:
             due = [repeats for repeats in self._repeats.values() if repeats.counted and (everything or now >= repeats.until)]
         for repeats in due:
-            assert repeats.last is not None
-            self._append(self._recorder.repeats(repeats.last, self._now_us(), repeats.counted))
             with self._lock:
-                repeats.counted = 0
-                repeats.last = None
+                last, count = repeats.last, repeats.counted
+            assert last is not None
+            self._append(self._recorder.repeats(last, self._now_us(), count))
+            with self._lock:
+                repeats.counted -= count  # more may have been counted meanwhile
+                if repeats.last is last:
+                    repeats.last = None if not repeats.counted else last
         with self._lock:
             self._forget_old(now)
 
@@ -194,15 +197,29 @@ class Clerk:
             self._repeats = {key: repeats for key, repeats in self._repeats.items() if repeats.counted or now < repeats.until}
 
     def _append_once(self, call: CallId, batch: Batch) -> None:
+        self._settle()
         landed = {record.envelope for record in self._store.records_of_call(call)}
         if batch.records[0].envelope not in landed:
             self._append(batch)
 
     def _close_intent(self, draft: Draft) -> None:
+        self._settle()
         kinds = {record.kind for record in self._store.records_of_call(draft.id)}
         if "intent" in kinds and "outcome" not in kinds:
             outcome = Outcome(status="not_executed", code="intent_refused", message="the log refused the intent, so nothing ran")
             self._append(self._recorder.outcome(draft, self._now_us(), outcome))
 
+    def _settle(self) -> None:
+        """Whatever this process has submitted has landed or never will: a store that hung may still be about to write it."""
+        self._append(Batch(()))
+
     def _append(self, batch: Batch) -> None:
         self._writer.submit(batch).wait()
+
+
+def _added(earlier: dict[str, JsonObject], later: dict[str, JsonObject]) -> dict[str, JsonObject]:
+    """Gaps that could not be written, with those that have come since."""
+    both = {**earlier, **later}
+    for log in earlier.keys() & later.keys():
+        both[log] = {**earlier[log], "count": earlier[log]["count"] + later[log]["count"], "last_at": later[log]["last_at"]}
+    return both

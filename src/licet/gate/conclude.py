@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -56,6 +58,34 @@ def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
     if len(encoded) <= RESULT_LIMIT_BYTES and (keep or (spec.access != "read" if spec.keep_result is None else spec.keep_result)):
         return Outcome(status="ok", duration_us=ran.duration_us, result=Raw(encoded))
     return Outcome(status="ok", duration_us=ran.duration_us, detail=_digest(encoded))
+
+
+class Latecomer:
+    """The end of a tool that had been given up, passed on only once the end that was recorded in its place is on its way.
+
+    Otherwise a tool that ends just after its time could stand in the log before the outcome that says `timeout`.
+    """
+
+    def __init__(self, tell: Callable[[Ran], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._admitted = False
+        self._waiting: Ran | None = None
+
+    def __call__(self, ran: Ran) -> None:
+        """The tool has ended, in whatever thread."""
+        with self._lock:
+            if not self._admitted:
+                self._waiting = ran
+                return
+        self._tell(ran)
+
+    def admit(self) -> None:
+        """What took its place is recorded, or with the clerk, who keeps the order."""
+        with self._lock:
+            self._admitted, ran = True, self._waiting
+        if ran is not None:
+            self._tell(ran)
 
 
 def _digest(encoded: bytes) -> JsonObject:

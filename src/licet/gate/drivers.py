@@ -147,14 +147,14 @@ class Answer(Struct, frozen=True):
     """What a resolver returned or raised: an exception that travels as a value cannot be mistaken for one of the thread's or loop's own."""
 
     returned: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def ask_now(resolver: Resolver, ref: EntityRef) -> Answer:
     """Ask a synchronous resolver here."""
     try:
         return Answer(resolver.resource.function(ref.id))
-    except Exception as error:  # noqa: BLE001 - as the class says
+    except (Exception, GeneratorExit) as error:  # noqa: BLE001 - as the class says; the pipeline would take the latter for its own end
         return Answer(error=error)
 
 
@@ -162,5 +162,5 @@ async def ask_awaited(resolver: Resolver, ref: EntityRef) -> Answer:
     """Ask an asynchronous resolver on this loop."""
     try:
         return Answer(await resolver.resource.function(ref.id))
-    except Exception as error:  # noqa: BLE001 - as the class says
+    except (Exception, GeneratorExit) as error:  # noqa: BLE001 - as the class says; the pipeline would take the latter for its own end
         return Answer(error=error)

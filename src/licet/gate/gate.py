@@ -237,9 +237,9 @@ class Gate:
         house = self._house
         if house is not None and house.is_current and self._pid == os.getpid():
             return house
+        if self._pid != os.getpid():  # before the lock, which another thread of the parent may have held at the fork
+            raise GateClosed("this gate was opened before a fork: open one of its own in the child")
         with self._lock:
-            if self._pid != os.getpid():
-                raise GateClosed("this gate was opened before a fork: open one of its own in the child")
             if self._closed:
                 raise GateClosed("this gate has been closed")
             if self._house is None:
@@ -288,10 +288,12 @@ class Gate:
 
     def close(self) -> None:
         """Write what is still to be written and give the lease back. Safe to call twice; calls made later raise `GateClosed`."""
+        if self._pid != os.getpid():
+            return
         with self._lock:
             self._closed = True
             house, self._house = self._house, None
-        if house is not None and self._pid == os.getpid():
+        if house is not None:
             house.close()
 
     def __enter__(self) -> Self:

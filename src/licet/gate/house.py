@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from licet.config import Settings
-from licet.errors import OperatorError
+from licet.errors import OperatorError, StoreError
 from licet.gate import checks
 from licet.gate.acting import Acting
 from licet.gate.building import build_scene
@@ -102,14 +102,19 @@ class OpenHouse:
 
     def renew(self) -> None:
         """Put what was registered since into force; if it does not load, the scene that stands keeps standing, and the log says why."""
-        self._revision = self._registry.revision
+        revision = self._registry.revision
         try:
             scene = self._build()
+            self._announce(scene)
+        except StoreError as error:
+            _log.error("licet: what was registered last is not in force yet: %s", error)
+            return  # the next call tries again
         except OperatorError as error:
             _log.error("licet: what was registered last is not in force: %s", error)
-            return
-        self._announce(scene)
-        self._scene = scene
+        else:
+            self._scene = scene
+        # After the scene: a thread that finds this revision current must find what it registered in force.
+        self._revision = revision
 
     def close(self) -> None:
         """Write what is still to be written; give threads and lease back."""

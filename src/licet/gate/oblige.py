@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from licet.approvals.standing import standing
 from licet.approvals.states import Event
@@ -27,6 +28,8 @@ from licet.gate.steps import FindRequest, Preview, Step
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, Effect, Obligation, Request, RequestId, RequestState, Vote
 from licet.policy.obligations import discharge
+
+VALUE_SHOWN_CHARS = 60
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -70,7 +73,7 @@ def _preview(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
     if tool is None:
         return
     ran = yield Preview(tool, draft.instance, tool.kwargs(draft.arguments), draft.spec.timeout_s)
-    if ran.error is not None and not isinstance(ran.error, Exception):
+    if ran.error is not None and not isinstance(ran.error, Exception | GeneratorExit):  # the latter would pass for the pipeline's own end
         raise ran.error
     if ran.status != "ok":
         kind = type(ran.error).__name__ if ran.error is not None else ran.status
@@ -101,6 +104,7 @@ def _match(draft: Draft, scene: Scene, request: Request, votes: tuple[Vote, ...]
     if changed is not None:
         draft.closing = (request, Event.SUPERSEDE)
         draft.changed = changed
+        draft.decision = replace(draft.decision, message=f"held anew, since {changed}: {draft.decision.message}")
     elif request.state is RequestState.APPROVED:
         draft.consuming = request
         draft.voters = stands.voters
@@ -117,8 +121,28 @@ def _what_changed(draft: Draft, request: Request, *, preview_known: bool) -> str
     if beyond:
         return f"policy `{beyond[0]}` now asks for something that was not decided on"
     if preview_known and draft.preview_digest != request.preview_digest:
-        return "what the call would change is not what it was"
+        return _difference(request, draft.preview or ())
     return None
+
+
+class _Voted(Struct):
+    """The part of a request's summary that says what was voted on."""
+
+    preview: tuple[Effect, ...] | None = None
+
+
+def _difference(request: Request, now: tuple[Effect, ...]) -> str:
+    """The first effect that nobody has seen; where there is none, some are gone."""
+    seen = msgspec.json.decode(request.summary, type=_Voted).preview or ()
+    for effect in now:
+        if effect not in seen:
+            return f"the call would now change `{effect.field}` of {effect.target} from {_shown(effect.before)} to {_shown(effect.after)}"
+    return "the call would now change less than it did"
+
+
+def _shown(value: Any) -> str:
+    text = _encode(value).decode()
+    return f"`{text if len(text) <= VALUE_SHOWN_CHARS else text[:VALUE_SHOWN_CHARS] + '...'}`"
 
 
 def _asks(obligation: Obligation) -> tuple[str, ...]:

@@ -28,10 +28,10 @@ import msgspec
 from msgspec import Struct
 
 from licet.approvals.states import Event, next_state, sources
-from licet.errors import ConditionLost, StoreError
+from licet.errors import ConditionLost, GateClosed, StoreError
 from licet.gate import checks
 from licet.gate.clerk import Clerk
-from licet.gate.conclude import outcome_of
+from licet.gate.conclude import Latecomer, outcome_of
 from licet.gate.draft import Draft, Refused
 from licet.gate.oblige import oblige
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
@@ -85,7 +85,7 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
         checks.parse(draft, scene)
         yield from checks.resolve(draft, scene)
         checks.decide(draft, scene, grounds.sessions, grounds.now)
-        if draft.decision is not None and draft.decision.verdict == "hold":
+        if draft.decision is not None and draft.decision.verdict == "hold" and not (yield from _is_repeat(draft)):
             yield from oblige(draft, scene, grounds.now, grounds.expires_after, run_preview=run_preview)
     except Refused as refused:
         draft.detail = refused.detail
@@ -125,7 +125,8 @@ def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     if decision.verdict == "deny":
         return (yield from _deny(draft, house))
     if decision.verdict == "hold":
-        return (yield from _hold(draft, house))
+        earlier = yield from _find_earlier(draft, house)
+        return (yield from _hold(draft, house)) if earlier is None else earlier
     return (yield from _permit(draft, house))
 
 
@@ -193,10 +194,9 @@ def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
         message = f"`{draft.spec.name}` is a method: call it on its object"
         draft.decision = Decision(verdict="deny", code="no_instance", message=message)
         return (yield from _deny(draft, house))
-    if draft.idempotency_key is not None:
-        earlier = yield from _find_earlier(draft, house)
-        if earlier is not None:
-            return earlier
+    earlier = yield from _find_earlier(draft, house)
+    if earlier is not None:
+        return earlier
     if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
         raise _Moved
     merged = draft.spec.access == "read" and draft.consuming is None and draft.idempotency_key is None
@@ -215,7 +215,8 @@ def _metered(draft: Draft) -> dict[str, int] | None:
     if not meters:
         return None
     value = draft.arguments.value
-    return {meter: amount for meter, argument in meters if isinstance(amount := value.get(argument), int)}
+    # A negative amount adds nothing: arguments are the model's, and no argument may win back what a session has used up.
+    return {meter: max(amount, 0) for meter, argument in meters if isinstance(amount := value.get(argument), int)}
 
 
 def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
@@ -252,17 +253,17 @@ def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, A
     spec = draft.spec
     keep = draft.idempotency_key is not None
 
-    def late(ran: Ran) -> None:
-        house.clerk.late(draft, outcome_of(ran, spec, keep=keep))
-
+    late = Latecomer(lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep)))
     ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late)
     outcome = outcome_of(ran, spec, keep=keep)
     at_us = _us(house.now())
     batch = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
     try:
         receipts = yield Append(batch)
-    except StoreError as error:
+        late.admit()
+    except (StoreError, GateClosed) as error:
         house.clerk.outcome_later(draft, batch)
+        late.admit()
         return Failed(
             message=f"`{spec.name}` ran, but its outcome cannot be recorded, so its result is withheld: {error}",
             code="outcome_not_recorded",
@@ -291,10 +292,19 @@ def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Resu
     )
 
 
+def _is_repeat(draft: Draft) -> Generator[Step, Any, bool]:
+    """Whether the call's idempotency key is taken: then nobody is asked to decide on it again, and no preview runs."""
+    if draft.idempotency_key is None:
+        return False
+    assert draft.caller is not None
+    return (yield FindKey(scope_of(draft.caller), draft.idempotency_key)) is not None
+
+
 def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     """A repeated idempotency key gives the recorded outcome, or `unknown`, and executes nothing; with other arguments it is refused."""
     assert draft.caller is not None
-    assert draft.idempotency_key is not None
+    if draft.idempotency_key is None:
+        return None
     try:
         taken = yield FindKey(scope_of(draft.caller), draft.idempotency_key)
         if taken is None:
@@ -341,7 +351,7 @@ def _earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Re
         if entry is not None:
             message = ended.message or f"the first call with this key ended as {entry.status}"
             executed = entry.status != "not_executed"
-            code = entry.code or entry.status
+            code = entry.code or ("result_not_kept" if entry.status == "ok" else entry.status)
             return Failed(message=message, code=code, call=draft.id, executed=executed, retry=False, receipt=receipt)
     message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
     return Failed(message=message, code="unknown", call=draft.id, executed=True, retry=False, receipt=receipt)

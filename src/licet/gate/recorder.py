@@ -60,8 +60,9 @@ class Recorder:
 
     def repeats(self, draft: Draft, at_us: int, count: int) -> Batch:
         """One record for `count` denials or holds like this one, the last of them."""
-        if draft.request is not None:
-            return Batch((self._record("hold", draft, at_us, approval=ApprovalEntry(draft.request.id), count=count),))
+        if draft.decision is not None and draft.decision.verdict == "hold":
+            approval = ApprovalEntry(draft.request.id) if draft.request is not None else None
+            return Batch((self._record("hold", draft, at_us, approval=approval, count=count),))
         return Batch((self._record("denial", draft, at_us, detail=_refusal_detail(draft), count=count),))
 
     def hold(self, draft: Draft, at_us: int, changes: tuple[Change, ...], expiry: tuple[NewRecord, ...] = ()) -> Batch:
@@ -81,10 +82,10 @@ class Recorder:
         """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
         record = self._record("intent", draft, at_us, approval=_approval(draft))
         changes: list[Change] = [OpenCall(draft.id, record.log)]
+        if draft.idempotency_key is not None:
+            changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:
             changes.append(MoveRequest(draft.consuming.id, sources(Event.CONSUME), RequestState.CONSUMED, now, draft.id))
-        if draft.idempotency_key is not None:
-            changes.append(take_key(draft, record.log))
         return Batch((record, *self._twin(draft, at_us)), tuple(changes))
 
     def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Batch:
@@ -139,7 +140,7 @@ class Recorder:
                 message=outcome.message,
                 result=NOTHING if outcome.result is None else outcome.result,
                 effects=outcome.effects,
-                detail=outcome.detail if detail is None else detail,
+                detail=outcome.detail if detail is None else {**(outcome.detail or {}), **detail},
             ),
         )
 

@@ -5,7 +5,8 @@ Rules:
 1. Facts are set by the host program and by the gate, never by what a model writes.
 2. A caller that names no session shares one with itself, so leaving the session out resets nothing.
 3. Two calls that both saw the same meter do not both pass: the second one finds that the meter has moved and is decided again.
-4. They live in this process. What a decision saw is in its record.
+4. A meter never goes down: a negative amount adds nothing to it.
+5. They live in this process. What a decision saw is in its record.
 """
 
 from __future__ import annotations

@@ -34,6 +34,9 @@ from licet.model import Caller, EntityRef, Receipt, Target
 R = TypeVar("R")
 V = TypeVar("V")
 
+CANCEL_FOR_S = 1.0
+"""How long what runs in the portal has to end when its gate is closed."""
+
 
 class Portal:
     """An event loop in a thread of its own, for asynchronous code that is called from synchronous code. Started when first needed."""
@@ -47,7 +50,7 @@ class Portal:
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def close(self) -> None:
-        """Stop the loop. What still runs there is abandoned."""
+        """Stop the loop. What still runs there is cancelled, so that nobody waits for it for ever."""
         with self._lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
@@ -64,9 +67,23 @@ class Portal:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            _run_until_stopped(loop)
+            if tasks := asyncio.all_tasks(loop):
+                for task in tasks:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_FOR_S))
         finally:
             loop.close()
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    """A `SystemExit` in a task that a tool has started flies through the loop; whoever awaits the task gets it too, if the loop goes on."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue
+        return
 
 
 class SyncResolver:

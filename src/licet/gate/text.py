@@ -1,7 +1,8 @@
 """Text from outside, as a record can hold it.
 
-A tool's name, a reason, a session, an exception's message: any of them may be half of a surrogate pair, or no text at all, and a record that
-cannot be written would be a call that nobody sees. Such a value is written so that it can be read and matches no name of the directory.
+A tool's name, a reason, a session, an exception's message: any of them may be half of a surrogate pair, or no text at all, and a record
+that cannot be written would be a call that nobody sees. Such a value is written so that it can be read, and matches no name of the
+directory.
 """
 
 from __future__ import annotations
