@@ -201,6 +201,29 @@ def test_what_a_plan_does_not_list_may_not_change(tmp_path: Path, capsys: pytest
     ]
 
 
+def test_a_plan_that_goes_another_way_is_played_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = changed_plan(
+        tmp_path,
+        ("amount_cents: 18000}", "amount_cents: 8000}"),  # needs nobody
+        ("amount_cents: 2000}", "amount_cents: 2000000}"),  # is denied before its process can be killed
+        ("customer: C-412\n", "customer: C-400\n"),
+    )
+    code, out, _ = ask(capsys, "demo", "--once", "--json", "--plan", plan)
+    assert code == 1
+    data = json.loads(out)["data"]
+    seen = [step["seen"] for step in data["steps"]]
+    assert [(one["verdict"], one["code"]) for one in seen[3:6]] == [("allowed", "allowed"), *[("refused", "no_request")] * 2]
+    assert seen[4]["reason"] == "that call was not held: nobody is asked for anything"
+    assert (seen[21]["verdict"], seen[21]["code"]) == ("failed", "not_killed")
+    assert seen[21]["reason"].startswith("the call ended before its process could be killed: denied by `billing-ceiling`")
+    assert len(seen) == 23
+    assert data["tampered"] is None
+    assert data["unmet"][-2:] == [
+        "expected an audit trail of `C-400`, found no record",
+        'expected a byte to change in `"amount_cents":18000`, found no intent that holds it',
+    ]
+
+
 def test_without_its_policy_the_orders_of_a_ticket_are_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

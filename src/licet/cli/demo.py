@@ -34,7 +34,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     steps: tuple[Told, ...]
     trail: Trail
     verified: Report
-    tampered: Tampered
+    tampered: Tampered | None
     unmet: tuple[str, ...]
 
 
@@ -97,11 +97,14 @@ def _perform(plan: Plan, folder: Path, stage: Stage) -> Outcome:
     return Outcome(steps=tuple(told), trail=trail, verified=report, tampered=tampered, unmet=tuple(unmet))
 
 
-def _unmet_of_ledger(plan: Plan, trail: Trail, report: Report, tampered: Tampered) -> Iterator[Unmet]:
+def _unmet_of_ledger(plan: Plan, trail: Trail, report: Report, tampered: Tampered | None) -> Iterator[Unmet]:
     if not trail.entries:
         yield Unmet("an audit trail of", f"`{plan.trail.customer}`", "no record")
     if not report.ok:
         yield Unmet("the ledger to be", "as it was written", str(report.problems[0]))
+    if tampered is None:
+        yield Unmet("a byte to change in", f"`{plan.tamper.find}`", "no intent that holds it")
+        return
     found = [problem.field for problem in tampered.report.problems if (problem.log, problem.index) == (tampered.log, tampered.index)]
     if plan.tamper.expect.field not in found:
         yield Unmet("the changed byte to be found in", f"`{plan.tamper.expect.field}`", ", ".join(found) or "nothing")

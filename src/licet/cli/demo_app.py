@@ -29,8 +29,8 @@ from licet.gate.gate import Gate
 from licet.model import CallId
 from licet.store.contract import Store
 
-INTENT_DEADLINE_S = 20.0
-"""A Python that starts takes about half a second; a laden machine gets forty times that."""
+INTENT_DEADLINE_S = 60.0
+"""A Python that starts takes about half a second; a laden machine gets a hundred times that."""
 POLL_S = 0.01
 
 Cells = dict[tuple[str, str, str], Any]

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Struct
 
 from licet.cli.demo_plan import Tamper, dollars, is_money
-from licet.errors import IntegrityBroken
 from licet.ledger.record import Envelope, Payload, decode_envelope, decode_payload
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
@@ -149,21 +148,19 @@ def verified(file: Path) -> Report:
         store.close()
 
 
-def tamper(file: Path, copy: Path, planned: Tamper, log: str) -> Tampered:
-    """Copy a ledger that nobody has open, change one byte of a payload in the copy, and verify it.
-
-    Raises `IntegrityBroken` where the byte cannot be found: the file is not what its records say.
-    """
+def tamper(file: Path, copy: Path, planned: Tamper, log: str) -> Tampered | None:
+    """Copy a ledger that nobody has open, change one byte of a payload in the copy, and verify it. None where no intent holds the text."""
     find, write = planned.find.encode(), planned.write.encode()
     record = _find(file, find, log)
-    assert record.salt is not None
+    if record is None or record.salt is None:
+        return None
     content = file.read_bytes()
     for offset in _offsets(content, record.salt, find):
         copy.write_bytes(content[:offset] + write + content[offset + len(find) :])
         if write in (_read(copy, log, record.index).payload or b""):
             changed = next(at for at, byte in enumerate(find) if byte != write[at])
             return Tampered(log, record.index, offset + changed, verified(copy))
-    raise IntegrityBroken(f"`{planned.find}` of record {record.index} cannot be found in the file `{file}`")
+    return None
 
 
 def _offsets(content: bytes, salt: bytes, text: bytes) -> Iterator[int]:
@@ -184,12 +181,9 @@ def _read(file: Path, log: str, index: int) -> StoredRecord:
         store.close()
 
 
-def _find(file: Path, text: bytes, log: str) -> StoredRecord:
+def _find(file: Path, text: bytes, log: str) -> StoredRecord | None:
     store = SqliteStore.open(file, now=lambda: datetime.now(UTC), read_only=True)
     try:
-        for record in store.records(log):
-            if record.kind == "intent" and text in (record.payload or b""):
-                return record
+        return next((record for record in store.records(log) if record.kind == "intent" and text in (record.payload or b"")), None)
     finally:
         store.close()
-    raise IntegrityBroken(f"no intent in log `{log}` holds `{text.decode()}`")

@@ -90,14 +90,16 @@ class Stage:
         for problem in report.problems[:3]:
             self._output.mark("fail", "broken", str(problem), indent=INDENT)
 
-    def show_tampered(self, plan: Plan, tampered: Tampered) -> None:
+    def show_tampered(self, plan: Plan, tampered: Tampered | None) -> None:
         """What the same verification says once a byte was changed."""
         if self._quiet:
             return
         output = self._output
         output.line(plan.tamper.say, indent=INDENT)
-        if tampered.report.ok:
-            output.mark("error", "not so", "the verification did not find it", indent=INDENT)
+        if tampered is None or tampered.report.ok:
+            what = "no intent holds that" if tampered is None else "the verification did not find it"
+            output.mark("error", "not so", what, indent=INDENT)
+            return
         for problem in tampered.report.problems[:3]:
             place = "the ledger" if problem.log is None else f"log `{problem.log}`"
             place += "" if problem.index is None else f", record #{problem.index}"
