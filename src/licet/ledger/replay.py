@@ -14,7 +14,7 @@ Who may vote is not recomputed here (that needs the directory of that moment): 5
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -114,30 +114,23 @@ class Replay:
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
         self._live: dict[str, str] = {}
+        self._followed: dict[str, Callable[[str, Row, Head], None]] = {
+            "intent": self._begin,
+            "outcome": self._end,
+            "recovery": self._end,
+            "call": self._merge,
+            "hold": self._ask,
+            "vote": self._ask,
+            "expiry": self._ask,
+        }
 
     def take(self, log: str, rows: Sequence[Row], heads: Sequence[Head | None]) -> None:
         """The next records of a log. A head that is None could not be read and says nothing."""
-        intents, ended = self._intents, self._ended
         for row, head in zip(rows, heads, strict=True):
-            if head is None:
-                continue
-            kind, call = head.kind, head.call
-            if kind == "intent":
-                self._begin(log, row, head)
-            elif kind in ("outcome", "recovery"):
-                if call is not None and intents.pop(call, None) is not None:
-                    ended.add(call)
-                else:
-                    self._end_again(log, row, call)
-            elif kind == "call":
-                if call in intents or call in ended:
-                    self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=call)
-                elif call is not None:
-                    ended.add(call)  # a read that was given up may end late
-                if head.approval is not None:
-                    self._consume(log, row, head.approval.request)
-            elif kind in ("hold", "vote", "expiry"):
-                self._ask(log, row, head)
+            if head is not None:
+                follow = self._followed.get(head.kind)
+                if follow is not None:
+                    follow(log, row, head)
 
     def end_log(self, log: str) -> None:
         """All records of this log were taken."""
@@ -159,9 +152,17 @@ class Replay:
         if head.approval is not None:
             self._consume(log, row, head.approval.request)
 
-    def _end_again(self, log: str, row: Row, call: str | None) -> None:
-        """An end without an open intent: late, or wrong."""
-        if call not in self._ended:
+    def _merge(self, log: str, row: Row, head: Head) -> None:
+        if head.call in self._intents or head.call in self._ended:
+            self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=head.call)
+        if head.approval is not None:
+            self._consume(log, row, head.approval.request)
+
+    def _end(self, log: str, row: Row, head: Head) -> None:
+        call = head.call or ""
+        if self._intents.pop(call, None) is not None:
+            self._ended.add(call)
+        elif call not in self._ended:
             self._findings.add(log, row[0], "call", "an outcome without an intent before it", found=call)
         elif not self._said(log, row).late:
             self._findings.add(log, row[0], "outcome", "a second end of a call, and it does not say that it is late", found=call)

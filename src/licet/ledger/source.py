@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 Row: TypeAlias = tuple[int, str, str | None, bytes, bytes, bytes | None, bytes | None]
-"""A record: index, kind, call, envelope, leaf hash, salt, payload. A tuple, since there are millions."""
+"""A record: index, kind, call, envelope, leaf hash, salt, payload. A tuple, since there are millions; a damaged one may hold anything."""
 
 
 class TreeState(Struct, frozen=True):
@@ -57,7 +57,7 @@ class OpenRow(Struct, frozen=True):
 
     call: str
     log: str
-    boot: str | None
+    boot: str
 
 
 class BlobRow(Struct, frozen=True):

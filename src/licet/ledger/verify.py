@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -62,9 +63,9 @@ def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Find
 def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, findings: Findings) -> list[bytes]:
     """The leaf hashes of these rows. All checks are made on whole columns; only rows of which one fails are looked at one by one."""
     indexes, kinds, calls, envelopes, stored_leaves, salts, payloads = zip(*rows, strict=True)
-    leaves = [_sha256(b"\x00" + envelope).digest() for envelope in envelopes]
     heads: list[Head | None]
     try:
+        leaves = [_sha256(b"\x00" + envelope).digest() for envelope in envelopes]
         read = list(map(_decode_head, envelopes))
         whole = (
             indexes == tuple(range(first, first + len(rows)))  # 1
@@ -80,10 +81,32 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
     except (*UNREADABLE, TypeError):  # garbage, or something is missing
         whole = False
     if not whole:
+        rows = [_typed(log, row, findings) for row in rows]
+        leaves = [_sha256(b"\x00" + row[3]).digest() for row in rows]
         heads = [_verify_row(log, row, leaf, findings) for row, leaf in zip(rows, leaves, strict=True)]
         _verify_indexes(log, first, indexes, findings)
     replay.take(log, rows, heads)
     return leaves
+
+
+def _typed(log: str, row: Row, findings: Findings) -> Row:
+    """The row with values of the right types, as far as it has them."""
+    index, *rest = row
+    wanted = (
+        ("kind", str, ""),
+        ("call", str, None),
+        ("envelope", bytes, b""),
+        ("leaf", bytes, b""),
+        ("salt", bytes, None),
+        ("payload", bytes, None),
+    )
+    typed: list[Any] = []
+    for value, (field, kind, default) in zip(rest, wanted, strict=True):
+        fits = isinstance(value, kind) or (value is None and default is None)
+        if not fits:
+            findings.add(log, index, field, "it is stored as something else", expected=kind.__name__, found=type(value).__name__)
+        typed.append(value if fits else default)
+    return (index, *typed)
 
 
 def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Findings) -> None:

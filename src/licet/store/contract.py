@@ -145,6 +145,18 @@ class OpenIntent(Struct, frozen=True):
     boot: str
 
 
+class Boot(Struct, frozen=True):
+    """A process that opened the ledger for writing: `running`, `closed` or `dead`, and whether its lease is held now.
+
+    One that is `running` without a lease has died, and nobody has recovered its calls yet.
+    """
+
+    id: str
+    started_at: datetime
+    state: str
+    lives: bool
+
+
 class LogState(Struct, frozen=True):
     """A tenant's tree as stored: its size and its compact range (perfect-subtree hashes from large to small, 32 bytes each)."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import apsw
@@ -24,13 +24,14 @@ from licet.errors import GateClosed, IntegrityBroken, LeaseLost, NotAStore, Stor
 from licet.ledger.entropy import new_id
 from licet.ledger.record import leaf_hash, microseconds
 from licet.store import sqlite_open
-from licet.store.contract import Batch, Committed, Lost, OpenIntent
+from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
 from licet.store.sqlite_commit import INDEX_BITS, Prepared, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
 from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
 from licet.store.sqlite_rows import fetch
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _memory_leases: dict[str, ProcessLeases] = {}
 
 
@@ -97,6 +98,20 @@ class SqliteStore(SqliteReads):
                 con.execute("ROLLBACK")
                 raise
             return taken
+
+    def boots(self) -> tuple[Boot, ...]:
+        """Every process that opened this ledger for writing and has not closed it in order, oldest first. Marks nothing."""
+        path = self._location.path
+        leases: Leases
+        if path is not None:
+            leases = FileLeases(path.with_name(f"{path.name}-boots"), sqlite_open.mode_of(path))
+        else:
+            leases = _memory_leases.setdefault(str(self._location.memory), ProcessLeases())
+        rows = self._rows("SELECT id, started_at, state FROM boots WHERE state <> 'closed' ORDER BY number")
+        return tuple(
+            Boot(boot, _EPOCH + timedelta(microseconds=started_at), state, state == "running" and _lives(leases, boot))
+            for boot, started_at, state in rows
+        )
 
     def close(self) -> None:
         """Release the lease and the files. Safe to call twice, and in a forked child, where it leaves the parent's store alone."""
@@ -276,3 +291,11 @@ class SqliteStore(SqliteReads):
                     con.execute("UPDATE boots SET state = 'closed' WHERE number = ? AND state = 'running'", (self._boot_number,))
             except (apsw.Error, StoreUnavailable):
                 return
+
+
+def _lives(leases: Leases, boot: str) -> bool:
+    """Whether the boot's lease is held; one that may not be looked at is not said to be gone."""
+    try:
+        return not leases.is_gone(boot)
+    except OSError:
+        return True

@@ -38,12 +38,15 @@ class SqliteSource:
 
     def trees(self) -> Sequence[TreeState]:
         """Every log's stored tree, by name."""
-        rows = self._all("the trees", "SELECT name, size, compact_range FROM logs ORDER BY name")
+        rows = self._all("the trees", "SELECT name, size, compact_range FROM logs ORDER BY name", types=(str, int, bytes))
         return [TreeState(name, size, split_range(compact_range)) for name, size, compact_range in rows]
 
     def rows(self, log: str) -> Iterator[Sequence[Row]]:
         """A log's records by index."""
-        base = self._all("the trees", "SELECT number FROM logs WHERE name = ?", (log,))[0][0] << INDEX_BITS
+        found = self._all("the trees", "SELECT number FROM logs WHERE name = ?", (log,))
+        if not found:
+            raise IntegrityBroken("the log cannot be found by its name")
+        base = found[0][0] << INDEX_BITS
         start, end = base, base + (1 << INDEX_BITS)
         while chunk := self._chunk(base, start, end):
             yield chunk
@@ -53,33 +56,34 @@ class SqliteSource:
         try:
             return fetch(self._con, _AS_TEXT, (base, start, end, _CHUNK))
         except UnicodeDecodeError:
-            return [
-                (row[0], _shown(row[1]) or "", _shown(row[2]), *row[3:]) for row in fetch(self._con, _AS_BYTES, (base, start, end, _CHUNK))
-            ]
+            return [(row[0], _shown(row[1]), _shown(row[2]), *row[3:]) for row in fetch(self._con, _AS_BYTES, (base, start, end, _CHUNK))]
         except apsw.CorruptError as error:
             raise IntegrityBroken(f"records from index {start - base} on cannot be read ({error})") from error
 
     def requests(self) -> Iterable[RequestRow]:
         """Every request, in the order of opening."""
         text = "SELECT id, key, tenant, state, expires_at, body FROM requests ORDER BY number"
-        return [RequestRow(*row) for row in self._all("requests", text)]
+        return [RequestRow(*row) for row in self._all("requests", text, types=(str, str, str, str, int, bytes))]
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
-        return [VoteRow(*row) for row in self._all("votes", "SELECT request, person, body FROM votes ORDER BY number")]
+        text = "SELECT request, person, body FROM votes ORDER BY number"
+        return [VoteRow(*row) for row in self._all("votes", text, types=(str, str, bytes))]
 
     def taken_keys(self) -> Iterable[KeyRow]:
         """Every taken idempotency key."""
-        return [KeyRow(*row) for row in self._all("keys", "SELECT scope, key, digest, call, log FROM keys")]
+        text = "SELECT scope, key, digest, call, log FROM keys"
+        return [KeyRow(*row) for row in self._all("keys", text, types=(str, str, str, str, str))]
 
     def open_calls(self) -> Iterable[OpenRow]:
         """Every open intent."""
-        text = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
-        return [OpenRow(*row) for row in self._all("open calls", text)]
+        text = "SELECT call, log, coalesce(boots.id, '') FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
+        return [OpenRow(*row) for row in self._all("open calls", text, types=(str, str, str))]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
-        return [BlobRow(*row) for row in self._all("snapshots", "SELECT digest, content FROM blobs ORDER BY number")]
+        text = "SELECT digest, content FROM blobs ORDER BY number"
+        return [BlobRow(*row) for row in self._all("snapshots", text, types=(str, bytes))]
 
     def strays(self) -> Iterable[str]:
         """Damage that SQLite itself finds in tables and their indexes, records of no log, payloads of no record."""
@@ -102,13 +106,17 @@ class SqliteSource:
                 yield f"a record belongs to no log (place {place})"
             place = self._all("records", "SELECT min(place) FROM records WHERE place >= ?", ((number + 1) << INDEX_BITS,))[0][0]
 
-    def _all(self, what: str, text: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _all(self, what: str, text: str, values: Sequence[Any] = (), types: tuple[type, ...] = ()) -> list[Any]:
+        """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
         try:
-            return fetch(self._con, text, values)
+            rows = fetch(self._con, text, values)
         except (apsw.CorruptError, UnicodeDecodeError) as error:
             raise IntegrityBroken(f"{what} cannot be read ({error})") from error
+        if types and any(tuple(map(type, row)) != types for row in rows):
+            raise IntegrityBroken(f"{what} cannot be read (a value is of the wrong type)")
+        return rows
 
 
-def _shown(stored: bytes | None) -> str | None:
+def _shown(stored: Any) -> Any:
     """Text that may be damaged."""
-    return None if stored is None else stored.decode("utf-8", "backslashreplace")
+    return stored.decode("utf-8", "backslashreplace") if isinstance(stored, bytes) else stored
