@@ -1,0 +1,70 @@
+"""`licet doctor`: what is wrong with an installation, or soon will be."""
+
+from __future__ import annotations
+
+import click
+from msgspec import Struct
+
+from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
+from licet.cli.doctor_store import store_findings
+from licet.cli.exits import Exit
+from licet.cli.faults import Fault, fault_of
+from licet.cli.finding import Finding
+from licet.cli.invocation import Invocation
+from licet.cli.loading import Loaded, load
+from licet.cli.output import Output
+from licet.cli.wording import counted
+from licet.cli.writable import get_user
+from licet.errors import OperatorError
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True):
+    """What is printed with `--json`."""
+
+    findings: tuple[Finding, ...]
+    ok: int
+    warn: int
+    fail: int
+
+
+@click.command()
+@click.option("--tools-user", metavar="NAME", help="The operating user under which the tools run; by default the one who runs this.")
+@click.pass_obj
+def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
+    """Look for what is wrong with an installation.
+
+    Each line is ok, warn or fail, with the next step. Nothing is changed. Ends with 1 if anything fails.
+    """
+    user = get_user(tools_user)
+    findings = list(runtime_findings())
+    loaded = _loaded(invocation, findings)
+    if loaded is not None:
+        findings += config_findings(loaded)
+        findings += policy_findings(loaded)
+        findings += store_findings(loaded.settings)
+        findings += safety_findings(loaded.settings, user)
+    counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
+    diagnosis = Diagnosis(findings=tuple(findings), **counts)
+    fault = None
+    if counts["fail"]:
+        fault = Fault(exit=Exit.ERROR, code="unhealthy", message=f"{counted(counts['fail'], 'check')} failed")
+    return invocation.answer(diagnosis, lambda output: _show(output, diagnosis), fault=fault)
+
+
+def _loaded(invocation: Invocation, findings: list[Finding]) -> Loaded | None:
+    """What there is to look at; None, and a finding, where licet.toml cannot be used."""
+    try:
+        return load(invocation)
+    except OperatorError as error:
+        fault = fault_of(error)
+        findings.append(Finding("fail", "config", fault.message, fault.next))
+        return None
+
+
+def _show(output: Output, diagnosis: Diagnosis) -> None:
+    for finding in diagnosis.findings:
+        output.mark(
+            finding.level, finding.level, f"{finding.about}: {finding.message}", below=f"next: {finding.next}" if finding.next else ""
+        )
+    output.line()
+    output.line(f"{diagnosis.ok} ok, {counted(diagnosis.warn, 'warning')}, {diagnosis.fail} failed")

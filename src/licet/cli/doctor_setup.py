@@ -1,0 +1,117 @@
+"""What `licet doctor` looks at beside the store: versions, licet.toml, policies, and who may change them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from licet.cli.finding import Finding
+from licet.cli.loading import Loaded
+from licet.cli.problems import Problem, bundle_problems, directory_problems, policy_problems
+from licet.cli.version import installed
+from licet.cli.wording import counted, listed
+from licet.cli.writable import OperatingUser, why_writable
+from licet.config import Settings
+from licet.identity.directory import Directory
+from licet.policy.bundle import Bundle
+
+LIBRARIES = ("cedarpy", "apsw", "msgspec", "jsonschema-rs", "pydantic")
+"""What decides, stores and reads."""
+
+
+def runtime_findings() -> Iterator[Finding]:
+    """Python, and the libraries that decide, store and read."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("ok", "python", version)
+    versions = {name: installed(name) for name in ("licet", *LIBRARIES)}
+    missing = [name for name, found in versions.items() if found == "not installed"]
+    if missing:
+        yield Finding("fail", "libraries", f"{listed(missing)} cannot be found", "install `licet` again, in an environment of its own")
+    else:
+        yield Finding("ok", "libraries", ", ".join(f"{name} {found}" for name, found in versions.items()))
+
+
+def config_findings(loaded: Loaded) -> Iterator[Finding]:
+    """licet.toml, the directory and the catalog."""
+    settings = loaded.settings
+    yield Finding("ok", "config", f"`{settings.file or 'made in Python'}`, environment `{settings.environment}`")
+    yield from _as_findings("directory", directory_problems(settings))
+    catalog = loaded.catalog
+    yield Finding("ok", "catalog", f"{counted(len(catalog.tools), 'tool')}, {counted(len(catalog.resources), 'resource type')}")
+    yield from _resolver_findings(loaded)
+
+
+def policy_findings(loaded: Loaded) -> Iterator[Finding]:
+    """The policies, and whether what they ask for can be met."""
+    settings = loaded.settings
+    problems = bundle_problems(settings)
+    if not problems and not directory_problems(settings):
+        problems = policy_problems(settings, loaded.catalog)
+    yield from _as_findings("policies", problems)
+    if problems:
+        return
+    bundle = Bundle.read(settings.policies)
+    yield Finding("ok", "policies", f"{counted(len(bundle.policies), 'policy', 'policies')} in `{settings.policies}`")
+    yield from _approver_findings(bundle, Directory.from_settings(settings))
+
+
+def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding]:
+    """Whether the user who runs the tools could give them what nobody gave."""
+    step = "run the tools as another operating user, who may not write this, and look again with `--tools-user NAME`"
+    things = (
+        ("config", [settings.file] if settings.file is not None else []),
+        ("policies", [settings.policies, *sorted(settings.policies.glob("*.cedar"))]),
+        ("store", [settings.store_path]),
+    )
+    for about, paths in things:
+        there = [path for path in paths if path.exists()]
+        if not there:
+            continue
+        path = there[0]
+        how = next((found for one in there if (found := why_writable(one, user)) is not None), None)
+        if how is None:
+            yield Finding("ok", f"{about} safety", f"`{user.name}`, who runs the tools, cannot change `{path}`")
+        else:
+            message = f"`{user.name}`, who runs the tools, {how}: an agent with a shell could change the {about}"
+            yield Finding("fail", f"{about} safety", message, step)
+
+
+def _as_findings(about: str, problems: tuple[Problem, ...]) -> Iterator[Finding]:
+    for problem in problems:
+        yield Finding("fail", about, str(problem), "mend it, then `licet check`")
+
+
+def _resolver_findings(loaded: Loaded) -> Iterator[Finding]:
+    """Target types that this process cannot resolve."""
+    catalog, known = loaded.catalog, loaded.registry.resolvers
+    for name, tools in catalog.undeclared_types().items():
+        message = f"nobody says what `{name}` is, so {listed([f'`{tool}`' for tool in tools])} cannot be called"
+        yield Finding("fail", "resolvers", message, f"declare `[resources.{name}]`, or register a resolver with `@gate.resource`")
+    missing = sorted(name for name, spec in catalog.resources.items() if spec.tenant_from == "resolver" and name not in known)
+    if not missing:
+        return
+    types = listed([f"`{name}`" for name in missing])
+    if loaded.app is None:
+        yield Finding("warn", "resolvers", f"it is for an application to resolve {types}", "look again with `--app MODULE:GATE`")
+    else:
+        yield Finding("fail", "resolvers", f"`{loaded.app}` has no resolver for {types}", "register one with `@gate.resource`")
+
+
+def _approver_findings(bundle: Bundle, directory: Directory) -> Iterator[Finding]:
+    """Approvals that nobody can give: they are denials that look like waiting."""
+    unmet = False
+    for policy in bundle.policies:
+        rule = policy.obligation
+        if rule is None or rule.kind != "approval" or rule.group is None:
+            continue
+        short = [tenant for tenant in sorted(directory.tenants) if len(directory.people(rule.group, tenant)) < rule.count]
+        if not short:
+            continue
+        unmet = True
+        everywhere = len(short) == len(directory.tenants)
+        asked = f"`{policy.id}` ({policy.place}) asks for {rule.count} of `{rule.group}`"
+        where = "any tenant" if everywhere else f"tenant {listed([f'`{tenant}`' for tenant in short])}"
+        step = f'add members of that tenant to `{rule.group}`, or give the group `scope = "operator"`'
+        yield Finding("fail" if everywhere else "warn", "approvers", f"{asked}, and nobody can give that for {where}", step)
+    if not unmet:
+        yield Finding("ok", "approvers", "every approval that a policy asks for can be given")
