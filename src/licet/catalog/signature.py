@@ -1,7 +1,7 @@
 """The parameters of a Python function, with their annotations resolved.
 
 Rules: every parameter is passed by name and has an annotation, so that the JSON Schema says all there is to say. `*args`, `**kwargs` and
-positional-only parameters are refused. `self` of a method is nobody's argument and is left out.
+positional-only parameters are refused. `self` of a method, and `cls` of a class method, is nobody's argument and is left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Signature(Struct, frozen=True):
 def read_signature(function: Callable[..., Any]) -> Signature:
     """The parameters of a function as a tool has them. Raises CatalogInvalid with the parameter that is in the way."""
     found = list(_signature(function).parameters.values())
-    is_method = bool(found) and found[0].name == "self" and found[0].annotation is MISSING and not inspect.ismethod(function)
+    is_method = bool(found) and found[0].name in {"self", "cls"} and found[0].annotation is MISSING and not inspect.ismethod(function)
     kept = found[1:] if is_method else found
     for parameter in kept:
         _check_parameter(parameter)
