@@ -248,3 +248,31 @@ def test_a_forged_approval_row_is_found_by_verification(tmp_path: Path) -> None:
             report = verify(ledger)
     assert [problem.field for problem in report.problems] == ["request.state"]
     assert w.ran == []
+
+
+def test_a_rejected_call_is_not_asked_again(w: World) -> None:
+    held = w.held()
+    vote(w.gate, held.request, "lena", verdict="reject")
+    w.denied(w.adjust(50_000), "rejected", "`lena` rejected exactly this call")
+    assert w.gate.approvals.waiting() == ()
+    w.clock.advance(15 * 60)
+    assert isinstance(w.adjust(50_000), Held)
+    assert w.ran == []
+
+
+def test_a_meter_stops_many_small_amounts(w: World) -> None:
+    with w.alice(session="one"):
+        assert isinstance(w.gate.call("billing.refund", {"customer_id": "C-1", "amount_cents": 30_000}), Ok)
+        w.denied(w.gate.call("billing.refund", {"customer_id": "C-1", "amount_cents": 30_000}), "forbidden", "$500 at most")
+    assert len(w.ran) == 1
+
+
+def test_a_vote_of_somebody_who_left_the_group_does_not_count(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        vote(w.gate, w.held().request, "lena")
+    with world_on(tmp_path, CONFIG.replace('["lena", "alice", "gina"]', '["alice", "gina"]')) as w:
+        again = w.adjust(50_000)
+        assert isinstance(again, Held)
+        detail = w.records()[-1].payload.detail or {}
+        assert detail["superseded"]["changed"] == "a vote that it rested on no longer counts"
+        assert w.ran == []
