@@ -1,0 +1,244 @@
+"""The reference tables of the documentation, held equal to the code: keys of licet.toml, codes, states of a request, guarantees."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from licet import config
+from licet.approvals.states import TRANSITIONS
+from licet.catalog.declared import ResourceSettings, ToolSettings
+from licet.config import Settings
+from licet.model import RequestState
+from tests.documents import Document
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src/licet"
+ROOMS = ("approvals", "catalog", "gate", "identity", "policy")
+
+# codes
+
+RAISED = {"Refused", "CallerRefused", "ArgumentsRefused", "VoteRefused", "denied"}
+"""What takes a code as its first argument."""
+CODED = {"Decision", "Outcome", "OutcomeEntry", "Failed", "replace"}
+"""What takes a code by name."""
+TUPLES = {"_described", "_described_choice", "why_not"}
+"""Functions that return a code as the first of several values."""
+PASSED_ON = {
+    "code",
+    "codes[0]",
+    "decision.code",
+    "lost.condition",
+    "outcome.code",
+    "outcome.code or outcome.status",
+    "refused.code",
+    "wording.hold_code(obligations)",
+}
+"""Codes that come from one of the other places; anything else that is no literal fails the test, so that no code can hide."""
+ELSEWHERE = {
+    "f'unknown_{kind}'": {"unknown_agent", "unknown_service", "unknown_user"},
+    "hold_code": {"approval_required", "confirmation_required", "preview_only"},
+    "_CODES": {"policy_error", "forbidden", "no_permit"},
+    "conditions of a vote": {"request_moved", "already_voted"},
+    "statuses": {"timeout", "not_executed", "unknown"},
+}
+"""Codes that are not literals at their place: looked at in `test_what_is_written_elsewhere_is_as_it_was`."""
+
+
+def codes_of(source: str) -> Iterator[str]:
+    """Every literal code in a module; of others the expression, after a question mark."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name in RAISED and node.args:
+                yield _code(node.args[0])
+            elif name in CODED:
+                yield from (_code(keyword.value) for keyword in node.keywords if keyword.arg == "code")
+        elif isinstance(node, ast.FunctionDef) and node.name in TUPLES:
+            for inner in ast.walk(node):
+                tuples = (inner,) if isinstance(inner, ast.Tuple) else ()
+                yield from (_code(found.elts[0]) for found in tuples if _is_code(found.elts[0]))
+
+
+def _code(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else f"?{ast.unparse(node)}"
+
+
+def _is_code(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[a-z_]+", node.value) is not None
+
+
+def codes_in_source() -> set[str]:
+    found = {code for room in ROOMS for file in (SOURCE / room).glob("*.py") for code in codes_of(file.read_text())}
+    unknown = {code for code in found if code.startswith("?")} - {f"?{known}" for known in (*PASSED_ON, *ELSEWHERE)}
+    assert unknown == set(), "codes that this test cannot follow"
+    return {code for code in found if not code.startswith("?")} | set().union(*ELSEWHERE.values())
+
+
+def codes_in_docs() -> set[str]:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    return set(rows)
+
+
+def test_every_code_is_explained_and_no_other() -> None:
+    assert codes_in_docs() == codes_in_source() - {"allowed"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("identity/directory.py", '_find(self.services, "service"'),
+        ("identity/directory.py", '_find(self.agents, "agent"'),
+        ("identity/directory.py", '_find(self.users, "user"'),
+        ("policy/wording.py", 'return "approval_required" if "approval" in kinds else "confirmation_required"'),
+        ("policy/judgement.py", '(("failed", "policy_error"), ("forbidden", "forbidden"), ("unpermitted", "no_permit"))'),
+        ("store/sqlite_commit.py", 'Lost("already_voted"'),
+        ("store/sqlite_commit.py", 'Lost("request_moved"'),
+        ("approvals/desk.py", "VoteRefused(lost.condition"),
+    ],
+)
+def test_what_is_written_elsewhere_is_as_it_was(file: str, text: str) -> None:
+    assert text in (SOURCE / file).read_text()
+
+
+def test_a_code_that_nobody_can_follow_is_found() -> None:
+    assert set(codes_of('raise Refused("a_code", "text")\nraise Refused(chosen(), "text")')) == {"a_code", "?chosen()"}
+    assert set(codes_of('def why_not():\n    return "b_code", f"text"\n')) == {"b_code"}
+    assert set(codes_of('Decision(verdict="deny", code="c_code")')) == {"c_code"}
+
+
+# licet.toml
+
+TABLES: dict[str, type[Struct]] = {
+    "tenants": config.TenantSettings,
+    "agents": config.AgentSettings,
+    "services": config.ServiceSettings,
+    "users": config.UserSettings,
+    "groups": config.GroupSettings,
+    "tools": ToolSettings,
+    "resources": ResourceSettings,
+    "meters": config.MeterSettings,
+    "limits": config.LimitSettings,
+}
+TOP = ("environment", "store", "policies", "roles", "cross_tenant")
+
+
+def keys_in_source() -> set[str]:
+    tables = {f"{table}.{key}" for table, kind in TABLES.items() for key in kind.__struct_fields__}
+    return {*TOP, *tables, "approvals.expires"}
+
+
+def keys_in_docs() -> set[str]:
+    """Each section of the page is headed by a table's name; its rows are that table's keys."""
+    found = set()
+    for section in re.split(r"^## ", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)[1:]:
+        heading = re.match(r"`\[(\w+)", section)
+        prefix = f"{heading[1]}." if heading else ""
+        found |= {prefix + key for key in re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)}
+    return found
+
+
+def test_every_key_of_the_configuration_is_explained_and_no_other() -> None:
+    assert keys_in_docs() == keys_in_source()
+
+
+def test_the_tables_named_here_are_all_there_are() -> None:
+    assert {*TOP, *TABLES, "approvals", "file"} == set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize(("key", "default"), [("resolver_timeout_s", "5.0"), ("store_timeout_s", "30.0"), ("denials_per_minute", "20")])
+def test_the_defaults_of_limits_are_those_that_are_written(key: str, default: str) -> None:
+    assert str(getattr(config.LimitSettings(), key)) == default
+    assert re.search(rf"^\| `{key}` \| {re.escape(default)} \|", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+
+
+# states of a request
+
+
+def test_the_diagram_of_requests_is_the_table() -> None:
+    text = (ROOT / "docs/approvals.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {(source, event, target) for source, event, target in rows} == {
+        (str(source), str(event), str(target)) for (source, event), target in TRANSITIONS.items()
+    }
+    arrows = re.findall(r"^ +(\w+) --> (\w+): (\w+)$", text, re.MULTILINE)
+    assert {(source, event, target) for source, target, event in arrows} == set(rows)
+    assert {source for source, _, _ in rows} | {target for _, _, target in rows} == {str(state) for state in RequestState}
+
+
+# guarantees
+
+
+def guarantees() -> list[str]:
+    section = (ROOT / "README.md").read_text().partition("\n## Guarantees\n")[2].partition("\n## ")[0]
+    return list(re.findall(r"^\|.*\|$", section, re.MULTILINE)[2:])
+
+
+def test_every_guarantee_links_to_the_test_that_shows_it() -> None:
+    rows = guarantees()
+    assert len(rows) >= 10
+    assert [row for row in rows if not re.search(r"\]\(tests/[\w/]+\.py#test_\w+\)", row)] == []
+
+
+def test_every_attack_of_the_threat_model_names_its_test_or_says_that_nothing_stops_it() -> None:
+    document = Document.read(ROOT / "docs/threat-model.md")
+    rows = [row for row in re.findall(r"^\|.*\|$", document.text, re.MULTILINE) if not re.match(r"\| *(attack|---)|\|---", row)]
+    assert len(rows) >= 20
+    assert [row for row in rows if "tests/" not in row and "Not stopped" not in row] == []
+
+
+# the first page
+
+REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def steps(page: Document) -> Iterator[tuple[str, list[str]]]:
+    """Each command of the page's consoles with the lines that it must print."""
+    for block in page.blocks:
+        if block.language == "console":
+            for step in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
+                command, *printed = step.splitlines()
+                yield command, printed
+
+
+def test_the_first_page_works_as_it_says(tmp_path: Path) -> None:
+    page = Document.read(ROOT / "docs/getting-started.md")
+    for block in page.blocks:
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.code)
+    programs = Path(sys.executable).parent
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LICET_")} | {
+        "PATH": f"{programs}:{os.environ['PATH']}"
+    }
+    seen = ""
+    for command, printed in steps(page):
+        line = command.replace("REQUEST_ID", seen)
+        done = subprocess.run(line, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, f"{line}: {output}"
+        assert [line for line in printed if line not in output] == [], f"{line}: {output}"
+        if held := REQUEST_ID.findall(done.stdout):
+            seen = held[0]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sorted((ROOT / "docs").glob("*.md")) if ".test.yaml -->" in path.read_text()], ids=lambda path: path.name
+)
+def test_policy_tests_that_are_shown_pass(path: Path, tmp_path: Path) -> None:
+    for block in Document.read(path).blocks:
+        if block.file is not None:
+            file = tmp_path / block.file
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.code)
+    licet = Path(sys.executable).parent / "licet"
+    done = subprocess.run([licet, "test"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
