@@ -85,8 +85,7 @@ def parse(draft: Draft, scene: Scene) -> None:
         draft.refs = draft.spec.expand(draft.arguments.value)
         draft.named = tuple([str(ref) for ref in draft.refs])
     except ArgumentsRefused as refused:
-        where = f" (at `{refused.path}`)" if refused.path else ""
-        raise Refused(refused.code, f"{refused}{where}") from refused
+        raise Refused(refused.code, str(refused)) from refused
 
 
 def resolve(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:

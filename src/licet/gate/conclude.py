@@ -95,7 +95,7 @@ def _digest(encoded: bytes) -> JsonObject:
 
 def _message(error: BaseException) -> str:
     try:
-        return readable(str(error)[:MESSAGE_LIMIT])
+        return readable(str(error)[:MESSAGE_LIMIT]) or type(error).__name__
     except BaseException:  # noqa: BLE001 - a `__str__` from outside may raise anything, and the outcome is recorded all the same
         return "(its message cannot be shown)"
 

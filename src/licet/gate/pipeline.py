@@ -40,7 +40,7 @@ from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import NOTHING
-from licet.model import Decision, Outcome, Receipt
+from licet.model import Decision, Outcome, OutcomeStatus, Receipt
 from licet.store.contract import Change, MoveRequest, NewRecord, OpenRequest, StoredRecord
 
 ATTEMPTS = 5
@@ -271,6 +271,7 @@ def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, A
             executed=True,
             retry=merged,
             receipt=None,
+            status=outcome.status,
             error=ran.error if ran.error is not None and not isinstance(ran.error, Exception) else None,
         )
     return _release(draft, ran, outcome, receipts[0])
@@ -288,6 +289,7 @@ def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Resu
         executed=executed,
         retry=not executed,
         receipt=receipt,
+        status=outcome.status,
         error=ran.error,
     )
 
@@ -328,7 +330,7 @@ class _Ended(Struct):
 
 
 class _Entry(Struct):
-    status: str
+    status: OutcomeStatus
     code: str | None = None
 
 
@@ -350,11 +352,23 @@ def _earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Re
             return Ok(value=value, call=draft.id, decision=draft.decision, receipt=receipt, replayed=True)
         if entry is not None:
             message = ended.message or f"the first call with this key ended as {entry.status}"
-            executed = entry.status != "not_executed"
             code = entry.code or ("result_not_kept" if entry.status == "ok" else entry.status)
-            return Failed(message=message, code=code, call=draft.id, executed=executed, retry=False, receipt=receipt)
+            return _failed_before(draft, receipt, entry.status, code, message)
     message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
-    return Failed(message=message, code="unknown", call=draft.id, executed=True, retry=False, receipt=receipt)
+    return _failed_before(draft, receipt, "unknown", "unknown", message)
+
+
+def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:
+    return Failed(
+        message=message,
+        code=code,
+        call=draft.id,
+        executed=status != "not_executed",
+        retry=False,
+        receipt=receipt,
+        status=status,
+        replayed=True,
+    )
 
 
 def _us(moment: datetime) -> int:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from licet.errors import CallDenied, CallFailed, CallHeld
-from licet.model import CallId, Decision, Effect, Receipt, RequestId
+from licet.model import CallId, Decision, Effect, OutcomeStatus, Receipt, RequestId
 
 
 class Ok(Struct, frozen=True, kw_only=True):
@@ -62,8 +62,10 @@ class Held(Struct, frozen=True, kw_only=True):
 class Failed(Struct, frozen=True, kw_only=True):
     """The call was allowed and did not end well.
 
-    `executed` says whether the tool was started; `retry` whether the same call may be made again without a second effect. `error` is what
-    the tool raised, where it raised. `receipt` is None where the outcome could not be made durable: then the result is withheld.
+    `status` is the outcome's, `code` says more about it (an exception's class, `outcome_not_recorded` ...). `executed` says whether the
+    tool was started; `retry` whether the same call may be made again without a second effect. `replayed` is true where an idempotency key
+    found an earlier outcome, and nothing ran now. `error` is what the tool raised, where it raised. `receipt` is None
+    where the outcome could not be made durable: then the result is withheld.
     """
 
     message: str
@@ -72,6 +74,8 @@ class Failed(Struct, frozen=True, kw_only=True):
     executed: bool
     retry: bool
     receipt: Receipt | None
+    status: OutcomeStatus
+    replayed: bool = False
     error: BaseException | None = None
 
     def unwrap(self) -> Any:
