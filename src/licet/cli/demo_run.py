@@ -158,24 +158,10 @@ class Performance:
             case Held():
                 return _decided("held", result.call, result.decision, _reasons(result.decision), effects=result.preview or ())
             case Failed():
-                earlier = self._repeated(result.call)
-                verdict: Said = "unknown" if self._status(earlier or result.call) == "unknown" else "failed"
-                reason = result.message + ("; nothing ran now" if earlier else "")
+                verdict: Said = "unknown" if result.status == "unknown" else "failed"
+                reason = result.message + ("; nothing ran now" if result.replayed else "")
                 return Seen(verdict=verdict, code=result.code, reason=reason, call=result.call)
         assert_never(result)
-
-    def _status(self, call: CallId) -> str | None:
-        """How the call ended, as the log has it."""
-        ends = [decode_envelope(record.envelope).outcome for record in self.store.records_of_call(call)]
-        return next((end.status for end in reversed(ends) if end is not None), None)
-
-    def _repeated(self, call: CallId) -> CallId | None:
-        """The earlier call whose outcome this one has got, having used its idempotency key."""
-        for record in self.store.records_of_call(call):
-            detail = decode_payload(record.payload).detail if record.payload is not None else None
-            if detail is not None and "repeats" in detail:
-                return CallId(detail["repeats"])
-        return None
 
     def _voters(self, call: CallId) -> tuple[str, ...]:
         """Whose approval this call has used up, as its intent says."""
