@@ -8,13 +8,16 @@ from types import MappingProxyType
 
 from licet.catalog.spec import Catalog
 from licet.config import Settings
-from licet.errors import CatalogInvalid
+from licet.errors import CatalogInvalid, ConfigInvalid
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene, scene_manifest
 from licet.identity.directory import Directory
 from licet.ledger.record import ToolEntry
+from licet.names import quoted
 from licet.policy.bundle import Bundle
 from licet.policy.engine import Engine
+from licet.policy.shape import Scalar
+from licet.policy.views import view_of
 
 _log = logging.getLogger("licet.gate")
 
@@ -24,15 +27,12 @@ def build_scene(
 ) -> Scene:
     """What is in force. `snapshots` are catalogs of other processes, newest first; `resolvers` replace those that were registered.
 
-    Raises `OperatorError`: `PolicyInvalid`, `DirectoryInvalid` or `CatalogInvalid`, with everything that is wrong.
+    Raises `OperatorError`: `PolicyInvalid`, `DirectoryInvalid` or `CatalogInvalid`, with everything that is wrong; `ConfigInvalid`.
     """
     catalog = known_catalog(registry, snapshots)
     directory = Directory.from_settings(settings)
     engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
     digest, manifest = scene_manifest(engine, catalog, directory)
-    metered: dict[str, tuple[tuple[str, str], ...]] = {}
-    for name, meter in settings.meters.items():
-        metered[meter.tool] = (*metered.get(meter.tool, ()), (name, meter.argument))
     return Scene(
         environment=settings.environment,
         catalog=catalog,
@@ -42,12 +42,35 @@ def build_scene(
         implementations=MappingProxyType(dict(registry.tools)),
         previews=MappingProxyType(dict(registry.previews)),
         resolvers=MappingProxyType(dict(registry.resolvers) if resolvers is None else dict(resolvers)),
-        metered=metered,
+        metered=metered_tools(settings, catalog),
         digest=digest,
         manifest=manifest,
         admitted=set(),
         entries={name: ToolEntry(name, spec.access, spec.definition) for name, spec in catalog.tools.items()},
     )
+
+
+def metered_tools(settings: Settings, catalog: Catalog) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The meters of each tool with the arguments that they sum.
+
+    Raises `ConfigInvalid` for a meter that could never move: misspelt, it would stay 0, and the forbid that rests on it would never fire.
+    """
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for name, meter in settings.meters.items():
+        spec = catalog.find_tool(meter.tool)
+        if spec is None:
+            raise _bad_meter(settings, f"meters.{name}.tool", f"the catalog has no tool {quoted(meter.tool)}")
+        field = view_of(spec.input_schema, defaults_filled=True).shape.fields.get(meter.argument)
+        if field is None or field.shape != Scalar("Long"):
+            problem = f"{quoted(meter.argument)} is no whole-number argument of {quoted(meter.tool)}"
+            raise _bad_meter(settings, f"meters.{name}.argument", problem)
+        found[meter.tool] = (*found.get(meter.tool, ()), (name, meter.argument))
+    return found
+
+
+def _bad_meter(settings: Settings, key: str, problem: str) -> ConfigInvalid:
+    file = str(settings.file) if settings.file is not None else None
+    return ConfigInvalid(f"{quoted(key)} cannot be summed: {problem}", file=file, key=key)
 
 
 def known_catalog(registry: Registry, snapshots: Iterable[bytes]) -> Catalog:
