@@ -33,13 +33,18 @@ CODED = {"Decision", "Outcome", "OutcomeEntry", "Failed", "replace"}
 TUPLES = {"_described", "_described_choice", "why_not"}
 """Functions that return a code as the first of several values."""
 PASSED_ON = {
+    "answer.condition",
     "code",
     "codes[0]",
     "decision.code",
+    "entry.code",
+    "entry.status",
     "lost.condition",
     "outcome.code",
-    "outcome.code or outcome.status",
+    "outcome.status",
+    "ran.status",
     "refused.code",
+    "type(error).__name__",
     "wording.hold_code(obligations)",
 }
 """Codes that come from one of the other places; anything else that is no literal fails the test, so that no code can hide."""
@@ -59,17 +64,24 @@ def codes_of(source: str) -> Iterator[str]:
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
             if name in RAISED and node.args:
-                yield _code(node.args[0])
+                yield from _codes(node.args[0])
             elif name in CODED:
-                yield from (_code(keyword.value) for keyword in node.keywords if keyword.arg == "code")
+                yield from (code for keyword in node.keywords if keyword.arg == "code" for code in _codes(keyword.value))
+        elif isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["code"]:
+            yield from _codes(node.value)
         elif isinstance(node, ast.FunctionDef) and node.name in TUPLES:
             for inner in ast.walk(node):
-                tuples = (inner,) if isinstance(inner, ast.Tuple) else ()
-                yield from (_code(found.elts[0]) for found in tuples if _is_code(found.elts[0]))
+                yield from _codes(inner.elts[0]) if isinstance(inner, ast.Tuple) and _is_code(inner.elts[0]) else ()
 
 
-def _code(node: ast.expr) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else f"?{ast.unparse(node)}"
+def _codes(node: ast.expr) -> Iterator[str]:
+    """What an expression can come to: a choice is all that can be chosen."""
+    if isinstance(node, ast.IfExp):
+        yield from (*_codes(node.body), *_codes(node.orelse))
+    elif isinstance(node, ast.BoolOp):
+        yield from (code for value in node.values for code in _codes(value))
+    else:
+        yield node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else f"?{ast.unparse(node)}"
 
 
 def _is_code(node: ast.expr) -> bool:
@@ -113,6 +125,7 @@ def test_a_code_that_nobody_can_follow_is_found() -> None:
     assert set(codes_of('raise Refused("a_code", "text")\nraise Refused(chosen(), "text")')) == {"a_code", "?chosen()"}
     assert set(codes_of('def why_not():\n    return "b_code", f"text"\n')) == {"b_code"}
     assert set(codes_of('Decision(verdict="deny", code="c_code")')) == {"c_code"}
+    assert set(codes_of('code = given or ("d_code" if status == "ok" else status)')) == {"?given", "d_code", "?status"}
 
 
 # licet.toml
