@@ -1,6 +1,6 @@
 """What follows from the records: open calls, requests, votes and keys, as far as records alone can tell.
 
-1. every outcome and recovery has an intent before it in its log; no call has two intents
+1. every outcome and recovery has an intent, or a late outcome its merged read, before it in its log; no call has two of either
 2. a call ends once; a later outcome says that it is late (`detail["late"]`)
 3. an intent without an end is an open call, and there is no other
 4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
@@ -155,6 +155,8 @@ class Replay:
     def _merge(self, log: str, row: Row, head: Head) -> None:
         if head.call in self._intents or head.call in self._ended:
             self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=head.call)
+        elif head.call is not None:
+            self._ended.add(head.call)  # begun and ended in one record; if it was given up, its late end follows
         if head.approval is not None:
             self._consume(log, row, head.approval.request)
 

@@ -50,7 +50,10 @@ class SqliteSource:
         start, end = base, base + (1 << INDEX_BITS)
         while chunk := self._chunk(base, start, end):
             yield chunk
-            start = base + chunk[-1][0] + 1
+            reached = base + chunk[-1][0] + 1
+            if reached <= start:  # pages that lead back: the reader must not go round for ever
+                raise IntegrityBroken(f"records from index {start - base} on lie out of order")
+            start = reached
 
     def _chunk(self, base: int, start: int, end: int) -> list[Row]:
         try:
