@@ -6,8 +6,9 @@ Rules:
    too: they compare as text), booleans Boolean, arrays of one type Set, objects with named properties records, `$ref` what it refers to.
 2. What cannot be said exactly is left out of the policy's view, with the reason: floats, unions, free-form objects, mixed arrays,
    recursion, names that Cedar's JSON reserves. A policy that uses a field that was left out does not load.
-3. A property that may be null is optional. One with a default is always there, because defaults are filled in before anything is decided;
-   resource attributes have nobody who fills them in, so there a default counts for nothing.
+3. A property that may be null is optional. One with a default is always there, because defaults are filled in before anything is decided.
+   In the branches of `anyOf` and its like they are not, and in the attributes of targets there is nobody who would: there a default
+   counts for nothing.
 4. Lengths, patterns, bounds and formats are the validator's business; it has run before.
 """
 
@@ -74,7 +75,7 @@ class _Reader:
             parts = schema["allOf"]
             if len(parts) != 1:
                 raise _LeftOutError("it combines several schemas")
-            return self.read(parts[0], path, refs)
+            return self._unfilled(parts, path, refs)[0]
         return self._plain(schema, path, refs)
 
     def _resolve(self, reference: Any) -> Any:
@@ -91,10 +92,18 @@ class _Reader:
     def _union(self, branches: list[Any], path: Path, refs: tuple[str, ...]) -> tuple[Shape, bool]:
         """A union has a Cedar type where its branches, null aside, have one and the same."""
         values = [branch for branch in branches if not (isinstance(branch, dict) and branch.get("type") == "null")]
-        shapes = [self.read(branch, path, refs) for branch in values]
+        shapes = self._unfilled(values, path, refs)
         if not shapes or any(shape != shapes[0][0] for shape, _ in shapes):
             raise _LeftOutError("it may have several types")
         return shapes[0][0], len(values) < len(branches) or any(nullable for _, nullable in shapes)
+
+    def _unfilled(self, branches: list[Any], path: Path, refs: tuple[str, ...]) -> list[tuple[Shape, bool]]:
+        """Branches of a choice: nobody fills in defaults there, since nobody can say which branch is meant."""
+        filled, self.defaults_filled = self.defaults_filled, False
+        try:
+            return [self.read(branch, path, refs) for branch in branches]
+        finally:
+            self.defaults_filled = filled
 
     def _plain(self, schema: JsonObject, path: Path, refs: tuple[str, ...]) -> tuple[Shape, bool]:
         if "enum" in schema or "const" in schema:

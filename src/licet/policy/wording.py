@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from licet.model import DecidingPolicy, Obligation
 
@@ -32,20 +32,45 @@ def allowed(policies: Sequence[DecidingPolicy]) -> str:
 
 
 def forbidden(policies: Sequence[DecidingPolicy]) -> str:
-    """The plain forbids, each with the principal and target it fired for."""
-    return "denied by " + _listed(f"{_named(one)} for {one.principal} on {one.target}{_because(one.reason)}" for one in policies)
+    """The plain forbids, each with the principals and targets it fired for."""
+    return "denied by " + _listed(f"{_named(one)} for {who} on {where}{_because(one.reason)}" for one, who, where in _grouped(policies))
 
 
 def not_permitted(tool: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """The default denial: which principal, tool and target no permit matched."""
-    return _listed(f"no policy permits {principal} to use `{tool}` on {target}" for principal, target in pairs)
+    """The default denial: which principals, tool and targets no permit matched."""
+    targets: dict[str, dict[str, None]] = {}
+    for principal, target in pairs:
+        targets.setdefault(target, {})[principal] = None
+    callers: dict[str, list[str]] = {}
+    for target, principals in targets.items():
+        callers.setdefault(_joined(principals, "or"), []).append(target)
+    return _listed(f"no policy permits {who} to use `{tool}` on {_joined(where, 'or')}" for who, where in callers.items())
 
 
 def policy_error(policies: Sequence[DecidingPolicy]) -> str:
     """Policies that could not be evaluated. Cedar's own text may quote values, so it is left to `explain`."""
     return _listed(
-        f"{_named(one)} could not be evaluated for {one.principal} on {one.target}, and an error is a denial" for one in policies
+        f"{_named(one)} could not be evaluated for {who} on {where}, and an error is a denial" for one, who, where in _grouped(policies)
     )
+
+
+def _grouped(policies: Sequence[DecidingPolicy]) -> Iterator[tuple[DecidingPolicy, str, str]]:
+    """Each policy once, with all its principals and targets."""
+    found: dict[str, tuple[DecidingPolicy, dict[str, None], dict[str, None]]] = {}
+    for policy in policies:
+        _, principals, targets = found.setdefault(policy.id, (policy, {}, {}))
+        principals[policy.principal] = None
+        targets[policy.target] = None
+    for policy, principals, targets in found.values():
+        yield policy, _joined(principals, "and"), _joined(targets, "and")
+
+
+def _joined(names: Collection[str], word: str) -> str:
+    """`a, b and c`; what goes past `LISTED` is counted."""
+    shown = list(names)[:LISTED]
+    if len(names) > LISTED:
+        shown.append(f"{len(names) - LISTED} more")
+    return f" {word} ".join(", ".join(part) if isinstance(part, list) else part for part in (shown[:-1], shown[-1]) if part)
 
 
 def undecided(error: str) -> str:
