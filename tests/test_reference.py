@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec import Struct
@@ -17,6 +18,7 @@ from licet import config
 from licet.approvals.states import TRANSITIONS
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings
+from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
 from tests.documents import Document
 
@@ -255,3 +257,32 @@ def test_policy_tests_that_are_shown_pass(path: Path, tmp_path: Path) -> None:
     done = subprocess.run([licet, "test"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout
+
+
+# records
+
+
+def test_the_fields_of_an_envelope_are_those_that_are_written() -> None:
+    text = (ROOT / "docs/ledger.md").read_text()
+    listed = re.search(r"^`(v, log, [^`]+)`$", text, re.MULTILINE)
+    assert listed is not None
+    names = re.split(r",\s*(?![^{]*})", listed[1])
+    fields = {name.partition("{")[0]: re.findall(r"\w+", name.partition("{")[2]) for name in names}
+    assert list(fields) == list(Envelope.__struct_fields__)
+    parts = {
+        "actor": Actor,
+        "tool": ToolEntry,
+        "decision": DecisionEntry,
+        "approval": ApprovalEntry,
+        "outcome": OutcomeEntry,
+        "payload": PayloadEntry,
+    }
+    assert {name: inner for name, inner in fields.items() if inner} == {name: list(part.__struct_fields__) for name, part in parts.items()}
+
+
+def test_the_kinds_of_records_are_those_that_the_code_writes() -> None:
+    section = (ROOT / "docs/ledger.md").read_text().partition("## What is recorded when")[2].partition("\n## ")[0]
+    listed = {kind for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for kind in re.findall(r"`(\w+)`", row)}
+    source = "".join(file.read_text() for room in ("approvals", "gate") for file in (SOURCE / room).glob("*.py"))
+    written = {kind for kind in get_args(Kind) if re.search(rf'(_record|_ended|event|\() ?\(?"{kind}", |kind="{kind}"', source)}
+    assert listed == written
