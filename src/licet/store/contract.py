@@ -25,7 +25,8 @@ from licet.model import CallId, Receipt, Request, RequestId, RequestState, Vote
 class NewRecord(Struct, frozen=True):
     """One record to append: the log it goes to, its exact envelope bytes, and its payload with the salt that commits to it.
 
-    `call` is indexed. `kind` repeats the envelope's kind so that a store need not parse it.
+    `call` and `request` (the approval request that it opened, voted on, ended or used up) are indexed. `kind` repeats the envelope's kind
+    so that a store need not parse it.
     """
 
     log: str
@@ -34,6 +35,7 @@ class NewRecord(Struct, frozen=True):
     envelope: bytes
     salt: bytes
     payload: bytes
+    request: RequestId | None = None
 
 
 class OpenCall(Struct, frozen=True):
@@ -185,6 +187,10 @@ class Store(Protocol):
 
     def records_of_call(self, call: CallId) -> tuple[StoredRecord, ...]:
         """Every record that names this call, in order of (log, index)."""
+        ...
+
+    def records_of_request(self, request: RequestId) -> tuple[StoredRecord, ...]:
+        """Every record that opened, repeated, voted on, ended or used up this request, in order of (log, index)."""
         ...
 
     def logs(self) -> tuple[LogState, ...]:

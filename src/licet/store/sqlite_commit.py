@@ -93,7 +93,7 @@ class _Group:
     def write(self) -> list[Committed | Lost]:
         """Everything that is not lost is written, in the order in which it arrived."""
         answers = [self._apply(prepared.batch) or self._append(prepared) for prepared in self._group]
-        _insert(self._con, "INSERT INTO records (place, kind, call, envelope, leaf) VALUES ", 5, self._records)
+        _insert(self._con, "INSERT INTO records (place, kind, call, request, envelope, leaf) VALUES ", 6, self._records)
         _insert(self._con, "INSERT INTO payloads (place, salt, payload) VALUES ", 3, self._payloads)
         self._write_states()
         self._write_open_calls()
@@ -101,7 +101,7 @@ class _Group:
 
     def _read_logs(self) -> dict[str, _Log]:
         """The tree states of the logs that this group writes to, if this boot may still write (rule 1)."""
-        names = tuple({record.log for prepared in self._group for record in prepared.batch.records})
+        names = tuple(dict.fromkeys([record.log for prepared in self._group for record in prepared.batch.records]))
         rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
         if not rows or rows[0][0] != "running":
             raise LeaseLost("another process has declared this one dead and recovered its open calls; restart it")
@@ -119,7 +119,7 @@ class _Group:
             place = log.next
             log.next = place + 1
             log.leaves.append(leaf)
-            self._records += (place, record.kind, record.call, record.envelope, leaf)
+            self._records += (place, record.kind, record.call, record.request, record.envelope, leaf)
             self._payloads += (place, record.salt, record.payload)
             receipts.append(Receipt(record.log, place - log.base, leaf.hex()))
         return Committed(tuple(receipts))

@@ -146,6 +146,10 @@ class SqliteReads:
         """Every record that names this call, in order of (log, index)."""
         return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,)))
 
+    def records_of_request(self, request: RequestId) -> tuple[StoredRecord, ...]:
+        """Every record that opened, repeated, voted on, ended or used up this request, in order of (log, index)."""
+        return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,)))
+
     def logs(self) -> tuple[LogState, ...]:
         """Every log with its stored tree state, by name."""
         rows = self._rows("SELECT name, size, compact_range FROM logs ORDER BY name")

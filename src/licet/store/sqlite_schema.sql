@@ -21,11 +21,13 @@ CREATE TABLE records (
     place INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     call TEXT,
+    request TEXT, -- the approval request that the record opened, voted on, ended or used up
     envelope BLOB NOT NULL,
     leaf BLOB NOT NULL -- the envelope's leaf hash: tells which record was changed when the tree says only that one was
 ) STRICT;
 
 CREATE INDEX records_by_call ON records (call) WHERE call IS NOT NULL;
+CREATE INDEX records_by_request ON records (request) WHERE request IS NOT NULL;
 
 CREATE TABLE payloads (
     place INTEGER PRIMARY KEY,
