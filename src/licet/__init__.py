@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from licet.errors import CallDenied, CallFailed, CallHeld, LicetError
-from licet.gate.gate import Gate
-from licet.gate.results import Denied, Failed, Held, Ok, Result
-from licet.model import Caller, Decision, Effect, Outcome, Receipt, Target, Trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from licet.errors import CallDenied, CallFailed, CallHeld, LicetError
+    from licet.gate.gate import Gate
+    from licet.gate.results import Denied, Failed, Held, Ok, Result
+    from licet.model import Caller, Decision, Effect, Outcome, Receipt, Target, Trace
 
 __all__ = [
     "CallDenied",
@@ -26,3 +30,16 @@ __all__ = [
     "Target",
     "Trace",
 ]
+
+_HOMES = ("licet.errors", "licet.model", "licet.gate.results", "licet.gate.gate")
+"""Where the public names are at home. A name is imported when it is asked for: `licet version` loads neither policy engine nor store."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(home)
+            if name in vars(module):
+                globals()[name] = vars(module)[name]
+                return globals()[name]
+    raise AttributeError(f"module `licet` has no attribute `{name}`")
