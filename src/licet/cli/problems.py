@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from msgspec import Struct
@@ -39,7 +41,7 @@ class Problem(Struct, frozen=True):
 def config_problem(error: ConfigInvalid) -> Problem:
     """What keeps licet.toml from being read."""
     at = _AT_LINE.search(str(error))
-    place = f"{error.file}:{at[1]}" if at and error.file else _place(error.file, error.key)
+    place = f"{_near(error.file)}:{at[1]}" if at and error.file else _place(error.file, error.key)
     return Problem("config", place, str(error))
 
 
@@ -92,12 +94,12 @@ def _declared(settings: Settings, table: str, entries: Mapping[str, _Entry], mak
 
 
 def _place_of_quoted(settings: Settings, message: str) -> str | None:
-    """The place of the first thing in backticks that licet.toml has."""
-    for name in _QUOTED.findall(message):
-        found = _place(str(settings.file), name) if settings.file is not None else None
-        if found is not None and ":" in found:
-            return found
-    return str(settings.file) if settings.file is not None else None
+    """The place of the first thing in backticks that licet.toml has: a table and a name in it, or a dotted key."""
+    if settings.file is None:
+        return None
+    file, names = str(settings.file), _QUOTED.findall(message)
+    candidates = [_place(file, ".".join(pair), known=pair) for pair in pairwise(names)] + [_place(file, name) for name in names]
+    return next((place for place in candidates if place is not None and place != _near(file)), _near(file))
 
 
 def _place(file: str | None, key: str | None, known: tuple[str, ...] | None = None) -> str | None:
@@ -109,9 +111,15 @@ def _place(file: str | None, key: str | None, known: tuple[str, ...] | None = No
             with open(file, encoding="utf-8") as stream:  # noqa: PTH123 - what is named may be anything
                 text = stream.read()
         except (OSError, UnicodeDecodeError):
-            return file
+            return _near(file)
         line = _line(text, key, known)
-    return file if line is None else f"{file}:{line}"
+    return _near(file) if line is None else f"{_near(file)}:{line}"
+
+
+def _near(file: str) -> str:
+    """The file as it is called from this folder."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else file
 
 
 def _line(text: str, key: str, known: tuple[str, ...] | None) -> int | None:

@@ -62,6 +62,17 @@ class Root(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(_verbs().items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb. Who reads our output and has seen enough (`| head`) is no error."""
+        try:
+            ended = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered goes nowhere, or the interpreter would complain of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return int(Exit.OK)
+        return ended
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and end the process with its exit code; it never returns, whatever mode is asked for."""
         arguments = list(sys.argv[1:] if args is None else args)
@@ -73,10 +84,6 @@ def _run(root: Root, arguments: list[str], prog_name: str, extra: dict[str, Any]
     invocation = Invocation(arguments)
     try:
         ended = click.Group.main(root, arguments, prog_name, standalone_mode=False, obj=invocation, **extra)
-    except BrokenPipeError:
-        # Who reads our output has seen enough (`| head`); what is still buffered goes nowhere, or the interpreter would complain of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(Exit.ERROR)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: every error becomes a sentence
