@@ -171,7 +171,7 @@ class Replay:
 
     def _said(self, log: str, row: Row) -> _Detail:
         try:
-            return _decode_said(row[6] or b"{}").detail
+            return _decode_said(row[7] or b"{}").detail
         except UNREADABLE as error:
             self._findings.add(log, row[0], "payload.detail", "it cannot be read", found=error)
             return _Detail()
@@ -239,11 +239,11 @@ class Replay:
             self._findings.add(log, row[0], "approval.request", problem, expected=RequestState.APPROVED, found=asking.state)
         asking.state = RequestState.CONSUMED
         try:
-            envelope = decode_envelope(row[3])
+            envelope = decode_envelope(row[4])
         except IntegrityBroken as error:
             self._findings.add(log, row[0], "envelope", "it cannot be read", found=error)
             return
-        for field, expected, found in _mismatches(asking, envelope, row[6]):
+        for field, expected, found in _mismatches(asking, envelope, row[7]):
             self._findings.add(log, row[0], field, "the call is not the one that was approved", expected=expected, found=found)
 
 
