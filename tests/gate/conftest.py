@@ -11,7 +11,8 @@ from tests.world import World, world
 
 
 @pytest.fixture
-def w() -> Iterator[World]:
+def w(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("licet.gate.clerk.TICK_S", 0.01)
     with world() as made:
         yield made
         assert_whole(made.gate)
