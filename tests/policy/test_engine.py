@@ -24,6 +24,15 @@ def test_a_permit_that_matches_every_principal_allows_and_is_named() -> None:
     assert decision.message == "allowed by `billing-adjust` (policies/billing.cedar:1)"
 
 
+def test_permits_are_named_in_bundle_order_and_counted_past_five() -> None:
+    texts = {f"{name}.cedar": f'@id("{name}") permit (principal, action, resource);' for name in "gfedcba"}
+    decision = engine(texts).decide(question(by=principals()[1:]))
+    assert [one.id for one in decision.policies] == list("abcdefg")
+    assert decision.message == (
+        "allowed by `a` (a.cedar:1); `b` (b.cedar:1); `c` (c.cedar:1); `d` (d.cedar:1); `e` (e.cedar:1); and 2 more"
+    )
+
+
 def test_without_a_permit_the_denial_names_principal_tool_and_target() -> None:
     decision = engine().decide(question(arguments={"customer_id": "C-412", "amount_cents": 2_000_000}, by=principals()[1:]))
     assert (decision.verdict, decision.code, decision.policies) == ("deny", "no_permit", ())

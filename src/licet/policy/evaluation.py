@@ -138,6 +138,7 @@ class Slice:
     def __init__(self, policies: Sequence[Policy]) -> None:
         self.policies: Final = {policy.id: policy for policy in policies}
         self.order: Final = {policy.id: place for place, policy in enumerate(policies)}
+        self.permits: Final = frozenset(policy.id for policy in policies if policy.effect == "permit")
         core = [policy for policy in policies if policy.obligation is None]
         self.all: Final = policy_set(map(_within_frame, policies))
         self.core: Final = policy_set(map(_within_frame, core)) if len(core) < len(policies) else self.all

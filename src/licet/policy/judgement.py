@@ -43,8 +43,7 @@ def judge(ask: Ask, answer: Answer, part: Slice) -> Finding:
     if len(reasons) != len(diagnostics.reason):
         return Finding(ask, "failed")
     if answer.decision == "Allow":
-        sound = bool(reasons) and all(policy.effect == "permit" for policy in reasons)
-        return Finding(ask, "permitted" if sound else "failed", reasons)
+        return Finding(ask, "permitted" if reasons and part.permits.issuperset(diagnostics.reason) else "failed", reasons)
     if not reasons:
         return Finding(ask, "unpermitted")
     plain = tuple(policy for policy in reasons if policy.obligation is None)
@@ -102,11 +101,10 @@ def combine(findings: Sequence[Finding]) -> Decision:
 
 
 def _policies(part: Slice, ids: Sequence[str]) -> tuple[Policy, ...]:
-    """Cedar names policies in no order; decisions list them as the bundle does."""
-    if len(ids) == 1:
-        found = part.policies.get(ids[0])
-        return () if found is None else (found,)
-    return tuple(part.policies[one] for one in sorted((one for one in set(ids) if one in part.policies), key=part.order.__getitem__))
+    """Cedar names policies in no order; decisions list them as the bundle does. What is not in the slice is left out."""
+    if len(ids) > 1:
+        ids = sorted((one for one in ids if one in part.order), key=part.order.__getitem__)
+    return tuple(part.policies[one] for one in ids if one in part.policies)
 
 
 def _deciding(findings: Sequence[Finding]) -> tuple[DecidingPolicy, ...]:

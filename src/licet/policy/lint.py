@@ -18,6 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 from cedarpy import _internal as cedar
@@ -172,9 +174,28 @@ def _names_empty_group(policy: Policy, vocabulary: Vocabulary) -> bool:
 def _literals_looked_into(policy: Policy) -> Iterator[str]:
     for node in walk(policy.tree.clauses):
         match node:
-            case pst.GetAttr(base=pst.EntityLit(value=uid)) | pst.HasAttr(base=pst.EntityLit(value=uid)):
-                yield f"it reads an attribute of `{uid}`, and only the call's own principal, target and context are known"
-            case pst.BinaryOp(op="in", left=pst.EntityLit(value=uid)):
-                yield f"it asks what `{uid}` is in, and only the call's own principal, target and context are known"
+            case pst.GetAttr(base=base):
+                looked, into = "reads an attribute of `{}`", (base,)
+            case pst.HasAttr(base=base, attrs=names):
+                looked, into = "reads an attribute of `{}`", tuple(accumulate(names[:-1], pst.GetAttr, initial=base))
+            case pst.BinaryOp(op="in", left=base):
+                looked, into = "asks what `{}` is in", (base,)
+            case pst.Is(base=base, in_expr=above) if above is not None:
+                looked, into = "asks what `{}` is in", (base,)
             case _:
                 continue
+        for uid in dict.fromkeys(form.value for one in into for form in _forms(one) if isinstance(form, pst.EntityLit)):
+            yield f"it {looked.format(uid)}, and only the call's own principal, target and context are known"
+
+
+def _forms(node: Any) -> Iterator[Any]:
+    """The expressions that one can come down to, whichever way its conditions go: a literal is one behind an `if` or in a record, too."""
+    match node:
+        case pst.IfThenElse(then_expr=then, else_expr=other):
+            yield from _forms(then)
+            yield from _forms(other)
+        case pst.GetAttr(base=base, attr=name):
+            for form in _forms(base):
+                yield from _forms(form.fields[name]) if isinstance(form, pst.Record) and name in form.fields else (node,)
+        case _:
+            yield node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 
 from licet.model import DecidingPolicy, Obligation
 
@@ -28,7 +29,9 @@ def _because(reason: str | None) -> str:
 
 def allowed(policies: Sequence[DecidingPolicy]) -> str:
     """All permits that allowed."""
-    return "allowed by " + _listed(_named(policy) for policy in policies)
+    distinct = {policy.id: policy for policy in policies}
+    more = len(distinct) - LISTED
+    return "allowed by " + "; ".join(map(_named, islice(distinct.values(), LISTED))) + (f"; and {more} more" if more > 0 else "")
 
 
 def forbidden(policies: Sequence[DecidingPolicy]) -> str:
