@@ -56,8 +56,7 @@ def test_a_missing_config_is_told_with_the_next_step(licet: Licet, tmp_path: Pat
         (("[tenants.globex]", '[tenants.globex]\n[tenants."o p"]'), '[tenants."o p"]', "`tenants` has `o p`, which cannot be a name"),
         (('["lena", "alice"]', '["lena", "alise"]'), "billing-leads", "`groups.billing-leads` names the unknown user `alise`"),
         (
-            '[users.lena]\ntenants = ["acme"]',
-            '[users.lena]\ntenants = ["acmee"]',
+            ('[users.lena]\ntenants = ["acme"]', '[users.lena]\ntenants = ["acmee"]'),
             "",
             "`users.lena.tenants` names the unknown tenant `acmee`",
         ),
