@@ -151,7 +151,7 @@ def test_records_that_were_swapped_are_found(store: SqliteStore, path: Path) -> 
 
 def test_a_record_that_was_added_beside_the_tree_is_found(store: SqliteStore, path: Path) -> None:
     small_ledger(store)
-    tamper(path, "INSERT INTO records SELECT (1 << 40) + 11, kind, call, envelope, leaf FROM records WHERE place = (1 << 40) + 3")
+    tamper(path, "INSERT INTO records SELECT (1 << 40) + 11, kind, call, request, envelope, leaf FROM records WHERE place = (1 << 40) + 3")
     assert any("records were added beside the tree: expected `11`, found `12`" in problem for problem in problems(store))
 
 
@@ -159,7 +159,7 @@ def test_a_record_or_payload_of_nowhere_is_found(store: SqliteStore, path: Path)
     small_ledger(store)
     tamper(path, "INSERT INTO payloads SELECT (9 << 40), salt, payload FROM payloads LIMIT 1")
     assert any("a payload belongs to no record" in problem for problem in problems(store))
-    tamper(path, "INSERT INTO records SELECT (9 << 40), kind, call, envelope, leaf FROM records LIMIT 1")
+    tamper(path, "INSERT INTO records SELECT (9 << 40), kind, call, request, envelope, leaf FROM records LIMIT 1")
     assert any("a record belongs to no log" in problem for problem in problems(store))
 
 

@@ -1,7 +1,7 @@
 """The records of a ledger as JSON Lines, complete and checkable without the store.
 
     {"licet_export":0,"records":1071,"logs":[{"log":"acme","size":1070,"root":hex,"compact_range":[hex,...]},...]}      header
-    {"log":"acme","index":0,"kind":"intent","call":...,"leaf":hex,"envelope":text,"salt":hex,"payload":text}
+    {"log":"acme","index":0,"kind":"intent","call":...,"request":null,"leaf":hex,"envelope":text,"salt":hex,"payload":text}
     ...                                                                                     logs by name, each by index
     {"end":true,"records":1071,"logs":[...]}                                                                           trailer
 
@@ -52,6 +52,7 @@ class _Line(Struct, frozen=True):
     index: int
     kind: str
     call: str | None
+    request: str | None
     leaf: str
     envelope: str
     salt: str | None
@@ -80,7 +81,7 @@ def export_lines(source: Source) -> Iterator[bytes]:
         tree = Tree()
         for rows in source.rows(log):
             yield from [_encode(_line(log, row)) for row in rows]
-            tree.extend([row[4] for row in rows])
+            tree.extend([row[5] for row in rows])
         written.append(_exported(log, tree))
     yield _encode(_Trailer(True, sum(tree.size for tree in written), tuple(written)))
 
@@ -99,10 +100,10 @@ def _exported(log: str, tree: Tree) -> ExportedTree:
 
 
 def _line(log: str, row: Row) -> _Line:
-    index, kind, call, envelope, leaf, salt, payload = row
+    index, kind, call, request, envelope, leaf, salt, payload = row
     try:
         text = payload.decode() if payload is not None else None
-        return _Line(log, index, kind, call, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text)
+        return _Line(log, index, kind, call, request, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text)
     except UnicodeDecodeError as error:
         raise IntegrityBroken(f"record {index} of log `{log}` is not text and cannot be exported; run `licet audit verify`") from error
 
@@ -177,7 +178,7 @@ def _decode(unverified: bytes, kind: type[_T]) -> _T | None:
 def _row(line: _Line) -> Row:
     salt = _bytes(line.salt) if line.salt is not None else None
     payload = line.payload.encode() if line.payload is not None else None
-    return (line.index, line.kind, line.call, line.envelope.encode(), _bytes(line.leaf), salt, payload)
+    return (line.index, line.kind, line.call, line.request, line.envelope.encode(), _bytes(line.leaf), salt, payload)
 
 
 def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:

@@ -99,7 +99,7 @@ def seal(
     stored = encode_envelope(envelope)
     if len(stored) > ENVELOPE_LIMIT_BYTES:
         stored, body = _cut(envelope, payload, salt)
-    return NewRecord(log, kind, call, stored, salt, body)
+    return NewRecord(log, kind, call, stored, salt, body, None if approval is None else approval.request)
 
 
 def _cut(envelope: Envelope, payload: Payload, salt: bytes) -> tuple[bytes, bytes]:

@@ -11,8 +11,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-Row: TypeAlias = tuple[int, str, str | None, bytes, bytes, bytes | None, bytes | None]
-"""A record: index, kind, call, envelope, leaf hash, salt, payload. A tuple, since there are millions; a damaged one may hold anything."""
+Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, bytes | None, bytes | None]
+"""A record: index, kind, call, request, envelope, leaf hash, salt, payload. A tuple, for there are millions; damaged, it may hold anything."""
 
 
 class TreeState(Struct, frozen=True):

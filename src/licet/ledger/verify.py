@@ -62,7 +62,7 @@ def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Find
 
 def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, findings: Findings) -> list[bytes]:
     """The leaf hashes of these rows. All checks are made on whole columns; only rows of which one fails are looked at one by one."""
-    indexes, kinds, calls, envelopes, stored_leaves, salts, payloads = zip(*rows, strict=True)
+    indexes, kinds, calls, requests, envelopes, stored_leaves, salts, payloads = zip(*rows, strict=True)
     heads: list[Head | None]
     try:
         leaves = [_sha256(b"\x00" + envelope).digest() for envelope in envelopes]
@@ -73,6 +73,7 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
             and {(head.v, head.log) for head in read} == {(FORMAT_VERSION, log)}  # 3
             and [head.kind for head in read] == list(kinds)
             and [head.call for head in read] == list(calls)
+            and [head.approval and head.approval.request for head in read] == list(requests)
             and [head.payload.commitment for head in read]  # 4
             == [_sha256(salt + payload).hexdigest() for salt, payload in zip(salts, payloads, strict=True)]
             and [head.payload.length for head in read] == list(map(len, payloads))
@@ -82,7 +83,7 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
         whole = False
     if not whole:
         rows = [_typed(log, row, findings) for row in rows]
-        leaves = [_sha256(b"\x00" + row[3]).digest() for row in rows]
+        leaves = [_sha256(b"\x00" + row[4]).digest() for row in rows]
         heads = [_verify_row(log, row, leaf, findings) for row, leaf in zip(rows, leaves, strict=True)]
         _verify_indexes(log, first, indexes, findings)
     replay.take(log, rows, heads)
@@ -95,6 +96,7 @@ def _typed(log: str, row: Row, findings: Findings) -> Row:
     wanted = (
         ("kind", str, ""),
         ("call", str, None),
+        ("request", str, None),
         ("envelope", bytes, b""),
         ("leaf", bytes, b""),
         ("salt", bytes, None),
@@ -120,7 +122,7 @@ def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Find
 
 def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | None:
     """2 to 4 for one record; its head if that can be read."""
-    index, kind, call, envelope, stored_leaf, salt, payload = row
+    index, kind, call, request, envelope, stored_leaf, salt, payload = row
     if leaf != stored_leaf:
         findings.add(log, index, "envelope", "its bytes are not those that were hashed", expected=stored_leaf, found=leaf)
     try:
@@ -128,7 +130,13 @@ def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | N
     except (*UNREADABLE, TypeError) as error:
         findings.add(log, index, "envelope", "it cannot be read", expected="a record", found=error)
         return None
-    stored_as = (("v", FORMAT_VERSION, head.v), ("log", head.log, log), ("kind", head.kind, kind), ("call", head.call, call))
+    stored_as = (
+        ("v", FORMAT_VERSION, head.v),
+        ("log", head.log, log),
+        ("kind", head.kind, kind),
+        ("call", head.call, call),
+        ("approval.request", head.approval and head.approval.request, request),
+    )
     for field, expected, found in stored_as:
         if expected != found:
             findings.add(log, index, field, "envelope and row disagree", expected=expected, found=found)

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from licet.errors import GateClosed
+from licet.errors import GateClosed, IntegrityBroken
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS, split_range
@@ -105,6 +105,8 @@ class SqliteReads:
                 return fetch(con, text, values)
         except apsw.Error as error:
             raise translate(error, self._location) from error
+        except UnicodeDecodeError as error:
+            raise IntegrityBroken(f"the ledger `{self._location}` is damaged ({error}); run `licet audit verify`") from error
 
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:

@@ -22,11 +22,17 @@ _INDEXED = ("records", "requests", "votes", "keys", "open_calls", "logs", "boots
 """Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
 
 _ROWS = (
-    "SELECT records.place - ?1, {kind}, {call}, envelope, leaf, salt, payload FROM records LEFT JOIN payloads USING (place) "
+    "SELECT records.place - ?1, {columns} FROM records LEFT JOIN payloads USING (place) "
     "WHERE records.place >= ?2 AND records.place < ?3 ORDER BY records.place LIMIT ?4"
 )
-_AS_TEXT = _ROWS.format(kind="kind", call="call")
-_AS_BYTES = _ROWS.format(kind="CAST(kind AS BLOB)", call="CAST(call AS BLOB)")
+_TEXTS, _BLOBS = ("kind", "call", "request"), ("envelope", "leaf", "salt", "payload")
+_AS_IT_IS = _ROWS.format(columns=", ".join(_TEXTS + _BLOBS))
+_DAMAGED = _ROWS.format(
+    columns=", ".join(
+        [f"CAST({name} AS BLOB)" for name in _TEXTS] + [f"CASE typeof({name}) WHEN 'text' THEN 0 ELSE {name} END" for name in _BLOBS]
+    )
+)
+"""For rows of which a text is none any more: texts as bytes, and a number for bytes that have become a text."""
 
 
 class SqliteSource:
@@ -57,9 +63,9 @@ class SqliteSource:
 
     def _chunk(self, base: int, start: int, end: int) -> list[Row]:
         try:
-            return fetch(self._con, _AS_TEXT, (base, start, end, _CHUNK))
+            return fetch(self._con, _AS_IT_IS, (base, start, end, _CHUNK))
         except UnicodeDecodeError:
-            return [(row[0], _shown(row[1]), _shown(row[2]), *row[3:]) for row in fetch(self._con, _AS_BYTES, (base, start, end, _CHUNK))]
+            return [(row[0], *map(_shown, row[1:4]), *row[4:]) for row in fetch(self._con, _DAMAGED, (base, start, end, _CHUNK))]
         except apsw.CorruptError as error:
             raise IntegrityBroken(f"records from index {start - base} on cannot be read ({error})") from error
 
