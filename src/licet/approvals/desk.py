@@ -80,6 +80,8 @@ class Desk:
         operating_user: str | None = None,
     ) -> Cast:
         """Cast a vote. Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `StoreError`."""
+        if verdict not in {"approve", "reject"}:
+            raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
         while True:
             try:
                 return self._cast(request, voter, verdict, comment, operating_user)

@@ -101,7 +101,8 @@ def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> S
     bound = binding_of(request.key, request.preview_digest, request.obligations)
     valid = [vote for vote in votes if vote.request == request.id and vote.binding == bound]
     rejected = next((vote.voter for vote in valid if vote.verdict == "reject"), None)
-    by_person = {vote.person: vote.voter for vote in valid if vote.verdict == "approve"}
+    # By the person whom the directory of now sees behind an id: two ids that have since been found to be one person are one vote.
+    by_person = {directory.person_of(vote.voter): vote.voter for vote in valid if vote.verdict == "approve"}
     needs = needs_of(request.obligations)
     seats = _seat(request, needs, tuple(by_person.values()), directory)
     return Standing(tuple(NeedStanding(need, tuple(sorted(seats[at]))) for at, need in enumerate(needs)), rejected)
