@@ -13,9 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from licet.approvals.standing import binding_of
 from licet.errors import PolicyInvalid, StoreUnavailable, VoteRefused
 from licet.gate.results import Failed, Held, Ok
 from licet.ledger.verify import verify
+from licet.model import RequestId, Vote
 from licet.store.contract import Batch, Committed, Lost
 from licet.store.sqlite import SqliteStore
 from licet.testing import vote
@@ -238,16 +240,62 @@ def test_a_misspelt_policy_does_not_load_and_nothing_runs(old: str, new: str, pr
     assert w.ran == []
 
 
-def test_a_forged_approval_row_is_found_by_verification(tmp_path: Path) -> None:
+def edit(folder: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
+    """What somebody does who can write the database file."""
+    with closing(sqlite3.connect(folder / "licet.db")) as con, con:
+        for text, values in statements:
+            con.execute(text, values)
+
+
+def test_a_forged_approval_row_runs_nothing_and_is_found_by_verification(tmp_path: Path) -> None:
     with world_on(tmp_path) as w:
         held = w.held()
-        with closing(sqlite3.connect(tmp_path / "licet.db")) as con, con:
-            con.execute("UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,))
+        edit(tmp_path, ("UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,)))
         assert isinstance(w.gate.store, SqliteStore)
         with w.gate.store.source() as ledger:
             report = verify(ledger)
-    assert [problem.field for problem in report.problems] == ["request.state"]
+        assert isinstance(w.adjust(50_000), Held)  # nobody has voted, whatever the row says
     assert w.ran == []
+    assert [problem.field for problem in report.problems] == ["request.state"]
+
+
+def test_a_forged_vote_runs_nothing(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        held = w.held()
+        request = w.gate.store.get_request(held.request or RequestId(""))
+        bound = binding_of(request.key, request.preview_digest, request.obligations)
+        forged = Vote(request=request.id, voter="lena", person="lena", verdict="approve", at=w.clock(), binding=bound)
+        edit(
+            tmp_path,
+            ("UPDATE requests SET state = 'approved' WHERE id = ?", (request.id,)),
+            ("INSERT INTO votes (request, person, body) VALUES (?, 'lena', ?)", (request.id, msgspec.json.encode(forged))),
+        )
+        w.denied(w.adjust(50_000), "approval_not_in_log", "the votes on request", "audit verify")
+        assert w.ran == []
+
+
+def test_an_approval_that_was_used_cannot_be_put_back(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        held = w.held()
+        vote(w.gate, held.request, "lena")
+        assert isinstance(w.adjust(50_000), Ok)
+        edit(tmp_path, ("UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,)))
+        w.denied(w.adjust(50_000), "approval_not_in_log", "has ended it")
+        assert len(w.ran) == 1
+
+
+def test_a_request_whose_obligation_was_edited_away_is_not_used(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        with w.alice():
+            held = w.gate.call("account.suspend", {"customer_id": "C-1"})
+        assert isinstance(held, Held)
+        vote(w.gate, held.request, "dana")
+        text = "UPDATE requests SET state = 'approved', body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB) WHERE id = ?"
+        edit(tmp_path, (text, ('"count":2', '"count":1', held.request)))
+        with w.alice():
+            again = w.gate.call("account.suspend", {"customer_id": "C-1"})
+        w.denied(again, "approval_not_in_log", "is not what the log says was opened")
+        assert w.ran == []
 
 
 def test_a_rejected_call_is_not_asked_again(w: World) -> None:

@@ -45,7 +45,7 @@ def look_up(store: Store, step: FindKey | FindOutcome | FindRequest) -> Any:
     if isinstance(step, FindOutcome):
         return store.records_of_call(CallId(step.call))
     request = store.find_request(step.key)
-    return None if request is None else (request, store.votes(request.id))
+    return None if request is None else (request, store.votes(request.id), store.records_of_request(request.id))
 
 
 def target_of(environment: str, ref: EntityRef, resolver: Resolver, answer: Answer) -> Target | None:

@@ -7,6 +7,7 @@ Rules:
 2. Nothing a vote covers is wider than what the voter saw: obligations, policy texts and preview are compared with those of now.
 3. Votes are counted under the directory of now, at consumption.
 4. What no longer fits is held anew, and the hold says what changed.
+5. An approval is used only if the log bears it out: request and votes are held against their records first.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from licet.approvals.attest import attest
 from licet.approvals.standing import standing
 from licet.approvals.states import Event
+from licet.errors import IntegrityBroken
 from licet.gate.draft import Draft, Refused
 from licet.gate.scene import Scene
 from licet.gate.steps import FindRequest, Preview, Step
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, Effect, Obligation, Request, RequestId, RequestState, Vote
 from licet.policy.obligations import discharge
+from licet.store.contract import StoredRecord
 
 VALUE_SHOWN_CHARS = 60
 
@@ -44,7 +48,10 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
     key = request_key(draft, scene)
     found = yield FindRequest(key)
     if found is not None:
-        _match(draft, scene, found[0], found[1], now, preview_known=run_preview)
+        request, votes, records = found
+        if request.state is RequestState.APPROVED and now < request.expires_at:
+            _attest(request, votes, records)
+        _match(draft, scene, request, votes, now, preview_known=run_preview)
     if draft.request is None and draft.consuming is None:
         draft.opening = _new_request(draft, key, now, expires_after)
 
@@ -83,6 +90,15 @@ def _preview(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
         draft.preview_digest = hashlib.sha256(_encode(draft.preview)).hexdigest()
     except (TypeError, ValueError) as error:
         raise Refused("preview_failed", f"the preview of `{draft.spec.name}` did not return a list of effects") from error
+
+
+def _attest(request: Request, votes: tuple[Vote, ...], records: tuple[StoredRecord, ...]) -> None:
+    """An approval that the log does not bear out is nobody's: rows can be edited by whoever can write the database."""
+    try:
+        attest(request, votes, records)
+    except IntegrityBroken as broken:
+        message = f"the approval of this call is not what the log says: {broken}; run `licet audit verify`"
+        raise Refused("approval_not_in_log", message, detail={"request": request.id}) from broken
 
 
 def _match(draft: Draft, scene: Scene, request: Request, votes: tuple[Vote, ...], now: datetime, *, preview_known: bool) -> None:

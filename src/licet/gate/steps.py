@@ -58,7 +58,10 @@ class FindOutcome(Struct, frozen=True):
 
 
 class FindRequest(Struct, frozen=True):
-    """The latest request with this key and its votes. Sends back `tuple[Request, tuple[Vote, ...]] | None`. Throws `StoreError`."""
+    """The latest request with this key, its votes, and the records they rest on.
+
+    Sends back `tuple[Request, tuple[Vote, ...], tuple[StoredRecord, ...]] | None`. Throws `StoreError`.
+    """
 
     key: str
 

@@ -1,0 +1,66 @@
+"""Do the rows of a request rest on records? Asked before an approval is used, since rows are only projections.
+
+Rules:
+
+1. The request is, but for its state, what a `hold` record of its tenant's log opened.
+2. Each vote is what a `vote` record says, and each `vote` record has its vote.
+3. No record has ended the request or used it up.
+4. A record counts only if its payload is what its envelope commits to.
+
+Whoever can write the records too, and their tree, is not stopped by this: `audit verify`, and a root kept elsewhere, are what shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from licet.errors import IntegrityBroken
+from licet.ledger.record import commitment, decode_envelope, decode_payload
+from licet.model import JsonObject, Request, Vote
+from licet.store.contract import StoredRecord
+
+
+def attest(request: Request, votes: Sequence[Vote], records: Iterable[StoredRecord]) -> None:
+    """Hold the rows against the records of the request. Raises `IntegrityBroken`, which says what does not agree."""
+    opened: list[JsonObject] = []
+    cast: list[JsonObject] = []
+    for record in records:
+        detail = _detail(record, request)
+        if record.kind == "vote":
+            cast.append(detail.get("vote") or {})
+        elif record.kind != "hold":
+            raise IntegrityBroken(f"request `{request.id}` stands as {request.state}, but record {record.log}:{record.index} has ended it")
+        elif "request" in detail:
+            opened.append(detail["request"])
+    if [_stateless(one) for one in opened] != [_stateless(_plain(request))]:
+        raise IntegrityBroken(f"request `{request.id}` is not what the log says was opened")
+    if sorted(map(_text, cast)) != sorted(_text(_plain(vote)) for vote in votes):
+        raise IntegrityBroken(f"the votes on request `{request.id}` are not those that the log has")
+
+
+def _detail(record: StoredRecord, request: Request) -> JsonObject:
+    """What a record of this request says beyond its envelope, if it is one and its payload is the one that it commits to."""
+    envelope = decode_envelope(record.envelope)
+    place = f"record {record.log}:{record.index}"
+    if (record.log, record.kind) != (request.tenant, envelope.kind) or envelope.approval is None or envelope.approval.request != request.id:
+        raise IntegrityBroken(f"{place} is kept under a request that it does not speak of")
+    if record.salt is None or record.payload is None or commitment(record.salt, record.payload) != envelope.payload.commitment:
+        raise IntegrityBroken(f"the payload of {place} is not what its envelope commits to")
+    return decode_payload(record.payload).detail or {}
+
+
+def _plain(value: Request | Vote) -> JsonObject:
+    """The value as its record has it."""
+    plain: JsonObject = msgspec.json.decode(msgspec.json.encode(value))
+    return plain
+
+
+def _stateless(request: JsonObject) -> JsonObject:
+    return {name: value for name, value in request.items() if name != "state"}
+
+
+def _text(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="deterministic")
