@@ -225,3 +225,26 @@ def test_the_schema_of_any_catalog_is_one_that_cedar_reads() -> None:
     assert sorted(made.reserved) == [f"touches-nothing-{group}" for group in ("touches-access", "touches-customers", "touches-production")]
     assert made.tools["shop.place"].types == ("Tenant",)
     assert made.tools["a.b-c.d_e"].types == ("Customer",)
+
+
+def repeated(depth: int, *, as_choice: bool) -> JsonObject:
+    """A schema of which every definition refers to the next one twice."""
+    definitions: JsonObject = {f"D{depth}": {"type": "string"}}
+    for level in range(depth):
+        below = {"$ref": f"#/$defs/D{level + 1}"}
+        definitions[f"D{level}"] = {"anyOf": [below, below]} if as_choice else {"type": "object", "properties": {"a": below, "b": below}}
+    return {"type": "object", "properties": {"x": {"$ref": "#/$defs/D0"}, "y": {"type": "string"}}, "$defs": definitions}
+
+
+@pytest.mark.parametrize("as_choice", [True, False])
+def test_a_small_schema_that_means_billions_of_parts_is_not_seen_at_all(as_choice: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    assert view_of(repeated(30, as_choice=as_choice), defaults_filled=True) == View(
+        RecordShape({}), {(): "the schema has more than 10000 parts"}
+    )
+    assert view_of(repeated(5, as_choice=as_choice), defaults_filled=True).left_out == {}
+
+
+def test_a_schema_that_refers_on_and_on_is_not_seen_at_all() -> None:
+    definitions: JsonObject = {f"D{level}": {"$ref": f"#/$defs/D{level + 1}"} for level in range(5_000)}
+    schema = {"type": "object", "properties": {"x": {"$ref": "#/$defs/D0"}}, "$defs": {**definitions, "D5000": {"type": "string"}}}
+    assert view_of(schema, defaults_filled=True) == View(RecordShape({}), {(): "the schema is nested too deeply"})

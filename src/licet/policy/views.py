@@ -24,6 +24,9 @@ from licet.policy.shape import DecimalShape, Field, RecordShape, Scalar, SetShap
 CEDAR_KEYS = frozenset({"__entity", "__extn", "__expr"})
 DEPTH_LIMIT = 32
 """Levels of nested objects and lists that policies see; a schema that refers to itself without end is cut here too."""
+PARTS_LIMIT = 10_000
+"""Parts of a schema that are looked at, each as often as something refers to it. Thirty definitions that each refer to the next one twice
+are a billion parts."""
 _SCALARS: dict[str, Shape] = {"string": Scalar("String"), "integer": Scalar("Long"), "boolean": Scalar("Boolean")}
 
 Path = tuple[str, ...]
@@ -41,8 +44,10 @@ def view_of(schema: JsonObject, *, defaults_filled: bool) -> View:
     reader = _Reader(schema, defaults_filled=defaults_filled)
     try:
         shape, _ = reader.read(schema, (), ())
-    except _LeftOutError as error:
+    except (_LeftOutError, _TooLargeError) as error:
         return View(RecordShape({}), {(): str(error)})
+    except RecursionError:
+        return View(RecordShape({}), {(): "the schema is nested too deeply"})
     # A schema that is no object at the top has no named properties to see.
     return View(shape, reader.left_out) if isinstance(shape, RecordShape) else View(RecordShape({}), {(): "it is no object"})
 
@@ -51,16 +56,24 @@ class _LeftOutError(Exception):
     """This part of the schema has no exact Cedar type; the message says why."""
 
 
+class _TooLargeError(Exception):
+    """Nothing of the schema is seen: which part was looked at first must not say what is."""
+
+
 class _Reader:
     def __init__(self, root: JsonObject, *, defaults_filled: bool) -> None:
         self.root = root
         self.defaults_filled = defaults_filled
         self.left_out: dict[Path, str] = {}
+        self._parts = 0
 
     def read(self, schema: Any, path: Path, refs: tuple[str, ...]) -> tuple[Shape, bool]:
         """The shape and whether null is allowed as well."""
         if not isinstance(schema, dict):
             raise _LeftOutError("it may be anything")
+        self._parts += 1
+        if self._parts > PARTS_LIMIT:
+            raise _TooLargeError(f"the schema has more than {PARTS_LIMIT} parts")
         if len(path) > DEPTH_LIMIT:
             raise _LeftOutError(f"it is nested deeper than {DEPTH_LIMIT} levels")
         if "$ref" in schema:
