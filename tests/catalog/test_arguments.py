@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from licet.catalog import strict
 from licet.catalog.arguments import ArgumentReader
 from licet.catalog.spec import ToolSpec
-from licet.errors import ArgumentsRefused
+from licet.errors import ArgumentsRefused, CatalogInvalid
 from licet.model import JsonObject
 
 REFUND: JsonObject = {
@@ -225,3 +225,13 @@ def test_a_normal_form_that_never_settles_is_refused() -> None:
     reader = ArgumentReader(spec(), normalise=lambda value: {**value, "amount_cents": value["amount_cents"] + 1})
     refused = refusal(GOOD, reader)
     assert (refused.code, str(refused)) == ("not_stable", "the tool's own types change these arguments each time they read them")
+
+
+def test_defaults_that_lie_behind_endless_references_are_refused_when_the_reader_is_built() -> None:
+    definitions: JsonObject = {f"D{level}": {"$ref": f"#/$defs/D{level + 1}"} for level in range(5_000)}
+    definitions["D5000"] = {"type": "object", "properties": {"a": {"default": 1}}}
+    spec = ToolSpec(
+        name="t", access="read", input_schema={"type": "object", "properties": {"x": {"$ref": "#/$defs/D0"}}, "$defs": definitions}
+    )
+    with pytest.raises(CatalogInvalid, match="references are nested too deeply"):
+        ArgumentReader(spec)

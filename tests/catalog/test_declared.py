@@ -85,6 +85,7 @@ def test_a_whole_schema_stands_in_the_table_or_in_a_file(tmp_path: Path) -> None
         ("input = {a = {const = 1979-05-27}}", "a value of type `date` is not JSON"),
         ('input = {a = "string"}\nschema = {type = "object"}', "give the short form, `schema` or `schema_file`, and only one of them"),
         ('schema_file = "missing.json"', "the schema file `/nonexistent/missing.json` cannot be read: No such file or directory"),
+        ('schema_file = "a\\u0000b"', "the schema file's name is not a path"),
         ('targets = "Customer::{a}"', "names `a`, which the input schema does not have"),
         ('targets = "Customer"', "`Customer` is not a target template"),
         ("timeout_s = 0", "timeout_s must be a positive number of seconds"),

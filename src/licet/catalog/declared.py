@@ -104,6 +104,8 @@ def _schema_from_file(path: Path) -> JsonObject:
         schema = strict.parse(path.read_bytes())
     except OSError as error:
         raise CatalogInvalid(f"the schema file `{path}` cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CatalogInvalid("the schema file's name is not a path") from error
     except ArgumentsRefused as refused:
         raise CatalogInvalid(f"the schema file `{path}` cannot be used: {refused}") from refused
     if not isinstance(schema, dict):

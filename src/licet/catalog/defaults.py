@@ -11,16 +11,20 @@ from typing import Any
 
 from licet.catalog import strict
 from licet.catalog.schema import resolved
+from licet.errors import CatalogInvalid
 from licet.model import JsonObject
 
 Filler = Callable[[Any], None]
 
 
 def filler(schema: JsonObject) -> Filler | None:
-    """A function that fills defaults into a value in place; None if the schema has no default it could fill."""
+    """A function that fills defaults into a value in place; None if the schema has no default it could fill. Raises CatalogInvalid."""
     if not _has_default(schema):
         return None
-    return _filler(schema, schema, {})
+    try:
+        return _filler(schema, schema, {})
+    except RecursionError as error:
+        raise CatalogInvalid("the schema cannot be used: its references are nested too deeply") from error
 
 
 def _has_default(schema: Any) -> bool:
