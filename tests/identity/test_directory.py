@@ -278,6 +278,7 @@ def test_an_unknown_field_in_a_stored_directory_is_refused() -> None:
         ('[services.x]\ntenants = ["*", "acme"]', "`services.x.tenants` has `*` and other tenants: write one or the other"),
         ('[agents.x]\ntenants = ["acme"]\nowner = "ghost"', "`agents.x.owner` names the unknown user `ghost`"),
         ('[users.x]\nperson = "a b"', "`users.x.person` is `a b`, which cannot be a name: it has a space in it"),
+        ('[users.x]\nperson = "Alice"', "`users.x.person` is `Alice`, which differs from the person `alice` in case only"),
         ('[users.x]\nperson = "alice-home"', "`users.x.person` is the user `alice-home`, who is the person `alice`"),
     ],
 )

@@ -163,7 +163,10 @@ def _unknown_users(content: DirectoryContent) -> Iterator[str]:
         for member in group.members:
             if member not in content.users:
                 yield f"{quoted(f'groups.{name}')} names the unknown user {quoted(member)}"
+    people: dict[str, str] = {}
     for name, user in content.users.items():
+        if (other := people.setdefault(look(user.person), user.person)) != user.person:
+            yield f"{quoted(f'users.{name}.person')} is {quoted(user.person)}, which differs from the person {quoted(other)} in case only"
         if user.person != name and (problem := name_problem(user.person)):
             yield f"{quoted(f'users.{name}.person')} is {quoted(user.person)}, which cannot be a name: {problem}"
         namesake = content.users.get(user.person)
