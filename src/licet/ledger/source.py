@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, bytes | None, bytes | None]
-"""A record: index, kind, call, request, envelope, leaf hash, salt, payload. A tuple, for there are millions; damaged, it may hold anything."""
+"""A record: index, kind, call, request, envelope, leaf hash, salt, payload. A tuple, for there are millions."""
 
 
 class TreeState(Struct, frozen=True):

@@ -168,9 +168,9 @@ class SqliteStore(SqliteReads):
             self._leases = _memory_leases.setdefault(str(self._location.memory), ProcessLeases())
         with self._take_turn():
             self._writer = con = sqlite_open.connect(self._location, read_only=False, create=create, vfs=self._vfs)
-            known = sqlite_open.check_identity(con, self._location)
             if con.readonly("main"):
                 raise StoreUnavailable(f"the ledger `{self._location}` is read-only")
+            known = sqlite_open.check_identity(con, self._location)
             sqlite_open.make_durable(con, self._location)
             if not known:
                 sqlite_open.create_schema(con)
@@ -216,8 +216,10 @@ class SqliteStore(SqliteReads):
                     yield con
             except apsw.Error as error:
                 meaning = translate(error, self._location)
-                if not isinstance(meaning, StoreUnavailable):
-                    meaning = self._poison(StorePoisoned(f"{meaning} ({error}); restart and run `licet audit verify`"))
+                if isinstance(meaning, NotAStore):  # it was one when it was opened
+                    meaning = StorePoisoned(str(meaning), ambiguous=True)
+                if isinstance(meaning, StorePoisoned):
+                    self._poison(meaning)
                 raise meaning from error
             except (LeaseLost, StorePoisoned) as error:
                 self._poison(error)
@@ -260,12 +262,11 @@ class SqliteStore(SqliteReads):
             return True
         return False
 
-    def _poison(self, error: StoreError) -> StoreError:
+    def _poison(self, error: StoreError) -> None:
         """Nothing more is written here (rule 3)."""
         self._broken = error
         if self._writer is not None:
             self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        return error
 
     def _take_orphans(self, con: apsw.Connection) -> tuple[OpenIntent, ...]:
         assert self._leases is not None

@@ -150,7 +150,8 @@ def translate(error: apsw.Error, location: Location) -> StoreError:
     for kind, make, text in _MEANINGS:
         if isinstance(error, kind):
             return make(f"the ledger `{location}` {text}")
-    return StorePoisoned(f"the ledger `{location}` failed in a way whose extent is unknown ({error}); restart and run `licet audit verify`")
+    message = f"the ledger `{location}` failed in a way whose extent is unknown ({error}); restart and run `licet audit verify`"
+    return StorePoisoned(message, ambiguous=True)
 
 
 _MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
