@@ -45,10 +45,11 @@ def policy_findings(loaded: Loaded) -> Iterator[Finding]:
     """The policies, and whether what they ask for can be met."""
     settings = loaded.settings
     problems = bundle_problems(settings)
-    if not problems and not directory_problems(settings):
+    is_directory_sound = not directory_problems(settings)
+    if not problems and is_directory_sound:
         problems = policy_problems(settings, loaded.catalog)
     yield from _as_findings("policies", problems)
-    if problems:
+    if problems or not is_directory_sound:
         return
     bundle = Bundle.read(settings.policies)
     yield Finding("ok", "policies", f"{counted(len(bundle.policies), 'policy', 'policies')} in `{settings.policies}`")

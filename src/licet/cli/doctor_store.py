@@ -74,6 +74,7 @@ def _problems(store: SqliteStore, state: LogState) -> Iterator[str]:
                 yield f"the payload of record {record.index} in log `{state.log}` is not what its envelope commits to"
     except IntegrityBroken as error:
         yield f"record {expected} of log `{state.log}`: {error}"
+        return
     if expected != max(0, state.size - LOOKED_AT):
         yield f"log `{state.log}` ends before record {expected}"
 

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from licet.cli.exits import Exit
+from tests.cli.conftest import Licet, Shop, envelope, run_app, run_licet
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_a_held_call_is_approved_by_another_process_and_then_runs_once(project: Path) -> None:
+    kind, call, request = run_app(project, "20000")
+    assert kind == "Held"
+    listed = run_licet(project, "approvals", "list")
+    assert listed.stdout.startswith(
+        '◆ open     support-bot for alice asks to use `billing.adjust` on Customer::"C-1"; waits for 1 more of billing-leads\n'
+    )
+    voted = run_licet(project, "approvals", "approve", request, "--as", "lena", "--comment", "fine by me")
+    assert (voted.returncode, voted.stderr) == (0, "next: the same call, made again before the request expires, runs once\n")
+    assert Shop(project).balances()["C-1"] == 100
+    kind, second, _ = run_app(project, "20000")
+    assert kind == "Ok"
+    assert Shop(project).balances()["C-1"] == 20_100
+    assert run_app(project, "20000")[0] == "Held"  # the approval was used up
+    assert Shop(project).balances()["C-1"] == 20_100
+    story = run_licet(project, "audit", "show", second).stdout
+    assert f"lena approved a call of `billing.adjust` by support-bot for alice (cast by operating user {ME})" in story
+    assert 'was allowed `billing.adjust` on Customer::"C-1", approved by lena' in story
+    assert call != second
+    assert run_licet(project, "audit", "verify").returncode == 0
+
+
+def test_an_approver_is_shown_what_is_voted_on(licet: Licet, request_id: str) -> None:
+    for arguments in (("show", request_id), ("approve", request_id, "--as", "lena")):
+        shown = licet("approvals", *arguments).stdout
+        assert 'changes    Customer::"C-1" balance: 2600 -> 22600\n' in shown
+        assert 'arguments  {"amount_cents": 20000, "customer_id": "C-1"}\n' in shown
+        assert 'target     Customer::"C-1" of acme, in production {"vip": false}\n' in shown
+        assert "needs      1 of billing-leads, by `billing-needs-lead`: adjustments over $100 need a billing lead\n" in shown
+        assert 'claim      "double charge" (written by the caller; it grants nothing)\n' in shown
+        assert shown.index("changes ") < shown.index("claim ")
+
+
+def test_who_may_vote_is_said(licet: Licet, request_id: str) -> None:
+    assert "has 0 of 1 vote; may vote: lena\n" in licet("approvals", "show", request_id).stdout
+
+
+@pytest.mark.parametrize(
+    ("voter", "ends", "message"),
+    [
+        ("alice", (6, "requester"), "`alice` is the one this call is made for, and nobody approves their own"),
+        ("bob", (6, "not_in_group"), "`bob` is not in `billing-leads`"),
+        ("ghost", (5, "unknown_user"), "`ghost` is not a user of the directory"),
+    ],
+)
+def test_who_may_not_vote_is_refused_and_nothing_is_changed(
+    licet: Licet, request_id: str, voter: str, ends: tuple[int, str], message: str
+) -> None:
+    before = licet("audit", "verify").stdout
+    for verb in ("approve", "deny"):
+        result = licet("approvals", verb, request_id, "--as", voter)
+        assert result.exit_code == ends[0]
+        assert result.stdout == ""
+        assert result.stderr.startswith(f"error: {message}\nnext: ")
+        assert envelope(licet("approvals", verb, request_id, "--as", voter, "--json"))["error"]["code"] == ends[1]
+    assert licet("audit", "verify").stdout == before
+    assert envelope(licet("approvals", "show", request_id, "--json"))["data"]["state"] == "open"
+
+
+def test_one_rejection_ends_a_request(licet: Licet, used: Path, request_id: str) -> None:
+    result = licet("approvals", "deny", request_id, "--as", "lena")
+    assert result.exit_code == Exit.OK
+    assert "✓ voted    lena rejected this call" in result.stdout
+    assert "✗ rejected support-bot for alice asks" in result.stdout
+    later = licet("approvals", "approve", request_id, "--as", "lena")
+    assert later.exit_code == Exit.DENIED
+    assert "is rejected and takes no more votes" in later.stderr
+    kind, _, _ = run_app(used, "20000")
+    assert kind == "Denied"
+    assert licet("approvals", "list").stdout == "Nothing waits for people.\n"
+    assert "rejected" in licet("approvals", "list", "--all").stdout
+    assert "rejected" in licet("approvals", "list", "--state", "rejected").stdout
+    assert envelope(licet("approvals", "list", "--all", "--tenant", "globex", "--json"))["data"] == []
+
+
+def test_the_record_says_which_operating_user_voted_whatever_the_environment_says(
+    licet: Licet, request_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert getpass.getuser() == "somebody-else"
+    found = envelope(licet("approvals", "approve", request_id, "--as", "lena", "--json"))["data"]
+    assert (found["voter"], found["verdict"], found["operating_user"]) == ("lena", "approve", ME)
+    assert found["request"]["state"] == "approved"
+    vote = envelope(licet("audit", "search", "--kind", "vote", "--json"))["data"]["records"][0]
+    assert vote["payload"]["detail"]["vote"]["operating_user"] == ME
+    assert vote["place"] == f"acme:{found['receipt']['index']}"
+
+
+def test_a_request_that_is_not_there_is_told(licet: Licet, used: Path) -> None:
+    for arguments in (("show", "nope"), ("approve", "nope", "--as", "lena"), ("deny", "nope", "--as", "lena")):
+        result = licet("approvals", *arguments)
+        assert result.exit_code == Exit.ERROR
+        assert result.stderr == "error: there is no request `nope`\nnext: `licet approvals list --all` lists them\n"
+
+
+def test_without_a_store_nothing_is_made(licet: Licet, project: Path) -> None:
+    for arguments in (("list",), ("show", "x"), ("approve", "x", "--as", "lena"), ("deny", "x", "--as", "lena")):
+        result = licet("approvals", *arguments)
+        assert result.exit_code == Exit.ERROR
+        assert "there is no ledger at" in result.stderr
+        assert not list(project.glob("licet.db*"))
+
+
+def test_reading_and_voting_work_while_the_application_holds_its_lease(licet: Licet, project: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "shop.py", "20000", "--stay"], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as app:
+        assert app.stdin is not None
+        assert app.stdout is not None
+        _, _, request = app.stdout.readline().split()
+        assert licet("approvals", "show", request).exit_code == Exit.OK
+        assert licet("approvals", "approve", request, "--as", "lena").exit_code == Exit.OK
+        assert licet("audit", "verify").exit_code == Exit.OK
+        assert "1 process with a lease" in licet("doctor").stdout
+        app.stdin.write("\n")
+        app.stdin.close()
+        assert app.wait(30) == 0
+
+
+def test_a_request_edited_in_the_database_is_not_shown_to_be_approved(licet: Licet, used: Path, request_id: str) -> None:
+    with sqlite3.connect(used / "licet.db") as con:
+        (body,) = con.execute("SELECT body FROM requests WHERE id = ?", (request_id,)).fetchone()
+        con.execute("UPDATE requests SET body = ?", (body.replace(b'"amount_cents":20000', b'"amount_cents":20001'),))
+    con.close()
+    for arguments in (("show", request_id), ("approve", request_id, "--as", "lena")):
+        result = licet("approvals", *arguments)
+        assert result.exit_code == Exit.INTEGRITY_BROKEN
+        assert f"error: request `{request_id}` is not the one that the record of its call opened" in result.stderr
+
+
+def test_a_store_that_cannot_be_written_takes_no_vote(licet: Licet, used: Path, request_id: str) -> None:
+    (used / "licet.db-queue").unlink()
+    (used / "licet.db-queue").mkdir()  # even the superuser cannot open a folder for writing
+    result = licet("approvals", "approve", request_id, "--as", "lena")
+    assert result.exit_code == Exit.ERROR
+    assert "cannot be written" in result.stderr
+    assert "next: " in result.stderr
+    assert envelope(licet("approvals", "show", request_id, "--json"))["data"]["state"] == "open"
+
+
+def test_an_expired_request_is_said_to_be_and_left_to_writers(licet: Licet, project: Path) -> None:
+    config = project / "licet.toml"
+    config.write_text(config.read_text() + '\n[approvals]\nexpires = "1s"\n')
+    _, _, request = run_app(project, "20000")
+    before = (project / "licet.db").read_bytes()
+    time.sleep(1.1)
+    assert "· expired  support-bot for alice asks" in licet("approvals", "list").stdout
+    assert (project / "licet.db").read_bytes() == before
+    late = licet("approvals", "approve", request, "--as", "lena")
+    assert late.exit_code == Exit.DENIED
+    assert "expired at" in late.stderr
+    assert envelope(licet("approvals", "show", request, "--json"))["data"]["state"] == "expired"

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from licet.cli.exits import Exit
+from tests.cli.conftest import Licet, Shop, envelope, run_app
+
+
+def sentences(licet: Licet, *options: str) -> list[str]:
+    """What a search finds, newest first."""
+    return [record["sentence"] for record in envelope(licet("audit", "search", "--tenant", "acme", "--json", *options))["data"]["records"]]
+
+
+WHO = "support-bot for alice"
+ALL = [
+    f'{WHO} must wait for people to use `billing.adjust` on Customer::"C-1": approval of 1 member of `billing-leads` is required',
+    f"{WHO} was denied `ticket.close`: no permit could ever match",
+    '`billing.adjust` on Customer::"C-1" ran in ',
+    f'{WHO} was allowed `billing.adjust` on Customer::"C-1"',
+    f'{WHO} was denied `crm.lookup` on Customer::"G-1": tenant `acme` has no Customer::"G-1"',
+    f'{WHO} used `crm.lookup` on Customer::"C-1"',
+]
+HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ = range(6)
+
+
+def test_each_record_is_told_in_one_sentence_newest_first(licet: Licet, used: Path) -> None:
+    found = sentences(licet)
+    assert len(found) == len(ALL)
+    for sentence, expected in zip(found, ALL, strict=True):
+        assert sentence.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--agent", "support-bot"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--actor", "alice"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--user", "bob"), []),
+        (("--service", "support-bot"), []),
+        (("--session", "none"), []),
+        (("--tool", "crm.lookup"), [FOREIGN, READ]),
+        (("--target", "G-1"), [FOREIGN]),
+        (("--target", 'Customer::"C-1"'), [HOLD, RAN, ALLOWED, READ]),
+        (("--target", "C"), []),
+        (("--verdict", "deny"), [CLOSE, FOREIGN]),
+        (("--verdict", "hold"), [HOLD]),
+        (("--outcome", "ok"), [RAN, READ]),
+        (("--kind", "intent", "--kind", "outcome"), [RAN, ALLOWED]),
+        (("--text", "DOUBLE charge"), [HOLD, ALLOWED]),
+        (("--since", "1h"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--until", "1h"), []),
+        (("--since", "2100-01-01"), []),
+        (("--tool", "billing.adjust", "--verdict", "allow"), [ALLOWED]),
+    ],
+)
+def test_every_option_narrows(licet: Licet, used: Path, options: tuple[str, ...], expected: list[int]) -> None:
+    found = sentences(licet, *options)
+    assert len(found) == len(expected)
+    for sentence, number in zip(found, expected, strict=True):
+        assert sentence.startswith(ALL[number])
+
+
+def test_pages_fit_together_over_all_logs(licet: Licet, used: Path) -> None:
+    whole = [record["place"] for record in envelope(licet("audit", "search", "--limit", "100", "--json"))["data"]["records"]]
+    assert len(whole) == len(set(whole)) == 13
+    found, before = [], None
+    while True:
+        page = envelope(licet("audit", "search", "--limit", "4", "--json", *(("--before", before) if before else ())))["data"]
+        found += [record["place"] for record in page["records"]]
+        before = page["before"]
+        if before is None:
+            break
+    assert found == whole
+
+
+def test_what_is_appended_later_moves_no_page(licet: Licet, used: Path) -> None:
+    first = envelope(licet("audit", "search", "--limit", "2", "--json"))["data"]
+    later = envelope(licet("audit", "search", "--limit", "2", "--before", first["before"], "--json"))["data"]
+    run_app(used, "100")
+    again = envelope(licet("audit", "search", "--limit", "2", "--before", first["before"], "--json"))["data"]
+    assert again == later
+
+
+def test_the_next_page_is_the_next_step(licet: Licet, used: Path) -> None:
+    result = licet("audit", "search", "--limit", "2", "--tenant", "acme")
+    assert result.stderr == "next: older ones: the same with `--before acme:4`\n"
+    assert result.stdout.count("call ") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--before", "acme"), "`--before acme` is no place in this ledger"),
+        (("--before", "nobody:3"), "`--before nobody:3` is no place"),
+        (("--before", ""), "is no place"),
+        (("--since", "yesterday"), "`--since yesterday` is not a time"),
+    ],
+)
+def test_what_cannot_be_read_is_a_usage_error(licet: Licet, used: Path, options: tuple[str, ...], message: str) -> None:
+    result = licet("audit", "search", *options)
+    assert result.exit_code == Exit.USAGE
+    assert message in result.stderr
+
+
+def test_an_unknown_log_is_told_with_those_that_are_there(licet: Licet, used: Path) -> None:
+    result = licet("audit", "search", "--tenant", "acmee")
+    assert result.exit_code == Exit.ERROR
+    assert result.stderr == "error: there is no log `acmee` in this ledger\nnext: logs are `acme`, `operator`\n"
+
+
+def test_nothing_found_says_so(licet: Licet, used: Path) -> None:
+    assert licet("audit", "search", "--tool", "nothing").stdout == "No record fits.\n"
+
+
+def test_tail_ends_with_the_newest(licet: Licet, used: Path) -> None:
+    lines = licet("audit", "tail", "-n", "2", "--tenant", "acme").stdout.splitlines()
+    assert lines[0].startswith("✗ deny     support-bot for alice was denied `ticket.close`")
+    assert lines[2].startswith("◆ hold     support-bot for alice must wait")
+    assert licet("audit", "tail", "-n", "0").stdout == ""
+
+
+def test_tail_as_json_is_an_envelope_for_each_record(licet: Licet, used: Path) -> None:
+    lines = [json.loads(line) for line in licet("audit", "tail", "-n", "3", "--json").stdout.splitlines()]
+    assert [line["command"] for line in lines] == ["audit tail"] * 3
+    assert lines[-1]["data"]["place"] == "acme:5"
+
+
+def test_tail_follows_what_another_process_appends(used: Path) -> None:
+    program = [sys.executable, "-c", "from licet.cli import main; main()", "audit", "tail", "-n", "1", "-f", "--json", "--kind", "intent"]
+    with subprocess.Popen(program, cwd=used, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        first = json.loads(tail.stdout.readline())
+        _, call, _ = run_app(used, "55")
+        second = json.loads(tail.stdout.readline())
+        tail.send_signal(2)
+        assert tail.wait(30) == 0
+        assert tail.stderr.read() == ""
+    assert first["data"]["envelope"]["call"] != call
+    assert second["data"]["envelope"]["call"] == call
+
+
+def test_show_tells_the_whole_story_of_a_call(licet: Licet, used: Path) -> None:
+    call = envelope(licet("audit", "search", "--kind", "intent", "--json"))["data"]["records"][0]["envelope"]["call"]
+    result = licet("audit", "show", call)
+    assert result.exit_code == Exit.OK
+    assert result.stdout.startswith('✓ ok       `billing.adjust` on Customer::"C-1" ran in ')
+    for text in (
+        "What happened (UTC, 2",
+        '✓ allow    support-bot for alice was allowed `billing.adjust` on Customer::"C-1"\n',
+        '  arguments  {"amount_cents": 2500, "customer_id": "C-1"}\n',
+        '  result     "done"\n',
+        '  claim      "double charge" (written by the caller; it grants nothing)\n',
+        '  target     Customer::"C-1" of acme, in production {"vip": false}\n',
+        '  principal  User::"alice" of acme, roles billing, support, groups billing-leads\n',
+        '  policy     permit `billing-adjust` (policies/base.cedar:9) for User::"alice"\n',
+        "  acme:2     leaf ",
+    ):
+        assert text in result.stdout
+    assert result.stderr == f"next: `licet why {call}` explains the decision\n"
+    by_place = licet("audit", "show", "acme:3")
+    assert by_place.stdout == result.stdout
+
+
+def test_show_of_a_record_without_a_call(licet: Licet, used: Path) -> None:
+    result = licet("audit", "show", "operator:0")
+    assert result.exit_code == Exit.OK
+    assert "is in force" in result.stdout
+
+
+def test_what_an_agent_wrote_cannot_command_the_terminal(licet: Licet, used: Path) -> None:
+    shop = Shop(used)
+    with shop.gate.acting(agent="support-bot", user="alice", reason="\x1b]0;owned\x07\u202e"):
+        call = shop.gate.call("crm.lookup", {"customer_id": "\x1b[2J"}).call
+    shop.gate.close()
+    for arguments in (("audit", "show", call), ("audit", "search"), ("audit", "tail"), ("why", call)):
+        shown = licet(*arguments).stdout
+        assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+    assert '"\\u{1b}]0;owned\\u{7}\\u{202e}"' in licet("audit", "show", call).stdout
+
+
+def test_verify_finds_the_log_as_it_was_written(licet: Licet, used: Path) -> None:
+    result = licet("audit", "verify")
+    assert (result.exit_code, result.stderr) == (Exit.OK, "")
+    assert result.stdout.startswith("✓ intact   13 records in 2 logs: as they were written\n")
+    assert [log["log"] for log in envelope(licet("audit", "verify", "--json"))["data"]["logs"]] == ["acme", "operator"]
+
+
+def tamper(project: Path, statement: str) -> None:
+    with sqlite3.connect(project / "licet.db") as con:
+        con.execute(statement)
+    con.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE records SET envelope = CAST(replace(CAST(envelope AS TEXT), 'support-bot', 'support-bit') AS BLOB)",
+        "UPDATE payloads SET payload = CAST(replace(CAST(payload AS TEXT), '2500', '2501') AS BLOB)",
+        "DELETE FROM records WHERE place = (SELECT max(place) FROM records)",
+        "UPDATE requests SET state = 'approved'",
+    ],
+)
+def test_verify_after_tampering_ends_with_8(licet: Licet, used: Path, statement: str) -> None:
+    tamper(used, statement)
+    result = licet("audit", "verify")
+    assert result.exit_code == Exit.INTEGRITY_BROKEN
+    assert result.stdout.startswith("✗ broken   ")
+    assert "next: keep the file as it is" in result.stderr
+    found = envelope(licet("audit", "verify", "--json"))
+    assert found["error"]["code"] == "integrity_broken"
+    assert found["data"]["problems"]
+
+
+def test_a_record_that_cannot_be_read_is_broken_integrity_wherever_it_is_met(licet: Licet, used: Path) -> None:
+    tamper(used, "UPDATE records SET envelope = CAST('{}' AS BLOB)")
+    for arguments in (("audit", "search"), ("audit", "tail"), ("audit", "show", "acme:0"), ("why", "acme:0")):
+        result = licet(*arguments)
+        assert result.exit_code == Exit.INTEGRITY_BROKEN
+        assert "`licet audit verify`" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_an_export_is_complete_and_can_be_verified_alone(licet: Licet, used: Path) -> None:
+    result = licet("audit", "export", "--format", "jsonl")
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, result.stderr, len(lines)) == (Exit.OK, "", 15)
+    assert (json.loads(lines[0])["records"], json.loads(lines[-1])["end"]) == (13, True)
+    written = envelope(licet("audit", "export", "-o", "log.jsonl", "--json"))["data"]
+    assert written == {"file": "log.jsonl", "records": 13, "size_bytes": len(result.stdout.encode())}
+    assert (used / "log.jsonl").read_text() == result.stdout
+    assert (used / "log.jsonl").stat().st_mode & 0o777 == 0o600
+    assert licet("audit", "verify", "--file", "log.jsonl").exit_code == Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('\\"support-bot\\"', '\\"support-bit\\"'), ('{"end":true,"records":13', '{"end":true,"records":12'), ('"index":2,', '"index":7,')],
+)
+def test_an_export_that_was_changed_ends_with_8(licet: Licet, used: Path, old: str, new: str) -> None:
+    licet("audit", "export", "-o", "log.jsonl")
+    text = (used / "log.jsonl").read_text()
+    assert old in text
+    (used / "log.jsonl").write_text(text.replace(old, new, 1))
+    assert licet("audit", "verify", "--file", "log.jsonl").exit_code == Exit.INTEGRITY_BROKEN
+
+
+def test_an_export_that_was_cut_ends_with_8(licet: Licet, used: Path) -> None:
+    licet("audit", "export", "-o", "log.jsonl")
+    lines = (used / "log.jsonl").read_text().splitlines(keepends=True)
+    (used / "log.jsonl").write_text("".join(lines[:-1]))
+    assert licet("audit", "verify", "--file", "log.jsonl").exit_code == Exit.INTEGRITY_BROKEN
+
+
+def test_an_export_overwrites_nothing_and_mixes_with_no_envelope(licet: Licet, used: Path) -> None:
+    (used / "taken").write_text("mine")
+    taken = licet("audit", "export", "-o", "taken")
+    assert taken.exit_code == Exit.ERROR
+    assert (used / "taken").read_text() == "mine"
+    assert envelope(licet("audit", "export", "--json"))["error"]["exit"] == Exit.USAGE
+
+
+READING = [
+    ("audit", "search"),
+    ("audit", "tail"),
+    ("audit", "show", "acme:0"),
+    ("audit", "verify"),
+    ("audit", "export"),
+    ("approvals", "list"),
+    ("why", "acme:0"),
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_reading_makes_no_store_and_says_that_there_is_none(licet: Licet, project: Path, arguments: tuple[str, ...]) -> None:
+    result = licet(*arguments)
+    assert result.exit_code == Exit.ERROR
+    assert result.stderr.startswith(f"error: there is no ledger at `{project / 'licet.db'}`\nnext: an application makes the ledger")
+    assert not list(project.glob("licet.db*"))
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_a_file_that_is_no_ledger_is_told_and_left_alone(licet: Licet, project: Path, arguments: tuple[str, ...]) -> None:
+    for content in (b"not a database at all, but long enough to look at" * 40, b""):
+        (project / "licet.db").write_bytes(content)
+        result = licet(*arguments)
+        assert result.exit_code == Exit.ERROR
+        assert "Traceback" not in result.stderr
+        assert "next: " in result.stderr
+        assert (project / "licet.db").read_bytes() == content
+
+
+def test_another_database_is_told_and_left_alone(licet: Licet, project: Path) -> None:
+    with sqlite3.connect(project / "licet.db") as con:
+        con.execute("CREATE TABLE mine (x)")
+    con.close()
+    result = licet("audit", "search")
+    assert result.exit_code == Exit.ERROR
+    assert "is a SQLite database, but not a ledger" in result.stderr
+
+
+def test_reading_changes_no_byte_of_a_ledger(licet: Licet, used: Path) -> None:
+    before = (used / "licet.db").read_bytes()
+    for arguments in READING:
+        assert licet(*arguments).exit_code == Exit.OK
+    assert (used / "licet.db").read_bytes() == before
+
+
+def test_times_are_told_in_utc(licet: Licet, used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = licet("audit", "search").stdout
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    assert licet("audit", "search").stdout == before
+    monkeypatch.undo()
+    time.tzset()
