@@ -27,9 +27,11 @@ from cedarpy._internal import PolicySet
 from msgspec import Struct
 
 from licet.errors import PolicyInvalid
+from licet.model import EntityRef
 from licet.names import name_problem, quoted
 from licet.policy.obligations import ANNOTATIONS as OBLIGATIONS
 from licet.policy.obligations import ObligationRule, RuleInvalid, read_rule
+from licet.policy.slices import walk
 
 ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS})
 STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\n]*"
@@ -40,7 +42,8 @@ _TOKEN = re.compile(rf'(?P<string>{STRING})|(?P<comment>{COMMENT})|(?P<end>;)|(?
 class Policy(Struct, frozen=True, kw_only=True):
     """One policy. `line` (from 1) is where its first annotation or keyword stands, `text` runs from there through its `;`.
 
-    `digest` is the SHA-256 (hex) of `text`; comments before the policy do not enter it. `tree` is what Cedar parsed, without annotations.
+    `digest` is the SHA-256 (hex) of `text`; comments before the policy do not enter it. `tree` is what Cedar parsed, without annotations;
+    `entities` are those that it names.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     reason: str | None
     obligation: ObligationRule | None
     tree: pst.Template
+    entities: tuple[EntityRef, ...]
 
     @property
     def place(self) -> str:
@@ -154,6 +158,7 @@ def _policy(file: str, line: int, text: str) -> Policy:
         name = f"policy {quoted(policy_id)}: " if policy_id else ""
         raise _PieceInvalidError(*(name + problem for problem in problems))
     return Policy(
+        entities=_entities(tree),
         id=policy_id,
         effect=tree.effect,
         file=file,
@@ -165,6 +170,11 @@ def _policy(file: str, line: int, text: str) -> Policy:
         obligation=rule,
         tree=pst.Template(policy_id, tree.effect, tree.principal, tree.action, tree.resource, tree.clauses, pst.FrozenMap()),
     )
+
+
+def _entities(tree: pst.Template) -> tuple[EntityRef, ...]:
+    found = {EntityRef(str(node.type), node.id) for node in walk(tree) if isinstance(node, pst.EntityUid)}
+    return tuple(sorted(found))
 
 
 def _parse(text: str, line: int) -> pst.Template:

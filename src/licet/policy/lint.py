@@ -100,7 +100,7 @@ def _validate(policies: tuple[Policy, ...], vocabulary: Vocabulary, admitted: _A
     batches: dict[frozenset[str], list[Policy]] = {}
     for policy in policies:
         scope = {action.name for action in admitted[policy.tree.action]}
-        named = {uid.id for uid in pst.entity_uids(policy.tree) if str(uid.type) == "Action"}
+        named = {uid.id for uid in policy.entities if uid.type == "Action"}
         batches.setdefault(frozenset(scope | named), []).append(policy)
     complaints: dict[str, list[str]] = {}
     endless: set[str] = set()
@@ -144,10 +144,9 @@ def _unknown_names(policy: Policy, directory: Directory) -> Iterator[str]:
         "Service": directory.services,
         "Tenant": directory.tenants,
     }
-    for uid in sorted(pst.entity_uids(policy.tree), key=str):
-        kind = str(uid.type)
-        if kind in known and uid.id not in known[kind]:
-            yield f"the directory has no {kind.lower()} `{uid.id}`{_nearest(uid.id, known[kind])}"
+    for uid in policy.entities:
+        if uid.type in known and uid.id not in known[uid.type]:
+            yield f"the directory has no {uid.type.lower()} `{uid.id}`{_nearest(uid.id, known[uid.type])}"
     rule = policy.obligation
     if rule is not None and rule.group is not None and rule.group not in directory.groups:
         yield f"the directory has no group `{rule.group}`, so nobody could ever approve{_nearest(rule.group, directory.groups)}"
@@ -156,8 +155,8 @@ def _unknown_names(policy: Policy, directory: Directory) -> Iterator[str]:
 def _unknown_actions(policy: Policy, vocabulary: Vocabulary) -> Iterator[str]:
     """Cedar says so too, but not of reserved members, and without a hint."""
     known = vocabulary.tools.keys() | GROUPS.keys()
-    for uid in sorted(pst.entity_uids(policy.tree), key=str):
-        if str(uid.type) == "Action" and uid.id not in known:
+    for uid in policy.entities:
+        if uid.type == "Action" and uid.id not in known:
             yield f"there is no tool or action group `{uid.id}`{_nearest(uid.id, known)}"
 
 
@@ -168,7 +167,7 @@ def _nearest(name: str, known: Collection[str]) -> str:
 
 def _names_empty_group(policy: Policy, vocabulary: Vocabulary) -> bool:
     """Whether the policy speaks of a group that has no tool yet: it cannot match today, and will when one comes."""
-    return any(f"{RESERVED}{uid.id}" in vocabulary.reserved for uid in pst.entity_uids(policy.tree) if str(uid.type) == "Action")
+    return any(f"{RESERVED}{uid.id}" in vocabulary.reserved for uid in policy.entities if uid.type == "Action")
 
 
 def _literals_looked_into(policy: Policy) -> Iterator[str]:

@@ -12,8 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from cedarpy import pst
@@ -115,12 +114,13 @@ def attribute_path(node: Any, variable: pst.VarName) -> tuple[str, ...] | None:
 
 def children(node: Any) -> Iterator[Any]:
     """The nodes right below one node, or in one tuple or mapping."""
-    if isinstance(node, Mapping):
-        yield from node.values()
-    elif isinstance(node, tuple):
+    if isinstance(node, tuple):
         yield from node
-    elif is_dataclass(node) and not isinstance(node, type):
-        yield from (getattr(node, field.name) for field in fields(node))
+    elif isinstance(node, dict):
+        yield from node.values()
+    else:
+        # The fields of a dataclass, by the attribute that is meant for it: `dataclasses.fields` takes several times as long.
+        yield from (getattr(node, name) for name in getattr(type(node), "__match_args__", ()))
 
 
 def walk(root: Any) -> Iterator[Any]:
@@ -128,6 +128,5 @@ def walk(root: Any) -> Iterator[Any]:
     stack = [root]
     while stack:
         node = stack.pop()
-        if is_dataclass(node):
-            yield node
+        yield node
         stack.extend(children(node))
