@@ -13,9 +13,9 @@ _numbers = itertools.count()
 
 def error(kind: type[apsw.Error], extended: int) -> apsw.Error:
     """An error as SQLite's own file layer would give it."""
-    made = kind("on command")
+    made: Any = kind("on command")
     made.extendedresult = extended
-    return made
+    return made  # type: ignore[no-any-return]  # apsw's types do not know the attribute that its documentation names
 
 
 def broken() -> apsw.Error:
@@ -61,7 +61,7 @@ class FaultyDisk(apsw.VFS):
             flags[0] = flags[0] & ~(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) | apsw.SQLITE_OPEN_READONLY
         return _FaultyFile(self, name, flags)
 
-    def excepthook(self, etype: object, evalue: object, etraceback: object) -> bool:
+    def excepthook(self, *_: Any) -> bool:
         """SQLite gets the error; nobody needs to see it printed."""
         return True
 
@@ -79,6 +79,6 @@ class _FaultyFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.pass_through(f"flush {self._kind}", lambda: super(_FaultyFile, self).xSync(flags))
 
-    def excepthook(self, etype: object, evalue: object, etraceback: object) -> bool:
+    def excepthook(self, *_: Any) -> bool:
         """As above."""
         return True

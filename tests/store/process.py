@@ -1,0 +1,72 @@
+"""Another process on a ledger, as a script: `python -m tests.store.process VERB PATH [COUNT]`. It prints JSON, one value a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from licet.errors import StoreError
+from licet.ledger.writer import Writer
+from licet.store.contract import Batch, OpenCall
+from licet.store.sqlite import SqliteStore
+from tests.store.samples import call_id, intent, now, record
+
+
+def say(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def append(path: str, count: int) -> None:
+    """Say each receipt as soon as there is one."""
+    store = SqliteStore.open(path, now=now)
+    writer = Writer(store)
+    say("ready")
+    sys.stdin.readline()
+    for _ in range(count):
+        tickets = [writer.submit(Batch((record("gap", boot=store.boot),))) for _ in range(4)]
+        for ticket in tickets:
+            say([[receipt.index, receipt.leaf] for receipt in ticket.wait()])
+    writer.close()
+    store.close()
+
+
+def die_with_an_open_call(path: str, _: int) -> None:
+    """An intent without outcome; then wait to be killed."""
+    store = SqliteStore.open(path, now=now)
+    call = call_id()
+    store.commit([Batch((intent(call, store),), (OpenCall(call, "acme"),))])
+    say([call, store.boot])
+    time.sleep(60)
+
+
+def fork_and_die(path: str, _: int) -> None:
+    """As above, but leave a child behind that has inherited everything."""
+    store = SqliteStore.open(path, now=now)
+    call = call_id()
+    store.commit([Batch((intent(call, store),), (OpenCall(call, "acme"),))])
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    say([call, store.boot, child])
+    time.sleep(60)
+
+
+def commit_when_told(path: str, _: int) -> None:
+    """One commit for each line of input, and what became of it."""
+    store = SqliteStore.open(path, now=now)
+    say("ready")
+    for _line in sys.stdin:
+        try:
+            store.commit([Batch((record("gap"),))])
+            say("committed")
+        except StoreError as error:
+            say(type(error).__name__)
+
+
+if __name__ == "__main__":
+    verbs = {"append": append, "die": die_with_an_open_call, "fork": fork_and_die, "told": commit_when_told}
+    verbs[sys.argv[1]](sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0)
