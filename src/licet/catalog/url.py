@@ -34,6 +34,8 @@ _ENCODED = re.compile(r"%[0-9A-F]{2}")
 _NEEDLESS_IN_PATH = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@")
 _NEEDLESS_IN_QUERY = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$'()*,:@/?")
 _DOUBLE = re.compile(r"%25[0-9A-Fa-f]{2}")
+_IPV4_INSIDE = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "2002::/16")))
+"""Compatible, mapped, translated (RFC 2765), NAT64 (RFC 6052) and 6to4 (RFC 3056) addresses."""
 _HOST_LIMIT = 253
 _PORT_LIMIT = 65_535
 
@@ -92,7 +94,7 @@ def _ipv6_problem(host: str) -> str | None:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return "its host is not an IPv6 address"
-    if address.ipv4_mapped is not None:
+    if int(address) > 1 and any(address in network for network in _IPV4_INSIDE):  # `::` and `::1` are no IPv4
         return "its host is an IPv4 address written as IPv6"
     return None if address.compressed == host else "its IPv6 address is not in its shortest form"
 
