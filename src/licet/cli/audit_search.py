@@ -70,9 +70,9 @@ def line_of(record: StoredRecord, entry: Entry) -> Line:
 
 
 def show_entry(output: Output, entry: Entry) -> None:
-    """A record in one sentence, with its time, place and call below."""
+    """A record in one sentence, with its time, place and call's id below."""
     told = tell(entry)
-    call = f"  call {entry.envelope.call}" if entry.envelope.call is not None else ""
+    call = f"  {entry.envelope.call}" if entry.envelope.call is not None else ""
     output.mark(told.mark, told.word, told.sentence, below=f"{moment(entry.envelope.at)}  {entry.place}{call}")
 
 

@@ -13,7 +13,7 @@ from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading
 from licet.cli.output import Output, pretty
 from licet.cli.records import Entry, find_entries, read_entry, tell
-from licet.cli.wording import clock, moment
+from licet.cli.wording import clock, listed, moment
 from licet.ledger.record import leaf_hash
 from licet.model import DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
 from licet.store.contract import Store, StoredRecord
@@ -81,16 +81,19 @@ def _show(output: Output, named: Entry, entries: list[Entry], hashes: dict[str, 
     mine = [entry for entry in entries if entry.envelope.call == named.envelope.call] or entries
     ended = min(mine, key=lambda entry: (_rank(entry), -entry.envelope.at))
     told = tell(ended)
-    output.mark(told.mark, told.word, told.sentence)
+    output.mark(told.mark, told.word, told.act)
     output.heading(f"What happened (UTC, {moment(entries[0].envelope.at)[:10]})")
+    before = None
     for entry in entries:
         told = tell(entry)
-        output.mark(told.mark, told.word, told.sentence, below=f"{clock(entry.envelope.at)}  {entry.place}")
+        sentence = "the same again" if told == before else told.sentence
+        output.mark(told.mark, told.word, sentence, below=f"{clock(entry.envelope.at)}  {entry.place}")
+        before = told
     decided = next((entry for entry in mine if entry.envelope.decision is not None), None)
     output.heading("What is known")
     output.facts(_facts(decided or ended, mine))
-    output.heading("Records")
-    output.facts([(entry.place, f"leaf {hashes[entry.place]}") for entry in entries])
+    output.heading("Records and their leaf hashes")
+    output.facts([(entry.place, hashes[entry.place]) for entry in entries])
 
 
 def _rank(entry: Entry) -> int:
@@ -117,7 +120,7 @@ def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
         facts.append(("claim", f'"{payload.reason}" (written by the caller; it grants nothing)'))
     facts += [("target", _target(target)) for target in payload.targets]
     facts += [("principal", _principal(principal)) for principal in payload.principals]
-    facts += [("policy", _policy(policy)) for policy in payload.policies]
+    facts += [("policy", text) for text in _policies(payload.policies)]
     return [*facts, *_ids(decided)]
 
 
@@ -161,6 +164,10 @@ def _principal(principal: Principal) -> str:
     return f"{principal.ref} of {principal.tenant}{roles}{groups}"
 
 
-def _policy(policy: DecidingPolicy) -> str:
-    reason = f": {policy.reason}" if policy.reason else ""
-    return f"{policy.effect} `{policy.id}` ({policy.file}:{policy.line}) for {policy.principal}{reason}"
+def _policies(policies: Iterable[DecidingPolicy]) -> list[str]:
+    """Each deciding policy once, with the principals for whom it did."""
+    found: dict[str, list[str]] = {}
+    for policy in policies:
+        reason = f": {policy.reason}" if policy.reason else ""
+        found.setdefault(f"{policy.effect} `{policy.id}` ({policy.file}:{policy.line}){reason}", []).append(policy.principal)
+    return [f"{policy}\nfor {listed(list(dict.fromkeys(principals)))}" for policy, principals in found.items()]

@@ -24,6 +24,10 @@ SHOWN = 20
 """Problems that are printed; `--json` has up to a thousand."""
 
 
+WORTH_A_BAR = 10_000
+"""Records that take a tenth of a second: a bar that only flickers says nothing."""
+
+
 class Step(Protocol):
     """Told how many records have been read since the last time."""
 
@@ -88,9 +92,9 @@ def _of_file(path: Path) -> Report:
 
 @contextmanager
 def progress(invocation: Invocation, what: str, total: int) -> Iterator[Step]:
-    """A bar on stderr while it is a terminal and nothing is asked for as JSON; nothing otherwise."""
+    """A bar on stderr where that is a terminal, nothing is asked for as JSON and it takes a while; nothing otherwise."""
     console = invocation.output.err
-    if invocation.as_json or not console.is_terminal:
+    if invocation.as_json or not console.is_terminal or total < WORTH_A_BAR:
         yield lambda records: None  # noqa: ARG005 - the protocol's
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - only for a bar

@@ -55,11 +55,17 @@ class Entry(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """A record in one sentence, behind a mark (`cli/output.py`) and a word."""
+    """A record in one sentence, behind a mark (`cli/output.py`) and a word: what happened, and why, as far as that is said."""
 
     mark: str
     word: str
-    sentence: str
+    act: str
+    because: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence."""
+        return f"{self.act}: {self.because}" if self.because else self.act
 
 
 def read_entry(record: StoredRecord) -> Entry:
@@ -106,11 +112,11 @@ def message_of(entry: Entry) -> str:
 
 
 def _denial(entry: Entry) -> Told:
-    return Told("deny", "deny", f"{entry.caller} was denied {entry.act}{_times(entry)}: {message_of(entry)}")
+    return Told("deny", "deny", f"{entry.caller} was denied {entry.act}{_times(entry)}", message_of(entry))
 
 
 def _hold(entry: Entry) -> Told:
-    return Told("hold", "hold", f"{entry.caller} must wait for people to use {entry.act}{_times(entry)}: {message_of(entry)}")
+    return Told("hold", "hold", f"{entry.caller} must wait for people to use {entry.act}{_times(entry)}", message_of(entry))
 
 
 def _intent(entry: Entry) -> Told:
@@ -126,7 +132,7 @@ def _call(entry: Entry) -> Told:
     if outcome is None or outcome.status == "ok":
         return Told("allow", "allow", f"{entry.caller} used {entry.act}")
     mark, word, how = _ENDS[outcome.status]
-    return Told(mark, word, f"{entry.caller} used {entry.act}, which {how}{_because(entry)}")
+    return Told(mark, word, f"{entry.caller} used {entry.act}, which {how}", _cause(entry))
 
 
 _ENDS = {
@@ -145,11 +151,11 @@ def _outcome(entry: Entry) -> Told:
     took = f" in {duration(outcome.duration_us)}" if outcome.duration_us is not None and outcome.status == "ok" else ""
     changes = f", {counted(outcome.effects, 'change')} declared" if outcome.effects else ""
     late = ", later than its timeout" if entry.detail.get("late") else ""
-    return Told(mark, word, f"{entry.act} {how}{took}{changes}{late}{_because(entry)}")
+    return Told(mark, word, f"{entry.act} {how}{took}{changes}{late}", _cause(entry))
 
 
 def _recovery(entry: Entry) -> Told:
-    return Told("unknown", "unknown", f"nobody saw how a call ended: {message_of(entry)}")
+    return Told("unknown", "unknown", "nobody saw how a call ended", message_of(entry))
 
 
 def _vote(entry: Entry) -> Told:
@@ -170,7 +176,7 @@ def _expiry(entry: Entry) -> Told:
 
 def _gap(entry: Entry) -> Told:
     count = entry.detail.get("count", 0)
-    return Told("unknown", "gap", f"{counted(count, 'call')} could not be recorded and did not run: {entry.detail.get('reason', '')}")
+    return Told("unknown", "gap", f"{counted(count, 'call')} could not be recorded and did not run", str(entry.detail.get("reason", "")))
 
 
 def _put_in_force(entry: Entry) -> Told:
@@ -191,12 +197,12 @@ def _times(entry: Entry) -> str:
     return f" {counted(count, 'more time')} within a minute" if count else ""
 
 
-def _because(entry: Entry) -> str:
+def _cause(entry: Entry) -> str:
     outcome = entry.envelope.outcome
     if outcome is None or outcome.status == "ok":
         return ""
     message = entry.payload.message
-    return f": {outcome.code or outcome.status}{f' ({message})' if message else ''}"
+    return f"{outcome.code or outcome.status}{f' ({message})' if message else ''}"
 
 
 _TELLERS: dict[str, Callable[[Entry], Told]] = {

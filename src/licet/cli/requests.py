@@ -111,7 +111,7 @@ def show_whole(output: Output, found: Viewed) -> None:
         changes = ["not known: the tool has no preview"]
     facts = [("changes", "\n".join(changes) or "nothing, says its preview"), ("arguments", pretty(asked.arguments))]
     facts += [("target", _target(target)) for target in asked.targets]
-    facts += [("needs", _need(need, found.may_vote[need.need.policy])) for need in found.needs]
+    facts += [("needs", _need(need, found.may_vote[need.need.policy], still=found.state == RequestState.OPEN)) for need in found.needs]
     facts += [("vote", _vote(vote)) for vote in found.votes]
     if asked.changed:
         facts.append(("anew", f"held again, since {asked.changed}"))
@@ -163,13 +163,13 @@ def _target(target: Target) -> str:
     return f"{target.ref} of {target.tenant}, in {target.environment}{attributes}"
 
 
-def _need(need: NeedStanding, may_vote: Sequence[str]) -> str:
+def _need(need: NeedStanding, may_vote: Sequence[str], *, still: bool) -> str:
     asked = need.need
     who_must = f"{asked.count} of {asked.group}" if asked.group else "confirmation by the user"
     reason = f": {asked.reason}" if asked.reason else ""
     have = f"{len(need.voters)} of {counted(asked.count, 'vote')}" + (f" ({listed(need.voters)})" if need.voters else "")
-    can = f"may vote: {listed(may_vote, 20)}" if may_vote else "nobody may vote"
-    return f"{who_must}, by `{asked.policy}`{reason}\nhas {have}; {can}"
+    can = f"; may vote: {listed(may_vote, 20)}" if may_vote else "; nobody may vote"
+    return f"{who_must}, by `{asked.policy}`{reason}\nhas {have}{can if still else ''}"
 
 
 def _vote(vote: Vote) -> str:

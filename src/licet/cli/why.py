@@ -160,7 +160,7 @@ def _decision_of(entry: Entry) -> Decision:
 
 def _show_record(output: Output, entry: Entry, reasons: Reasons) -> None:
     told = tell(entry)
-    output.mark(told.mark, told.word, told.sentence, below=f"{moment(entry.envelope.at)} UTC  {entry.place}  call {entry.envelope.call}")
+    output.mark(told.mark, told.word, told.sentence, below=f"{moment(entry.envelope.at)} {entry.place}  {entry.envelope.call}")
     _show_reasons(output, reasons)
     if reasons.note is not None:
         output.line()
