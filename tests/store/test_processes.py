@@ -203,12 +203,29 @@ def test_a_forked_child_refuses_everything_and_the_parent_goes_on(tmp_path: Path
             except GateClosed:
                 refused += 1
         store.close()
-        own = SqliteStore.open(path, now=now)  # a store of its own is the child's right
-        own.commit([Batch((record("gap"),))])
-        own.close()
+        for read_only in (False, True):
+            try:
+                SqliteStore.open(path, now=now, read_only=read_only)  # SQLite would believe in locks that only the parent holds
+            except GateClosed:
+                refused += 1
         os._exit(40 + refused)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 43
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 45
     assert store._leases is not None
     assert not store._leases.is_gone(store.boot)
-    assert written(store, Batch((record("gap"),)))[0].receipts[0].index == 2
+    assert written(store, Batch((record("gap"),)))[0].receipts[0].index == 1
+    store.close()
+
+
+def test_a_child_may_open_what_its_parent_had_closed_before_the_fork(tmp_path: Path) -> None:
+    path = tmp_path / "licet.db"
+    SqliteStore.open(path, now=now).close()
+    child = os.fork()
+    if child == 0:
+        own = SqliteStore.open(path, now=now)
+        own.commit([Batch((record("gap"),))])
+        own.close()
+        os._exit(42)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    store = SqliteStore.open(path, now=now)
+    assert [stored.index for stored in store.records("acme")] == [0]
     store.close()

@@ -159,7 +159,9 @@ class Writer:
 
     def _refusal(self) -> StoreError | GateClosed:
         if os.getpid() != self._process:
-            return GateClosed("this process was forked from the one that opened the ledger; open it again here")
+            return GateClosed(
+                "this process was forked from one that had the ledger open; open it after the fork, or start the process afresh"
+            )
         if self._stopped is not None:
             return _again(self._stopped)
         if self._closing:

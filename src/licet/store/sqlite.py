@@ -7,7 +7,7 @@ Rules:
 3. After an error of unknown extent (I/O, corruption) the store is poisoned: the next flush might be acknowledged although pages of the
    failed one are lost. It commits nothing more, and closing it copies nothing from the log into the database.
 4. A process that was declared dead finds that in its own transaction, before it writes: `LeaseLost`.
-5. A child of a fork refuses everything.
+5. A child of a fork refuses everything (store/forks.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from licet.ledger.entropy import new_id
 from licet.ledger.record import leaf_hash, microseconds
 from licet.store import sqlite_open
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
+from licet.store.forks import OpenFile
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
 from licet.store.sqlite_commit import INDEX_BITS, Prepared, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
@@ -45,6 +46,7 @@ class SqliteStore(SqliteReads):
         self._vfs = vfs
         self._committing = threading.RLock()
         self._writer: apsw.Connection | None = None
+        self._file: OpenFile | None = None
         self._turn: Turn | None = None
         self._leases: Leases | None = None
         self._lease: Lease | None = None
@@ -130,6 +132,8 @@ class SqliteStore(SqliteReads):
                 self._lease.release()
             if self._turn is not None:
                 self._turn.close()
+            if self._file is not None:
+                self._file.release()
 
     # opening
 
@@ -137,6 +141,7 @@ class SqliteStore(SqliteReads):
         path = self._location.path
         if path is not None:
             sqlite_open.check_file(path, create=False)
+            self._file = OpenFile(path)
         con = self._connect_reader()
         if not sqlite_open.check_identity(con, self._location):
             con.close()
@@ -161,6 +166,7 @@ class SqliteStore(SqliteReads):
         path = self._location.path
         if path is not None:
             sqlite_open.check_file(path, create=create)
+            self._file = OpenFile(path)
             mode = sqlite_open.mode_of(path)
             self._leases = FileLeases(path.with_name(f"{path.name}-boots"), mode)
             self._turn = Turn(path, mode, BUSY_TIMEOUT_S * 2)

@@ -16,6 +16,7 @@ import apsw
 
 from licet.errors import GateClosed, IntegrityBroken
 from licet.model import CallId, Request, RequestId, RequestState, Vote
+from licet.store import forks
 from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_open import Location, translate
@@ -95,9 +96,9 @@ class SqliteReads:
         return readers.one()
 
     def _refuse_fork(self) -> None:
-        """SQLite's locks and pages do not survive a fork: a child that went on would corrupt the file."""
+        """A child that went on with what it inherited would corrupt the file (store/forks.py)."""
         if os.getpid() != self._process:
-            raise GateClosed("this process was forked from the one that opened the ledger; open it again here")
+            raise GateClosed(forks.MESSAGE)
 
     def _rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
