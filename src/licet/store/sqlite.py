@@ -27,7 +27,7 @@ from licet.store import sqlite_open
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
 from licet.store.forks import OpenFile
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
-from licet.store.sqlite_commit import INDEX_BITS, Prepared, commit_group
+from licet.store.sqlite_commit import INDEX_BITS, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
 from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
 from licet.store.sqlite_rows import fetch
@@ -80,9 +80,9 @@ class SqliteStore(SqliteReads):
 
     def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
         """Append a group, durably, as the rules of store/contract.py say."""
-        prepared = [Prepared(batch, tuple([leaf_hash(record.envelope) for record in batch.records])) for batch in batches]
+        leaves = [[leaf_hash(record.envelope) for record in batch.records] for batch in batches]
         with self._writing() as con:
-            answers = commit_group(con, self._boot_number, prepared)
+            answers = commit_group(con, self._boot_number, batches, leaves)
             self._checkpoint(con)
             return answers
 

@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import apsw
 import msgspec
-from msgspec import Struct
 
 from licet.errors import LeaseLost, StorePoisoned
 from licet.ledger.merkle import HASH_BYTES, Tree
@@ -31,6 +30,7 @@ from licet.store.contract import (
     Committed,
     Lost,
     MoveRequest,
+    NewRecord,
     OpenCall,
     OpenRequest,
     PutBlob,
@@ -59,18 +59,14 @@ class _Log:
         self.leaves: list[bytes] = []
 
 
-class Prepared(Struct, frozen=True):
-    """A batch with the leaf hashes of its records, computed before anybody waits for anything."""
+def commit_group(con: apsw.Connection, boot: int, batches: Sequence[Batch], leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
+    """The group is durable and each batch is answered. Raises `LeaseLost` or an error of apsw; then nothing was written.
 
-    batch: Batch
-    leaves: tuple[bytes, ...]
-
-
-def commit_group(con: apsw.Connection, boot: int, group: Sequence[Prepared]) -> list[Committed | Lost]:
-    """The group is durable and each batch is answered. Raises `LeaseLost` or an error of apsw; then nothing was written."""
+    `leaves` holds the leaf hashes of each batch's records, computed before anybody waited for anything.
+    """
     con.execute("BEGIN IMMEDIATE")
     try:
-        answers = _Group(con, boot, group).write()
+        answers = _Group(con, boot, batches).write(leaves)
         con.execute("COMMIT")
     except BaseException:
         if con.in_transaction:
@@ -80,19 +76,22 @@ def commit_group(con: apsw.Connection, boot: int, group: Sequence[Prepared]) -> 
 
 
 class _Group:
-    def __init__(self, con: apsw.Connection, boot: int, group: Sequence[Prepared]) -> None:
+    def __init__(self, con: apsw.Connection, boot: int, batches: Sequence[Batch]) -> None:
         self._con = con
         self._boot = boot
-        self._group = group
+        self._batches = batches
         self._records: list[object] = []
         self._payloads: list[object] = []
         self._opened: dict[CallId, str] = {}
         self._closed: list[CallId] = []
         self._logs = self._read_logs()
 
-    def write(self) -> list[Committed | Lost]:
+    def write(self, leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
         """Everything that is not lost is written, in the order in which it arrived."""
-        answers = [self._apply(prepared.batch) or self._append(prepared) for prepared in self._group]
+        answers = [
+            (self._apply(batch.changes) if batch.changes else None) or self._append(batch.records, hashes)
+            for batch, hashes in zip(self._batches, leaves, strict=True)
+        ]
         _insert(self._con, "INSERT INTO records (place, kind, call, request, envelope, leaf) VALUES ", 6, self._records)
         _insert(self._con, "INSERT INTO payloads (place, salt, payload) VALUES ", 3, self._payloads)
         self._write_states()
@@ -101,7 +100,7 @@ class _Group:
 
     def _read_logs(self) -> dict[str, _Log]:
         """The tree states of the logs that this group writes to, if this boot may still write (rule 1)."""
-        names = tuple(dict.fromkeys([record.log for prepared in self._group for record in prepared.batch.records]))
+        names = tuple(dict.fromkeys([record.log for batch in self._batches for record in batch.records]))
         rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
         if not rows or rows[0][0] != "running":
             raise LeaseLost("another process has declared this one dead and recovered its open calls; restart it")
@@ -112,16 +111,17 @@ class _Group:
             logs.update({name: _Log(first + place, name, Tree()) for place, name in enumerate(missing)})
         return logs
 
-    def _append(self, prepared: Prepared) -> Committed:
+    def _append(self, records: Sequence[NewRecord], leaves: Sequence[bytes]) -> Committed:
         receipts = []
-        for record, leaf in zip(prepared.batch.records, prepared.leaves, strict=True):
-            log = self._logs[record.log]
+        for record, leaf in zip(records, leaves, strict=True):
+            name = record.log
+            log = self._logs[name]
             place = log.next
             log.next = place + 1
             log.leaves.append(leaf)
             self._records += (place, record.kind, record.call, record.request, record.envelope, leaf)
             self._payloads += (place, record.salt, record.payload)
-            receipts.append(Receipt(record.log, place - log.base, leaf.hex()))
+            receipts.append(Receipt(name, place - log.base, leaf.hex()))
         return Committed(tuple(receipts))
 
     def _write_states(self) -> None:
@@ -130,7 +130,10 @@ class _Group:
             if log.leaves:
                 log.tree.extend(log.leaves)
                 values += (log.number, log.name, log.tree.size, b"".join(log.tree.peaks))
-        _insert(self._con, "REPLACE INTO logs (number, name, size, compact_range) VALUES ", 4, values)
+        text = "INSERT INTO logs (number, name, size, compact_range) VALUES "
+        _insert(
+            self._con, text, 4, values, " ON CONFLICT (number) DO UPDATE SET size = excluded.size, compact_range = excluded.compact_range"
+        )
 
     def _write_open_calls(self) -> None:
         for start in range(0, len(self._closed), _ROWS_A_STATEMENT):
@@ -141,16 +144,14 @@ class _Group:
             values += (call, log, self._boot, self._boot)
         _insert(self._con, "REPLACE INTO open_calls (call, log, boot, holder) VALUES ", 4, values)
 
-    def _apply(self, batch: Batch) -> Lost | None:
+    def _apply(self, changes: Sequence[Change]) -> Lost | None:
         """The batch's changes, or what it lost; then none of them (rule 2)."""
-        conditional = [change for change in batch.changes if type(change) not in _UNCONDITIONAL]
+        conditional = [change for change in changes if type(change) not in _UNCONDITIONAL]
         lost = None
-        if len(conditional) == 1:
-            lost = self._try(conditional[0])
-        elif conditional:
-            lost = self._try_all(conditional)
+        if conditional:
+            lost = self._try(conditional[0]) if len(conditional) == 1 else self._try_all(conditional)
         if lost is None:
-            for change in batch.changes:
+            for change in changes:
                 self._gather(change)
         return lost
 
@@ -248,17 +249,17 @@ def split_range(compact_range: bytes) -> tuple[bytes, ...]:
     return tuple(compact_range[start : start + HASH_BYTES] for start in range(0, len(compact_range), HASH_BYTES))
 
 
-def _insert(con: apsw.Connection, head: str, width: int, values: list[object]) -> None:
+def _insert(con: apsw.Connection, head: str, width: int, values: list[object], tail: str = "") -> None:
     """All rows, with as few statements as there are multiples of 64 of them (rule 3)."""
     step = _ROWS_A_STATEMENT * width
     for start in range(0, len(values), step):
         part = values[start : start + step]
-        con.execute(_insert_text(head, width, len(part) // width), part)
+        con.execute(_insert_text(head, width, len(part) // width, tail), part)
 
 
 @lru_cache(maxsize=512)
-def _insert_text(head: str, width: int, rows: int) -> str:
-    return head + ", ".join(["(" + ", ".join("?" * width) + ")"] * rows)
+def _insert_text(head: str, width: int, rows: int, tail: str) -> str:
+    return head + ", ".join(["(" + ", ".join("?" * width) + ")"] * rows) + tail
 
 
 @lru_cache(maxsize=_ROWS_A_STATEMENT)
