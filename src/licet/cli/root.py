@@ -24,7 +24,7 @@ VERBS: dict[str, str] = {
     "why": "Explain a decision: one that would be taken, or one that was.",
     "approvals": "List, show and decide what waits for people.",
     "audit": "Search, show, verify and export the audit log.",
-    "demo": "Watch a support agent being governed.",
+    "demo": "Watch a support agent being governed on a database of its own.",
     "doctor": "Look for what is wrong with an installation.",
     "version": "Print the version.",
 }
