@@ -18,8 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from itertools import accumulate
-from typing import Any
 
 import msgspec
 from cedarpy import _internal as cedar
@@ -171,12 +169,13 @@ def _names_empty_group(policy: Policy, vocabulary: Vocabulary) -> bool:
 
 
 def _literals_looked_into(policy: Policy) -> Iterator[str]:
+    into: tuple[pst.Expr, ...]
     for node in walk(policy.tree.clauses):
         match node:
             case pst.GetAttr(base=base):
                 looked, into = "reads an attribute of `{}`", (base,)
             case pst.HasAttr(base=base, attrs=names):
-                looked, into = "reads an attribute of `{}`", tuple(accumulate(names[:-1], pst.GetAttr, initial=base))
+                looked, into = "reads an attribute of `{}`", _along(base, names[:-1])
             case pst.BinaryOp(op="in", left=base):
                 looked, into = "asks what `{}` is in", (base,)
             case pst.Is(base=base, in_expr=above) if above is not None:
@@ -187,7 +186,15 @@ def _literals_looked_into(policy: Policy) -> Iterator[str]:
             yield f"it {looked.format(uid)}, and only the call's own principal, target and context are known"
 
 
-def _forms(node: Any) -> Iterator[Any]:
+def _along(base: pst.Expr, names: tuple[str, ...]) -> tuple[pst.Expr, ...]:
+    """`base`, `base.a`, `base.a.b` ..., each of which is looked into on the way."""
+    into = [base]
+    for name in names:
+        into.append(pst.GetAttr(into[-1], name))
+    return tuple(into)
+
+
+def _forms(node: pst.Expr) -> Iterator[pst.Expr]:
     """The expressions that one can come down to, whichever way its conditions go: a literal is one behind an `if` or in a record, too."""
     match node:
         case pst.IfThenElse(then_expr=then, else_expr=other):
