@@ -196,3 +196,9 @@ def test_conditions_nested_beyond_what_can_be_read_do_not_load() -> None:
     deep = "!(" * 200 + "true" + ")" * 200
     (told,) = problems(f'@id("a") permit (principal, action, resource) when {{ {deep} }};')
     assert told.startswith("p/a.cedar:1: cannot be read: ")
+
+
+def test_a_carriage_return_ends_a_comment_as_it_does_for_the_engine() -> None:
+    text = f'@id("p") {PERMIT}\n// a note\r@id("f") forbid (principal, action, resource);'
+    assert len(cedarpy._internal.PolicySet.from_str(text).to_pst().static_policies) == 2
+    assert [policy.id for policy in Bundle.from_texts({"p/a.cedar": text}).policies] == ["p", "f"]

@@ -34,9 +34,10 @@ from licet.policy.obligations import ObligationRule, RuleInvalid, read_rule
 from licet.policy.slices import walk
 
 ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS})
-STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\n]*"
+STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\r\n]*"
 _TOKEN = re.compile(rf'(?P<string>{STRING})|(?P<comment>{COMMENT})|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)', re.DOTALL)
-"""As Cedar's lexer cuts: strings with backslash escapes, comments to the end of the line. A string that never ends runs to the end."""
+"""As Cedar's lexer cuts: strings with backslash escapes, comments to the end of the line, a lone carriage return included: a forbid behind
+one must not pass for a comment. A string that never ends runs to the end."""
 
 
 class Policy(Struct, frozen=True, kw_only=True):
