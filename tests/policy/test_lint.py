@@ -199,3 +199,35 @@ def test_every_problem_of_a_bundle_is_reported_at_once_in_its_order() -> None:
         "a.cedar:2: policy `a2`: nothing in scope has the attribute `y` that it looks for in `resource`",
         f"b.cedar:1: policy `b1`: {NEVER}",
     )
+
+
+def test_a_literal_entity_is_found_behind_a_condition_or_in_a_record() -> None:
+    only = "and only the call's own principal, target and context are known"
+    for asked, problem in {
+        'User::"bob" is User in Role::"support"': 'it asks what `User::"bob"` is in',
+        '(if principal is User then User::"bob" else principal) in Role::"support"': 'it asks what `User::"bob"` is in',
+        '{a: User::"bob"}.a in Role::"support"': 'it asks what `User::"bob"` is in',
+        '{a: {b: User::"bob"}}.a.b has tenant': 'it reads an attribute of `User::"bob"`',
+        '{a: User::"bob"} has a.tenant': 'it reads an attribute of `User::"bob"`',
+        '{a: User::"bob"}.a.tenant == Tenant::"acme"': 'it reads an attribute of `User::"bob"`',
+        '(if principal is User then Action::"billing.adjust" else action) in Action::"write"': 'it asks what `Action::"billing.adjust"` is in',
+    }.items():
+        assert f"{problem}, {only}" in problems(f"forbid (principal, action, resource) when {{ {asked} }};"), asked
+
+
+def test_a_literal_entity_that_is_only_compared_loads() -> None:
+    loaded(f'forbid (principal, {ABOUT}, resource) when {{ {{a: User::"bob"}}.a == principal }};')
+    loaded(f'forbid (principal, {ABOUT}, resource) when {{ (if principal == User::"bob" then resource else resource).vip }};')
+
+
+def test_a_record_that_may_hold_more_than_is_declared_is_not_compared_whole() -> None:
+    order = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    asked = tool("t.open", {"order": order}, "Customer::c")
+    scope = 'permit (principal, action == Action::"t.open", resource)'
+    engine(f'@id("x") {scope} when {{ context.input.order.id == "1" }};', asked)
+    with pytest.raises(PolicyInvalid) as caught:
+        engine(f'@id("x") {scope} when {{ context.input.order == {{id: "1"}} }};', asked)
+    (problem,) = caught.value.problems
+    assert problem.endswith(
+        "it uses `context.input.order.*`, which policies cannot see: it may have properties that are not declared (in `t.open`)"
+    )

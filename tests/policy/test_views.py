@@ -51,7 +51,12 @@ def view(properties: JsonObject, *required: str, **more: Any) -> View:
         ({"type": "array", "items": {"type": "string"}}, SetShape(STRING), True),
         ({"type": "array", "items": {"type": "array", "items": {"$ref": "#/$defs/Kind"}}}, SetShape(SetShape(STRING)), True),
         (
-            {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}, "required": ["a"]},
+            {
+                "type": "object",
+                "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+                "required": ["a"],
+                "additionalProperties": False,
+            },
             RecordShape({"a": Field(LONG, required=True), "b": Field(STRING, required=False)}),
             True,
         ),
@@ -100,7 +105,12 @@ def test_what_has_an_exact_type_is_seen_under_it(schema: JsonObject, shape: Shap
 )
 def test_what_has_no_exact_type_is_left_out_with_the_reason(schema: Any, why: str | None) -> None:
     definitions = {
-        "Node": {"type": "object", "properties": {"name": {"type": "string"}, "next": {"$ref": "#/$defs/Node"}}, "required": ["name"]},
+        "Node": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "next": {"$ref": "#/$defs/Node"}},
+            "required": ["name"],
+            "additionalProperties": False,
+        },
         "Loop": {"$ref": "#/$defs/Loop"},
     }
     found = view({"x": schema}, "x", **{"$defs": definitions})
@@ -119,7 +129,7 @@ def test_a_name_that_cedar_reads_as_something_else_is_left_out(name: str) -> Non
 def test_nesting_without_end_is_cut() -> None:
     schema: JsonObject = {"type": "string"}
     for _ in range(40):
-        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
     (path,) = view({"a": schema}).left_out
     assert len(path) == 33
 
@@ -232,7 +242,15 @@ def repeated(depth: int, *, as_choice: bool) -> JsonObject:
     definitions: JsonObject = {f"D{depth}": {"type": "string"}}
     for level in range(depth):
         below = {"$ref": f"#/$defs/D{level + 1}"}
-        definitions[f"D{level}"] = {"anyOf": [below, below]} if as_choice else {"type": "object", "properties": {"a": below, "b": below}}
+        definitions[f"D{level}"] = (
+            {"anyOf": [below, below]}
+            if as_choice
+            else {
+                "type": "object",
+                "properties": {"a": below, "b": below},
+                "additionalProperties": False,
+            }
+        )
     return {"type": "object", "properties": {"x": {"$ref": "#/$defs/D0"}, "y": {"type": "string"}}, "$defs": definitions}
 
 
@@ -248,3 +266,19 @@ def test_a_schema_that_refers_on_and_on_is_not_seen_at_all() -> None:
     definitions: JsonObject = {f"D{level}": {"$ref": f"#/$defs/D{level + 1}"} for level in range(5_000)}
     schema = {"type": "object", "properties": {"x": {"$ref": "#/$defs/D0"}}, "$defs": {**definitions, "D5000": {"type": "string"}}}
     assert view_of(schema, defaults_filled=True) == View(RecordShape({}), {(): "the schema is nested too deeply"})
+
+
+@pytest.mark.parametrize(
+    ("more", "is_open"),
+    [
+        ({}, True),
+        ({"additionalProperties": {"type": "string"}}, True),
+        ({"additionalProperties": False, "patternProperties": {"^x": {}}}, True),
+        ({"additionalProperties": False}, False),
+        ({"unevaluatedProperties": False}, False),
+    ],
+)
+def test_an_object_that_may_hold_more_than_is_declared_cannot_be_seen_whole(more: JsonObject, *, is_open: bool) -> None:
+    found = view({"order": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"], **more}}, "order")
+    assert found.shape == RecordShape({"order": Field(RecordShape({"id": Field(STRING, required=True)}), required=True)})
+    assert found.left_out == ({("order", "*"): "it may have properties that are not declared"} if is_open else {})

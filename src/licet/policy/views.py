@@ -6,6 +6,7 @@ Rules:
    too: they compare as text), booleans Boolean, arrays of one type Set, objects with named properties records, `$ref` what it refers to.
 2. What cannot be said exactly is left out of the policy's view, with the reason: floats, unions, free-form objects, mixed arrays,
    recursion, names that Cedar's JSON reserves. A policy that uses a field that was left out does not load.
+   An object that may hold more than its named properties is seen, but cannot be used whole: `==` would not see the rest.
 3. A property that may be null is optional. One with a default is always there, because defaults are filled in before anything is decided.
    In the branches of `anyOf` and its like they are not, and in the attributes of targets there is nobody who would: there a default
    counts for nothing.
@@ -24,6 +25,8 @@ from licet.policy.shape import DecimalShape, Field, RecordShape, Scalar, SetShap
 CEDAR_KEYS = frozenset({"__entity", "__extn", "__expr"})
 DEPTH_LIMIT = 32
 """Levels of nested objects and lists that policies see; a schema that refers to itself without end is cut here too."""
+OTHERS = "*"
+"""Stands in a path for what an object may hold beside its named properties: whoever compares it whole would not see that."""
 PARTS_LIMIT = 10_000
 """Parts of a schema that are looked at, each as often as something refers to it. Thirty definitions that each refer to the next one twice
 are a billion parts."""
@@ -158,6 +161,8 @@ class _Reader:
                 continue
             filled = self.defaults_filled and isinstance(below, dict) and below.get("default") is not None
             fields[name] = Field(shape, required=not nullable and (filled or name in required))
+        if path and not _is_closed(schema):  # the top of an input is always closed, and a target is never compared whole
+            self.left_out[(*path, OTHERS)] = "it may have properties that are not declared"
         return RecordShape(fields)
 
     def _set(self, schema: JsonObject, path: Path, refs: tuple[str, ...]) -> SetShape:
@@ -172,6 +177,11 @@ class _Reader:
             self.left_out = before
             raise _LeftOutError("it is a list whose elements cannot be seen whole")
         return SetShape(element)
+
+
+def _is_closed(schema: JsonObject) -> bool:
+    """Whether an object has no properties but those that are named."""
+    return "patternProperties" not in schema and False in (schema.get("additionalProperties"), schema.get("unevaluatedProperties"))
 
 
 def _of_values(values: list[Any]) -> tuple[Shape, bool]:
