@@ -21,7 +21,6 @@ from licet.catalog import strict
 from licet.errors import ArgumentsRefused, CatalogInvalid
 from licet.model import JsonObject
 
-DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = re.compile(r"#/(\$defs|definitions)/[^/]+")
