@@ -4,7 +4,8 @@ Rules:
 
 1. All batches that wait when the writer comes round join its next transaction; they become durable together or not at all.
 2. Every ticket is answered: with receipts, with the condition that its batch lost, or with an error. A writer that dies answers all.
-3. Who waits in threads is woken by a lock of its own; who waits in an event loop by one `call_soon_threadsafe` for each loop and group.
+3. Who waits in threads is woken in turn (ledger/waking.py); who waits in an event loop by one `call_soon_threadsafe` for each loop
+   and group.
 4. `StoreUnavailable` is tried again for a bounded time, then the group's tickets fail; the next group is tried afresh. Every other error of
    the store, and every error that nobody expected, poisons: the writer refuses from then on, and says why.
 5. A store that does not answer within `deadline_s` fails all waiting tickets with `StoreUnavailable`. The group that it was working on
@@ -25,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from licet.errors import ConditionLost, GateClosed, StoreError, StorePoisoned, StoreUnavailable
+from licet.ledger.waking import Sleeper, WakingQueue
 from licet.model import Receipt
 from licet.store.contract import Batch, Committed, Lost, Store
 
@@ -61,11 +63,12 @@ class Ticket:
         still land) after `timeout_s`. The writer's own deadline holds without a timeout.
         """
         if self._answer is None:
-            gate = threading.Lock()
-            gate.acquire()
-            self._waiters.append(gate)
+            sleeper = Sleeper()
+            self._waiters.append(sleeper)
             # The writer answers first and reads the waiters then, so one of the two sees the other.
-            if self._answer is None and not gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            if self._answer is not None:
+                sleeper.leave()
+            elif not sleeper.sleep(timeout_s):
                 raise StoreUnavailable(f"the ledger has not answered within {timeout_s:g} s", ambiguous=True)
         return self._receipts()
 
@@ -100,7 +103,7 @@ class Ticket:
 
 
 _Answer: TypeAlias = Committed | Lost | StoreError | GateClosed
-_Waiter: TypeAlias = "threading.Lock | tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
+_Waiter: TypeAlias = "Sleeper | tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
 
 
 class Writer:
@@ -126,6 +129,7 @@ class Writer:
         self._over = threading.Event()
         self._commit_s = 0.0
         self._known = 0
+        self._waking = WakingQueue()
         self.poisoned: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="licet-writer", daemon=True)
         self._thread.start()
@@ -237,13 +241,15 @@ class Writer:
     def _answer(self, tickets: Sequence[Ticket], answers: Sequence[_Answer]) -> None:
         """These tickets have their answer, the first one that they were given; all who wait for them are woken (rule 3)."""
         loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        sleepers: list[Sleeper] = []
         with self._answering:
             for ticket, answer in zip(tickets, answers, strict=True):
                 for waiter in ticket.settle(answer):
                     if isinstance(waiter, tuple):
                         loops.setdefault(waiter[0], []).append(waiter[1])
                     else:
-                        _release(waiter)
+                        sleepers.append(waiter)
+        self._waking.wake(sleepers)
         for loop, futures in loops.items():
             try:
                 loop.call_soon_threadsafe(_wake, futures)
@@ -266,6 +272,7 @@ class Writer:
     def _watch(self) -> None:
         """Fail those who wait for a store that hangs (rule 5)."""
         while not self._over.wait(self._deadline_s / 4):
+            self._waking.wake_next()
             since = self._working_since
             if since is not None and time.monotonic() - since > self._deadline_s:
                 self._stalled = True
