@@ -14,12 +14,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from licet.model import CallId, Receipt, Request, RequestId, RequestState, Vote
+
+if TYPE_CHECKING:
+    from licet.ledger.source import Source
 
 
 class NewRecord(Struct, frozen=True):
@@ -231,6 +235,10 @@ class Store(Protocol):
 
     def blobs(self, kind: str) -> tuple[tuple[str, bytes], ...]:
         """All snapshots of a kind as (digest, content), oldest first."""
+        ...
+
+    def source(self) -> AbstractContextManager[Source]:
+        """One moment of the whole store, for `ledger/verify.py`. Later commits do not show in it."""
         ...
 
     def close(self) -> None:

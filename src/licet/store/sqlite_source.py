@@ -108,12 +108,17 @@ class SqliteSource:
     def _records_of_no_log(self) -> Iterator[str]:
         """Goes from log to log, not from record to record."""
         known = {number for (number,) in self._all("the trees", "SELECT number FROM logs")}
-        place = self._all("records", "SELECT min(place) FROM records")[0][0]
-        while place is not None:
+        end = -1 << 62
+        while True:
+            place = self._all("records", "SELECT min(place) FROM records WHERE place >= ?", (end,))[0][0]
+            if place is None:
+                return
+            if place < end:  # pages that lead back: the reader must not go round for ever
+                raise IntegrityBroken("records lie out of order")
             number = place >> INDEX_BITS
             if number not in known:
                 yield f"a record belongs to no log (place {place})"
-            place = self._all("records", "SELECT min(place) FROM records WHERE place >= ?", ((number + 1) << INDEX_BITS,))[0][0]
+            end = (number + 1) << INDEX_BITS
 
     def _all(self, what: str, text: str, values: Sequence[Any] = (), types: tuple[type, ...] = ()) -> list[Any]:
         """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
