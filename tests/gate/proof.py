@@ -9,7 +9,7 @@ from licet.ledger.verify import verify
 
 def report_of(gate: Gate) -> Report:
     """The verification of everything this gate's store holds."""
-    with gate.store.source() as source:  # type: ignore[attr-defined]  # only the SQLite store has one so far
+    with gate.store.source() as source:
         return verify(source)
 
 

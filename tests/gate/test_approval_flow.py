@@ -241,7 +241,7 @@ REWORDED = POLICIES.replace("context.input.amount_cents > 10000 };", "context.in
 def test_a_policy_that_changed_after_the_approval_holds_the_call_anew_and_says_so(tmp_path: Path, policies: str) -> None:
     with world_on(tmp_path) as w:
         held = approved(w)
-    with world_on(tmp_path, policies=policies) as w:
+    with world_on(tmp_path, CONFIG.replace('"gina"]', '"gina", "dana"]'), policies) as w:
         again = w.held(AMOUNT)
         assert again.request != held.request
         assert w.ran == []
