@@ -318,9 +318,34 @@ def test_a_meter_stops_many_small_amounts(w: World) -> None:
 def test_a_vote_of_somebody_who_left_the_group_does_not_count(tmp_path: Path) -> None:
     with world_on(tmp_path) as w:
         vote(w.gate, w.held().request, "lena")
-    with world_on(tmp_path, CONFIG.replace('["lena", "alice", "gina"]', '["alice", "gina"]')) as w:
+    with world_on(tmp_path, CONFIG.replace('["lena", "alice", "gina"]', '["alice", "dana"]')) as w:
         again = w.adjust(50_000)
         assert isinstance(again, Held)
         detail = w.records()[-1].payload.detail or {}
         assert detail["superseded"]["changed"] == "a vote that it rested on no longer counts"
         assert w.ran == []
+
+
+def test_what_nobody_can_approve_is_denied_and_not_held() -> None:
+    config = CONFIG.replace('["dana", "omar", "dana-two"]', '["dana", "dana-two"]')  # two ids, one person
+    with world(config) as w:
+        with w.alice():
+            result = w.gate.call("account.suspend", {"customer_id": "C-1"})
+        w.denied(result, "nobody_can_approve", "`suspend-needs-two`", "2 of `security-leads`")
+        assert w.gate.approvals.waiting() == ()
+        assert w.kinds() == ["denial"]
+
+
+def test_the_requester_does_not_make_up_the_number_of_approvers() -> None:
+    with world(CONFIG.replace('["lena", "alice", "gina"]', '["alice", "gina"]')) as w:
+        w.denied(w.adjust(50_000), "nobody_can_approve", "1 of `billing-leads`")  # alice asks, gina is of another tenant
+
+
+def test_without_a_user_there_is_nobody_to_confirm() -> None:
+    policies = POLICIES + '@id("confirm") @require_confirmation forbid (principal, action == Action::"crm.lookup", resource);'
+    with world(policies=policies) as w:
+        with w.gate.acting(agent="night-bot"):
+            result = w.gate.call("crm.lookup", {"customer_id": "C-1"})
+        w.denied(result, "nobody_can_approve", "`confirm`", "there is none")
+        with w.alice():
+            assert isinstance(w.gate.call("crm.lookup", {"customer_id": "C-1"}), Held)

@@ -1,4 +1,4 @@
-"""Explicit permissions for every tool call an agent makes, approval where it hurts, and an audit log nobody can quietly change."""
+"""Explicit permissions for every tool call an agent makes, approval where it hurts, and an audit log that can be verified."""
 
 from __future__ import annotations
 

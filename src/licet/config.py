@@ -246,7 +246,7 @@ class _Reader:
             section, _, key = name.partition("_")
             if section in _OVERRIDABLE:
                 found[section][key] = value
-            elif name in fixed:
+            elif name in fixed or get_close_matches(section, _OVERRIDABLE, n=1, cutoff=0.8):
                 raise self._invalid(name, f"cannot be set by the environment variable `{variable}`: unset it and write it in the file")
         return found
 

@@ -120,8 +120,11 @@ class PolicyInvalid(OperatorError):
     """The policy bundle does not load. `problems` holds one readable line each, with file and line where known."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("; ".join(problems))
+        super().__init__(problems)  # what pickling hands to the constructor again
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
 
 
 class GateClosed(OperatorError):

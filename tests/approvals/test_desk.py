@@ -132,6 +132,7 @@ def test_who_may_not_vote_changes_nothing(w: World, voter: str, code: str, words
 
 def test_the_user_acted_for_does_not_approve_under_a_second_id() -> None:
     config = CONFIG.replace('[users.lena]\ntenants = ["acme"]', '[users.lena]\ntenants = ["acme"]\nperson = "alice"')
+    config = config.replace('"gina"]', '"gina", "dana"]')
     with world(config) as w:
         request = opened(w)
         refused(lambda: vote(w.gate, request, "lena"), "requester", "nobody approves their own")
@@ -141,6 +142,7 @@ def test_the_user_acted_for_does_not_approve_under_a_second_id() -> None:
 
 def test_a_disabled_user_has_no_vote() -> None:
     config = CONFIG.replace('[users.lena]\ntenants = ["acme"]', '[users.lena]\ntenants = ["acme"]\ndisabled = true')
+    config = config.replace('"gina"]', '"gina", "dana"]')
     with world(config) as w:
         request = opened(w)
         refused(lambda: vote(w.gate, request, "lena"), "unknown_user")

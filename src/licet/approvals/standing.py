@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -104,30 +104,46 @@ def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> S
     # By the person whom the directory of now sees behind an id: two ids that have since been found to be one person are one vote.
     by_person = {directory.person_of(vote.voter): vote.voter for vote in valid if vote.verdict == "approve"}
     needs = needs_of(request.obligations)
-    seats = _seat(request, needs, tuple(by_person.values()), directory)
+    seats = _seat(needs, {voter: _fits(request, needs, voter, directory) for voter in by_person.values()})
     return Standing(tuple(NeedStanding(need, tuple(sorted(seats[at]))) for at, need in enumerate(needs)), rejected)
 
 
-def _seat(request: Request, needs: Sequence[Need], voters: Sequence[str], directory: Directory) -> list[set[str]]:
-    """A maximum matching of voters to needs (augmenting paths; a handful of people, so no library)."""
-    fits = {voter: [at for at, need in enumerate(needs) if why_not(request, need, voter, directory) is None] for voter in voters}
+def find_unmeetable(request: Request, directory: Directory) -> Need | None:
+    """A need that the people of the directory cannot meet, even if all of them approve; None where they can."""
+    needs = needs_of(request.obligations)
+    people: dict[str, set[int]] = {}
+    for need in needs:
+        for voter in (request.user,) if need.group is None else directory.voters(need.group, request.tenant):
+            if voter is not None:
+                people.setdefault(directory.person_of(voter), set()).update(_fits(request, needs, voter, directory))
+    seats = _seat(needs, people)
+    return next((need for at, need in enumerate(needs) if len(seats[at]) < need.count), None)
+
+
+def _fits(request: Request, needs: Sequence[Need], voter: str, directory: Directory) -> list[int]:
+    """Which needs this voter counts toward, by their places."""
+    return [at for at, need in enumerate(needs) if why_not(request, need, voter, directory) is None]
+
+
+def _seat(needs: Sequence[Need], fits: Mapping[str, Iterable[int]]) -> list[set[str]]:
+    """A maximum matching of people to needs (augmenting paths; its depth is the number of needs, a handful, so no library)."""
     seats: list[set[str]] = [set() for _ in needs]
 
-    def place(voter: str, tried: set[int]) -> bool:
-        for at in fits[voter]:
+    def place(person: str, tried: set[int]) -> bool:
+        for at in fits[person]:
             if at in tried:
                 continue
             tried.add(at)
             if len(seats[at]) < needs[at].count:
-                seats[at].add(voter)
+                seats[at].add(person)
                 return True
             for sitting in tuple(seats[at]):
                 if place(sitting, tried):
                     seats[at].remove(sitting)
-                    seats[at].add(voter)
+                    seats[at].add(person)
                     return True
         return False
 
-    for voter in voters:
-        place(voter, set())
+    for person in fits:
+        place(person, set())
     return seats

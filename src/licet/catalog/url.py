@@ -121,7 +121,7 @@ def _encoding_problem(component: str, needless: frozenset[int]) -> str | None:
         return "its percent-encoding is not UTF-8"
     if "\\" in decoded or any(unicodedata.category(character)[0] == "C" for character in decoded):
         return "it encodes a backslash or an invisible character"
-    return None if unicodedata.is_normalized("NFC", decoded) else "it encodes text that is not in Unicode form NFC"
+    return None if unicodedata.is_normalized("NFKC", decoded) else "it encodes text that is not in Unicode form NFKC"
 
 
 def _segments_problem(path: str) -> str | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from licet.catalog.arguments import ArgumentReader
 from licet.catalog.spec import Catalog
 from licet.config import Settings
 from licet.errors import CatalogInvalid, ConfigInvalid
@@ -78,7 +79,10 @@ def known_catalog(registry: Registry, snapshots: Iterable[bytes]) -> Catalog:
     catalog = registry.catalog.merge(Catalog())  # a copy: what is registered later must not enter a scene that stands
     for content in snapshots:
         try:
-            catalog = catalog.merge(Catalog.from_snapshot(content), prefer="mine")
+            theirs = Catalog.from_snapshot(content)
+            for spec in theirs.tools.values():
+                ArgumentReader(spec)  # a tool whose arguments cannot be read must not keep ours from being governed
+            catalog = catalog.merge(theirs, prefer="mine")
         except CatalogInvalid as error:
             _log.warning("licet: a catalog snapshot on the store is left out: %s", error)
     return catalog

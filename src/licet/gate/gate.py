@@ -38,6 +38,8 @@ from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.ledger.record import new_id
+from licet.ledger.report import Report
+from licet.ledger.verify import verify
 from licet.model import Access, CallId, Decision, Touch, Trace
 from licet.store.contract import Store
 
@@ -263,6 +265,11 @@ class Gate:
         """Where people decide on held calls, under the directory that is in force."""
         house = self._opened()
         return Desk(house.store, house.writer, house.scene.directory, self.settings.environment, self._clock)
+
+    def verify(self) -> Report:
+        """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""
+        with self._opened().store.source() as ledger:
+            return verify(ledger)
 
     @property
     def store(self) -> Store:

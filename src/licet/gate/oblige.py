@@ -22,7 +22,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from licet.approvals.attest import attest
-from licet.approvals.standing import standing
+from licet.approvals.standing import find_unmeetable, standing
 from licet.approvals.states import Event
 from licet.errors import IntegrityBroken
 from licet.gate.draft import Draft, Refused
@@ -54,6 +54,19 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
         _match(draft, scene, request, votes, now, preview_known=run_preview)
     if draft.request is None and draft.consuming is None:
         draft.opening = _new_request(draft, key, now, expires_after)
+        _refuse_unmeetable(draft.opening, scene)
+
+
+def _refuse_unmeetable(request: Request, scene: Scene) -> None:
+    """A request that nobody could ever meet is a denial: it would only wait."""
+    need = find_unmeetable(request, scene.directory)
+    if need is None:
+        return
+    if need.kind == "confirmation":
+        message = f"`{need.policy}` asks the user for whom the agent acts to confirm, and there is none who can"
+    else:
+        message = f"`{need.policy}` asks for the approval of {need.count} of `{need.group}`, and there are not so many who may give it"
+    raise Refused("nobody_can_approve", message)
 
 
 def request_key(draft: Draft, scene: Scene) -> str:
