@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -25,17 +26,13 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 80, **environ: str
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE"}}
     env = kept | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environ
     program = [sys.executable, "-c", PROGRAM, *arguments]
-    with subprocess.Popen(program, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs):
-        os.close(theirs)
-        sent = b""
-        while True:
-            try:
-                more = os.read(ours, 65_536)
-            except OSError:  # the other end is closed, which Linux tells so
-                break
-            if not more:
-                break
-            sent += more
+    sent = b""
+    with subprocess.Popen(program, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as shown:
+        # Our copy of the other end stays open until all has been read: what is on its way when the last one closes can be lost.
+        while select.select([ours], [], [], 0.05)[0] or shown.poll() is None:
+            if select.select([ours], [], [], 0)[0]:
+                sent += os.read(ours, 65_536)
+    os.close(theirs)
     os.close(ours)
     return sent.decode().replace("\r\n", "\n")
 
