@@ -170,6 +170,26 @@ def test_show_tells_the_whole_story_of_a_call(licet: Licet, used: Path) -> None:
     assert by_place.stdout == result.stdout
 
 
+def test_show_tells_whatever_a_call_carried(licet: Licet, used: Path) -> None:
+    shop = Shop(used)
+    with shop.gate.acting(agent="support-bot", user="alice", session="s-1", workflow="ticket-4711"):
+        adjusted = shop.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 1}, idempotency_key="once").call
+        unread = shop.gate.call("crm.lookup", '{"customer_id": ').call
+    shop.gate.close()
+    shown = licet("audit", "show", adjusted).stdout
+    for text in ("  session    s-1\n", "  key        once\n", '  trace      {"workflow": "ticket-4711"}\n', "  decided by policy, under "):
+        assert text in shown
+    assert '  unread     {\n               "text": "{\\"customer_id\\": ",\n' in licet("audit", "show", unread).stdout
+
+
+def test_show_of_an_erased_payload_tells_what_is_left(licet: Licet, used: Path) -> None:
+    tamper(used, "UPDATE payloads SET payload = NULL, salt = NULL")
+    shown = licet("audit", "show", "acme:4")
+    assert shown.exit_code == Exit.OK
+    assert "  erased     the payload of this record was erased; what is left is its envelope\n" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
 def test_show_of_a_record_without_a_call(licet: Licet, used: Path) -> None:
     result = licet("audit", "show", "operator:0")
     assert result.exit_code == Exit.OK

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
+
+import pytest
 
 from licet.cli.exits import Exit
 from licet.gate.results import Denied
@@ -112,3 +115,32 @@ def test_looking_back_needs_no_application(licet: Licet, project: Path) -> None:
     run_app(project, "2000000")
     (project / "shop.py").unlink()
     assert NEAREST in licet("why", "acme:0").stdout
+
+
+@pytest.mark.parametrize(
+    ("statement", "note"),
+    [
+        ("UPDATE payloads SET payload = NULL, salt = NULL", "what the decision saw was erased"),
+        ("DELETE FROM blobs WHERE kind = 'scene'", "the policies of that time are not in this ledger"),
+        ("DELETE FROM blobs WHERE kind = 'bundle'", "the policies of that time are not in this ledger"),
+    ],
+)
+def test_what_cannot_be_told_any_more_is_said(licet: Licet, project: Path, statement: str, note: str) -> None:
+    call = denied_call(project)
+    with sqlite3.connect(project / "licet.db") as con:
+        con.execute(statement)
+    con.close()
+    result = licet("why", call)
+    assert result.exit_code == Exit.OK
+    assert f"The nearest permit cannot be told: {note}.\n" in result.stdout
+    assert licet("audit", "show", call).exit_code == Exit.OK
+
+
+def test_policies_that_were_edited_in_the_store_explain_nothing(licet: Licet, project: Path) -> None:
+    call = denied_call(project)
+    with sqlite3.connect(project / "licet.db") as con:
+        con.execute("UPDATE blobs SET content = CAST(replace(CAST(content AS TEXT), '1000000', '9000000') AS BLOB) WHERE kind = 'bundle'")
+    con.close()
+    result = licet("why", call)
+    assert result.exit_code == Exit.INTEGRITY_BROKEN
+    assert "has other bytes than were hashed" in result.stderr

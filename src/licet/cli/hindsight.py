@@ -5,6 +5,7 @@ The ledger keeps those by hash; nothing of today enters. What comes out explains
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,7 +13,7 @@ from msgspec import Struct
 
 from licet.catalog.spec import Catalog
 from licet.cli.records import Entry
-from licet.errors import OperatorError
+from licet.errors import IntegrityBroken, OperatorError
 from licet.gate.recorder import MASKED
 from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle
@@ -35,7 +36,7 @@ class _Manifest(Struct, frozen=True):
 
 
 def recall(store: Store, entry: Entry) -> Past | str:
-    """What the record's decision rested on, or a sentence that says why that cannot be had any more. Raises `StoreError`."""
+    """What the record's decision rested on, or why that cannot be had any more. Raises `StoreError`, `IntegrityBroken`."""
     decision, tool = entry.envelope.decision, entry.envelope.tool
     if decision is None or decision.bundle is None or tool is None:
         return "the record names no policies"
@@ -44,8 +45,7 @@ def recall(store: Store, entry: Entry) -> Past | str:
     manifest = _manifest(store, decision.bundle)
     if manifest is None:
         return "the policies of that time are not in this ledger"
-    contents = [store.find_blob(digest) for digest in (manifest.bundle, manifest.catalog, manifest.directory)]
-    bundle, catalog, directory = contents
+    bundle, catalog, directory = [_snapshot(store, digest) for digest in (manifest.bundle, manifest.catalog, manifest.directory)]
     if bundle is None or catalog is None or directory is None:
         return "the policies of that time are not in this ledger"
     context = entry.payload.context or {}
@@ -58,8 +58,16 @@ def recall(store: Store, entry: Entry) -> Past | str:
 
 
 def _manifest(store: Store, digest: str) -> _Manifest | None:
-    content = store.find_blob(digest)
+    content = _snapshot(store, digest)
     return None if content is None else msgspec.json.decode(content, type=_Manifest)
+
+
+def _snapshot(store: Store, digest: str) -> bytes | None:
+    """A snapshot by hash. Raises `IntegrityBroken` where its bytes have another: an edited policy would explain what it never decided."""
+    content = store.find_blob(digest)
+    if content is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise IntegrityBroken(f"the snapshot `{digest}` in this ledger has other bytes than were hashed")
+    return content
 
 
 def _question(entry: Entry, tools: Catalog) -> Question | None:
