@@ -16,7 +16,7 @@ from licet.ledger.record import ApprovalEntry, Payload, ToolEntry, leaf_hash
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
 from licet.model import RequestState
-from licet.store.contract import Batch, CloseCall, MoveRequest, OpenCall, TakeKey
+from licet.store.contract import Batch, CloseCall, MoveRequest, OpenCall
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import (
     NOW,
@@ -29,6 +29,7 @@ from tests.store.samples import (
     record,
     request,
     small_ledger,
+    taking,
     vote,
     voting,
     written,
@@ -264,8 +265,11 @@ PROJECTION_EDITS = [
     ("INSERT INTO open_calls VALUES ('forged', 'acme', 1, 1)", "open_calls", "the row of call forged is not what the records say"),
     ("UPDATE open_calls SET boot = 77", "open_calls", "is not what the records say"),
     ("DELETE FROM keys", "keys", "an idempotency key is not known as taken: expected `once`"),
-    ("UPDATE keys SET key = 'twice'", "keys", "is not what the records say"),
-    ("INSERT INTO keys VALUES ('scope', 'forged', 'd', 'c', 'acme')", "keys", "the key of call c is not what the records say"),
+    ("UPDATE keys SET key = 'twice'", "keys.key", "is not what the records say: expected `once`, found `twice`"),
+    ("UPDATE keys SET scope = 'another caller'", "keys.scope", "is not what the records say"),
+    ("UPDATE keys SET digest = 'another use'", "keys.digest", "is not what the records say"),
+    ("UPDATE keys SET log = 'operator'", "keys.log", "is not what the records say: expected `acme`, found `operator`"),
+    ("INSERT INTO keys VALUES ('scope', 'forged', 'd', 'c', 'acme')", "keys", "no intent took the key of call c: found `forged`"),
     ("UPDATE blobs SET content = x'00'", "snapshot", "not those that were hashed"),
 ]
 
@@ -454,11 +458,20 @@ def test_expiry_withdrawal_and_supersession_are_followed(store: SqliteStore) -> 
 
 def test_a_key_that_no_row_remembers_is_found_and_one_that_was_taken_is_not(store: SqliteStore) -> None:
     kept, lost = call_id(), call_id()
-    written(store, Batch((intent(kept, store, key="a"),), (OpenCall(kept, "acme"), TakeKey("s", "a", "d", kept, "acme"))))
+    written(store, Batch((intent(kept, store, key="a"),), (OpenCall(kept, "acme"), taking("a", kept))))
     written(store, Batch((intent(lost, store, key="b"),), (OpenCall(lost, "acme"),)))
     assert [problem for problem in problems(store) if "keys" in problem] == [
         "log `acme`, record 1, keys: an idempotency key is not known as taken: expected `b`"
     ]
+
+
+def test_a_key_whose_envelope_was_cut_is_only_held_to_be_there(store: SqliteStore, path: Path) -> None:
+    call = call_id()
+    long = record("intent", call=call, key="k", boot=store.boot, targets=("x" * 1000,) * 100, tool=ToolEntry("t", "write", None))
+    written(store, Batch((long,), (OpenCall(call, "acme"), taking("k", call))))
+    assert problems(store) == []
+    tamper(path, "DELETE FROM keys")
+    assert problems(store) == [f"ledger, keys: an idempotency key is not known as taken: expected `{call}`"]
 
 
 def test_problems_are_counted_beyond_those_that_are_described(store: SqliteStore) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from licet.ledger.record import Actor, ApprovalEntry, Kind, OutcomeEntry, Payload, ToolEntry, microseconds
+from licet.ledger.record import Actor, ApprovalEntry, Kind, OutcomeEntry, Payload, ToolEntry, key_digest, key_scope, microseconds
 from licet.ledger.seal import new_id, seal
 from licet.model import CallId, Obligation, Request, RequestId, RequestState, Vote
 from licet.store.contract import (
@@ -102,6 +102,12 @@ def voting(on: Request, voter: str, verdict: Any = "approve", *, seen: int = 0, 
     return Batch((kept,), (AddVote(cast, seen), *moves))
 
 
+def taking(key: str, call: CallId) -> TakeKey:
+    """The key of `intent`."""
+    scope = key_scope("acme", "bot", None, "alice")
+    return TakeKey(scope, key, key_digest("billing.adjust", bytes(ARGUMENTS)), call, "acme")
+
+
 def consuming(asked: Request, call: CallId, store: Store, *, at: datetime = NOW) -> Batch:
     move = MoveRequest(asked.id, (RequestState.APPROVED,), RequestState.CONSUMED, at, call)
     return Batch((intent(call, store, request=asked),), (OpenCall(call, "acme"), move))
@@ -120,7 +126,7 @@ def small_ledger(store: Store) -> dict[str, Any]:
     used, waiting = request("used"), request("waiting")
     written(
         store,
-        Batch((intent(done, store, key="once"),), (OpenCall(done, "acme"), TakeKey("scope", "once", "digest", done, "acme"))),
+        Batch((intent(done, store, key="once"),), (OpenCall(done, "acme"), taking("once", done))),
         Batch((record("policy", "operator", payload=Payload(detail={"digest": "x"})),), (PutBlob(DIGEST, "bundle", CONTENT),)),
     )
     written(store, Batch((outcome(done),), (CloseCall(done),)), opening(used), opening(waiting))

@@ -54,6 +54,14 @@ def ledger_is_whole(path: Path, sizes: set[int]) -> None:
     store.close()
 
 
+def answered(store: SqliteStore) -> int:
+    """How many of one commit were answered."""
+    try:
+        return len(store.commit([one()]))
+    except StorePoisoned:
+        return 0
+
+
 def refusal_of(store: SqliteStore) -> StoreUnavailable | None:
     try:
         store.commit([one()])
@@ -104,13 +112,16 @@ def test_a_failed_write_back_of_the_log_answers_the_group_and_then_poisons(
     disk.fail(None)
     written(store, one())
     disk.fail("flush database")
-    assert written(store, one())[0].receipts[0].index == 1
+    committed = 1
+    while store._broken is None:  # the log is copied beside the commits: some may still be answered
+        committed += answered(store)
     assert "flush database" in disk.operations
     disk.fail(None)
     with pytest.raises(StorePoisoned, match="could not be written back"):
         store.commit([one()])
     store.close()
-    ledger_is_whole(path, {2})
+    assert disk.operations == []
+    ledger_is_whole(path, {committed})
 
 
 def test_a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room(tmp_path: Path, disk: FaultyDisk) -> None:
@@ -152,11 +163,14 @@ def test_a_checkpoint_on_a_full_disk_loses_nothing(tmp_path: Path, disk: FaultyD
     disk.fail(None)
     written(store, one())
     disk.fail("write database", error=full)
-    written(store, one())
+    count = 1
+    while disk.operations.count("write database") < 3:
+        assert written(store, one())[0].receipts[0].index == count
+        count += 1
     disk.fail(None)
-    assert written(store, one())[0].receipts[0].index == 2
+    assert written(store, one())[0].receipts[0].index == count
     store.close()
-    ledger_is_whole(path, {3})
+    ledger_is_whole(path, {count + 1})
 
 
 # locked

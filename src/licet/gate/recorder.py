@@ -27,6 +27,8 @@ from licet.ledger.record import (
     OutcomeEntry,
     Payload,
     ToolEntry,
+    key_digest,
+    key_scope,
 )
 from licet.ledger.seal import seal
 from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target
@@ -206,13 +208,13 @@ def log_of(draft: Draft) -> str:
 
 def scope_of(caller: Caller) -> str:
     """The digest (SHA-256, hex) within which an idempotency key is unique: one caller."""
-    return hashlib.sha256(_encode((caller.tenant, caller.agent, caller.service, caller.user))).hexdigest()
+    return key_scope(caller.tenant, caller.agent, caller.service, caller.user)
 
 
 def digest_of_use(draft: Draft) -> str:
     """The digest (SHA-256, hex) of tool and arguments: what a repeated idempotency key must repeat."""
     assert draft.arguments is not None
-    return hashlib.sha256(_encode((draft.tool, draft.arguments.json.decode()))).hexdigest()
+    return key_digest(draft.tool, draft.arguments.json)
 
 
 def take_key(draft: Draft, log: str) -> TakeKey:

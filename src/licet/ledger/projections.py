@@ -79,12 +79,18 @@ def _verify_open_calls(replay: Replay, projections: Projections, findings: Findi
 def _verify_keys(replay: Replay, projections: Projections, findings: Findings) -> None:
     unseen = dict(replay.keys)
     for row in projections.taken_keys():
-        log, index, key = unseen.pop(row.call, (None, None, None))
-        if (log, key) != (row.log, row.key):
-            message = f"the key of call {row.call} is not what the records say"
-            findings.add(row.log, index, "keys", message, expected=(log, key) if log else "", found=(row.log, row.key))
-    for log, index, key in unseen.values():
-        findings.add(log, index, "keys", "an idempotency key is not known as taken", expected=key)
+        if row.call not in unseen:
+            findings.add(row.log, None, "keys", f"no intent took the key of call {row.call}", found=row.key)
+            continue
+        taken = unseen.pop(row.call)
+        for field in ("log", "key", "scope", "digest") if taken is not None else ():
+            expected, found = getattr(taken, field), getattr(row, field)
+            if expected != found:
+                message = f"the key of call {row.call} is not what the records say"
+                findings.add(row.log, None if taken is None else taken.index, f"keys.{field}", message, expected=expected, found=found)
+    for call, taken in unseen.items():
+        log, index = (taken.log, taken.index) if taken is not None else (None, None)
+        findings.add(log, index, "keys", "an idempotency key is not known as taken", expected=taken.key if taken is not None else call)
 
 
 def _plain(body: bytes) -> Any:

@@ -204,6 +204,16 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def key_scope(tenant: str, agent: str | None, service: str | None, user: str | None) -> str:
+    """The digest (SHA-256, hex) within which an idempotency key is unique: one caller."""
+    return _sha256(_encode((tenant, agent, service, user))).hexdigest()
+
+
+def key_digest(tool: str, arguments: bytes) -> str:
+    """The digest (SHA-256, hex) of tool and arguments (JSON): what a repeated idempotency key must repeat."""
+    return _sha256(_encode((tool, arguments.decode()))).hexdigest()
+
+
 def leaf_hash(envelope: bytes) -> bytes:
     """The RFC 6962 leaf hash of an envelope's exact bytes (32 bytes)."""
     return _sha256(b"\x00" + envelope).digest()

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
-from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds
+from licet.ledger.record import UNREADABLE, Actor, Envelope, decode_envelope, key_digest, key_scope, microseconds
 from licet.ledger.report import Findings
 from licet.ledger.source import Row
 from licet.model import LIVE_STATES, Request, RequestState, Vote
@@ -74,6 +74,16 @@ class _Argued(Struct, frozen=True):
     arguments: Raw = Raw()
 
 
+class TakenKey(Struct, frozen=True):
+    """An idempotency key as an intent took it."""
+
+    log: str
+    index: int
+    key: str
+    scope: str
+    digest: str
+
+
 class Asking(Struct):
     """A request as far as it has been replayed."""
 
@@ -97,19 +107,20 @@ _CLOSED_BY = {
     "supersede": RequestState.SUPERSEDED,
 }
 _decode_said = msgspec.json.Decoder(_Said).decode
+_decode_argued = msgspec.json.Decoder(_Argued).decode
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
 class Replay:
     """Takes records in order, log by log. Then `open`, `keys` and `requests` are what the projections must be.
 
-    `open` holds log, index and boot of each call that has not ended; `keys` log, index and key of each intent that took one.
+    `open` holds log, index and boot of each call that has not ended; `keys` what each intent took, or None where that cannot be told.
     """
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self.open: dict[str, tuple[str, int, str]] = {}
-        self.keys: dict[str, tuple[str, int, str]] = {}
+        self.keys: dict[str, TakenKey | None] = {}
         self.requests: dict[str, Asking] = {}
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
@@ -148,9 +159,22 @@ class Replay:
             return
         self._intents[call] = (index, head.boot)
         if head.key is not None:
-            self.keys[call] = (log, index, head.key)
+            self.keys[call] = self._taken(log, row, head.key)
         if head.approval is not None:
             self._consume(log, row, head.approval.request)
+
+    def _taken(self, log: str, row: Row, key: str) -> TakenKey | None:
+        """What the intent took, or None where its envelope was cut (an id of over 200 bytes) or cannot be read."""
+        try:
+            envelope, said = decode_envelope(row[4]), _decode_argued(row[7] or b"{}")
+        except (IntegrityBroken, *UNREADABLE) as error:
+            self._findings.add(log, row[0], "key", "what the key was taken for cannot be read", found=error)
+            return None
+        if any(cut.startswith("cut:") for cut in envelope.redactions):
+            return None
+        actor, tool = envelope.actor or Actor(), envelope.tool.name if envelope.tool is not None else ""
+        scope = key_scope(log, actor.agent, actor.service, actor.user)
+        return TakenKey(log, row[0], key, scope, key_digest(tool, bytes(said.arguments)))
 
     def _merge(self, log: str, row: Row, head: Head) -> None:
         if head.call in self._intents or head.call in self._ended:
@@ -275,7 +299,7 @@ def _text_of(raw: Raw) -> str | None:
 def _arguments(holder: bytes | None) -> Any:
     """The arguments that a payload, or the summary of a request, holds."""
     try:
-        raw = msgspec.json.decode(holder or b"{}", type=_Argued).arguments
+        raw = _decode_argued(holder or b"{}").arguments
         return msgspec.json.decode(raw) if bytes(raw) else None
     except UNREADABLE:
         return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from licet.errors import GateClosed, IntegrityBroken, LeaseLost, NotAStore, Stor
 from licet.ledger.entropy import new_id
 from licet.ledger.record import leaf_hash, microseconds
 from licet.store import sqlite_open
+from licet.store.checkpoints import Checkpoints
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
 from licet.store.forks import OpenFile
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
@@ -53,6 +54,7 @@ class SqliteStore(SqliteReads):
         self._boot_number = 0
         self._broken: StoreError | None = None
         self._log_pages = 0
+        self._checkpoints: Checkpoints | None = None
 
     @classmethod
     def open(
@@ -83,7 +85,8 @@ class SqliteStore(SqliteReads):
         leaves = [[leaf_hash(record.envelope) for record in batch.records] for batch in batches]
         with self._writing() as con:
             answers = commit_group(con, self._boot_number, batches, leaves)
-            self._checkpoint(con)
+            if self._checkpoints is not None:
+                self._checkpoints.note(con, self._log_pages)
             return answers
 
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:
@@ -122,11 +125,12 @@ class SqliteStore(SqliteReads):
         with self._committing:
             readers, self._readers = self._readers, None
             writer, self._writer = self._writer, None
-            if writer is not None:
-                self._end_boot(writer)
+            if self._checkpoints is not None:
+                self._checkpoints.close()
             if readers is not None:
                 readers.close()
             if writer is not None:
+                self._end_boot(writer)
                 writer.close()
             if self._lease is not None:
                 self._lease.release()
@@ -183,9 +187,15 @@ class SqliteStore(SqliteReads):
             self._begin_boot(con)
             if path is not None:
                 con.set_wal_hook(self._note_log_pages)
+                self._checkpoints = Checkpoints(self._connect_copier, CHECKPOINT_PAGES, self._poison_by_copying)
                 sqlite_open.flush_folder(path)
             self._check_ends(con)
         self._readers = SharedReader(con, self._committing) if path is None else Readers(self._connect_reader)
+
+    def _connect_copier(self) -> apsw.Connection:
+        con = sqlite_open.connect(self._location, read_only=False, vfs=self._vfs)
+        sqlite_open.make_durable(con, self._location)
+        return con
 
     def _begin_boot(self, con: apsw.Connection) -> None:
         """A row for this boot, whose lease is held before anybody can see it."""
@@ -225,10 +235,10 @@ class SqliteStore(SqliteReads):
                 if isinstance(meaning, NotAStore):  # it was one when it was opened
                     meaning = StorePoisoned(str(meaning), ambiguous=True)
                 if isinstance(meaning, StorePoisoned):
-                    self._poison(meaning)
+                    self._broken = meaning  # rule 3
                 raise meaning from error
             except (LeaseLost, StorePoisoned) as error:
-                self._poison(error)
+                self._broken = error
                 raise
 
     def _get_writer(self) -> apsw.Connection:
@@ -244,22 +254,11 @@ class SqliteStore(SqliteReads):
         self._log_pages = pages
         return apsw.SQLITE_OK
 
-    def _checkpoint(self, con: apsw.Connection) -> None:
-        """Copy a long log into the database. Done here and not by SQLite, which would keep an I/O error of this step to itself.
-
-        What was committed stays durable in the log whatever happens here, so the group is answered all the same.
-        """
-        if self._log_pages < CHECKPOINT_PAGES:
-            return
-        try:
-            con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
-            return  # the log grows, and the next group tries again
-        except apsw.Error as error:
-            self._poison(
-                StorePoisoned(f"the ledger `{self._location}` could not be written back ({error}); restart and run `licet audit verify`")
-            )
-        self._log_pages = 0
+    def _poison_by_copying(self, error: apsw.Error) -> None:
+        """Called from the thread that copies the log: what was committed is durable there, what comes next might not be."""
+        self._broken = StorePoisoned(
+            f"the ledger `{self._location}` could not be written back ({error}); restart and run `licet audit verify`"
+        )
 
     def _is_forked(self) -> bool:
         try:
@@ -267,12 +266,6 @@ class SqliteStore(SqliteReads):
         except GateClosed:
             return True
         return False
-
-    def _poison(self, error: StoreError) -> None:
-        """Nothing more is written here (rule 3)."""
-        self._broken = error
-        if self._writer is not None:
-            self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def _take_orphans(self, con: apsw.Connection) -> tuple[OpenIntent, ...]:
         assert self._leases is not None
@@ -292,12 +285,11 @@ class SqliteStore(SqliteReads):
 
     def _end_boot(self, con: apsw.Connection) -> None:
         """Say that this boot has ended. If that fails, its lease says so in a moment."""
-        if self._broken is None and self._boot_number:
-            try:
-                with self._take_turn():
-                    con.execute("UPDATE boots SET state = 'closed' WHERE number = ? AND state = 'running'", (self._boot_number,))
-            except (apsw.Error, StoreUnavailable):
-                return
+        if self._broken is not None:
+            con.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # rule 3
+        elif self._boot_number:
+            with suppress(apsw.Error, StoreUnavailable), self._take_turn():
+                con.execute("UPDATE boots SET state = 'closed' WHERE number = ? AND state = 'running'", (self._boot_number,))
 
 
 def _lives(leases: Leases, boot: str) -> bool:

@@ -27,8 +27,8 @@ APPLICATION_ID = 0x4C696365
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 2.0
 """Somebody else may hold SQLite's lock for a moment (a backup, a shell); Licet's own processes take turns beforehand."""
-CHECKPOINT_PAGES = 4000
-"""16 MiB of log before it is copied into the database: pages that change often are then copied once for many commits."""
+CHECKPOINT_PAGES = 1000
+"""4 MiB of log before it is copied into the database (store/checkpoints.py): more holds commits up for longer, less copies more in all."""
 STATEMENTS = 512
 """Prepared statements kept: a group's INSERT has a text of its own for each number of rows up to 64."""
 
@@ -119,7 +119,7 @@ def make_durable(con: apsw.Connection, location: Location) -> None:
     con.pragma("checkpoint_fullfsync", "ON")
     if con.pragma("journal_mode", "WAL") != "wal":
         raise StoreUnavailable(f"`{location}` lies on a file system on which SQLite cannot keep a write-ahead log")
-    con.wal_autocheckpoint(0)  # the store does it, see there
+    con.wal_autocheckpoint(0)  # store/checkpoints.py does it
 
 
 def create_schema(con: apsw.Connection) -> None:
