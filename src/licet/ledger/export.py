@@ -104,7 +104,7 @@ def _line(log: str, row: Row) -> _Line:
     try:
         text = payload.decode() if payload is not None else None
         return _Line(log, index, kind, call, request, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text)
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, AttributeError) as error:  # a damaged page can hold a NULL where the schema has none
         raise IntegrityBroken(f"record {index} of log `{log}` is not text and cannot be exported; run `licet audit verify`") from error
 
 

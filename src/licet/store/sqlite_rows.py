@@ -8,10 +8,14 @@ from typing import Any
 import apsw
 import msgspec
 
+from licet.errors import IntegrityBroken
 from licet.model import Request, RequestState, Vote
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_vote = msgspec.json.Decoder(Vote).decode
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, ValueError, TypeError)
+"""What a row that was damaged or edited can raise on its way to a value."""
 
 
 def fetch(con: apsw.Connection, text: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -20,10 +24,16 @@ def fetch(con: apsw.Connection, text: str, values: Sequence[Any] = ()) -> list[A
 
 
 def request_of(state: str, body: bytes) -> Request:
-    """The request as it was opened, in the state that it is in now."""
-    return msgspec.structs.replace(_decode_request(body), state=RequestState(state))
+    """The request as it was opened, in the state that it is in now. Raises `IntegrityBroken` where the row cannot be read."""
+    try:
+        return msgspec.structs.replace(_decode_request(body), state=RequestState(state))
+    except _UNREADABLE as error:
+        raise IntegrityBroken(f"a stored request cannot be read: {error}") from error
 
 
 def vote_of(body: bytes) -> Vote:
-    """The vote as it was cast."""
-    return _decode_vote(body)
+    """The vote as it was cast. Raises `IntegrityBroken` where the row cannot be read."""
+    try:
+        return _decode_vote(body)
+    except _UNREADABLE as error:
+        raise IntegrityBroken(f"a stored vote cannot be read: {error}") from error
