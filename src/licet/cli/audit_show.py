@@ -15,7 +15,7 @@ from licet.cli.output import Output, pretty
 from licet.cli.records import Entry, find_entries, read_entry, tell
 from licet.cli.wording import clock, listed, moment
 from licet.ledger.record import leaf_hash
-from licet.model import DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
+from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
 from licet.store.contract import Store, StoredRecord
 
 
@@ -37,7 +37,7 @@ def show(invocation: Invocation, /, reference: str) -> int:
     with reading(load_settings(invocation)) as store:
         named = find_entries(store, reference)
         call = named[0].envelope.call
-        records = [store.get_record(named[0].log, named[0].index)] if call is None else _records(store, named)
+        records = [store.get_record(entry.log, entry.index) for entry in named] if call is None else _records(store, named, call)
     entries = [read_entry(record) for record in records]
     story = Story(call=call, records=tuple(line_of(record, entry) for record, entry in zip(records, entries, strict=True)))
     hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}
@@ -45,11 +45,11 @@ def show(invocation: Invocation, /, reference: str) -> int:
     return invocation.answer(story, lambda output: _show(output, named[0], entries, hashes), next_step=step)
 
 
-def _records(store: Store, named: Iterable[Entry]) -> list[StoredRecord]:
+def _records(store: Store, named: Iterable[Entry], call: CallId) -> list[StoredRecord]:
     """All records of the call, and of the calls that its requests tie it to, in order of time."""
-    call = next(iter(named)).envelope.call
-    assert call is not None
-    found = {(record.log, record.index): record for record in store.records_of_call(call)}
+    # What was named is there, whatever an index of the store has lost.
+    found = {(entry.log, entry.index): store.get_record(entry.log, entry.index) for entry in named}
+    found |= {(record.log, record.index): record for record in store.records_of_call(call)}
     requests = {entry.envelope.approval.request for record in found.values() if (entry := read_entry(record)).envelope.approval is not None}
     for request in requests:
         for record in _of_request(store, request):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENVELOPE_VERSION = 1
 LABEL_WIDTH = 10
-"""Columns for glyph and word; the longest is `* changed` or `? unknown`."""
+"""Columns for glyph and word; the longest are `✓ approved` and `✗ rejected`."""
 PLAIN_WIDTH = 1_000_000
 
 _LOOKS: dict[str, tuple[str, str, str]] = {
