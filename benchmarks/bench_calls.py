@@ -1,8 +1,8 @@
 """Whole governed calls by 64 callers, asynchronous on uvloop and in threads, writes and merged reads; and what 100,000 leave in memory.
 
 Decision and flush are measured in the same run. "Everything but the decision" is the CPU of a call whose engine answers with a decision
-that was made before; all else is as ever. Five thousand customers come in turn, more than the engine keeps entities for: nothing is flattered by
-a cache.
+that was made before; all else is as ever. Five thousand customers come in turn, more than the engine keeps entities for: no cache flatters
+a figure.
 """
 
 from __future__ import annotations
@@ -278,11 +278,12 @@ def run() -> list[Row]:
             threads = thread_load(gate, write=write)
             with decided_before(gate):
                 bare = async_load(gate, write=write)
-            rows += _rows(kind, flush, decision, tasks, threads, bare, limit_us)
+            rows += _rows(kind, flush, decision, (tasks, threads, bare), limit_us)
         return rows
 
 
-def _rows(kind: str, flush: float, decision: float, tasks: Load, threads: Load, bare: Load, limit_us: int) -> list[Row]:
+def _rows(kind: str, flush: float, decision: float, loads: tuple[Load, Load, Load], limit_us: int) -> list[Row]:
+    tasks, threads, bare = loads
     wanted = min(0.65 / decision, 0.7 * 32 / flush)
     spread, threads_spread = tasks.p99 / tasks.p50, threads.p99 / threads.p50
     slower = threads.rate / tasks.rate

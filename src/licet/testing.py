@@ -10,8 +10,8 @@
             result = gate.call("billing.adjust", {"amount_cents": 10_000_00})
         assert result.decision.code == "no_permit"
 
-The gate is the real one: the same pipeline, policies, ledger and approvals; only its store lives in memory and is gone with it. The fixtures
-come with the package: pytest finds `licet_clock` and `licet_gate` by itself.
+The gate is the real one: the same pipeline, policies, ledger and approvals; only its store lives in memory and is gone with it. The
+fixtures come with the package: pytest finds `licet_clock` and `licet_gate` by itself.
 """
 
 from __future__ import annotations
