@@ -95,3 +95,18 @@ def everything(source: SqliteSource) -> object:
     rows = [(tree, [list(chunk) for chunk in source.rows(tree.log)]) for tree in source.trees()]
     rest = [source.requests(), source.votes(), source.taken_keys(), source.open_calls(), source.blobs()]
     return rows, [list(part) for part in rest]
+
+
+@pytest.mark.parametrize("at", range(2, 42))
+def test_arguments_that_are_no_text_any_more_are_told_and_not_stumbled_over(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "licet.db"
+    store = SqliteStore.open(path, now=now)
+    small_ledger(store)
+    store.close()
+    with connected(path) as con:
+        payload = con.execute("SELECT payload FROM payloads WHERE place = 1 << 40").get
+        assert isinstance(payload, bytes)
+        start = payload.index(b'{"amount')
+        broken = payload[: start + at] + bytes([payload[start + at] | 0x80]) + payload[start + at + 1 :]
+        con.execute("UPDATE payloads SET payload = ? WHERE place = 1 << 40", (broken,))
+        assert "payload" in {problem.field for problem in verify(SqliteSource(con)).problems}

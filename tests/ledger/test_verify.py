@@ -158,10 +158,12 @@ def test_a_record_that_was_added_beside_the_tree_is_found(store: SqliteStore, pa
 
 def test_a_record_or_payload_of_nowhere_is_found(store: SqliteStore, path: Path) -> None:
     small_ledger(store)
-    tamper(path, "INSERT INTO payloads SELECT (9 << 40), salt, payload FROM payloads LIMIT 1")
+    tamper(path, "INSERT INTO payloads SELECT (1 << 40) + 11, salt, payload FROM payloads LIMIT 1")
     assert any("a payload belongs to no record" in problem for problem in problems(store))
+    tamper(path, "INSERT INTO payloads SELECT (9 << 40), salt, payload FROM payloads LIMIT 1")
+    assert any("a row of payloads belongs to no log" in problem for problem in problems(store))
     tamper(path, "INSERT INTO records SELECT (9 << 40), kind, call, request, envelope, leaf FROM records LIMIT 1")
-    assert any("a record belongs to no log" in problem for problem in problems(store))
+    assert any("a row of records belongs to no log" in problem for problem in problems(store))
 
 
 def test_a_record_of_another_log_is_found(store: SqliteStore, path: Path) -> None:

@@ -167,14 +167,13 @@ class Replay:
         """What the intent took, or None where its envelope was cut (an id of over 200 bytes) or cannot be read."""
         try:
             envelope, said = decode_envelope(row[4]), _decode_argued(row[7] or b"{}")
+            actor, tool = envelope.actor or Actor(), envelope.tool.name if envelope.tool is not None else ""
+            scope = key_scope(log, actor.agent, actor.service, actor.user)
+            taken = TakenKey(log, row[0], key, scope, key_digest(tool, bytes(said.arguments)))
         except (IntegrityBroken, *UNREADABLE) as error:
             self._findings.add(log, row[0], "key", "what the key was taken for cannot be read", found=error)
             return None
-        if any(cut.startswith("cut:") for cut in envelope.redactions):
-            return None
-        actor, tool = envelope.actor or Actor(), envelope.tool.name if envelope.tool is not None else ""
-        scope = key_scope(log, actor.agent, actor.service, actor.user)
-        return TakenKey(log, row[0], key, scope, key_digest(tool, bytes(said.arguments)))
+        return None if any(cut.startswith("cut:") for cut in envelope.redactions) else taken
 
     def _merge(self, log: str, row: Row, head: Head) -> None:
         if head.call in self._intents or head.call in self._ended:

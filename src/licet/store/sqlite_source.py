@@ -99,26 +99,30 @@ class SqliteSource:
         found = []
         for table in _INDEXED:
             found += [str(row[0]) for row in self._all(table, f"PRAGMA integrity_check({table})") if row[0] != "ok"]
-        records, payloads = self._all("tables", "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM payloads)")[0]
-        if payloads > records:
-            rows = self._all("payloads", "SELECT place FROM payloads WHERE place NOT IN (SELECT place FROM records) LIMIT 10")
-            found += [f"a payload belongs to no record (place {place})" for (place,) in rows]
-        return found + list(self._records_of_no_log())
+        numbers = {number for (number,) in self._all("the trees", "SELECT number FROM logs")}
+        for table in ("records", "payloads"):
+            found += [f"a row of {table} belongs to no log (place {place})" for place in self._places_of_no_log(table, numbers)]
+        ends = [(self._last("records", number), self._last("payloads", number)) for number in numbers]
+        return found + [f"a payload belongs to no record (place {payload})" for record, payload in ends if payload > record]
 
-    def _records_of_no_log(self) -> Iterator[str]:
-        """Goes from log to log, not from record to record."""
-        known = {number for (number,) in self._all("the trees", "SELECT number FROM logs")}
+    def _last(self, table: str, number: int) -> int:
+        """The last place of a log; before its first one, if it has none."""
+        base = number << INDEX_BITS
+        text = f"SELECT coalesce(max(place), ?1 - 1) FROM {table} WHERE place >= ?1 AND place < ?2"  # noqa: S608  constants of this module
+        return int(self._all(table, text, (base, base + (1 << INDEX_BITS)))[0][0])
+
+    def _places_of_no_log(self, table: str, numbers: set[int]) -> Iterator[int]:
+        """The first place of each number that no log has. Goes from log to log, not from row to row."""
         end = -1 << 62
         while True:
-            place = self._all("records", "SELECT min(place) FROM records WHERE place >= ?", (end,))[0][0]
+            place = self._all(table, f"SELECT min(place) FROM {table} WHERE place >= ?", (end,))[0][0]  # noqa: S608  as above
             if place is None:
                 return
             if place < end:  # pages that lead back: the reader must not go round for ever
-                raise IntegrityBroken("records lie out of order")
-            number = place >> INDEX_BITS
-            if number not in known:
-                yield f"a record belongs to no log (place {place})"
-            end = (number + 1) << INDEX_BITS
+                raise IntegrityBroken(f"rows of {table} lie out of order")
+            if place >> INDEX_BITS not in numbers:
+                yield place
+            end = ((place >> INDEX_BITS) + 1) << INDEX_BITS
 
     def _all(self, what: str, text: str, values: Sequence[Any] = (), types: tuple[type, ...] = ()) -> list[Any]:
         """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
