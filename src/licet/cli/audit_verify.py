@@ -118,4 +118,4 @@ def _show(output: Output, report: Report) -> None:
     if report.problem_count > SHOWN:
         output.line(f"and {report.problem_count - SHOWN} more", indent=11)
     output.line()
-    output.facts([(log.log, f"{log.size:>8,}  root {log.root}") for log in report.logs])
+    output.facts([(log.log, f"{counted(log.size, 'record')}, root\n{log.root}") for log in report.logs])

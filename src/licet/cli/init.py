@@ -45,13 +45,9 @@ def init(invocation: Invocation, /, folder: Path) -> int:
         _write(folder / name, resources.files("licet.cli").joinpath("starter", name).read_bytes())
     written = Written(folder=str(folder.absolute()), files=tuple(FILES))
     enter = "" if folder.absolute() == Path.cwd() else f"cd {folder} && "
-    return invocation.answer(written, _show, next_step=f"`{enter}licet check`, then `licet test`; then try `{_TRY}`")
-
-
-_TRY = (
-    'licet can billing.adjust \'{"customer_id": "C-412", "amount_cents": 20000}\' '
-    "--agent support-bot --user alice --target Customer::C-412 --attr vip=false"
-)
+    return invocation.answer(
+        written, _show, next_step=f"`{enter}licet check`, then `licet test`; `licet can --help` shows how to ask for one call"
+    )
 
 
 def _write(path: Path, content: bytes) -> None:
