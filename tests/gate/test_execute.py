@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from licet.gate.results import Failed, Ok, Result
 from licet.gate.steps import Ran
 from licet.gate.sync_driver import Portal
 from licet.ledger.record import NOTHING
+from licet.ledger.writer import Ticket
 from licet.testing import Read
 from tests.gate.faulty import drain
 from tests.world import World
@@ -459,3 +461,128 @@ def test_a_tool_of_the_catalog_without_a_function_is_denied(w: World) -> None:
         w.denied(w.gate.call("odd.now", {}), "no_implementation", "`odd.now`", "no function for it")
     assert w.ran == []
     assert w.kinds() == ["denial"]
+
+
+def test_asynchronous_tools_can_call_each_other_from_synchronous_code_to_any_depth(w: World) -> None:
+    @w.gate.tool("deep.call", access="read")
+    async def deep(depth: int) -> int:
+        if depth == 0:
+            return 0
+        result = w.gate.call("deep.call", {"depth": depth - 1})
+        assert isinstance(result, Ok)
+        return 1 + int(result.value)
+
+    def run() -> Result:
+        with w.alice():
+            return w.gate.call("deep.call", {"depth": 3})
+
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run).result(30)
+    assert isinstance(result, Ok)
+    assert result.value == 3
+    assert w.kinds() == ["call"] * 4
+
+
+def test_arguments_that_are_changed_while_the_tool_runs_change_neither_the_call_nor_its_record(w: World) -> None:
+    sent: dict[str, Any] = {"names": ["a"], "more": {"x": 1}}
+    seen: list[Any] = []
+
+    @w.gate.tool("odd.mutable", access="write", touches={"access"})
+    def mutable(names: list[str], more: dict[str, int]) -> None:
+        sent["names"].append("changed")
+        sent["more"]["x"] = 2
+        seen.append((list(names), dict(more)))
+        names.append("mine")
+
+    with w.alice():
+        assert isinstance(w.gate.call("odd.mutable", sent), Ok)
+    assert seen == [(["a"], {"x": 1})]
+    assert bytes(w.records()[0].payload.arguments) == b'{"more":{"x":1},"names":["a"]}'
+
+
+def drained(w: World) -> list[tuple[str, str]]:
+    """How each record says that its call ended, once the clerk is done."""
+    drain(w.gate)
+    return [(record.kind, record.envelope.outcome.status) for record in w.records() if record.envelope.outcome is not None]
+
+
+@pytest.mark.parametrize("access", ["sync", "read"])
+def test_a_call_that_is_interrupted_between_its_steps_is_recorded_as_unknown(
+    tools: World, monkeypatch: pytest.MonkeyPatch, access: str
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    tools.gate.seal()
+    with monkeypatch.context() as patch:
+        patch.setattr("licet.gate.pipeline.outcome_of", interrupt)
+        with tools.alice(), pytest.raises(KeyboardInterrupt):
+            tools.gate.call("odd.sync" if access == "sync" else "odd.now", {})
+    assert drained(tools) == [("outcome" if access == "sync" else "call", "unknown")]
+    last = tools.records()[-1]
+    assert last.envelope.outcome is not None
+    assert last.envelope.outcome.code == "interrupted"
+    assert last.payload.message == "the call was interrupted, and nobody saw how it ended"
+    assert tools.gate.store.open_calls() == ()
+
+
+def test_a_call_whose_event_loop_is_gone_is_recorded_as_unknown(w: World) -> None:
+    @w.gate.tool("odd.forgotten", access="write", touches={"access"})
+    async def forgotten() -> None:
+        w.started.set()
+        await asyncio.Event().wait()
+
+    async def begin() -> None:
+        with w.alice():
+            kept.append(asyncio.ensure_future(w.gate.acall("odd.forgotten", {})))
+        assert await asyncio.to_thread(w.started.wait, 20)
+
+    kept: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+    kept.clear()
+    gc.collect()
+    assert drained(w) == [("outcome", "unknown")]
+    assert w.gate.store.open_calls() == ()
+
+
+def test_a_call_that_is_dropped_while_its_intent_is_written_ran_nothing(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Ticket) -> Any:
+        await asyncio.Event().wait()
+
+    async def begin() -> None:
+        with w.alice():
+            kept.append(asyncio.ensure_future(w.gate.acall("billing.adjust", {"customer_id": "C-1", "amount_cents": 5})))
+        await asyncio.sleep(0)
+        for _ in range(1_000):
+            if w.kinds() == ["intent"]:
+                return
+            await asyncio.sleep(0.005)
+
+    w.gate.seal()
+    kept: list[Any] = []
+    loop = asyncio.new_event_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(Ticket, "wait_async", never)
+        loop.run_until_complete(begin())
+        loop.close()
+        kept.clear()
+        gc.collect()
+    assert drained(w) == [("outcome", "not_executed")]
+    assert w.ran == []
+
+
+def test_an_entry_that_can_never_be_written_stands_in_nobody_s_way(w: World, caplog: pytest.LogCaptureFixture) -> None:
+    w.gate.seal()
+    house = w.gate._house
+    assert house is not None
+
+    def broken() -> None:
+        raise LookupError
+
+    done = threading.Event()
+    house._clerk._add(broken)
+    house._clerk._add(done.set)
+    assert done.wait(20)
+    assert "given up" in caplog.text

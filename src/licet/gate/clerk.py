@@ -24,7 +24,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from licet.errors import LicetError, StoreError
+from licet.errors import GateClosed, LicetError, StoreError
 from licet.gate.draft import Draft
 from licet.gate.recorder import Recorder, log_of
 from licet.ledger.writer import Writer
@@ -109,6 +109,10 @@ class Clerk:
         """An intent whose append was refused: if it landed all the same, nothing ran, and that is what is recorded."""
         self._add(lambda: self._close_intent(draft))
 
+    def abandoned(self, draft: Draft, *, merged: bool) -> None:
+        """A call that was allowed and ended without a word: if no record says how, nobody saw it, and that is what is recorded."""
+        self._add(lambda: self._close_abandoned(draft, merged=merged))
+
     def late(self, draft: Draft, outcome: Outcome) -> None:
         """A tool ended after its outcome had been recorded as `timeout`."""
         batch = self._recorder.outcome(draft, self._now_us(), outcome, late=True)
@@ -159,7 +163,12 @@ class Clerk:
 
     def _work(self, *, everything: bool) -> None:
         while self._chores:
-            self._chores[0]()
+            try:
+                self._chores[0]()
+            except (StoreError, GateClosed):
+                raise
+            except Exception:  # noqa: BLE001 - it would stand in the way of all others for ever
+                _log.exception("licet: an entry cannot be written and is given up; its intent stays open until the next start")
             self._chores.popleft()
         self._write_gaps()
         self._write_counts(everything=everything)
@@ -208,6 +217,15 @@ class Clerk:
         if "intent" in kinds and "outcome" not in kinds:
             outcome = Outcome(status="not_executed", code="intent_refused", message="the log refused the intent, so nothing ran")
             self._append(self._recorder.outcome(draft, self._now_us(), outcome))
+
+    def _close_abandoned(self, draft: Draft, *, merged: bool) -> None:
+        self._settle()
+        kinds = {record.kind for record in self._store.records_of_call(draft.id)}
+        if kinds & {"outcome", "call"} or not (merged or "intent" in kinds):
+            return
+        outcome = Outcome(status="unknown", code="interrupted", message="the call was interrupted, and nobody saw how it ended")
+        ended = self._recorder.merged if merged else self._recorder.outcome
+        self._append(ended(draft, self._now_us(), outcome))
 
     def _settle(self) -> None:
         """Whatever this process has submitted has landed or never will: a store that hung may still be about to write it."""

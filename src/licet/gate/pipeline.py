@@ -39,7 +39,7 @@ from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
-from licet.ledger.record import NOTHING
+from licet.ledger.record import NOTHING, microseconds
 from licet.model import Decision, Outcome, OutcomeStatus, Receipt
 from licet.store.contract import Change, MoveRequest, NewRecord, OpenRequest, StoredRecord
 
@@ -136,7 +136,7 @@ def _deny(draft: Draft, house: House) -> Generator[Step, Any, Denied]:
     receipt: Receipt | None = None
     try:
         if house.clerk.admit(draft):
-            receipts = yield Append(house.recorder.denial(draft, _us(house.now())))
+            receipts = yield Append(house.recorder.denial(draft, microseconds(house.now())))
             receipt = receipts[0]
     except StoreError as error:
         house.clerk.gap(draft, str(error))
@@ -152,7 +152,7 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     try:
         if draft.opening is not None or house.clerk.admit(draft):
             expiry, changes = _requests_moved(draft, house, now)
-            receipts = yield Append(house.recorder.hold(draft, _us(now), changes, expiry))
+            receipts = yield Append(house.recorder.hold(draft, microseconds(now), changes, expiry))
             receipt = receipts[-1]
     except ConditionLost as lost:
         raise _Moved from lost  # another call opened or moved the request meanwhile: find it
@@ -176,7 +176,7 @@ def _requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Ne
         event = Event(name)
         changes.append(MoveRequest(request.id, sources(event), next_state(request.state, event), now))
         if event is Event.EXPIRE:
-            records.append(house.recorder.event("expiry", log_of(draft), _us(now), {"request": request.id}, request.call))
+            records.append(house.recorder.event("expiry", log_of(draft), microseconds(now), {"request": request.id}, request.call))
     if draft.opening is not None:
         changes.append(OpenRequest(draft.opening))
     return tuple(records), tuple(changes)
@@ -223,7 +223,7 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     """Step 6. Returns a result where the call ends here, None where the intent is durable."""
     now = house.now()
     try:
-        yield Append(house.recorder.intent(draft, _us(now), now))
+        yield Append(house.recorder.intent(draft, microseconds(now), now))
     except ConditionLost as lost:
         if lost.condition == "key_taken":
             raise _Moved from lost
@@ -234,6 +234,9 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     except StoreError as error:
         house.clerk.close_intent_later(draft)
         return (yield from _log_down(draft, house, error))
+    except BaseException:
+        house.clerk.close_intent_later(draft)  # dropped while it was written: if it lands, nothing has run
+        raise
     return None
 
 
@@ -249,14 +252,26 @@ def _log_down(draft: Draft, house: House, error: StoreError) -> Generator[Step, 
 def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, Any, Result]:
     """Steps 7 to 9."""
     assert draft.spec is not None
-    assert draft.implementation is not None
     spec = draft.spec
     keep = draft.idempotency_key is not None
-
     late = Latecomer(lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep)))
+    try:
+        return (yield from _execute(draft, house, late, merged=merged))
+    except BaseException:
+        # Interrupted between two steps, dropped with its event loop, or broken: an intent without an end must not stay behind.
+        house.clerk.abandoned(draft, merged=merged)
+        late.admit()
+        raise
+
+
+def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Generator[Step, Any, Result]:
+    """Run the tool, record how it ended, and only then release its result."""
+    assert draft.spec is not None
+    assert draft.implementation is not None
+    spec = draft.spec
     ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late)
-    outcome = outcome_of(ran, spec, keep=keep)
-    at_us = _us(house.now())
+    outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None)
+    at_us = microseconds(house.now())
     batch = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
     try:
         receipts = yield Append(batch)
@@ -316,7 +331,7 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
             draft.decision = Decision(verdict="deny", code="key_reused", message=message)
             return (yield from _deny(draft, house))
         records: tuple[StoredRecord, ...] = yield FindOutcome(taken.call)
-        receipts = yield Append(house.recorder.repeat(draft, _us(house.now()), taken.call))
+        receipts = yield Append(house.recorder.repeat(draft, microseconds(house.now()), taken.call))
     except StoreError as error:
         return (yield from _log_down(draft, house, error))
     return _earlier_result(draft, records, receipts[0])
@@ -369,8 +384,3 @@ def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: 
         status=status,
         replayed=True,
     )
-
-
-def _us(moment: datetime) -> int:
-    """Microseconds since 1970 UTC, exactly."""
-    return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -37,6 +37,9 @@ V = TypeVar("V")
 CANCEL_FOR_S = 1.0
 """How long what runs in the portal has to end when its gate is closed."""
 
+_local = threading.local()
+"""`portal`: the one whose loop runs in this thread."""
+
 
 class Portal:
     """An event loop in a thread of its own, for asynchronous code that is called from synchronous code. Started when first needed."""
@@ -44,10 +47,19 @@ class Portal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._inner: Portal | None = None
 
     def submit(self, coroutine: Coroutine[Any, Any, V]) -> Future[V]:
-        """Run a coroutine there, in the caller's context."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        """Run a coroutine there, in the caller's context; or one portal further in, where the caller itself runs in one and blocks it."""
+        here: Portal | None = getattr(_local, "portal", None)
+        loop = self.started() if here is None else here.further_in().started()
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    def further_in(self) -> Portal:
+        """The portal for what is called from within this one; only its own thread asks."""
+        if self._inner is None:
+            self._inner = Portal()
+        return self._inner
 
     def close(self) -> None:
         """Stop the loop. What still runs there is cancelled, so that nobody waits for it for ever."""
@@ -55,16 +67,19 @@ class Portal:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._loop = None
+            if self._inner is not None:
+                self._inner.close()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def started(self) -> asyncio.AbstractEventLoop:
+        """The loop, which runs."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._run, args=(self._loop,), name="licet-portal", daemon=True).start()
             return self._loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        _local.portal = self
         asyncio.set_event_loop(loop)
         try:
             _run_until_stopped(loop)
