@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -482,3 +484,11 @@ def test_problems_are_counted_beyond_those_that_are_described(store: SqliteStore
     assert not report.ok
     assert (report.problem_count, len(report.problems)) == (1200, 1000)
     assert json.dumps(str(report.problems[0]))
+
+
+def test_an_auditor_needs_no_store_to_verify() -> None:
+    text = "import sys, licet.ledger.verify, licet.ledger.export; print(sorted(name for name in sys.modules if name.startswith(('licet.', 'apsw'))))"
+    loaded = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    assert "licet.ledger.verify" in loaded
+    assert "store" not in loaded
+    assert "apsw" not in loaded

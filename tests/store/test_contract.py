@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,7 +27,7 @@ from licet.store.contract import (
     TakeKey,
     TakenKey,
 )
-from licet.store.sqlite import SqliteStore
+from licet.store.sqlite import SqliteStore, _memory_leases
 from tests.store.conftest import Database
 from tests.store.samples import (
     CONTENT,
@@ -35,6 +36,7 @@ from tests.store.samples import (
     call_id,
     consuming,
     intent,
+    now,
     opening,
     outcome,
     record,
@@ -331,6 +333,28 @@ def test_a_closed_store_refuses_and_closing_twice_is_safe(store: SqliteStore) ->
         store.commit([Batch((record(),))])
     with pytest.raises(GateClosed, match="was closed"):
         store.logs()
+
+
+def test_a_database_in_memory_is_forgotten_with_its_last_store(tmp_path: Path) -> None:
+    known = len(_memory_leases)
+    first, second = (SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now) for _ in range(2))
+    written(first, Batch((record("gap"),)))
+    assert [stored.index for stored in second.records("acme")] == [0]
+    first.close()
+    assert len(_memory_leases) == known + 1
+    second.close()
+    assert len(_memory_leases) == known
+    third = SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now)
+    assert third.logs() == ()
+    third.close()
+
+
+def test_each_unnamed_database_in_memory_is_another() -> None:
+    first, second = (SqliteStore.open("sqlite::memory:", now=now) for _ in range(2))
+    written(first, Batch((record("gap"),)))
+    assert second.logs() == ()
+    first.close()
+    second.close()
 
 
 def test_an_empty_group_commits_nothing(store: SqliteStore) -> None:

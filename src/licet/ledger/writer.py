@@ -37,6 +37,7 @@ RETRY_PAUSES_S = (0.01, 0.05, 0.25)
 RETRY_FOR_S = 5.0
 DEADLINE_S = 30.0
 LINGER_S = 0.002
+LINGER_SHARE = 0.25
 _WORTH_LINGERING_S = 0.0002
 """A sleep overshoots by about this much."""
 
@@ -129,6 +130,7 @@ class Writer:
         self._over = threading.Event()
         self._commit_s = 0.0
         self._known = 0
+        self._wanted = 1
         self._waking = WakingQueue()
         self.poisoned: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="licet-writer", daemon=True)
@@ -141,7 +143,7 @@ class Writer:
             raise self._refusal()
         ticket = Ticket(batch)
         self._queue.append(ticket)
-        if self._wake.locked():
+        if len(self._queue) >= self._wanted and self._wake.locked():
             _release(self._wake)
         if self._stopped is not None:
             self._answer_queue(self._stopped)  # it stopped between the two looks: nobody else would answer
@@ -206,10 +208,14 @@ class Writer:
         return group
 
     def _linger(self) -> None:
-        """Wait once for callers known to be on their way, at most a quarter of a commit."""
-        pause = min(self._linger_s, self._commit_s / 4)
+        """Wait once for callers known to be on their way, until all are here or a quarter of a commit is over."""
+        pause = min(self._linger_s, self._commit_s * LINGER_SHARE)
         if pause > _WORTH_LINGERING_S and len(self._queue) < self._known:
-            time.sleep(pause)
+            self._wake.acquire(blocking=False)  # whoever was here already has freed it
+            self._wanted = self._known
+            if len(self._queue) < self._wanted:
+                self._wake.acquire(timeout=pause)
+            self._wanted = 1  # whoever came meanwhile is in the queue, which is looked at before the lock is waited for again
 
     def _commit(self, group: list[Ticket]) -> None:
         """The group is answered. Raises what poisons."""

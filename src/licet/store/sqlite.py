@@ -134,6 +134,8 @@ class SqliteStore(SqliteReads):
                 writer.close()
             if self._lease is not None:
                 self._lease.release()
+            if isinstance(self._leases, ProcessLeases) and self._leases.is_empty():
+                _memory_leases.pop(str(self._location.memory), None)  # the database is gone with its last connection
             if self._turn is not None:
                 self._turn.close()
             if self._file is not None:
