@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from licet.approvals.desk import Cast
+from licet.approvals.desk import Cast, Desk
+from licet.approvals.states import Event
 from licet.errors import TransitionRefused, VoteRefused
 from licet.gate.results import Held, Ok
-from licet.model import RequestId, RequestState
+from licet.model import Request, RequestId, RequestState, Vote
 from licet.testing import Read, vote
 from tests.gate.proof import assert_whole
 from tests.world import CONFIG, POLICIES, World, world
@@ -263,28 +264,21 @@ def test_an_approval_that_was_withdrawn_is_not_used(w: World) -> None:
     assert w.ran == []
 
 
-def test_two_voters_at_the_same_instant_both_count(w: World) -> None:
+def test_two_voters_at_the_same_instant_both_count(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     request = opened_for_two(w)
     desk = w.gate.approvals
-    held_up = threading.Barrier(2)
+    together = threading.Barrier(2)
+    weighed: list[int] = []
+    weigh = Desk._event_of
 
-    before = desk._store.votes
-    seen = {"times": 0}
+    def weigh_together(self: Desk, asked: Request, votes: tuple[Vote, ...]) -> Event | None:
+        """Both have read the votes before either casts."""
+        weighed.append(len(votes))
+        if len(weighed) <= 2:
+            together.wait(10)
+        return weigh(self, asked, votes)
 
-    def votes_together(asked: RequestId) -> Any:
-        found = before(asked)
-        seen["times"] += 1
-        if seen["times"] <= 2:
-            held_up.wait(10)
-        return found
-
-    class Store:
-        votes = staticmethod(votes_together)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(w.gate.store, name)
-
-    desk._store = Store()
+    monkeypatch.setattr(Desk, "_event_of", weigh_together)
 
     def cast(voter: str) -> Cast:
         return desk.vote(request, voter, "approve")
@@ -293,8 +287,24 @@ def test_two_voters_at_the_same_instant_both_count(w: World) -> None:
         states = sorted(cast.request.state for cast in pool.map(cast, ["dana", "omar"]))
     assert states == [S.APPROVED, S.OPEN]
     assert state(w, request) is S.APPROVED
-    assert seen["times"] == 3, "the second one worked out afresh what its vote brings about"
+    assert weighed == [1, 1, 2], "the second one worked out afresh what its vote brings about"
     assert [record.payload.detail["event"] for record in vote_records(w) if record.payload.detail] == [None, "approve"]
+
+
+def test_a_vote_that_lands_while_another_is_checked_against_the_log_is_no_damage(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = opened_for_two(w)
+    desk = w.gate.approvals
+    store = w.gate.store
+    read = store.records_of_request
+    pending = ["dana"]
+
+    def records_of_request(asked: RequestId) -> Any:
+        if pending:
+            vote(w.gate, request, pending.pop())
+        return read(asked)
+
+    monkeypatch.setattr(store, "records_of_request", records_of_request)
+    assert desk.vote(request, "omar", "approve").request.state is S.APPROVED
 
 
 def test_of_an_approval_and_a_rejection_at_the_same_instant_one_comes_first(w: World) -> None:

@@ -18,11 +18,12 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from licet.approvals.attest import attest
 from licet.approvals.standing import Standing, binding_of, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
-from licet.errors import ConditionLost, TransitionRefused, VoteRefused
+from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
-from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry
+from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
 from licet.ledger.seal import seal
 from licet.ledger.writer import Writer
 from licet.model import LIVE_STATES, Receipt, Request, RequestId, RequestState, Vote
@@ -79,7 +80,11 @@ class Desk:
         comment: str | None = None,
         operating_user: str | None = None,
     ) -> Cast:
-        """Cast a vote. Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `StoreError`."""
+        """Cast a vote.
+
+        Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `IntegrityBroken` when it is not what the
+        log says was held, `StoreError`.
+        """
         if verdict not in {"approve", "reject"}:
             raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
         while True:
@@ -128,6 +133,14 @@ class Desk:
             raise VoteRefused("expired", f"request `{request}` expired at {found.expires_at:%Y-%m-%d %H:%M} UTC; the call can ask again")
         if found.state is not RequestState.OPEN:
             raise VoteRefused("not_open", f"request `{request}` is {found.state} and takes no more votes")
+        # Nobody is to approve what somebody has written over the call that was held.
+        votes = self._store.votes(request)
+        try:
+            attest(found, votes, self._store.records_of_request(request))
+        except IntegrityBroken:
+            if (self._store.get_request(request).state, len(self._store.votes(request))) == (found.state, len(votes)):
+                raise
+            return self._votable(request)  # a vote or a move that came between the two looks is no damage
         return found
 
     def _may_vote(self, request: Request, voter: str) -> None:
@@ -180,7 +193,7 @@ class Desk:
         return seal(
             log=request.tenant,
             kind=kind,
-            at=int(now.timestamp()) * 1_000_000 + now.microsecond,
+            at=microseconds(now),
             boot=self._store.boot,
             environment=self._environment,
             call=request.call,
