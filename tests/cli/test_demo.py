@@ -149,8 +149,11 @@ def test_the_kept_folder_is_an_application_that_works(kept: Kept, tmp_path: Path
     shop = shutil.copytree(kept.folder, tmp_path / "shop")
     code, _, err = run(*LICET, "--app", "tools:gate", "test", at=shop)
     assert (code, err) == (0, "")
-    answer = run(sys.executable, "agent.py", "crm.lookup", '{"customer_id": "G-77"}', at=shop)
-    assert answer == (1, "", 'tenant `acme` has no Customer::"G-77"\n')
+    status, printed, told = run(sys.executable, "agent.py", "crm.lookup", '{"customer_id": "G-77"}', at=shop)
+    assert (status, printed) == (1, "")
+    warning, reason = told.splitlines()
+    assert "an agent with a shell could change its own permissions" in warning
+    assert reason == 'tenant `acme` has no Customer::"G-77"'
 
 
 def test_it_is_told_in_plain_text_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from licet.cli import doctor_store
+from licet.cli.doctor import get_user
 from licet.cli.exits import Exit
-from licet.cli.writable import OperatingUser, get_user, why_writable
+from licet.gate.writable import OperatingUser, why_writable
 from tests.cli.conftest import CONFIG, Licet, envelope, run_licet
 
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil's

@@ -12,7 +12,6 @@ Whoever can write the records too, and their tree, is not stopped by this: `audi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,14 +19,15 @@ import msgspec
 from licet.errors import IntegrityBroken
 from licet.ledger.record import commitment, decode_envelope, decode_payload
 from licet.model import JsonObject, Request, Vote
-from licet.store.contract import StoredRecord
+from licet.store.contract import Dossier, StoredRecord
 
 
-def attest(request: Request, votes: Sequence[Vote], records: Iterable[StoredRecord]) -> None:
+def attest(found: Dossier) -> None:
     """Hold the rows against the records of the request. Raises `IntegrityBroken`, which says what does not agree."""
+    request = found.request
     opened: list[JsonObject] = []
     cast: list[JsonObject] = []
-    for record in records:
+    for record in found.records:
         detail = _detail(record, request)
         if record.kind == "vote":
             cast.append(detail.get("vote") or {})
@@ -37,7 +37,7 @@ def attest(request: Request, votes: Sequence[Vote], records: Iterable[StoredReco
             opened.append(detail["request"])
     if [_stateless(one) for one in opened] != [_stateless(_plain(request))]:
         raise IntegrityBroken(f"request `{request.id}` is not what the log says was opened")
-    if sorted(map(_text, cast)) != sorted(_text(_plain(vote)) for vote in votes):
+    if sorted(map(_text, cast)) != sorted(_text(_plain(vote)) for vote in found.votes):
         raise IntegrityBroken(f"the votes on request `{request.id}` are not those that the log has")
 
 

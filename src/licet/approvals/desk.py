@@ -21,13 +21,13 @@ from msgspec.structs import replace
 from licet.approvals.attest import attest
 from licet.approvals.standing import Standing, binding_of, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
-from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
+from licet.errors import ConditionLost, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
 from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
 from licet.ledger.seal import seal
 from licet.ledger.writer import Writer
 from licet.model import LIVE_STATES, Receipt, Request, RequestId, RequestState, Vote
-from licet.store.contract import AddVote, Batch, Change, MoveRequest, NewRecord, Store
+from licet.store.contract import AddVote, Batch, Change, Dossier, MoveRequest, NewRecord, Store
 
 
 class Shown(Struct, frozen=True):
@@ -98,10 +98,10 @@ class Desk:
     def _cast(
         self, request: RequestId, voter: str, verdict: Literal["approve", "reject"], comment: str | None, operating_user: str | None
     ) -> Cast:
-        found = self._votable(request)
+        dossier = self._votable(request)
+        found, before = dossier.request, dossier.votes
         self._may_vote(found, voter)
         now = self._now()
-        before = self._store.votes(found.id)
         vote = Vote(
             request=found.id,
             voter=voter,
@@ -127,20 +127,14 @@ class Desk:
         receipt = self._move(found, Event.WITHDRAW, {"withdrawn_by": by})
         return Cast(replace(found, state=RequestState.WITHDRAWN), receipt)
 
-    def _votable(self, request: RequestId) -> Request:
-        found = self._store.get_request(request)
-        if self._expired(found):
-            raise VoteRefused("expired", f"request `{request}` expired at {found.expires_at:%Y-%m-%d %H:%M} UTC; the call can ask again")
-        if found.state is not RequestState.OPEN:
-            raise VoteRefused("not_open", f"request `{request}` is {found.state} and takes no more votes")
-        # Nobody is to approve what somebody has written over the call that was held.
-        votes = self._store.votes(request)
-        try:
-            attest(found, votes, self._store.records_of_request(request))
-        except IntegrityBroken:
-            if (self._store.get_request(request).state, len(self._store.votes(request))) == (found.state, len(votes)):
-                raise
-            return self._votable(request)  # a vote or a move that came between the two looks is no damage
+    def _votable(self, request: RequestId) -> Dossier:
+        found = self._store.get_dossier(request)
+        asked = found.request
+        if self._expired(asked):
+            raise VoteRefused("expired", f"request `{request}` expired at {asked.expires_at:%Y-%m-%d %H:%M} UTC; the call can ask again")
+        if asked.state is not RequestState.OPEN:
+            raise VoteRefused("not_open", f"request `{request}` is {asked.state} and takes no more votes")
+        attest(found)  # nobody is to approve what somebody has written over the call that was held
         return found
 
     def _may_vote(self, request: Request, voter: str) -> None:

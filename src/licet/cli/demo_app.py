@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -72,6 +73,8 @@ class Application:
     """The example, imported: its gate and its business. Another one of the same folder is the same program, started again."""
 
     def __init__(self, folder: Path) -> None:
+        # Whoever watches the demo owns its files, of course: the warning that the gate gives at its start is for real ones.
+        logging.getLogger("licet.gate").setLevel(logging.ERROR)
         tools = _imported(folder, "tools")
         self.gate: Gate = tools.gate
         self.business: Business = tools.business
@@ -119,6 +122,7 @@ def _wait_for_intent(process: subprocess.Popen[str], store: Store, before: set[C
             return begun[0]
         if process.poll() is not None:
             said = process.stderr.read().strip() if process.stderr else ""
+            said = "\n".join(line for line in said.splitlines() if not line.startswith("licet: "))  # what a gate says at its start
             raise Refusal(Exit.ERROR, "not_killed", f"the call ended before its process could be killed: {said or 'it said nothing'}")
         time.sleep(POLL_S)
     raise Refusal(Exit.ERROR, "not_killed", f"the call did not begin within {INTENT_DEADLINE_S:g} s")

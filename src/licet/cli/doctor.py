@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 import click
 from msgspec import Struct
 
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
 from licet.cli.doctor_store import store_findings
 from licet.cli.exits import Exit
-from licet.cli.faults import Fault, fault_of
+from licet.cli.faults import Fault, Refusal, fault_of
 from licet.cli.finding import Finding
 from licet.cli.invocation import Invocation
 from licet.cli.loading import Loaded, load
 from licet.cli.output import Output
 from licet.cli.wording import counted
-from licet.cli.writable import get_user
 from licet.errors import OperatorError
+from licet.gate.writable import OperatingUser, whoever_runs_this
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
@@ -49,6 +52,18 @@ def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
     if counts["fail"]:
         fault = Fault(exit=Exit.ERROR, code="unhealthy", message=f"{counted(counts['fail'], 'check')} failed")
     return invocation.answer(diagnosis, lambda output: _show(output, diagnosis), fault=fault)
+
+
+def get_user(name: str | None) -> OperatingUser:
+    """The operating user of this name, or the one who runs this. Raises `Refusal`."""
+    if name is None:
+        return whoever_runs_this()
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError as error:
+        message = f"the operating system knows no user `{name}`"
+        raise Refusal(Exit.USAGE, "usage", message, next_step="name the user under which the tools run") from error
+    return OperatingUser(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
 
 
 def _loaded(invocation: Invocation, findings: list[Finding]) -> Loaded | None:

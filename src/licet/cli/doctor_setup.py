@@ -10,8 +10,8 @@ from licet.cli.loading import Loaded
 from licet.cli.problems import Problem, bundle_problems, directory_problems, policy_problems
 from licet.cli.version import installed
 from licet.cli.wording import counted, listed
-from licet.cli.writable import OperatingUser, why_writable
 from licet.config import Settings
+from licet.gate.writable import OperatingUser, exposed
 from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle
 
@@ -69,7 +69,7 @@ def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding
         if not there:
             continue
         path = there[0]
-        how = next((found for one in there if (found := why_writable(one, user)) is not None), None)
+        how = exposed(there, user)
         if how is None:
             yield Finding("ok", f"{about} safety", f"`{user.name}`, who runs the tools, cannot change `{path}`")
         else:

@@ -124,6 +124,7 @@ def decide(draft: Draft, scene: Scene, sessions: Sessions, now: datetime) -> Non
     """Step 4: what policy says of every principal and target."""
     assert draft.caller is not None
     draft.facts = sessions.facts(draft.caller, draft.acting.session)
+    draft.asked_at = now
     draft.decision = scene.engine.decide(question_of(draft, scene, now))
 
 

@@ -7,6 +7,7 @@ everything that was known when the call ended, wherever it ended.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +48,7 @@ class Draft:
     targets: tuple[Target, ...] = ()
     elsewhere: tuple[Target, ...] = ()  # those that belong to another tenant
     facts: SessionFacts = SessionFacts()
+    asked_at: datetime | None = None  # the `now` that policy saw
     decision: Decision | None = None
     detail: JsonObject | None = None
     preview: tuple[Effect, ...] | None = None

@@ -23,8 +23,8 @@ from licet.gate.scene import Resolver
 from licet.gate.steps import Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, ResolverFailed
 from licet.gate.workers import Workers
 from licet.ledger.writer import Writer
-from licet.model import Caller, CallId, EntityRef, Request, RequestState, Target, Vote
-from licet.store.contract import Store, StoredRecord
+from licet.model import Caller, CallId, EntityRef, Target
+from licet.store.contract import Store
 
 
 class Services(Struct, frozen=True, kw_only=True):
@@ -44,19 +44,7 @@ def look_up(store: Store, step: FindKey | FindOutcome | FindRequest) -> Any:
         return store.find_key(step.scope, step.key)
     if isinstance(step, FindOutcome):
         return store.records_of_call(CallId(step.call))
-    return _find_request(store, step.key)
-
-
-def _find_request(store: Store, key: str) -> tuple[Request, tuple[Vote, ...], tuple[StoredRecord, ...]] | None:
-    """An approval with records of one moment: another call may use it between two reads, and that is no sign of damage."""
-    while (request := store.find_request(key)) is not None:
-        found = (request, store.votes(request.id), store.records_of_request(request.id))
-        if request.state is not RequestState.APPROVED:
-            return found
-        now = store.find_request(key)
-        if now is not None and (now.id, now.state) == (request.id, request.state):
-            return found
-    return None
+    return store.find_dossier(step.key)
 
 
 def target_of(environment: str, ref: EntityRef, resolver: Resolver, answer: Answer) -> Target | None:

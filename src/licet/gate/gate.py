@@ -37,7 +37,7 @@ from licet.gate.results import Failed, Result
 from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
-from licet.ledger.record import new_id
+from licet.ledger.record import microseconds, new_id
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
 from licet.model import Access, CallId, Decision, Touch, Trace
@@ -211,10 +211,9 @@ class Gate:
         if idempotency_key is not None and not is_key(idempotency_key):
             refused = ArgumentsRefused("bad_key", f"an idempotency key is text of 1 to {KEY_LIMIT} printable characters")
             idempotency_key = None
-        moment = self._clock()
         return Draft(
             CallId(new_id()),
-            int(moment.timestamp()) * 1_000_000 + moment.microsecond,
+            microseconds(self._clock()),
             acting,
             readable(tool),
             unverified_arguments,

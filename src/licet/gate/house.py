@@ -2,6 +2,7 @@
 
 Opening, in this order:
 
+0. a warning, where the operating user of this process could change the policies or licet.toml
 1. the store, with a lease of this process
 2. recovery: the open calls of processes that died get a `recovery` record, `unknown`
 3. catalog (this process's tools, and what other processes on the store have registered), directory and policies, validated together
@@ -29,7 +30,8 @@ from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.sync_driver import Portal
 from licet.gate.workers import Workers
-from licet.ledger.record import Kind
+from licet.gate.writable import exposed, whoever_runs_this
+from licet.ledger.record import Kind, microseconds
 from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
 from licet.store.contract import Batch, PutBlob, Store
@@ -41,6 +43,16 @@ SNAPSHOTS_MERGED = 20
 _log = logging.getLogger("licet.gate")
 
 
+def warn_if_exposed(settings: Settings) -> None:
+    """Say so where the user who runs the tools could change what they are held by. The store is left out: whoever writes records can."""
+    if settings.file is None or not settings.file.exists():
+        return  # made in Python or in memory: there is no file to change
+    user = whoever_runs_this()
+    how = exposed([settings.file, settings.policies, *settings.policies.glob("*.cedar")], user)
+    if how is not None:
+        _log.warning("licet: `%s`, who runs the tools, %s: an agent with a shell could change its own permissions", user.name, how)
+
+
 class OpenHouse:
     """Everything that an open gate holds. Close it to give the lease back."""
 
@@ -48,6 +60,7 @@ class OpenHouse:
         self._settings = settings
         self._registry = registry
         self._now = now
+        warn_if_exposed(settings)
         self.store: Store = SqliteStore.open(settings.store, now=now)
         self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
         try:
@@ -93,8 +106,7 @@ class OpenHouse:
 
     def now_us(self) -> int:
         """Microseconds since 1970 UTC."""
-        moment = self._now()
-        return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+        return microseconds(self._now())
 
     def label(self, acting: Acting, label: str) -> None:
         """Put a label on the session that acts. Raises `CallerRefused` if the caller is not in the directory."""

@@ -29,9 +29,9 @@ from licet.gate.draft import Draft, Refused
 from licet.gate.scene import Scene
 from licet.gate.steps import FindRequest, Preview, Step
 from licet.ledger.record import new_id
-from licet.model import LIVE_STATES, Effect, Obligation, Request, RequestId, RequestState, Vote
+from licet.model import LIVE_STATES, Effect, Obligation, Request, RequestId, RequestState
 from licet.policy.obligations import discharge
-from licet.store.contract import StoredRecord
+from licet.store.contract import Dossier
 
 VALUE_SHOWN_CHARS = 60
 
@@ -46,12 +46,11 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
     if any(obligation.kind == "preview_only" for obligation in draft.decision.obligations):
         return
     key = request_key(draft, scene)
-    found = yield FindRequest(key)
+    found: Dossier | None = yield FindRequest(key)
     if found is not None:
-        request, votes, records = found
-        if request.state is RequestState.APPROVED and now < request.expires_at:
-            _attest(request, votes, records)
-        _match(draft, scene, request, votes, now, preview_known=run_preview)
+        if found.request.state is RequestState.APPROVED and now < found.request.expires_at:
+            _attest(found)
+        _match(draft, scene, found, now, preview_known=run_preview)
     if draft.request is None and draft.consuming is None:
         draft.opening = _new_request(draft, key, now, expires_after)
         _refuse_unmeetable(draft.opening, scene)
@@ -105,17 +104,18 @@ def _preview(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
         raise Refused("preview_failed", f"the preview of `{draft.spec.name}` did not return a list of effects") from error
 
 
-def _attest(request: Request, votes: tuple[Vote, ...], records: tuple[StoredRecord, ...]) -> None:
+def _attest(found: Dossier) -> None:
     """An approval that the log does not bear out is nobody's: rows can be edited by whoever can write the database."""
     try:
-        attest(request, votes, records)
+        attest(found)
     except IntegrityBroken as broken:
         message = f"the approval of this call is not what the log says: {broken}; run `licet audit verify`"
-        raise Refused("approval_not_in_log", message, detail={"request": request.id}) from broken
+        raise Refused("approval_not_in_log", message, detail={"request": found.request.id}) from broken
 
 
-def _match(draft: Draft, scene: Scene, request: Request, votes: tuple[Vote, ...], now: datetime, *, preview_known: bool) -> None:
+def _match(draft: Draft, scene: Scene, found: Dossier, now: datetime, *, preview_known: bool) -> None:
     """What an earlier request with the same key means for this call."""
+    request, votes = found.request, found.votes
     if request.state is RequestState.REJECTED and now < request.expires_at:
         until = request.expires_at.strftime("%Y-%m-%d %H:%M UTC")
         by = ", ".join(f"`{vote.voter}`" for vote in votes if vote.verdict == "reject")

@@ -29,6 +29,7 @@ from licet.ledger.record import (
     ToolEntry,
     key_digest,
     key_scope,
+    microseconds,
 )
 from licet.ledger.seal import seal
 from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target
@@ -166,7 +167,7 @@ class Recorder:
             message=decision.message if ended is None else ended.message,
             principals=draft.principals,
             targets=_masked(draft),
-            context=_context(draft, at_us),
+            context=_context(draft),
             policies=decision.policies,
             obligations=decision.obligations,
             result=NOTHING if ended is None or ended.result is None else ended.result,
@@ -270,9 +271,12 @@ def _tool(draft: Draft) -> ToolEntry:
     return draft.scene.entries[draft.spec.name]
 
 
-def _context(draft: Draft, at_us: int) -> JsonObject:
+def _context(draft: Draft) -> JsonObject:
+    """What policy saw of the circumstances; the call is otherwise in the record itself."""
     facts = draft.facts
-    context: JsonObject = {"now": at_us, "calls": facts.calls}
+    context: JsonObject = {"calls": facts.calls}
+    if draft.asked_at is not None:
+        context["now"] = microseconds(draft.asked_at)
     if facts.labels:
         context["labels"] = facts.labels
     if facts.meters:

@@ -58,10 +58,7 @@ class FindOutcome(Struct, frozen=True):
 
 
 class FindRequest(Struct, frozen=True):
-    """The latest request with this key, its votes, and the records they rest on.
-
-    Sends back `tuple[Request, tuple[Vote, ...], tuple[StoredRecord, ...]] | None`. Throws `StoreError`.
-    """
+    """The latest request with this key, its votes and its records. Sends back `Dossier | None`. Throws `StoreError`."""
 
     key: str
 

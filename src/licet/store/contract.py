@@ -163,6 +163,14 @@ class Boot(Struct, frozen=True):
     lives: bool
 
 
+class Dossier(Struct, frozen=True):
+    """A request, its votes and every record that speaks of it (in order of log and index), all as of one moment."""
+
+    request: Request
+    votes: tuple[Vote, ...]
+    records: tuple[StoredRecord, ...]
+
+
 class LogState(Struct, frozen=True):
     """A tenant's tree as stored: its size and its compact range (perfect-subtree hashes from large to small, 32 bytes each)."""
 
@@ -193,10 +201,6 @@ class Store(Protocol):
         """Every record that names this call, in order of (log, index)."""
         ...
 
-    def records_of_request(self, request: RequestId) -> tuple[StoredRecord, ...]:
-        """Every record that opened, repeated, voted on, ended or used up this request, in order of (log, index)."""
-        ...
-
     def logs(self) -> tuple[LogState, ...]:
         """Every log with its stored tree state, by name."""
         ...
@@ -207,6 +211,14 @@ class Store(Protocol):
 
     def find_request(self, key: str) -> Request | None:
         """The request with this key that was opened last, whatever its state; the live one, if there is one."""
+        ...
+
+    def find_dossier(self, key: str) -> Dossier | None:
+        """As `find_request`, with votes and records."""
+        ...
+
+    def get_dossier(self, request: RequestId) -> Dossier:
+        """As `get_request`, with votes and records. Raises `KeyError` when there is none."""
         ...
 
     def get_request(self, request: RequestId) -> Request:

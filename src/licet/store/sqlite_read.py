@@ -17,7 +17,7 @@ import apsw
 from licet.errors import GateClosed, IntegrityBroken
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store import forks
-from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
+from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_rows import fetch, request_of, vote_of
@@ -101,26 +101,34 @@ class SqliteReads:
             raise GateClosed(forks.MESSAGE)
 
     def _rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._told(), self._reading() as con:
+            return fetch(con, text, values)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the database, in the words of the store's contract."""
         try:
-            with self._reading() as con:
-                return fetch(con, text, values)
+            yield
         except apsw.Error as error:
             raise translate(error, self._location) from error
         except UnicodeDecodeError as error:
             raise IntegrityBroken(f"the ledger `{self._location}` is damaged ({error}); run `licet audit verify`") from error
 
     @contextmanager
+    def _moment(self) -> Iterator[apsw.Connection]:
+        """One connection that sees the ledger as it is now, whatever is committed meanwhile; it holds no writer up."""
+        with self._told(), self._reading() as con:
+            con.execute("BEGIN")
+            try:
+                yield con
+            finally:
+                con.execute("COMMIT")
+
+    @contextmanager
     def source(self) -> Iterator[SqliteSource]:
-        """The ledger as it is at this moment, for `verify` and `export`; it holds no writer up."""
-        try:
-            with self._reading() as con:
-                con.execute("BEGIN")
-                try:
-                    yield SqliteSource(con)
-                finally:
-                    con.execute("COMMIT")
-        except apsw.Error as error:
-            raise translate(error, self._location) from error
+        """The ledger as it is at this moment, for `verify` and `export`."""
+        with self._moment() as con:
+            yield SqliteSource(con)
 
     def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
         """Records of one log by index, `start` included, `stop` not; streamed in pages."""
@@ -149,10 +157,6 @@ class SqliteReads:
         """Every record that names this call, in order of (log, index)."""
         return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,)))
 
-    def records_of_request(self, request: RequestId) -> tuple[StoredRecord, ...]:
-        """Every record that opened, repeated, voted on, ended or used up this request, in order of (log, index)."""
-        return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,)))
-
     def logs(self) -> tuple[LogState, ...]:
         """Every log with its stored tree state, by name."""
         rows = self._rows("SELECT name, size, compact_range FROM logs ORDER BY name")
@@ -167,6 +171,27 @@ class SqliteReads:
         """The request with this key that was opened last, whatever its state; the live one, if there is one."""
         rows = self._rows("SELECT state, body FROM requests WHERE key = ? ORDER BY number DESC LIMIT 1", (key,))
         return request_of(*rows[0]) if rows else None
+
+    def find_dossier(self, key: str) -> Dossier | None:
+        """As `find_request`, with votes and records, at one moment."""
+        with self._moment() as con:
+            rows = fetch(con, "SELECT id, state, body FROM requests WHERE key = ? ORDER BY number DESC LIMIT 1", (key,))
+            return self._dossier(con, *rows[0]) if rows else None
+
+    def get_dossier(self, request: RequestId) -> Dossier:
+        """As `get_request`, with votes and records, at one moment. Raises `KeyError` when there is none."""
+        with self._moment() as con:
+            rows = fetch(con, "SELECT id, state, body FROM requests WHERE id = ?", (request,))
+            if not rows:
+                raise KeyError(f"no request `{request}`")
+            return self._dossier(con, *rows[0])
+
+    @staticmethod
+    def _dossier(con: apsw.Connection, request: RequestId, state: str, body: bytes) -> Dossier:
+        votes = fetch(con, "SELECT body FROM votes WHERE request = ? ORDER BY number", (request,))
+        records = fetch(con, f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,))
+        found = request_of(state, body)
+        return Dossier(found, tuple(vote_of(row[0]) for row in votes), tuple(StoredRecord(*row) for row in records))
 
     def get_request(self, request: RequestId) -> Request:
         """One request. Raises `KeyError` when there is none."""

@@ -15,12 +15,10 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
-
-from licet.cli.exits import Exit
-from licet.cli.faults import Refusal
 
 
 class OperatingUser(Struct, frozen=True):
@@ -36,21 +34,14 @@ class OperatingUser(Struct, frozen=True):
         return self.uid == os.geteuid()
 
 
-def get_user(name: str | None) -> OperatingUser:
-    """The user of this name, or the one who runs this. Raises `Refusal`."""
-    if name is None:
-        uid = os.geteuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            name = f"uid {uid}"
-        return OperatingUser(name, uid, frozenset({os.getegid(), *os.getgroups()}))
+def whoever_runs_this() -> OperatingUser:
+    """The operating user of this process."""
+    uid = os.geteuid()
     try:
-        entry = pwd.getpwnam(name)
-    except KeyError as error:
-        message = f"the operating system knows no user `{name}`"
-        raise Refusal(Exit.USAGE, "usage", message, next_step="name the user under which the tools run") from error
-    return OperatingUser(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    return OperatingUser(name, uid, frozenset({os.getegid(), *os.getgroups()}))
 
 
 def why_writable(path: Path, user: OperatingUser) -> str | None:
@@ -66,6 +57,11 @@ def why_writable(path: Path, user: OperatingUser) -> str | None:
             return f"may replace what is in `{folder}`"
         child = folder
     return None
+
+
+def exposed(paths: Iterable[Path], user: OperatingUser) -> str | None:
+    """How this user could change one of those that exist, as the end of a sentence; None if they cannot."""
+    return next((how for path in paths if path.exists() and (how := why_writable(path, user)) is not None), None)
 
 
 def _may_write(path: Path, user: OperatingUser) -> bool:
