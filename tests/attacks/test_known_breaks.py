@@ -127,12 +127,14 @@ def test_arguments_mutated_while_the_approver_looks_change_nothing() -> None:
 
         with ThreadPoolExecutor(1) as pool:
             mutating = pool.submit(mutate)
-            for _ in range(50):
-                shown = msgspec.json.decode(w.gate.approvals.show(held.request).request.summary)
-                assert shown["arguments"] == ARGUMENTS
-            vote(w.gate, held.request, "lena")
-            results = [call(w, arguments) for _ in range(200)]
-            stop.set()
+            try:
+                for _ in range(50):
+                    shown = msgspec.json.decode(w.gate.approvals.show(held.request).request.summary)
+                    assert shown["arguments"] == ARGUMENTS
+                vote(w.gate, held.request, "lena")
+                results = [call(w, arguments) for _ in range(200)]
+            finally:
+                stop.set()
             mutating.result(20)
         assert sum(isinstance(result, Ok) for result in results) <= 1
         assert w.ran in ([], [("billing.adjust", ARGUMENTS)]), "only what was approved ever ran"

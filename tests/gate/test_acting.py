@@ -145,13 +145,13 @@ def test_one_block_open_in_two_threads_leaves_each_with_its_own_caller(w: World)
 
     def bob() -> str | None:
         with w.gate.acting(agent="night-bot"), shared:
-            entered.wait()
-            left.wait()
+            entered.wait(20)
+            left.wait(20)
         return acting_for(w.gate._token).agent
 
     def nobody() -> str | None:
         with shared:
-            entered.wait()
+            entered.wait(20)
         agent = acting_for(w.gate._token).agent
         left.set()
         return agent

@@ -476,8 +476,10 @@ def test_a_call_beside_votes_that_are_being_cast_never_runs_early(w: World) -> N
 
     def cast(voter: str) -> None:
         barrier.wait(20)
-        vote(w.gate, held.request, voter)
-        votes_cast.append(voter)
+        try:
+            vote(w.gate, held.request, voter)
+        finally:
+            votes_cast.append(voter)
 
     def keep_calling(_: int) -> int:
         barrier.wait(20)
