@@ -103,11 +103,13 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
 def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     """A whole call, from proposal to release. Returns a value whatever happens; control exceptions pass after being recorded."""
     for attempt in range(ATTEMPTS):
+        if attempt:
+            draft.forget()
         draft.attempt = attempt
         try:
             return (yield from _attempt(draft, house))
         except _Moved:
-            draft.forget()
+            continue
     draft.decision = Decision(verdict="deny", code="contention", message="what this call rests on kept changing while it was decided")
     return (yield from _deny(draft, house))
 
