@@ -258,3 +258,14 @@ def test_of_concurrent_repeats_of_an_approved_call_one_runs_and_none_is_denied(w
 def test_a_held_call_takes_no_key(w: World) -> None:
     assert isinstance(w.adjust(50_000, idempotency_key="k"), Held)
     assert isinstance(w.adjust(2_500, idempotency_key="k"), Ok)
+
+
+def test_a_key_that_was_used_for_another_call_is_refused_by_rule_whatever_people_have_approved(w: World) -> None:
+    assert isinstance(w.adjust(idempotency_key="k"), Ok)
+    held = w.held()
+    vote(w.gate, held.request, "lena")
+    w.denied(w.adjust(50_000, idempotency_key="k"), "key_reused")
+    decision = w.records()[-1].envelope.decision
+    assert decision is not None
+    assert (decision.code, decision.decided_by) == ("key_reused", "rule")
+    assert isinstance(w.adjust(50_000), Ok), "the approval is still there"

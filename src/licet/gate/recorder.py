@@ -259,7 +259,7 @@ def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEn
         policies=tuple(dict.fromkeys([policy.id for policy in decision.policies])),
         obligations=tuple(dict.fromkeys([obligation.policy for obligation in decision.obligations])),
         bundle=draft.scene.digest if draft.scene is not None else None,
-        decided_by="human" if draft.consuming is not None else rule,
+        decided_by="human" if draft.consuming is not None and decision.verdict == "allow" else rule,
         count=count,
     )
 
