@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import typing
 from typing import Any
 
 import pytest
@@ -26,6 +28,26 @@ def test_it_keeps_name_docstring_module_and_signature(w: World) -> None:
     assert [getattr(add, name) for name in ("__name__", "__doc__", "__module__")] == ["add", "Add.", __name__]
     assert list(inspect.signature(add).parameters) == ["a", "b"]
     assert (add.spec.name, add.spec.access, add.spec.description) == ("odd.sum", "read", "Add.")
+
+
+def test_unwrapping_it_does_not_lead_past_the_gate(w: World) -> None:
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return inner
+
+    @w.gate.tool("odd.sum", access="read")
+    @logged
+    def add(a: int, b: float = 2) -> int:
+        return a
+
+    assert inspect.unwrap(add) is add
+    assert str(inspect.signature(add)) == "(a: 'int', b: 'float' = 2) -> 'int'"
+    assert typing.get_type_hints(add) == {"a": int, "b": float, "return": int}
+    with pytest.raises(CallDenied, match="nobody is calling"):
+        inspect.unwrap(add)(1)
 
 
 def test_a_direct_call_gives_the_value_by_position_and_by_name(w: World) -> None:

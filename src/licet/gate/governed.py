@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -28,6 +29,10 @@ class GovernedTool(Generic[P, R]):
         self._gate = gate
         self._tool = tool
         functools.update_wrapper(self, tool.function)
+        # Without `__wrapped__`: software that unwraps what it is given would get the function itself, and call it past the gate.
+        del self.__dict__["__wrapped__"]
+        self.__signature__ = inspect.signature(tool.function)
+        self.__globals__ = getattr(inspect.unwrap(tool.function), "__globals__", {})  # where its annotations are resolved
 
     @property
     def spec(self) -> ToolSpec:
