@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,3 +18,23 @@ def w(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with world() as made:
         yield made
         assert_whole(made.gate)
+
+
+@pytest.fixture(params=[None, 30.0], ids=["untimed", "timed"])
+def tools(w: World, request: pytest.FixtureRequest) -> World:
+    def act() -> Any:
+        w.ran.append(("act", {}))
+        if w.raises is not None:
+            raise w.raises
+        return w.returns
+
+    @w.gate.tool("odd.sync", access="write", touches={"access"}, timeout_s=request.param)
+    def sync_tool() -> Any:
+        return act()
+
+    @w.gate.tool("odd.async", access="write", touches={"access"}, timeout_s=request.param)
+    async def async_tool() -> Any:
+        await asyncio.sleep(0)
+        return act()
+
+    return w

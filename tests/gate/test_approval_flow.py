@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,13 @@ from msgspec.structs import replace
 
 from licet import Effect
 from licet.gate.results import Denied, Held, Ok, Result
-from licet.model import RequestId, RequestState
+from licet.model import RequestState
 from licet.testing import vote
 from tests.gate.proof import assert_whole
+from tests.gate.waiting import AMOUNT, RUN, approved, asked, superseded
 from tests.world import CONFIG, POLICIES, World, world, world_on
 
-AMOUNT = 50_000
-RUN = ("billing.adjust", {"customer_id": "C-1", "amount_cents": AMOUNT})
 S = RequestState
-
-
-def approved(w: World) -> Held:
-    """A held call that a lead has approved."""
-    held = w.held(AMOUNT)
-    vote(w.gate, held.request, "lena")
-    return held
-
-
-def asked(held: Held) -> RequestId:
-    """The request that it waits on."""
-    assert held.request is not None
-    return held.request
-
-
-def superseded(w: World) -> dict[str, Any]:
-    """What the last hold says about the request that it takes the place of."""
-    detail = w.records()[-1].payload.detail
-    assert detail is not None
-    found: dict[str, Any] = detail["superseded"]
-    return found
 
 
 def test_a_held_call_says_what_must_happen_and_runs_nothing(w: World) -> None:
@@ -285,95 +260,6 @@ def test_a_policy_that_asks_no_more_lets_the_call_run_and_leaves_the_approval(tm
         assert_whole(w.gate)
 
 
-def test_a_preview_that_differs_holds_the_call_anew_and_says_what_changed(w: World) -> None:
-    held = approved(w)
-    w.customers["C-1"]["balance"] = 7
-    again = w.held(AMOUNT)
-    assert again.request != held.request
-    assert w.ran == []
-    changed = 'the call would now change `balance` of Customer::"C-1" from `7` to `50007`'
-    assert again.decision.message.startswith(f"held anew, since {changed}: ")
-    assert superseded(w) == {"request": held.request, "event": "supersede", "changed": changed}
-    vote(w.gate, again.request, "lena")
-    assert isinstance(w.adjust(AMOUNT), Ok)
-
-
-def test_a_preview_that_shows_less_than_it_did_holds_the_call_anew(w: World) -> None:
-    effects = [Effect(target="T", field="a", before=1, after=2), Effect(target="T", field="b", before="x" * 100, after=None)]
-    ran = []
-
-    @w.gate.tool("account.wipe", access="destructive", touches={"access"})
-    def wipe() -> None:
-        ran.append(1)
-
-    @wipe.preview
-    def preview() -> list[Effect]:
-        return effects
-
-    policies = w.gate.settings.policies / "more.cedar"
-    policies.write_text(
-        '@id("wipe")\n@require_approval("1 of Group::\\"security-leads\\"")\nforbid (principal, action == Action::"account.wipe", resource);\n'
-    )
-    first = call(w, {}, tool="account.wipe")
-    assert isinstance(first, Held)
-    vote(w.gate, first.request, "dana")
-    del effects[0]
-    less = call(w, {}, tool="account.wipe")
-    assert isinstance(less, Held)
-    assert "the call would now change less than it did" in less.decision.message
-    effects[0] = Effect(target="T", field="b", before="x" * 100, after="y" * 100)
-    more = call(w, {}, tool="account.wipe")
-    assert isinstance(more, Held)
-    assert 'from `"xxxx' in more.decision.message
-    assert "y" * 61 not in more.decision.message, "long values are cut"
-    assert ran == []
-
-
-@pytest.mark.parametrize("error", [ValueError("secret"), StopIteration(), GeneratorExit()])
-def test_a_preview_that_fails_is_a_denial_that_says_so(error: BaseException) -> None:
-    with world() as w:
-        failing: list[BaseException] = []
-        preview = w.gate.registry.previews["billing.adjust"]
-        original = preview.function
-
-        def broken(**arguments: Any) -> Any:
-            if failing:
-                raise failing[0]
-            return original(**arguments)
-
-        preview.function = broken
-        failing.append(error)
-        kind = type(error).__name__
-        denied = w.denied(w.adjust(AMOUNT), "preview_failed", f"({kind})", "nobody can see what the call would change")
-        assert "secret" not in denied.decision.message
-        assert w.kinds() == ["denial"]
-        assert w.gate.approvals.all() == ()
-        assert isinstance(w.adjust(), Ok), "a call that nobody needs to decide on runs without its preview"
-
-
-@pytest.mark.parametrize("effects", [None, 5, ["x"], [{"target": 1}], [object()]])
-def test_a_preview_that_is_no_list_of_effects_is_a_denial(effects: Any) -> None:
-    with world() as w:
-        w.gate.registry.previews["billing.adjust"].function = lambda **_: effects
-        w.denied(w.adjust(AMOUNT), "preview_failed", "did not return a list of effects")
-        assert w.ran == []
-
-
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
-def test_a_preview_that_ends_the_process_is_recorded_first(error: BaseException) -> None:
-    def leave(**_: Any) -> Any:
-        raise error
-
-    with world() as w:
-        w.gate.registry.previews["billing.adjust"].function = leave
-        with pytest.raises(type(error)):
-            w.adjust(AMOUNT)
-        (record,) = w.records()
-        assert record.envelope.decision is not None
-        assert (record.kind, record.envelope.decision.code) == ("denial", "cancelled")
-        assert w.ran == []
-
-
 def test_a_voter_who_has_left_the_group_no_longer_counts_and_the_call_is_held_anew(tmp_path: Path) -> None:
     config = CONFIG.replace('billing-leads = ["lena", "alice", "gina"]', 'billing-leads = ["lena", "dana"]')
     with world_on(tmp_path, config) as w:
@@ -400,98 +286,3 @@ def test_arguments_that_are_changed_while_people_decide_are_another_call(w: Worl
     assert isinstance(again, Held)
     assert again.request != held.request
     assert w.ran == []
-
-
-def race(w: World, width: int, act: Callable[[], Result]) -> list[Result]:
-    """All at once, from threads."""
-    barrier = threading.Barrier(width)
-
-    def go(_: int) -> Result:
-        barrier.wait(20)
-        return act()
-
-    with ThreadPoolExecutor(width) as pool:
-        return list(pool.map(go, range(width)))
-
-
-def test_of_sixteen_threads_that_race_on_one_approval_exactly_one_executes(w: World) -> None:
-    approved(w)
-    results = race(w, 16, lambda: w.adjust(AMOUNT))
-    assert [type(result) for result in results].count(Ok) == 1
-    assert w.ran == [RUN]
-    for result in results:
-        if isinstance(result, Denied):
-            assert result.decision.code == "approval_used", result.decision
-        assert isinstance(result, Ok | Held | Denied)
-    assert w.kinds().count("intent") == w.kinds().count("outcome") == 1
-
-
-def test_of_sixteen_tasks_that_race_on_one_approval_exactly_one_executes(w: World) -> None:
-    approved(w)
-
-    async def main() -> list[Result]:
-        with w.alice():
-            return await asyncio.gather(
-                *[w.gate.acall("billing.adjust", {"customer_id": "C-1", "amount_cents": AMOUNT}) for _ in range(16)]
-            )
-
-    results = asyncio.run(main())
-    assert [type(result) for result in results].count(Ok) == 1
-    assert w.ran == [RUN]
-    for result in results:
-        if isinstance(result, Denied):
-            assert result.decision.code == "approval_used", result.decision
-    assert w.kinds().count("intent") == w.kinds().count("outcome") == 1
-
-
-@pytest.mark.parametrize("awaited", [False, True])
-def test_sixteen_callers_that_ask_at_once_open_one_request(w: World, *, awaited: bool) -> None:
-    w.gate.seal()
-
-    async def main() -> list[Result]:
-        with w.alice():
-            return await asyncio.gather(*[w.gate.acall("account.suspend", {"customer_id": "C-1"}) for _ in range(16)])
-
-    def suspend() -> Result:
-        with w.alice():
-            return w.gate.call("account.suspend", {"customer_id": "C-1"})
-
-    results = asyncio.run(main()) if awaited else race(w, 16, suspend)
-    assert {type(result) for result in results} == {Held}
-    assert len({result.request for result in results if isinstance(result, Held)}) == 1
-    assert len(w.gate.approvals.all()) == 1
-    assert w.kinds() == ["hold"] * 16
-    assert w.ran == []
-
-
-def test_a_call_beside_votes_that_are_being_cast_never_runs_early(w: World) -> None:
-    def suspend() -> Result:
-        with w.alice():
-            return w.gate.call("account.suspend", {"customer_id": "C-1"})
-
-    held = suspend()
-    assert isinstance(held, Held)
-    barrier = threading.Barrier(4)
-    votes_cast: list[str] = []
-
-    def cast(voter: str) -> None:
-        barrier.wait(20)
-        try:
-            vote(w.gate, held.request, voter)
-        finally:
-            votes_cast.append(voter)
-
-    def keep_calling(_: int) -> int:
-        barrier.wait(20)
-        done = 0
-        while done == 0 and len(votes_cast) < 2:
-            done += isinstance(suspend(), Ok)
-        return done
-
-    with ThreadPoolExecutor(4) as pool:
-        voting = [pool.submit(cast, voter) for voter in ("dana", "omar")]
-        ran = sum(pool.map(keep_calling, range(2)))
-        for one in voting:
-            one.result(20)
-    assert ran + isinstance(suspend(), Ok) == 1
-    assert len(w.ran) == 1

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from licet.errors import GateClosed, StoreError, VoteRefused
+from licet.errors import GateClosed
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.testing import Read, vote
-from tests.gate.faulty import IMPATIENT, FaultyStore, How, drain, faulty_world
+from tests.gate.faulty import IMPATIENT, FaultyStore, drain, faulty_world
 from tests.gate.proof import assert_whole
 from tests.world import World
 
@@ -354,55 +351,3 @@ def test_a_tool_that_is_registered_while_the_log_is_down_is_in_force_when_it_is_
         w.denied(w.gate.call("new.one", {}), "unknown_tool")
         store.mend()
         assert isinstance(w.gate.call("new.one", {}), Ok)
-
-
-OPERATIONS = st.lists(
-    st.tuples(
-        st.sampled_from(["adjust", "adjust", "read", "hold", "keyed", "approved", "denied"]),
-        st.sampled_from([None, None, "down", "ambiguous"]),
-        st.sampled_from(["", "intent", "outcome", "hold", "vote", "denial", "call"]),
-    ),
-    min_size=3,
-    max_size=14,
-)
-
-
-@settings(max_examples=25)
-@given(operations=OPERATIONS)
-def test_whatever_fails_when_the_log_is_whole_and_says_exactly_what_ran(operations: list[tuple[str, How | None, str]]) -> None:
-    with pytest.MonkeyPatch.context() as patch, faulty_world(patch) as (w, store):
-        for number, (operation, how, kind) in enumerate(operations):
-            if how is not None:
-                store.fail(how, *filter(None, [kind]))
-            operate(w, operation, number)
-            store.mend()
-            drain(w.gate)
-        report = assert_whole(w.gate)
-        assert report.ok
-        assert w.gate.store.open_calls() == ()
-        found = w.records()
-        ended = [record for record in found if record.kind == "outcome" and record.envelope.outcome is not None]
-        ran = [record for record in ended if record.envelope.outcome and record.envelope.outcome.status == "ok"]
-        assert len(ran) == len([tool for tool, _ in w.ran if tool == "billing.adjust"]), "each write that ran has its outcome, and no other"
-        assert len({record.envelope.call for record in ended}) == len(ended) == len([record for record in found if record.kind == "intent"])
-        assert len([record for record in found if record.kind == "call" and not (record.payload.detail or {}).get("repeats")]) == len(
-            [tool for tool, _ in w.ran if tool == "crm.lookup"]
-        ), "each read that ran is recorded"
-
-
-def operate(w: World, operation: str, number: int) -> None:
-    """One thing that people and agents do. What it answers is not looked at here."""
-    if operation == "read":
-        read(w)
-    elif operation == "denied":
-        w.adjust(1_000_001)
-    elif operation == "keyed":
-        w.adjust(100, idempotency_key="k")
-    elif operation == "adjust":
-        w.adjust(200 + number)
-    else:
-        held = w.adjust(50_000)
-        if operation == "approved" and isinstance(held, Held):
-            with contextlib.suppress(StoreError, VoteRefused):
-                vote(w.gate, held.request, "lena")
-            w.adjust(50_000)

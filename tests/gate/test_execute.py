@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
-from pydantic import BaseModel, computed_field
 
 from licet.gate import conclude
 from licet.gate.conclude import Latecomer
 from licet.gate.results import Failed, Ok, Result
 from licet.gate.steps import Ran
 from licet.gate.sync_driver import Portal
-from licet.ledger.record import NOTHING
-from licet.ledger.writer import Ticket
 from licet.testing import Read
 from tests.gate.faulty import drain
 from tests.world import World
@@ -53,7 +45,6 @@ ORDINARY = [
     Mute(),
     Deadly(),
 ]
-NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 CONTROL = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError("mine"), OwnEnd("x")]
 
 Door = Callable[[World, str], Result]
@@ -65,26 +56,6 @@ def sync_of_sync(w: World, kind: str) -> Result:
 
 def async_of_sync(w: World, kind: str) -> Result:
     return asyncio.run(w.gate.acall(f"odd.{kind}", {}))
-
-
-@pytest.fixture(params=[None, 30.0], ids=["untimed", "timed"])
-def tools(w: World, request: pytest.FixtureRequest) -> World:
-    def act() -> Any:
-        w.ran.append(("act", {}))
-        if w.raises is not None:
-            raise w.raises
-        return w.returns
-
-    @w.gate.tool("odd.sync", access="write", touches={"access"}, timeout_s=request.param)
-    def sync_tool() -> Any:
-        return act()
-
-    @w.gate.tool("odd.async", access="write", touches={"access"}, timeout_s=request.param)
-    async def async_tool() -> Any:
-        await asyncio.sleep(0)
-        return act()
-
-    return w
 
 
 def ended(w: World) -> Read:
@@ -305,150 +276,6 @@ def test_a_tool_for_which_there_was_no_thread_in_time_was_not_executed(w: World,
     assert ran == []
 
 
-@dataclass
-class Plain:
-    x: int
-    y: float
-
-
-class Model(BaseModel):
-    name: str
-    when: datetime
-    amount: Decimal
-
-
-class Raising(BaseModel):
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def x(self) -> int:
-        raise RuntimeError("no")
-
-
-RESULTS: list[tuple[Any, bytes]] = [
-    (None, b"null"),
-    ({"a": [1, 2.5, "é", None, True]}, '{"a":[1,2.5,"é",null,true]}'.encode()),
-    (Plain(1, 2.5), b'{"x":1,"y":2.5}'),
-    (Model(name="n", when=NEW_YEAR, amount=Decimal("1.10")), b'{"name":"n","when":"2026-01-01T00:00:00Z","amount":"1.10"}'),
-    ([Model(name="n", when=NEW_YEAR, amount=Decimal(1))], b'[{"name":"n","when":"2026-01-01T00:00:00Z","amount":"1"}]'),
-    ({"no": "null", "none": None}, b'{"no":"null","none":null}'),
-    (msgspec.Raw(b'{"a": 1}'), b'{"a": 1}'),
-]
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_write_s_result_is_recorded_as_json_and_released_as_it_is(tools: World, kind: str) -> None:
-    for value, recorded in RESULTS:
-        tools.returns = value
-        with tools.alice():
-            result = sync_of_sync(tools, kind)
-        assert isinstance(result, Ok)
-        assert result.value is value
-        assert bytes(ended(tools).payload.result) == recorded
-
-
-CIRCULAR: list[Any] = []
-CIRCULAR.append(CIRCULAR)
-NO_RESULTS: list[Any] = [
-    object(),
-    {"a": {"b": [math.nan]}},
-    [math.inf],
-    Plain(1, -math.inf),
-    {1: {2: object()}},
-    "\ud800",
-    Raising(),
-    msgspec.Raw(b'1},"detail":{"late":true'),
-    msgspec.Raw(b""),
-    msgspec.Raw(b'"\xff"'),
-    len,
-    CIRCULAR,
-]
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_result_that_is_not_json_is_withheld_and_its_write_recorded_as_executed(tools: World, kind: str) -> None:
-    for value in NO_RESULTS:
-        tools.returns = value
-        with tools.alice():
-            result = sync_of_sync(tools, kind)
-        assert isinstance(result, Failed)
-        assert (result.code, result.executed, result.retry, result.error) == ("result_not_json", True, False, None)
-        assert result.message.startswith("what the tool returned is not JSON")
-        record = ended(tools)
-        assert record.payload.result is NOTHING
-        assert record.envelope.outcome is not None
-        assert (record.envelope.outcome.status, record.envelope.outcome.code) == ("error", "result_not_json")
-
-
-def test_a_huge_result_is_released_and_recorded_as_digest_and_size(w: World) -> None:
-    w.returns = "x" * (conclude.RESULT_LIMIT_BYTES + 1)
-
-    @w.gate.tool("odd.huge", access="write", touches={"access"})
-    def huge() -> Any:
-        return w.returns
-
-    with w.alice():
-        result = w.gate.call("odd.huge", {})
-        again = w.gate.call("odd.huge", {}, idempotency_key="k")
-        repeat = w.gate.call("odd.huge", {}, idempotency_key="k")
-    assert isinstance(result, Ok)
-    assert isinstance(again, Ok)
-    detail = w.records()[1].payload.detail
-    assert detail is not None
-    assert detail["result_bytes"] == conclude.RESULT_LIMIT_BYTES + 3
-    assert len(detail["result_sha256"]) == len(detail["result_salt"]) == 64
-    assert isinstance(repeat, Failed)
-    assert (repeat.code, repeat.executed, repeat.retry) == ("result_not_kept", True, False)
-
-
-def test_reads_keep_a_salted_digest_of_their_result_unless_they_opt_in(w: World) -> None:
-    @w.gate.tool("odd.kept", access="read", keep_result=True)
-    def kept() -> str:
-        return "kept"
-
-    @w.gate.tool("odd.dropped", access="write", touches={"access"}, keep_result=False)
-    def dropped() -> str:
-        return "dropped"
-
-    w.returns = "secret"
-    with w.alice():
-        for name in ("odd.now", "odd.now", "odd.kept", "odd.dropped"):
-            assert isinstance(w.gate.call(name, {}), Ok)
-    first, second, third, _, fourth = w.records()
-    assert first.payload.detail is not None
-    assert second.payload.detail is not None
-    assert first.payload.detail["result_sha256"] != second.payload.detail["result_sha256"], "the salt hides equal results"
-    assert bytes(third.payload.result) == b'"kept"'
-    assert fourth.payload.result is NOTHING
-    assert not any(b"secret" in (record.payload or b"") for record in w.gate.store.records("acme"))
-
-
-def test_what_is_changed_after_the_call_does_not_change_the_record(tools: World) -> None:
-    tools.returns = {"a": [1]}
-    with tools.alice():
-        result = tools.gate.call("odd.sync", {})
-    assert isinstance(result, Ok)
-    result.value["a"].append(2)
-    assert bytes(ended(tools).payload.result) == b'{"a":[1]}'
-
-
-def test_a_function_that_returns_a_coroutine_without_being_one_is_a_failure(w: World) -> None:
-    closed = []
-
-    class Later:
-        def __await__(self) -> Any:
-            closed.append(1)
-
-    @w.gate.tool("odd.later", access="read")
-    def later() -> Any:
-        return Later()
-
-    with w.alice():
-        result = w.gate.call("odd.later", {})
-    assert isinstance(result, Failed)
-    assert result.code == "result_not_json"
-    assert closed == []
-
-
 def test_a_tool_of_the_catalog_without_a_function_is_denied(w: World) -> None:
     config_tool = w.gate.registry.catalog.find_tool("odd.now")
     assert config_tool is not None
@@ -498,91 +325,3 @@ def test_arguments_that_are_changed_while_the_tool_runs_change_neither_the_call_
         assert isinstance(w.gate.call("odd.mutable", sent), Ok)
     assert seen == [(["a"], {"x": 1})]
     assert bytes(w.records()[0].payload.arguments) == b'{"more":{"x":1},"names":["a"]}'
-
-
-def drained(w: World) -> list[tuple[str, str]]:
-    """How each record says that its call ended, once the clerk is done."""
-    drain(w.gate)
-    return [(record.kind, record.envelope.outcome.status) for record in w.records() if record.envelope.outcome is not None]
-
-
-@pytest.mark.parametrize("access", ["sync", "read"])
-def test_a_call_that_is_interrupted_between_its_steps_is_recorded_as_unknown(
-    tools: World, monkeypatch: pytest.MonkeyPatch, access: str
-) -> None:
-    def interrupt(*_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
-
-    tools.gate.seal()
-    with monkeypatch.context() as patch:
-        patch.setattr("licet.gate.pipeline.outcome_of", interrupt)
-        with tools.alice(), pytest.raises(KeyboardInterrupt):
-            tools.gate.call("odd.sync" if access == "sync" else "odd.now", {})
-    assert drained(tools) == [("outcome" if access == "sync" else "call", "unknown")]
-    last = tools.records()[-1]
-    assert last.envelope.outcome is not None
-    assert last.envelope.outcome.code == "interrupted"
-    assert last.payload.message == "the call was interrupted, and nobody saw how it ended"
-    assert tools.gate.store.open_calls() == ()
-
-
-def test_a_call_whose_event_loop_is_gone_is_recorded_as_unknown(w: World) -> None:
-    @w.gate.tool("odd.forgotten", access="write", touches={"access"})
-    async def forgotten() -> None:
-        w.started.set()
-        await asyncio.Event().wait()
-
-    async def begin() -> None:
-        with w.alice():
-            kept.append(asyncio.ensure_future(w.gate.acall("odd.forgotten", {})))
-        assert await asyncio.to_thread(w.started.wait, 20)
-
-    kept: list[Any] = []
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(begin())
-    loop.close()
-    kept.clear()
-    gc.collect()
-    assert drained(w) == [("outcome", "unknown")]
-    assert w.gate.store.open_calls() == ()
-
-
-def test_a_call_that_is_dropped_while_its_intent_is_written_ran_nothing(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(_: Ticket) -> Any:
-        await asyncio.Event().wait()
-
-    async def begin() -> None:
-        with w.alice():
-            kept.append(asyncio.ensure_future(w.gate.acall("billing.adjust", {"customer_id": "C-1", "amount_cents": 5})))
-        await asyncio.sleep(0)
-        for _ in range(1_000):
-            if w.kinds() == ["intent"]:
-                return
-            await asyncio.sleep(0.005)
-
-    w.gate.seal()
-    kept: list[Any] = []
-    loop = asyncio.new_event_loop()
-    with monkeypatch.context() as patch:
-        patch.setattr(Ticket, "wait_async", never)
-        loop.run_until_complete(begin())
-        loop.close()
-        kept.clear()
-        gc.collect()
-    assert drained(w) == [("outcome", "not_executed")]
-    assert w.ran == []
-
-
-def test_an_entry_that_can_never_be_written_stands_in_nobody_s_way(w: World, caplog: pytest.LogCaptureFixture) -> None:
-    w.gate.seal()
-    house = w.gate._house
-    assert house is not None
-
-    def broken() -> None:
-        raise LookupError
-
-    done = threading.Event()
-    house._clerk._add(broken)
-    house._clerk._add(done.set)
-    assert done.wait(20)
-    assert "given up" in caplog.text

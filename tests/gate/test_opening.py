@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,10 @@ import pytest
 
 from licet import Gate
 from licet.config import loads
-from licet.errors import CatalogInvalid, ConfigInvalid, GateClosed, LicetError, NotAStore, PolicyInvalid, StoreError
+from licet.errors import CatalogInvalid, ConfigInvalid, LicetError, NotAStore, PolicyInvalid, StoreError
 from licet.gate import house as house_module
-from licet.gate.acting import Acting
-from licet.gate.rehearsal import Rehearsal
 from licet.gate.results import Ok, Result
 from licet.store.sqlite import SqliteStore
-from licet.testing import vote
 from tests.gate.proof import assert_whole
 from tests.world import CONFIG, POLICIES, World, world, world_on
 
@@ -236,192 +232,6 @@ def test_a_second_resolver_or_a_bad_tool_is_refused_at_once(w: World) -> None:
 def test_a_meter_of_no_tool_stops_the_gate() -> None:
     with world(CONFIG.replace('tool = "billing.refund"', 'tool = "billing.refnd"')) as w, pytest.raises(ConfigInvalid, match="refnd"):
         w.gate.seal()
-
-
-# closing and forking
-
-
-def test_a_closed_gate_refuses_and_runs_nothing(w: World) -> None:
-    with world() as other:
-        assert isinstance(read(other), Ok)
-        other.gate.close()
-        other.gate.close()
-        for attempt in (
-            lambda: read(other),
-            other.gate.seal,
-            lambda: other.gate.store,
-            lambda: other.gate.approvals,
-            lambda: other.gate.check(*READ),
-        ):
-            with pytest.raises(GateClosed, match="this gate has been closed"):
-                attempt()
-        with pytest.raises(GateClosed), other.alice():
-            asyncio.run(other.gate.acall(*READ))
-        assert len(other.ran) == 1
-
-
-def test_a_gate_that_was_never_opened_closes(tmp_path: Path) -> None:
-    Gate(loads(CONFIG, file=tmp_path / "licet.toml")).close()
-
-
-def in_a_child(act: Callable[[], int]) -> int:
-    """The exit code of a forked child that does this and nothing else."""
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = act()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_is_refused_and_its_parent_goes_on(tmp_path: Path) -> None:
-    with world_on(tmp_path) as w:
-        assert isinstance(read(w), Ok)
-
-        def child() -> int:
-            refused = 0
-            for attempt in (lambda: read(w), w.adjust, w.gate.seal, lambda: w.gate.store):
-                try:
-                    attempt()
-                except GateClosed as closed:
-                    refused += "fork" in str(closed)
-            w.gate.close()
-            return refused + 10 * (len(w.ran) - 1)
-
-        assert in_a_child(child) == 4
-        assert isinstance(read(w), Ok)
-        assert isinstance(w.adjust(), Ok)
-        assert_whole(w.gate)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_that_was_forked_while_the_gate_was_opening_is_refused_at_once(tmp_path: Path) -> None:
-    with world_on(tmp_path) as w:
-        holding, release = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with w.gate._lock:
-                holding.set()
-                release.wait(30)
-
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(hold)
-            assert holding.wait(10)
-
-            def child() -> int:
-                try:
-                    read(w)
-                except GateClosed:
-                    w.gate.close()
-                    return 7
-                return 1
-
-            assert in_a_child(child) == 7
-            release.set()
-        assert isinstance(read(w), Ok)
-
-
-def test_a_gate_whose_lease_is_lost_refuses(tmp_path: Path) -> None:
-    with world_on(tmp_path) as w:
-        assert isinstance(w.adjust(), Ok)
-        for lease in (tmp_path / "licet.db-boots").iterdir():
-            lease.unlink()
-        with world_on(tmp_path) as other:
-            assert isinstance(other.adjust(), Ok)
-            w.denied(w.adjust(), "log_unavailable", "nothing was done", "declared this one dead")
-            with w.alice():
-                lost = w.gate.call(*READ)
-            assert not isinstance(lost, Ok)
-            assert len(w.ran) == 2, "a merged read runs before its record; its result is withheld"
-            assert "tenant" not in repr(lost)
-            assert_whole(other.gate)
-
-
-def test_the_open_calls_of_a_gate_that_was_closed_in_the_middle_are_recovered(tmp_path: Path) -> None:
-    with world_on(tmp_path) as w:
-
-        @w.gate.tool("slow.write", access="write", touches={"access"})
-        def slow() -> None:
-            w.started.set()
-            w.release.wait(30)
-
-        def go() -> Result:
-            with w.alice():
-                return w.gate.call("slow.write", {})
-
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(go)
-            assert w.started.wait(10)
-            w.gate.close()
-            w.release.set()
-            running.result(20)
-    with world_on(tmp_path) as w:
-        w.gate.seal()
-        assert w.kinds() == ["intent", "recovery"]
-        outcome = w.records()[1].envelope.outcome
-        assert outcome is not None
-        assert (outcome.status, outcome.code) == ("unknown", "process_died")
-        assert w.gate.store.open_calls() == ()
-        assert_whole(w.gate)
-
-
-# check and rehearsal
-
-
-def test_check_says_what_would_happen_records_nothing_and_runs_nothing(w: World) -> None:
-    w.gate.seal()
-    before = (w.kinds("operator"), w.kinds())
-    with w.alice():
-        for arguments, verdict, code in (
-            ({"customer_id": "C-1", "amount_cents": 5}, "allow", "allowed"),
-            ({"customer_id": "C-1", "amount_cents": 50_000}, "hold", "approval_required"),
-            ({"customer_id": "C-1", "amount_cents": 1_000_001}, "deny", "no_permit"),
-            ({"customer_id": "G-1", "amount_cents": 5}, "deny", "target_not_found"),
-            ({"customer_id": "C-1"}, "deny", "missing"),
-        ):
-            decision = w.gate.check("billing.adjust", arguments)
-            assert (decision.verdict, decision.code) == (verdict, code)
-    assert w.gate.check(*READ).code == "no_caller"
-    assert (w.kinds("operator"), w.kinds()) == before
-    assert w.ran == []
-    assert w.gate.approvals.all() == ()
-
-
-def test_check_sees_an_approval_and_does_not_use_it(w: World) -> None:
-    held = w.held()
-    vote(w.gate, held.request, "lena")
-    for _ in range(3):
-        with w.alice():
-            assert w.gate.check("billing.adjust", {"customer_id": "C-1", "amount_cents": 50_000}).verdict == "allow"
-    assert isinstance(w.adjust(50_000), Ok)
-
-
-def test_check_runs_no_preview(w: World) -> None:
-    def never(**_: Any) -> Any:
-        raise AssertionError
-
-    w.gate.registry.previews["billing.adjust"].function = never
-    with w.alice():
-        assert w.gate.check("billing.adjust", {"customer_id": "C-1", "amount_cents": 50_000}).verdict == "hold"
-
-
-def test_check_counts_no_meter(w: World) -> None:
-    with w.alice():
-        for _ in range(5):
-            assert w.gate.check("billing.refund", {"customer_id": "C-1", "amount_cents": 50_000}).verdict == "allow"
-
-
-def test_a_rehearsal_decides_as_the_gate_does_without_a_store(tmp_path: Path) -> None:
-    with world_on(tmp_path) as w:
-        rehearsal = Rehearsal(w.gate.settings, w.gate.registry)
-        rehearsed = rehearsal.check(Acting(agent="support-bot", user="alice"), *READ)
-        assert (rehearsed.decision.verdict, rehearsed.decision.code) == ("allow", "allowed")
-        rehearsal.close()
-        assert not (tmp_path / "licet.db").exists()
-        assert w.ran == []
 
 
 SCRIPT = textwrap.dedent(
