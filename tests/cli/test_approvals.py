@@ -145,7 +145,7 @@ def test_a_request_edited_in_the_database_is_not_shown_to_be_approved(licet: Lic
     for arguments in (("show", request_id), ("approve", request_id, "--as", "lena")):
         result = licet("approvals", *arguments)
         assert result.exit_code == Exit.INTEGRITY_BROKEN
-        assert f"error: request `{request_id}` is not the one that the record of its call opened" in result.stderr
+        assert f"error: request `{request_id}` is not what the log says was opened" in result.stderr
 
 
 def test_a_store_that_cannot_be_written_takes_no_vote(licet: Licet, used: Path, request_id: str) -> None:

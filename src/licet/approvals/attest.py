@@ -21,21 +21,25 @@ from licet.ledger.record import commitment, decode_envelope, decode_payload
 from licet.model import JsonObject, Request, Vote
 from licet.store.contract import Dossier, StoredRecord
 
+_OF_LIVE_REQUESTS = frozenset({"hold", "vote"})
+
 
 def attest(found: Dossier) -> None:
-    """Hold the rows against the records of the request. Raises `IntegrityBroken`, which says what does not agree."""
+    """Hold a live request and its votes against their records. Raises `IntegrityBroken`, which says what does not agree."""
+    attest_rows(found)
+    ended = next((record for record in found.records if record.kind not in _OF_LIVE_REQUESTS), None)
+    if ended is not None:
+        request = found.request
+        raise IntegrityBroken(f"request `{request.id}` stands as {request.state}, but record {ended.log}:{ended.index} has ended it")
+
+
+def attest_rows(found: Dossier) -> None:
+    """As `attest`, for a request in any state: rules 1, 2 and 4. Raises `IntegrityBroken`."""
     request = found.request
-    opened: list[JsonObject] = []
-    cast: list[JsonObject] = []
-    for record in found.records:
-        detail = _detail(record, request)
-        if record.kind == "vote":
-            cast.append(detail.get("vote") or {})
-        elif record.kind != "hold":
-            raise IntegrityBroken(f"request `{request.id}` stands as {request.state}, but record {record.log}:{record.index} has ended it")
-        elif "request" in detail:
-            opened.append(detail["request"])
-    if [_stateless(one) for one in opened] != [_stateless(_plain(request))]:
+    details = [(record.kind, _detail(record, request)) for record in found.records]
+    opened = [_stateless(detail["request"]) for kind, detail in details if kind == "hold" and "request" in detail]
+    cast = [detail.get("vote") or {} for kind, detail in details if kind == "vote"]
+    if opened != [_stateless(_plain(request))]:
         raise IntegrityBroken(f"request `{request.id}` is not what the log says was opened")
     if sorted(map(_text, cast)) != sorted(_text(_plain(vote)) for vote in found.votes):
         raise IntegrityBroken(f"the votes on request `{request.id}` are not those that the log has")

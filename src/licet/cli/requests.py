@@ -11,15 +11,13 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
+from licet.approvals.attest import attest_rows
 from licet.approvals.standing import NeedStanding, Standing, binding_of, needs_of, standing, why_not
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.output import Output, pretty
-from licet.cli.records import read_entry
 from licet.cli.wording import counted, listed, on_targets, span, who
-from licet.errors import IntegrityBroken
 from licet.identity.directory import Directory
 from licet.model import LIVE_STATES, Effect, Request, RequestId, RequestState, Target, Vote
 from licet.store.contract import Store
@@ -60,18 +58,14 @@ _LOOKS = {"open": ("hold", "open"), "approved": ("allow", "approved"), "consumed
 
 
 def get_request(store: Store, request: str) -> Request:
-    """One request. Raises `Refusal` where there is none, `IntegrityBroken` where it is not what its record says was opened."""
+    """One request. Raises `Refusal` where there is none, `IntegrityBroken` where it is not what its records say."""
     try:
-        found = store.get_request(RequestId(request))
+        found = store.get_dossier(RequestId(request))
     except KeyError as error:
         message = f"there is no request `{request}`"
         raise Refusal(Exit.ERROR, "not_found", message, next_step="`licet approvals list --all` lists them") from error
-    # An approver who is shown an edited row would approve another call than the one that waits.
-    opened = msgspec.json.decode(msgspec.json.encode(replace(found, state=RequestState.OPEN)))
-    recorded = [read_entry(record).detail.get("request") for record in store.records_of_call(found.call) if record.kind == "hold"]
-    if opened not in recorded:
-        raise IntegrityBroken(f"request `{request}` is not the one that the record of its call opened")
-    return found
+    attest_rows(found)  # an approver who is shown an edited row would approve another call than the one that waits
+    return found.request
 
 
 def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: datetime) -> Viewed:
