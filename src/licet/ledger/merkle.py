@@ -9,11 +9,15 @@ bit that is set in its size. That is enough to append and to know the root; proo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 """The root of the tree without leaves (RFC 6962, section 2.1)."""
+
+RootOfRange: TypeAlias = Callable[[int, int], bytes]
+"""The root over the leaves from `start` up to `stop`, which are one subtree: `start` is a multiple of the power of two that holds them."""
 
 _sha256 = hashlib.sha256
 
@@ -80,18 +84,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """The audit path of leaf `index` in the tree over these leaf hashes (RFC 6962, section 2.1.1). Raises `IndexError`."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"no leaf {index} in a tree of size {len(leaves)}")
-    path: list[bytes] = []
-    while len(leaves) > 1:
-        split = _split(len(leaves))
-        if index < split:
-            path.append(root_of(leaves[split:]))
-            leaves = leaves[:split]
-        else:
-            path.append(root_of(leaves[:split]))
-            leaves, index = leaves[split:], index - split
-    return tuple(reversed(path))
+    return inclusion_path(index, len(leaves), lambda start, stop: root_of(leaves[start:stop]))
 
 
 def consistency_proof(leaves: Sequence[bytes], first: int) -> tuple[bytes, ...]:
@@ -99,22 +92,44 @@ def consistency_proof(leaves: Sequence[bytes], first: int) -> tuple[bytes, ...]:
 
     It is empty for `first` 0 and for `first` equal to the size, where there is nothing to prove.
     """
-    if not 0 <= first <= len(leaves):
-        raise IndexError(f"no tree of size {first} in one of size {len(leaves)}")
-    if first in (0, len(leaves)):
+    return consistency_path(first, len(leaves), lambda start, stop: root_of(leaves[start:stop]))
+
+
+def inclusion_path(index: int, size: int, root_of_range: RootOfRange) -> tuple[bytes, ...]:
+    """`inclusion_proof` in a tree whose hashes are kept elsewhere: asks for about log2(size) subtrees. Raises `IndexError`."""
+    if not 0 <= index < size:
+        raise IndexError(f"no leaf {index} in a tree of size {size}")
+    path: list[bytes] = []
+    start, stop = 0, size
+    while stop - start > 1:
+        middle = start + _split(stop - start)
+        if index < middle:
+            path.append(root_of_range(middle, stop))
+            stop = middle
+        else:
+            path.append(root_of_range(start, middle))
+            start = middle
+    return tuple(reversed(path))
+
+
+def consistency_path(first: int, second: int, root_of_range: RootOfRange) -> tuple[bytes, ...]:
+    """`consistency_proof` between trees whose hashes are kept elsewhere: asks for about log2(second) subtrees. Raises `IndexError`."""
+    if not 0 <= first <= second:
+        raise IndexError(f"no tree of size {first} in one of size {second}")
+    if first in (0, second):
         return ()
     path: list[bytes] = []
-    whole = True  # the old tree's root is known to the verifier as long as the subtree is all of it
-    while first != len(leaves):
-        split = _split(len(leaves))
-        if first <= split:
-            path.append(root_of(leaves[split:]))
-            leaves = leaves[:split]
+    start, stop = 0, second
+    while first != stop:
+        middle = start + _split(stop - start)
+        if first <= middle:
+            path.append(root_of_range(middle, stop))
+            stop = middle
         else:
-            path.append(root_of(leaves[:split]))
-            leaves, first, whole = leaves[split:], first - split, False
-    if not whole:
-        path.append(root_of(leaves))
+            path.append(root_of_range(start, middle))
+            start = middle
+    if start > 0:  # the old tree's root is known to the verifier as long as the subtree is all of it
+        path.append(root_of_range(start, stop))
     return tuple(reversed(path))
 
 
