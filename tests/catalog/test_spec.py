@@ -65,6 +65,7 @@ def test_the_definition_is_the_digest_of_everything_in_the_spec() -> None:
         "targets": ["Customer::{customer_id}"],
         "timeout_s": 30,
         "keep_result": None,
+        "secrets": [],
     }
     canonical = json.dumps(expected, sort_keys=True, separators=(",", ":")).encode()
     assert tool().definition == hashlib.sha256(canonical).hexdigest()
@@ -83,6 +84,7 @@ def test_the_definition_is_the_digest_of_everything_in_the_spec() -> None:
         {"targets": ()},
         {"timeout_s": 31},
         {"keep_result": True},
+        {"secrets": ("amount_cents",)},
     ],
 )
 def test_any_change_changes_the_definition(change: dict[str, Any]) -> None:

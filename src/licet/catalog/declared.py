@@ -44,6 +44,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     schema_file: str | None = None
     timeout_s: float | None = None
     keep_result: bool | None = None
+    secrets: tuple[str, ...] = ()
 
 
 class ResourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +73,7 @@ def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path) -> To
         targets=targets,
         timeout_s=settings.timeout_s,
         keep_result=settings.keep_result,
+        secrets=settings.secrets,
     )
 
 

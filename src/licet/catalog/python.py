@@ -137,6 +137,7 @@ def tool_from_function(
     description: str | None = None,
     timeout_s: float | None = None,
     keep_result: bool | None = None,
+    secrets: Iterable[str] = (),
 ) -> PythonTool:
     """Make a tool of a function: plain, async, a method (its `self` is no argument), a bound method, an object with `__call__`.
 
@@ -158,6 +159,7 @@ def tool_from_function(
         targets=templates,
         timeout_s=timeout_s,
         keep_result=keep_result,
+        secrets=(secrets,) if isinstance(secrets, str) else tuple(secrets),
     )
     return PythonTool(spec, function, signature, types)
 

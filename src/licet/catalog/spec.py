@@ -24,6 +24,7 @@ from msgspec.structs import force_setattr
 from licet.catalog import strict
 from licet.catalog.names import check_resource_type, check_tool_name
 from licet.catalog.schema import checked
+from licet.catalog.secret_paths import hides, parse, secrets_of, written
 from licet.catalog.templates import TargetTemplate, expand_all
 from licet.errors import ArgumentsRefused, CatalogInvalid
 from licet.model import Access, EntityRef, JsonObject, Touch
@@ -41,7 +42,8 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
     """One tool: what it is called, what it can harm, which arguments it takes and which targets they name.
 
     `timeout_s` is in seconds. `keep_result` None means the default: the results of writes are kept, those of reads only as a salted digest
-    and a size. `definition` is computed (SHA-256, hex) over all the rest. Raises CatalogInvalid when it cannot be governed.
+    and a size. `secrets` are the paths of arguments that no record may hold (see `secret_paths`): those given and those that the schema
+    marks. `definition` is computed (SHA-256, hex) over all the rest. Raises CatalogInvalid when it cannot be governed.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
     targets: tuple[TargetTemplate, ...] = ()
     timeout_s: float | None = None
     keep_result: bool | None = None
+    secrets: tuple[str, ...] = ()
     definition: str = ""
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
             force_setattr(self, "input_schema", checked(self.input_schema))
             for template in self.targets:
                 template.check(self.input_schema)
+            force_setattr(self, "secrets", secrets_of(self.input_schema, self.secrets))
+            self._check_targets()
         except CatalogInvalid as invalid:
             raise CatalogInvalid(f"tool `{self.name}`: {invalid}") from invalid
         definition = _digest(self.content())
@@ -89,7 +94,15 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
             "targets": [str(template) for template in self.targets],
             "timeout_s": self.timeout_s,
             "keep_result": self.keep_result,
+            "secrets": list(self.secrets),
         }
+
+    def _check_targets(self) -> None:
+        secrets = [parse(secret) for secret in self.secrets]
+        for template in self.targets:
+            hidden = hides(secrets, template.path) if template.constant is None else None
+            if hidden is not None:
+                raise CatalogInvalid(f"the target `{template}` would name the secret `{written(hidden)}` in policies and in the log")
 
     def _check_words(self) -> None:
         if self.access not in get_args(Access):
@@ -251,6 +264,7 @@ def tool_from_content(content: JsonObject) -> ToolSpec:
             **content,
             "touches": frozenset(content["touches"]),
             "targets": tuple(TargetTemplate.parse(text) for text in content["targets"]),
+            "secrets": tuple(content["secrets"]),
         },
     )
 

@@ -86,11 +86,13 @@ class Gate:
         description: str | None = None,
         timeout_s: float | None = None,
         keep_result: bool | None = None,
+        secrets: Iterable[str] = (),
     ) -> Callable[[Callable[P, R]], GovernedTool[P, R]]:
         """Register a function as a tool; what is returned in its place can only be called through the gate.
 
         `targets` are templates over the arguments (`"Customer::{customer_id}"`). `timeout_s` is in seconds. `keep_result` says whether the
-        log keeps what the tool returned (by default writes do, reads keep a salted digest). Raises `CatalogInvalid`.
+        log keeps what the tool returned (by default writes do, reads keep a salted digest). `secrets` are paths of arguments that no record
+        may hold (`"auth.token"`). Raises `CatalogInvalid`.
         """
         templates = (targets,) if isinstance(targets, str) else tuple(targets)
         limit = timeout_s if timeout_s is not None else self.settings.limits.tool_timeout_s
@@ -105,6 +107,7 @@ class Gate:
                 description=description,
                 timeout_s=limit,
                 keep_result=keep_result,
+                secrets=secrets,
             )
             with self._lock:
                 self._registry.add_tool(tool)
