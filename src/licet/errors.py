@@ -14,15 +14,18 @@
     │   ├── DirectoryInvalid     tenants, agents, users, roles, groups
     │   ├── PolicyInvalid        the policy bundle; it does not load and the old one stays
     │   ├── GateClosed           the gate was closed, forked or has lost its lease
+    │   ├── AnchorUnusable       the anchor file cannot be read, written or locked
     │   └── StoreError           the ledger's database
     │       ├── StoreUnavailable locked, full, read-only, unreachable: may pass by itself
     │       ├── StorePoisoned    an I/O error whose extent is unknown: restart and verify
+    │       ├── KeyUnavailable   the key that payloads are encrypted under is missing, wrong or open to others
     │       ├── LeaseLost        another process has declared this one dead
     │       └── NotAStore        the file is something else
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
     └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
+        └── NoteInvalid          a signed note, checkpoint or key is malformed, or not signed as it must be
 
 Messages start in lower case, take no final period, put input in backticks and never contain secrets.
 """
@@ -131,6 +134,10 @@ class GateClosed(OperatorError):
     """The gate takes no more calls: it was closed, its process was forked, or its lease is gone."""
 
 
+class AnchorUnusable(OperatorError):
+    """The anchor file cannot be read, written or locked. What it held before is still there."""
+
+
 class StoreError(OperatorError):
     """The ledger's database did not do what was asked. `ambiguous`: it may have been done all the same; reconcile by call id."""
 
@@ -145,6 +152,10 @@ class StoreUnavailable(StoreError):
 
 class StorePoisoned(StoreError):
     """An I/O error whose extent is unknown. The writer refuses everything until it has been restarted and verified."""
+
+
+class KeyUnavailable(StoreError):
+    """The key-encryption key is missing, wrong, unreadable, or can be read by others; without it no payload is read or written."""
 
 
 class LeaseLost(StoreError):
@@ -177,3 +188,7 @@ class VoteRefused(LicetError):
 
 class IntegrityBroken(LicetError):
     """Stored bytes are not what was written."""
+
+
+class NoteInvalid(IntegrityBroken):
+    """A signed note, checkpoint, endorsement or verifier key is malformed, or is not signed by whom it must be."""
