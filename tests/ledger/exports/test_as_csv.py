@@ -72,7 +72,7 @@ def test_no_rows_are_a_complete_export() -> None:
 def test_a_summary_says_what_the_file_is() -> None:
     sink = io.BytesIO()
     summary = write_csv([row()], sink, expected(2))
-    assert summary == ExportSummary(2, 1, hashlib.sha256(sink.getvalue()).hexdigest(), False)
+    assert summary == ExportSummary(2, 1, hashlib.sha256(sink.getvalue()).hexdigest(), False, 1)
     assert problems(sink.getvalue()) == ("the export ended early: 1 of 2 rows were written",)
 
 

@@ -25,7 +25,7 @@ from datetime import datetime
 import msgspec
 
 from licet.ledger.exports.columns import COLUMNS, NAMES, Value
-from licet.ledger.exports.rows import Exported
+from licet.ledger.exports.rows import Exported, rfc3339
 from licet.ledger.exports.summary import Checked, Digesting, Expected, ExportSummary, Sink, count_problems
 
 _BEGINS_FORMULA = tuple("=+-@#'\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -51,7 +51,7 @@ def write_csv(rows: Iterable[Exported], sink: Sink, expected: Expected) -> Expor
     start = ("#end", f"rows_expected={expected.rows}", f"rows_written={written}", f"complete={complete}", logs, "")
     out.write(_line(start)[:-2])
     out.write(b"sha256=" + out.sha256.encode() + b"," * _PADDING + b"\r\n")
-    return out.summary(expected.rows, written)
+    return out.summary(expected.rows, written, written)
 
 
 def verify_csv(unverified_lines: Iterable[bytes]) -> Checked:
@@ -72,7 +72,7 @@ def written_cell(value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond:06}Z"
+        return rfc3339(value)
     text = value if isinstance(value, str) else value.decode() if isinstance(value, bytes) else _encode(value).decode()
     if _HIDES.search(text):
         return "'" + json.dumps(text)  # escapes everything that is not ASCII

@@ -66,7 +66,7 @@ def write_parquet(rows: Iterable[Exported], sink: Sink, expected: Expected) -> E
         raise
     finally:
         writer.close()
-    return out.digesting.summary(expected.rows, written)
+    return out.digesting.summary(expected.rows, written, written)
 
 
 def verify_parquet(unverified_file: BinaryIO) -> Checked:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
+import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
@@ -65,9 +66,14 @@ def moment(row: Exported) -> datetime:
         raise IntegrityBroken(f"record {row.index} of log `{row.log}` was made at no moment: `{row.envelope.at}`") from error
 
 
+def rfc3339(at: datetime) -> str:
+    """A moment in UTC as text, always with six digits after the second."""
+    return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
 def embedded(json: Raw) -> bytes | None:
-    """JSON that a payload embeds, as it is; None where there is none."""
-    return None if json is NOTHING else bytes(json) or None
+    """JSON that a payload embeds, on one line; None where there is none."""
+    return None if json is NOTHING else msgspec.json.format(bytes(json), indent=-1)
 
 
 def _named(recorded: str, shown: str) -> NamedTarget:

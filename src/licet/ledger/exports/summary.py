@@ -12,9 +12,12 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
+
+from licet.ledger.exports.rows import Exported
 
 EXPORT_VERSION = 1
 
@@ -35,12 +38,16 @@ class Expected(Struct, frozen=True):
 
 
 class ExportSummary(Struct, frozen=True):
-    """What was written: `sha256` (hex) is that of the whole file. `complete` is whether every expected row is in it."""
+    """What was written: `sha256` (hex) is that of the whole file. `complete` is whether every expected row was taken up in it.
+
+    `lines` is what came of the rows: as many rows, or events where some records have none and others share one.
+    """
 
     rows_expected: int
     rows_written: int
     sha256: str
     complete: bool
+    lines: int
 
 
 class Checked(Struct, frozen=True):
@@ -83,9 +90,22 @@ class Digesting:
         """The SHA-256 (hex) of everything so far."""
         return self._digest.hexdigest()
 
-    def summary(self, expected: int, written: int) -> ExportSummary:
+    def summary(self, expected: int, written: int, lines: int) -> ExportSummary:
         """What was written, once all of it was."""
-        return ExportSummary(expected, written, self.sha256, expected == written)
+        return ExportSummary(expected, written, self.sha256, expected == written, lines)
+
+
+class Counting:
+    """Rows, handed on one at a time and counted."""
+
+    def __init__(self, rows: Iterable[Exported]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Exported]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
 def count_problems(expected: int, written: int, found: int) -> tuple[str, ...]:
