@@ -39,7 +39,7 @@ FILE_LIMIT_BYTES = 4 * 1024 * 1024
 LONGEST_EXPIRY_S = 30 * 86_400
 """An approval that can be used after a month was given for another world."""
 
-_NO_OVERRIDE = ("environment", "policies", "store", "witness")
+_NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
 _OVERRIDABLE = ("limits", "approvals")
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -108,11 +108,13 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
-    `store` is `sqlite:PATH`. `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that may meet.
+    `store` is `sqlite:PATH`; `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller,
+    tenant of the target) that may meet.
     """
 
     environment: str
     store: str = "sqlite:licet.db"
+    keys: str = "file:licet.key"
     policies: Path = Path("policies")
     roles: tuple[str, ...] = ()
     cross_tenant: tuple[tuple[str, str], ...] = ()
@@ -139,6 +141,7 @@ class _Document(Struct, kw_only=True):
 
     environment: str
     store: str = "sqlite:licet.db"
+    keys: str = "file:licet.key"
     policies: str = "policies"
     roles: tuple[str, ...] = ()
     cross_tenant: tuple[tuple[str, str], ...] = ()
@@ -206,6 +209,7 @@ class _Reader:
         return Settings(
             environment=top.environment,
             store=self._store(top.store, file.parent),
+            keys=self._keys(top.keys, file.parent),
             policies=file.parent / self._path(top.policies, "policies"),
             roles=top.roles,
             cross_tenant=top.cross_tenant,
@@ -296,6 +300,14 @@ class _Reader:
         if path == ":memory:":
             raise self._invalid("store", "is `sqlite::memory:`, an audit log that ends with the process; tests have `licet.testing`")
         return f"sqlite:{folder / self._path(path, 'store')}"
+
+    def _keys(self, text: str, folder: Path) -> str:
+        scheme, colon, rest = text.partition(":")
+        if not colon or scheme not in {"file", "env", "command"} or not rest:
+            raise self._invalid(
+                "keys", f"is `{scheme}...`; expected `file:PATH`, `env:NAME` or `command:COMMAND LINE`, and never a key itself"
+            )
+        return f"file:{folder / self._path(rest, 'keys')}" if scheme == "file" else text
 
     def _path(self, text: str, key: str) -> str:
         if not text or "\0" in text:

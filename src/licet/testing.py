@@ -93,13 +93,13 @@ def vote(gate: Gate, request: RequestId | None, *voters: str, verdict: Literal["
 
 def records(gate: Gate, log: str) -> list[Read]:
     """Every record of a log, oldest first, decoded."""
-    from licet.ledger.record import decode_envelope, decode_payload, leaf_hash  # noqa: PLC0415
+    from licet.ledger.record import decode_payload, leaf_hash, read_envelope  # noqa: PLC0415
     from licet.model import Receipt  # noqa: PLC0415
 
     return [
         Read(
             record.kind,
-            decode_envelope(record.envelope),
+            read_envelope(record.envelope, record.payload),
             decode_payload(record.payload or b"{}"),
             Receipt(log, record.index, leaf_hash(record.envelope).hex()),
         )

@@ -56,7 +56,7 @@ def test_a_cut_tail_is_found_and_nobody_writes_after_it(tmp_path: Path) -> None:
         with pytest.raises(IntegrityBroken, match="audit verify"):
             w.adjust()
         assert w.ran == []
-    store = SqliteStore.open(tmp_path / "licet.db", now=Clock(), read_only=True)
+    store = SqliteStore.open(tmp_path / "licet.db", now=Clock(), keys=KEYS, read_only=True)
     with store.source() as source:
         assert not verify(source).ok
     store.close()

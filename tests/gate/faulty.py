@@ -12,7 +12,7 @@ import pytest
 
 from licet import Gate
 from licet.errors import StoreError, StorePoisoned, StoreUnavailable
-from licet.gate import clerk, house
+from licet.gate import clerk, opening
 from licet.ledger import writer
 from licet.store.contract import Batch, Committed, Lost
 from licet.store.sqlite import SqliteStore
@@ -64,7 +64,7 @@ class FaultyStore:
         raise StoreUnavailable("the database is locked")
 
     def __getattr__(self, name: str) -> Any:
-        if self._how == "unreadable" and name in {"find_key", "find_request", "find_dossier", "records_of_call", "votes"}:
+        if self._how == "unreadable" and name in {"find_key", "find_dossier", "records_of_call", "votes"}:
             return self._refuse
         return getattr(self._real, name)
 
@@ -90,7 +90,7 @@ def faulty_world(
     """A world above a faulty store that works so far; the writer tries again at once, the clerk looks every hundredth of a second."""
     opens = _Opens()
     with monkeypatch.context() as patch:
-        patch.setattr(house, "SqliteStore", opens)
+        patch.setattr(opening, "SqliteStore", opens)
         patch.setattr(writer, "RETRY_PAUSES_S", (0.0, 0.0))
         patch.setattr(clerk, "TICK_S", 0.01)
         with world(config, policies) if folder is None else world_on(folder, config, policies) as made:

@@ -10,15 +10,15 @@ import pytest
 
 from licet.errors import IntegrityBroken
 from licet.ledger.export import export_lines, verify_export
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
-from licet.store.contract import Batch
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import now, record, small_ledger, written
+from tests.store.samples import KEYS, now, record, small_ledger, written
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore.open(tmp_path / "licet.db", now=now)
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS)
     small_ledger(store)
     yield store
     store.close()
@@ -69,7 +69,7 @@ def test_no_line_holds_a_line_end(lines: list[bytes]) -> None:
 
 
 def test_an_empty_ledger_can_be_exported(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "empty.db", now=now)
+    store = SqliteStore.open(tmp_path / "empty.db", now=now, keys=KEYS)
     lines = exported(store)
     store.close()
     assert len(lines) == 2
@@ -77,7 +77,7 @@ def test_an_empty_ledger_can_be_exported(tmp_path: Path) -> None:
 
 
 def test_many_records_are_exported_and_verified_in_chunks(store: SqliteStore) -> None:
-    written(store, *[Batch((record("gap"),)) for _ in range(1100)])
+    written(store, *[Filing((record("gap"),)) for _ in range(1100)])
     assert verify_export(exported(store)).records == 1112
     assert found(exported(store)) == []
 

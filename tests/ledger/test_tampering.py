@@ -10,11 +10,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
-from licet.store.contract import Batch, CloseCall, OpenCall
+from licet.store.contract import CloseCall, OpenCall
 from licet.store.sqlite import SqliteStore
 from licet.store.sqlite_source import SqliteSource
-from tests.store.samples import call_id, intent, now, outcome, small_ledger, written
+from tests.store.samples import KEYS, call_id, intent, now, outcome, small_ledger, written
 
 PLACES = (1 << 40, (1 << 40) + 1)
 
@@ -23,9 +24,9 @@ PLACES = (1 << 40, (1 << 40) + 1)
 def closed(tmp_path: Path) -> Path:
     """A ledger with an intent and its outcome, all in one file."""
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     call = call_id()
-    written(store, Batch((intent(call, store),), (OpenCall(call, "acme"),)), Batch((outcome(call),), (CloseCall(call),)))
+    written(store, Filing((intent(call, store),), (OpenCall(call, "acme"),)), Filing((outcome(call),), (CloseCall(call),)))
     store.close()
     assert not path.with_name("licet.db-wal").exists()
     return path
@@ -72,7 +73,7 @@ def test_every_flipped_byte_of_a_record_in_the_file_is_found(closed: Path) -> No
 
 def test_a_flipped_byte_anywhere_in_the_file_is_found_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     small_ledger(store)
     with store.source() as source:
         expected = everything(source)
@@ -100,7 +101,7 @@ def everything(source: SqliteSource) -> object:
 @pytest.mark.parametrize("at", range(2, 42))
 def test_arguments_that_are_no_text_any_more_are_told_and_not_stumbled_over(tmp_path: Path, at: int) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     small_ledger(store)
     store.close()
     with connected(path) as con:

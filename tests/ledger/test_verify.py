@@ -18,9 +18,10 @@ from licet.ledger.record import ApprovalEntry, Payload, ToolEntry, leaf_hash
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
 from licet.model import RequestState
-from licet.store.contract import Batch, CloseCall, MoveRequest, OpenCall
+from licet.ledger.seal import Filing
+from licet.store.contract import CloseCall, MoveRequest, OpenCall
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import (
+from tests.store.samples import KEYS(
     NOW,
     call_id,
     consuming,
@@ -45,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    with_store = SqliteStore.open(path, now=now)
+    with_store = SqliteStore.open(path, now=now, keys=KEYS)
     yield with_store
     with_store.close()
 
@@ -87,8 +88,8 @@ def test_an_empty_ledger_has_no_problems(store: SqliteStore) -> None:
 def test_a_ledger_of_many_chunks_has_no_problems(store: SqliteStore) -> None:
     for _ in range(4):
         calls = [call_id() for _ in range(170)]
-        opened = [Batch((intent(call, store),), (OpenCall(call, "acme"),)) for call in calls]
-        written(store, *opened, *[Batch((outcome(call),), (CloseCall(call),)) for call in calls])
+        opened = [Filing((intent(call, store),), (OpenCall(call, "acme"),)) for call in calls]
+        written(store, *opened, *[Filing((outcome(call),), (CloseCall(call),)) for call in calls])
     assert verified(store).problems == ()
 
 
@@ -96,7 +97,7 @@ def test_verification_sees_one_moment_while_others_write(store: SqliteStore) -> 
     small_ledger(store)
     with store.source() as source:
         trees = source.trees()
-        written(store, Batch((record(),)))
+        written(store, Filing((record(),)))
         assert verify(source).ok
         assert [tree.size for tree in trees] == [11, 1]
 
@@ -202,7 +203,7 @@ def test_an_index_of_the_store_that_hides_a_record_is_found(store: SqliteStore, 
     con.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = 'requests_by_state'", (page,))
     con.close()
     store.close()
-    with SqliteStore.open(path, now=now, read_only=True).source() as source:
+    with SqliteStore.open(path, now=now, keys=KEYS, read_only=True).source() as source:
         assert any("records_by_call" in str(problem) for problem in verify(source).problems)
 
 
@@ -219,7 +220,7 @@ def test_a_tail_that_was_cut_is_found(store: SqliteStore, path: Path) -> None:
 def test_a_tail_that_was_cut_with_its_tree_repaired_needs_a_root_from_outside(store: SqliteStore, path: Path) -> None:
     """This is what a first cut without witness does not find by itself: the root is what differs from one that was kept."""
     for _ in range(5):
-        written(store, Batch((record("gap"),)))
+        written(store, Filing((record("gap"),)))
     kept = verified(store).logs[0]
     tree = Tree()
     tree.extend([leaf_hash(stored.envelope) for stored in store.records("acme", stop=3)])
@@ -298,28 +299,28 @@ def approved(store: SqliteStore, **fields: Any) -> Any:
 
 
 def an_outcome_of_nothing(store: SqliteStore) -> None:
-    written(store, Batch((outcome(call_id()),)))
+    written(store, Filing((outcome(call_id()),)))
 
 
 def two_outcomes(store: SqliteStore) -> None:
     call = call_id()
-    written(store, Batch((intent(call, store),), (OpenCall(call, "acme"),)), Batch((outcome(call), outcome(call)), (CloseCall(call),)))
+    written(store, Filing((intent(call, store),), (OpenCall(call, "acme"),)), Filing((outcome(call), outcome(call)), (CloseCall(call),)))
 
 
 def two_intents(store: SqliteStore) -> None:
     call = call_id()
-    written(store, Batch((intent(call, store), intent(call, store)), (OpenCall(call, "acme"),)))
+    written(store, Filing((intent(call, store), intent(call, store)), (OpenCall(call, "acme"),)))
 
 
 def a_read_of_a_written_call(store: SqliteStore) -> None:
     call = call_id()
-    written(store, Batch((intent(call, store), record("call", call=call)), (OpenCall(call, "acme"),)))
+    written(store, Filing((intent(call, store), record("call", call=call)), (OpenCall(call, "acme"),)))
 
 
 def consumed_twice(store: SqliteStore) -> None:
     asked = approved(store)
     first, second = call_id(), call_id()
-    written(store, consuming(asked, first, store), Batch((intent(second, store, request=asked),), (OpenCall(second, "acme"),)))
+    written(store, consuming(asked, first, store), Filing((intent(second, store, request=asked),), (OpenCall(second, "acme"),)))
 
 
 def consumed_without_votes(store: SqliteStore) -> None:
@@ -328,7 +329,7 @@ def consumed_without_votes(store: SqliteStore) -> None:
         MoveRequest(asked.id, (RequestState.OPEN,), RequestState.APPROVED, NOW),
         MoveRequest(asked.id, (RequestState.APPROVED,), RequestState.CONSUMED, NOW),
     )
-    written(store, opening(asked), Batch((intent(call, store, request=asked),), (OpenCall(call, "acme"), *moves)))
+    written(store, opening(asked), Filing((intent(call, store, request=asked),), (OpenCall(call, "acme"), *moves)))
 
 
 def approved_by_one_of_two(store: SqliteStore) -> None:
@@ -343,7 +344,7 @@ def a_rejection_that_approves(store: SqliteStore) -> None:
 
 def consumed_of_nobody(store: SqliteStore) -> None:
     call = call_id()
-    written(store, Batch((intent(call, store, request=request()),), (OpenCall(call, "acme"),)))
+    written(store, Filing((intent(call, store, request=request()),), (OpenCall(call, "acme"),)))
 
 
 def consumed_with_another_tool(store: SqliteStore) -> None:
@@ -355,55 +356,55 @@ def consumed_with_another_tool(store: SqliteStore) -> None:
         tool=ToolEntry("account.suspend", None, None),
         boot=store.boot,
     )
-    written(store, Batch((other,), consuming(asked, call, store).changes))
+    written(store, Filing((other,), consuming(asked, call, store).changes))
 
 
 def consumed_too_late(store: SqliteStore) -> None:
     asked, call = approved(store, expires_in=timedelta(0)), call_id()
     move = MoveRequest(asked.id, (RequestState.APPROVED,), RequestState.CONSUMED, NOW - timedelta(1))
-    written(store, Batch((intent(call, store, request=asked),), (OpenCall(call, "acme"), move)))
+    written(store, Filing((intent(call, store, request=asked),), (OpenCall(call, "acme"), move)))
 
 
 def a_vote_on_nothing(store: SqliteStore) -> None:
-    written(store, Batch((record("vote", payload=Payload(detail={"vote": vote(request(), "dana"), "event": None})),)))
+    written(store, Filing((record("vote", payload=Payload(detail={"vote": vote(request(), "dana"), "event": None})),)))
 
 
 def a_vote_after_the_end(store: SqliteStore) -> None:
     asked = approved(store)
-    written(store, Batch((record("vote", payload=Payload(detail={"vote": vote(asked, "eve"), "event": None})),)))
+    written(store, Filing((record("vote", payload=Payload(detail={"vote": vote(asked, "eve"), "event": None})),)))
 
 
 def a_person_voting_twice(store: SqliteStore) -> None:
     asked = request()
     again = record("vote", payload=Payload(detail={"vote": vote(asked, "dana"), "event": None}))
-    written(store, opening(asked), voting(asked, "dana"), Batch((again,)))
+    written(store, opening(asked), voting(asked, "dana"), Filing((again,)))
 
 
 def two_live_requests(store: SqliteStore) -> None:
-    written(store, opening(request("same")), Batch((record("hold", payload=Payload(detail={"request": request("same")})),)))
+    written(store, opening(request("same")), Filing((record("hold", payload=Payload(detail={"request": request("same")})),)))
 
 
 def an_expiry_of_nothing(store: SqliteStore) -> None:
-    written(store, Batch((record("expiry", payload=Payload(detail={"request": "nothing", "event": "expire"})),)))
+    written(store, Filing((record("expiry", payload=Payload(detail={"request": "nothing", "event": "expire"})),)))
 
 
 def a_withdrawal_after_the_end(store: SqliteStore) -> None:
     asked, call = approved(store), call_id()
     written(store, consuming(asked, call, store))
-    written(store, Batch((record("expiry", payload=Payload(detail={"request": asked.id, "event": "withdraw"})),)))
+    written(store, Filing((record("expiry", payload=Payload(detail={"request": asked.id, "event": "withdraw"})),)))
 
 
 def a_request_of_another_tenant(store: SqliteStore) -> None:
     asked = request()
-    written(store, Batch((record("hold", "globex", payload=Payload(detail={"request": asked})),), opening(asked).changes))
+    written(store, Filing((record("hold", "globex", payload=Payload(detail={"request": asked})),), opening(asked).changes))
 
 
 def an_unreadable_request(store: SqliteStore) -> None:
-    written(store, Batch((record("hold", payload=Payload(detail={"request": {"id": 1}})),)))
+    written(store, Filing((record("hold", payload=Payload(detail={"request": {"id": 1}})),)))
 
 
 def an_unreadable_detail(store: SqliteStore) -> None:
-    written(store, Batch((record("vote", payload=Payload(detail={"vote": 7})),)))
+    written(store, Filing((record("vote", payload=Payload(detail={"vote": 7})),)))
 
 
 CONTRADICTIONS: list[tuple[Write, str]] = [
@@ -448,13 +449,13 @@ def test_expiry_withdrawal_and_supersession_are_followed(store: SqliteStore) -> 
     for event, state in moves.items():
         asked = request(event)
         gone = record("expiry", payload=Payload(detail={"request": asked.id, "event": event}), approval=ApprovalEntry(asked.id))
-        written(store, opening(asked), Batch((gone,), (MoveRequest(asked.id, (RequestState.OPEN,), state, NOW),)))
+        written(store, opening(asked), Filing((gone,), (MoveRequest(asked.id, (RequestState.OPEN,), state, NOW),)))
     old, new = request("same"), request("same")
     superseding = record(
         "hold", payload=Payload(detail={"request": new, "superseded": {"request": old.id, "event": "supersede", "changed": "x"}})
     )
     moved = MoveRequest(old.id, (RequestState.OPEN,), RequestState.SUPERSEDED, NOW)
-    written(store, opening(old), Batch((superseding,), (moved, *opening(new).changes)))
+    written(store, opening(old), Filing((superseding,), (moved, *opening(new).changes)))
     rejected = request("no")
     written(store, opening(rejected), voting(rejected, "dana", "reject", move=RequestState.REJECTED))
     assert problems(store) == []
@@ -462,8 +463,8 @@ def test_expiry_withdrawal_and_supersession_are_followed(store: SqliteStore) -> 
 
 def test_a_key_that_no_row_remembers_is_found_and_one_that_was_taken_is_not(store: SqliteStore) -> None:
     kept, lost = call_id(), call_id()
-    written(store, Batch((intent(kept, store, key="a"),), (OpenCall(kept, "acme"), taking("a", kept))))
-    written(store, Batch((intent(lost, store, key="b"),), (OpenCall(lost, "acme"),)))
+    written(store, Filing((intent(kept, store, key="a"),), (OpenCall(kept, "acme"), taking("a", kept))))
+    written(store, Filing((intent(lost, store, key="b"),), (OpenCall(lost, "acme"),)))
     assert [problem for problem in problems(store) if "keys" in problem] == [
         "log `acme`, record 1, keys: an idempotency key is not known as taken: expected `b`"
     ]
@@ -472,14 +473,14 @@ def test_a_key_that_no_row_remembers_is_found_and_one_that_was_taken_is_not(stor
 def test_a_key_whose_envelope_was_cut_is_only_held_to_be_there(store: SqliteStore, path: Path) -> None:
     call = call_id()
     long = record("intent", call=call, key="k", boot=store.boot, targets=("x" * 1000,) * 100, tool=ToolEntry("t", "write", None))
-    written(store, Batch((long,), (OpenCall(call, "acme"), taking("k", call))))
+    written(store, Filing((long,), (OpenCall(call, "acme"), taking("k", call))))
     assert problems(store) == []
     tamper(path, "DELETE FROM keys")
     assert problems(store) == [f"ledger, keys: an idempotency key is not known as taken: expected `{call}`"]
 
 
 def test_problems_are_counted_beyond_those_that_are_described(store: SqliteStore) -> None:
-    written(store, *[Batch((outcome(call_id()),)) for _ in range(1200)])
+    written(store, *[Filing((outcome(call_id()),)) for _ in range(1200)])
     report = verified(store)
     assert not report.ok
     assert (report.problem_count, len(report.problems)) == (1200, 1000)

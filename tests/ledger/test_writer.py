@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from licet.errors import ConditionLost, GateClosed, LeaseLost, StoreError, StorePoisoned, StoreUnavailable
+from licet.ledger.seal import Filing
 from licet.ledger.writer import RETRY_PAUSES_S, Writer
 from licet.model import CallId, Receipt
-from licet.store.contract import Batch, Committed, Lost, TakeKey
+from licet.store.contract import Committed, Lost, TakeKey
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import now, record
+from tests.store.samples import KEYS, now, record
 
 
 class Scripted(SqliteStore):
@@ -28,7 +29,7 @@ class Scripted(SqliteStore):
     fail: Callable[[int], BaseException | None]
     persist_first: bool
 
-    def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
+    def commit(self, batches: Sequence[Filing]) -> list[Committed | Lost]:
         self.groups.append(len(batches))
         self.entered.set()
         self.hold.wait(20)
@@ -60,12 +61,12 @@ def writer(store: Scripted) -> Iterator[Writer]:
     writer.close()
 
 
-def one() -> Batch:
-    return Batch((record(),))
+def one() -> Filing:
+    return Filing((record(),))
 
 
-def taking(key: str) -> Batch:
-    return Batch((record(),), (TakeKey("scope", key, "digest", CallId("call"), "acme"),))
+def taking(key: str) -> Filing:
+    return Filing((record(),), (TakeKey("scope", key, "digest", CallId("call"), "acme"),))
 
 
 def test_a_batch_is_durable_when_its_ticket_answers(store: Scripted, writer: Writer) -> None:
@@ -205,7 +206,7 @@ def test_a_group_larger_than_the_limit_is_split(store: Scripted, writer: Writer)
     store.hold.clear()
     writer.submit(one())
     store.entered.wait(5)
-    tickets = [writer.submit(Batch(())) for _ in range(1200)]
+    tickets = [writer.submit(Filing(())) for _ in range(1200)]
     store.hold.set()
     for ticket in tickets:
         ticket.wait()
@@ -372,7 +373,7 @@ def test_submitting_while_closing_is_answered_or_refused_never_lost(store: Scrip
 
 
 def test_a_forked_child_is_refused_and_the_parent_goes_on(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "licet.db", now=now)
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS)
     writer = Writer(store)
     writer.submit(one()).wait()
     child = os.fork()
@@ -400,7 +401,7 @@ def test_lingering_gathers_callers_that_are_likely_to_be_back(store: Scripted) -
 
     def call() -> None:
         for _ in range(12):
-            writer.submit(Batch(())).wait()
+            writer.submit(Filing(())).wait()
 
     threads = [threading.Thread(target=call) for _ in range(16)]
     for thread in threads:

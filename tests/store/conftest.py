@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import now
+from tests.store.samples import KEYS, now
 
 
 class Database(Protocol):
@@ -26,7 +26,7 @@ class SqliteDatabase:
         self.opened: list[SqliteStore] = []
 
     def open(self) -> SqliteStore:
-        store = SqliteStore.open(self.url, now=now)
+        store = SqliteStore.open(self.url, now=now, keys=KEYS)
         self.opened.append(store)
         return store
 

@@ -13,6 +13,7 @@ Below it lie real files, so that locks and the shared memory of the write-ahead 
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -94,10 +95,12 @@ class RecordingDisk(FaultyDisk):
         super().__init__()
         self.deaf = deaf
         self.events: list[Event] = []
+        self._off = False
         self._folder = folder.resolve()
         self._sqlite_flushes_folder = sqlite_flushes_folder
         self._files: dict[str, int] = {}
         self._unflushed: set[int] = set()
+        self._numbers = itertools.count()
         self._happening = threading.RLock()
 
     @contextmanager
@@ -122,24 +125,33 @@ class RecordingDisk(FaultyDisk):
         """It happens, and has its place in the order of all that happens."""
         with self._happening:
             do()
-            self.events.append(event)
+            self._append(event)
 
     def mark(self, what: Any) -> None:
         """Somebody has been told."""
         self.note(Mark(what))
 
+    def cut_power(self) -> None:
+        """What happens from now on is not recorded any more."""
+        with self._happening:
+            self._off = True
+
     def flushed(self, file: int, *, failed: bool) -> None:
         """SQLite has flushed a file; after the first flush of a journal or log it flushes the folder too."""
         if self.deaf:
             return
-        self.events.append(Flush(file, failed))
+        self._append(Flush(file, failed))
         if file in self._unflushed and not failed:
             self._unflushed.discard(file)
             self._flush_folder()
 
     def _flush_folder(self) -> None:
         if self._sqlite_flushes_folder:
-            self.events.append(FlushFolder())
+            self._append(FlushFolder())
+
+    def _append(self, event: Event) -> None:
+        if not self._off:
+            self.events.append(event)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  apsw's names
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
@@ -150,8 +162,8 @@ class RecordingDisk(FaultyDisk):
             before = there.read_bytes() if there.exists() else None
             file = _RecordedFile(self, name, flags)
             if path not in self._files:
-                number = self._files[path] = len(self.events)
-                self.events.append(Enter(there.name, number, before or b""))
+                number = self._files[path] = next(self._numbers)
+                self._append(Enter(there.name, number, before or b""))
                 if before is None and not path.endswith(".db"):
                     self._unflushed.add(number)
             file.number = self._files[path]
@@ -181,9 +193,14 @@ class _RecordedFile(apsw.VFSFile):
         written = bytes(data)
 
         def write() -> None:
-            super(_RecordedFile, self).xWrite(data, offset)
+            super(_RecordedFile, self).xWrite(written, offset)
 
-        self._disk.pass_through(f"write {self._kind}", lambda: self._disk.note(Write(self.number, offset, written), write))
+        try:
+            self._disk.pass_through(f"write {self._kind}", lambda: self._disk.note(Write(self.number, offset, written), write))
+        except apsw.FullError:  # there was room for half of it
+            written = written[: len(written) // 2]
+            self._disk.note(Write(self.number, offset, written), write)
+            raise
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         def cut() -> None:

@@ -8,10 +8,11 @@ import sys
 import time
 
 from licet.errors import StoreError
+from licet.ledger.seal import Filing
 from licet.ledger.writer import Writer
-from licet.store.contract import Batch, OpenCall
+from licet.store.contract import OpenCall
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import call_id, intent, now, record
+from tests.store.samples import KEYS, call_id, commit, intent, now, record
 
 
 def say(value: object) -> None:
@@ -21,12 +22,12 @@ def say(value: object) -> None:
 
 def append(path: str, count: int) -> None:
     """Say each receipt as soon as there is one."""
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     writer = Writer(store)
     say("ready")
     sys.stdin.readline()
     for _ in range(count):
-        tickets = [writer.submit(Batch((record("gap", boot=store.boot),))) for _ in range(4)]
+        tickets = [writer.submit(Filing((record("gap", boot=store.boot),))) for _ in range(4)]
         for ticket in tickets:
             say([[receipt.index, receipt.leaf] for receipt in ticket.wait()])
     writer.close()
@@ -35,18 +36,18 @@ def append(path: str, count: int) -> None:
 
 def die_with_an_open_call(path: str, _: int) -> None:
     """An intent without outcome; then wait to be killed."""
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     call = call_id()
-    store.commit([Batch((intent(call, store),), (OpenCall(call, "acme"),))])
+    commit(store, [Filing((intent(call, store),), (OpenCall(call, "acme"),))])
     say([call, store.boot])
     time.sleep(60)
 
 
 def fork_and_die(path: str, _: int) -> None:
     """As above, but leave a child behind that has inherited everything."""
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     call = call_id()
-    store.commit([Batch((intent(call, store),), (OpenCall(call, "acme"),))])
+    commit(store, [Filing((intent(call, store),), (OpenCall(call, "acme"),))])
     child = os.fork()
     if child == 0:
         time.sleep(60)
@@ -57,11 +58,11 @@ def fork_and_die(path: str, _: int) -> None:
 
 def commit_when_told(path: str, _: int) -> None:
     """One commit for each line of input, and what became of it."""
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     say("ready")
     for _line in sys.stdin:
         try:
-            store.commit([Batch((record("gap"),))])
+            commit(store, [Filing((record("gap"),))])
             say("committed")
         except StoreError as error:
             say(type(error).__name__)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from licet.ledger.entropy import new_id
+from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.record import Actor, ApprovalEntry, Kind, OutcomeEntry, Payload, ToolEntry, key_digest, key_scope, microseconds
-from licet.ledger.seal import new_id, seal
+from licet.ledger.seal import Filing, Statement, state
 from licet.model import CallId, Obligation, Request, RequestId, RequestState, Vote
 from licet.store.contract import (
     AddVote,
-    Batch,
     Change,
     CloseCall,
     Committed,
     Lost,
     MoveRequest,
-    NewRecord,
     OpenCall,
     OpenRequest,
     PutBlob,
@@ -29,6 +30,7 @@ from licet.store.contract import (
 )
 
 NOW = datetime(2025, 11, 22, 9, 0, 0, 123457, tzinfo=UTC)
+KEYS = KeyEncryptionKeys([bytes(range(32))])
 ARGUMENTS = Raw(b'{"amount_cents":2500,"customer_id":"C-412"}')
 
 
@@ -36,21 +38,21 @@ def now() -> datetime:
     return NOW
 
 
-def record(kind: Kind = "intent", log: str = "acme", *, payload: Payload | None = None, **fields: Any) -> NewRecord:
+def record(kind: Kind = "intent", log: str = "acme", *, payload: Payload | None = None, **fields: Any) -> Statement:
     defaults: dict[str, Any] = {"at": microseconds(NOW), "boot": "boot", "environment": "test", "payload": payload or Payload(reason="why")}
-    return seal(log=log, kind=kind, **{**defaults, **fields})
+    return state(log=log, kind=kind, **{**defaults, **fields})
 
 
 def call_id() -> CallId:
     return CallId(new_id(microseconds(NOW)))
 
 
-def intent(call: CallId, store: Store, *, log: str = "acme", key: str | None = None, request: Request | None = None) -> NewRecord:
+def intent(call: CallId, store: Store, *, log: str = "acme", key: str | None = None, request: Request | None = None) -> Statement:
     approval = ApprovalEntry(request.id, ("dana", "omar")) if request is not None else None
     return record(
         "intent",
         log,
-        payload=Payload(arguments=ARGUMENTS),
+        payload=Payload(arguments=ARGUMENTS, detail=None if key is None else {"key": key_of()}),
         call=call,
         key=key,
         approval=approval,
@@ -60,7 +62,7 @@ def intent(call: CallId, store: Store, *, log: str = "acme", key: str | None = N
     )
 
 
-def outcome(call: CallId, *, log: str = "acme", late: bool = False) -> NewRecord:
+def outcome(call: CallId, *, log: str = "acme", late: bool = False) -> Statement:
     payload = Payload(result=Raw(b'"done"'), detail={"late": True} if late else None)
     return record("outcome", log, payload=payload, call=call, outcome=OutcomeEntry(status="ok"))
 
@@ -89,33 +91,42 @@ def vote(on: Request, voter: str, verdict: Any = "approve") -> Vote:
     return Vote(request=on.id, voter=voter, person=f"person-{voter}", verdict=verdict, at=NOW, binding="b" * 64)
 
 
-def opening(asked: Request, *more: Change) -> Batch:
+def opening(asked: Request, *more: Change) -> Filing:
     payload = Payload(detail={"request": asked})
-    return Batch((record("hold", payload=payload, call=asked.call, approval=ApprovalEntry(asked.id)),), (*more, OpenRequest(asked)))
+    return Filing((record("hold", payload=payload, call=asked.call, approval=ApprovalEntry(asked.id)),), (*more, OpenRequest(asked)))
 
 
-def voting(on: Request, voter: str, verdict: Any = "approve", *, seen: int = 0, move: RequestState | None = None) -> Batch:
+def voting(on: Request, voter: str, verdict: Any = "approve", *, seen: int = 0, move: RequestState | None = None) -> Filing:
     cast = vote(on, voter, verdict)
     moves = (MoveRequest(on.id, (RequestState.OPEN,), move, NOW),) if move is not None else ()
     event = {RequestState.APPROVED: "approve", RequestState.REJECTED: "reject"}[move] if move is not None else None
     kept = record("vote", payload=Payload(detail={"vote": cast, "event": event}), approval=ApprovalEntry(on.id, (voter,), verdict))
-    return Batch((kept,), (AddVote(cast, seen), *moves))
+    return Filing((kept,), (AddVote(cast, on.tenant, seen), *moves))
 
 
 def taking(key: str, call: CallId) -> TakeKey:
     """The key of `intent`."""
-    scope = key_scope("acme", "bot", None, "alice")
-    return TakeKey(scope, key, key_digest("billing.adjust", bytes(ARGUMENTS)), call, "acme")
+    return TakeKey(key_of()["scope"], key, key_of()["digest"], call, "acme")
 
 
-def consuming(asked: Request, call: CallId, store: Store, *, at: datetime = NOW) -> Batch:
+def key_of() -> dict[str, str]:
+    """What an intent says of its key, beyond the key itself."""
+    return {"scope": key_scope("acme", "bot", None, "alice"), "digest": key_digest("billing.adjust", bytes(ARGUMENTS))}
+
+
+def consuming(asked: Request, call: CallId, store: Store, *, at: datetime = NOW) -> Filing:
     move = MoveRequest(asked.id, (RequestState.APPROVED,), RequestState.CONSUMED, at, call)
-    return Batch((intent(call, store, request=asked),), (OpenCall(call, "acme"), move))
+    return Filing((intent(call, store, request=asked),), (OpenCall(call, "acme"), move))
 
 
-def written(store: Store, *batches: Batch) -> list[Committed]:
+def commit(store: Store, filings: Sequence[Filing]) -> list[Committed | Lost]:
+    """Seals and commits, as the writer does."""
+    return store.commit([store.seal(filing) for filing in filings])
+
+
+def written(store: Store, *filings: Filing) -> list[Committed]:
     """Commits; nothing may be lost."""
-    answers = store.commit(batches)
+    answers = commit(store, filings)
     assert not [answer for answer in answers if isinstance(answer, Lost)]
     return [answer for answer in answers if isinstance(answer, Committed)]
 
@@ -126,14 +137,14 @@ def small_ledger(store: Store) -> dict[str, Any]:
     used, waiting = request("used"), request("waiting")
     written(
         store,
-        Batch((intent(done, store, key="once"),), (OpenCall(done, "acme"), taking("once", done))),
-        Batch((record("policy", "operator", payload=Payload(detail={"digest": "x"})),), (PutBlob(DIGEST, "bundle", CONTENT),)),
+        Filing((intent(done, store, key="once"),), (OpenCall(done, "acme"), taking("once", done))),
+        Filing((record("policy", "operator", payload=Payload(detail={"digest": "x"})),), (PutBlob(DIGEST, "bundle", CONTENT),)),
     )
-    written(store, Batch((outcome(done),), (CloseCall(done),)), opening(used), opening(waiting))
+    written(store, Filing((outcome(done),), (CloseCall(done),)), opening(used), opening(waiting))
     written(store, voting(used, "dana"), voting(used, "omar", seen=1, move=RequestState.APPROVED))
-    written(store, consuming(used, held, store), Batch((intent(left, store),), (OpenCall(left, "acme"),)))
-    written(store, Batch((outcome(held),), (CloseCall(held),)), Batch((outcome(done, late=True),)))
-    written(store, Batch((record("call", payload=Payload(arguments=ARGUMENTS), call=other, outcome=OutcomeEntry(status="ok")),)))
+    written(store, consuming(used, held, store), Filing((intent(left, store),), (OpenCall(left, "acme"),)))
+    written(store, Filing((outcome(held),), (CloseCall(held),)), Filing((outcome(done, late=True),)))
+    written(store, Filing((record("call", payload=Payload(arguments=ARGUMENTS), call=other, outcome=OutcomeEntry(status="ok")),)))
     return {"done": done, "held": held, "left": left, "used": used, "waiting": waiting}
 
 

@@ -9,24 +9,24 @@ import apsw
 import pytest
 
 import licet.store.sqlite
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
-from licet.store.contract import Batch
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import now, record, written
+from tests.store.samples import KEYS, now, record, written
 
 
 def log_bytes(path: Path) -> int:
     return path.with_name(f"{path.name}-wal").stat().st_size
 
 
-def some() -> list[Batch]:
-    return [Batch((record("gap"),)) for _ in range(20)]
+def some() -> list[Filing]:
+    return [Filing((record("gap"),)) for _ in range(20)]
 
 
 def test_the_log_stays_small_while_commits_go_on_without_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(licet.store.sqlite, "CHECKPOINT_PAGES", 50)
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     sizes = []
     for _ in range(400):
         written(store, *some())
@@ -41,7 +41,7 @@ def test_the_log_stays_small_while_commits_go_on_without_a_pause(tmp_path: Path,
 def test_a_reader_that_needs_the_log_only_delays_the_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(licet.store.sqlite, "CHECKPOINT_PAGES", 20)
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     written(store, *some())
     with store.source() as source:
         before = sum(len(chunk) for chunk in source.rows("acme"))
@@ -67,10 +67,10 @@ def log_pages(path: Path) -> int:
 
 def test_closing_leaves_everything_in_one_file(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     written(store, *some())
     store.close()
     assert not path.with_name("licet.db-wal").exists()
-    reader = SqliteStore.open(path, now=now, read_only=True)
+    reader = SqliteStore.open(path, now=now, keys=KEYS, read_only=True)
     assert len(list(reader.records("acme"))) == 20
     reader.close()

@@ -14,7 +14,7 @@ from licet.ledger.record import leaf_hash
 from licet.model import CallId, RequestId, RequestState
 from licet.store.contract import (
     AddVote,
-    Batch,
+    Filing,
     CloseCall,
     Committed,
     Lost,
@@ -29,7 +29,7 @@ from licet.store.contract import (
 )
 from licet.store.sqlite import SqliteStore, _memory_leases
 from tests.store.conftest import Database
-from tests.store.samples import (
+from tests.store.samples import KEYS, commit(
     CONTENT,
     DIGEST,
     NOW,
@@ -50,28 +50,28 @@ from tests.store.samples import (
 
 def appended(store: SqliteStore, count: int, log: str = "acme") -> list[StoredRecord]:
     for start in range(0, count, 500):
-        written(store, *[Batch((record(log=log),)) for _ in range(min(500, count - start))])
+        written(store, *[Filing((record(log=log),)) for _ in range(min(500, count - start))])
     return list(store.records(log))
 
 
 def test_indexes_are_dense_follow_commit_order_and_each_log_has_its_own(store: SqliteStore) -> None:
     a, b, c, d = record(log="acme"), record(log="globex"), record(log="acme"), record(log="acme")
-    answers = written(store, Batch((a, b)), Batch((c,)), Batch(()))
+    answers = written(store, Filing((a, b)), Filing((c,)), Filing(()))
     assert [[(r.log, r.index) for r in answer.receipts] for answer in answers] == [[("acme", 0), ("globex", 0)], [("acme", 1)], []]
-    assert written(store, Batch((d,)))[0].receipts[0].index == 2
+    assert written(store, Filing((d,)))[0].receipts[0].index == 2
     assert [r.envelope for r in store.records("acme")] == [a.envelope, c.envelope, d.envelope]
 
 
 def test_a_receipt_names_the_leaf_of_the_exact_bytes_that_are_stored(store: SqliteStore) -> None:
     new = record(call=CallId("call-1"))
-    (receipt,) = written(store, Batch((new,)))[0].receipts
+    (receipt,) = written(store, Filing((new,)))[0].receipts
     assert receipt.leaf == leaf_hash(new.envelope).hex()
     assert store.get_record("acme", 0) == StoredRecord("acme", 0, "intent", CallId("call-1"), new.envelope, new.salt, new.payload)
 
 
 def test_the_stored_tree_is_the_one_over_the_stored_records(store: SqliteStore) -> None:
     for size in (1, 2, 64, 65, 3, 200):
-        written(store, *[Batch((record(), record(log="globex"))) for _ in range(size)])
+        written(store, *[Filing((record(), record(log="globex"))) for _ in range(size)])
         for state in store.logs():
             leaves = [leaf_hash(r.envelope) for r in store.records(state.log)]
             assert state.size == len(leaves)
@@ -80,8 +80,8 @@ def test_the_stored_tree_is_the_one_over_the_stored_records(store: SqliteStore) 
 
 def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: SqliteStore) -> None:
     taking = [TakeKey("scope", "once", f"digest-{n}", CallId(f"call-{n}"), "acme") for n in range(3)]
-    batches = [Batch((record(),), (PutBlob(f"{n}" * 64, "bundle", b"x"), OpenCall(taking[n].call, "acme"), taking[n])) for n in range(3)]
-    answers = store.commit([Batch((record(),)), *batches, Batch((record(log="late"),))])
+    batches = [Filing((record(),), (PutBlob(f"{n}" * 64, "bundle", b"x"), OpenCall(taking[n].call, "acme"), taking[n])) for n in range(3)]
+    answers = commit(store, [Filing((record(),)), *batches, Filing((record(log="late"),))])
     assert [type(answer) for answer in answers] == [Committed, Committed, Lost, Lost, Committed]
     assert answers[2] == Lost("key_taken", "another call has taken the idempotency key `once`")
     assert [r.index for r in store.records("acme")] == [0, 1]
@@ -91,15 +91,15 @@ def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: SqliteStore) -
 
 
 def test_a_lost_batch_creates_no_log(store: SqliteStore) -> None:
-    written(store, Batch((), (TakeKey("s", "k", "d", CallId("c"), "acme"),)))
-    assert isinstance(store.commit([Batch((record(log="new"),), (TakeKey("s", "k", "d", CallId("d"), "new"),))])[0], Lost)
+    written(store, Filing((), (TakeKey("s", "k", "d", CallId("c"), "acme"),)))
+    assert isinstance(commit(store, [Filing((record(log="new"),), (TakeKey("s", "k", "d", CallId("d"), "new"),))])[0], Lost)
     assert store.logs() == ()
 
 
 def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: SqliteStore) -> None:
     written(store, opening(request("taken")))
-    batch = Batch((record(),), (TakeKey("s", "k", "d", CallId("c"), "acme"), OpenRequest(request("free")), OpenRequest(request("taken"))))
-    answers = store.commit([batch, Batch((record(log="other"),))])
+    batch = Filing((record(),), (TakeKey("s", "k", "d", CallId("c"), "acme"), OpenRequest(request("free")), OpenRequest(request("taken"))))
+    answers = commit(store, [batch, Filing((record(log="other"),))])
     assert answers[0] == Lost("request_exists", "the same call already waits for people")
     assert isinstance(answers[1], Committed)
     assert store.find_key("s", "k") is None
@@ -109,39 +109,39 @@ def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: SqliteSto
 
 def test_later_batches_of_a_group_see_what_earlier_ones_did(store: SqliteStore) -> None:
     first, second = request("same"), request("same")
-    answers = store.commit([opening(first), opening(second), voting(first, "dana"), voting(first, "dana", seen=1), voting(second, "dana")])
+    answers = commit(store, [opening(first), opening(second), voting(first, "dana"), voting(first, "dana", seen=1), voting(second, "dana")])
     conditions = [answer.condition if isinstance(answer, Lost) else "committed" for answer in answers]
     assert conditions == ["committed", "request_exists", "committed", "already_voted", "request_moved"]
 
 
 def test_a_key_is_taken_once_and_says_by_whom(store: SqliteStore) -> None:
-    written(store, Batch((), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
-    written(store, Batch((), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
+    written(store, Filing((), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
+    written(store, Filing((), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
     assert store.find_key("scope", "key") == TakenKey("digest", CallId("first"), "acme")
     assert store.find_key("scope", "other") is None
 
 
 def test_an_open_call_is_closed_by_its_outcome_and_a_late_one_closes_nothing(store: SqliteStore) -> None:
     call, other = call_id(), call_id()
-    written(store, Batch((intent(call, store),), (OpenCall(call, "acme"),)), Batch((intent(other, store),), (OpenCall(other, "acme"),)))
+    written(store, Filing((intent(call, store),), (OpenCall(call, "acme"),)), Filing((intent(other, store),), (OpenCall(other, "acme"),)))
     assert {open_.call for open_ in store.open_calls()} == {call, other}
-    written(store, Batch((outcome(call),), (CloseCall(call),)))
-    written(store, Batch((outcome(call),), (CloseCall(call),)))
+    written(store, Filing((outcome(call),), (CloseCall(call),)))
+    written(store, Filing((outcome(call),), (CloseCall(call),)))
     assert [open_.call for open_ in store.open_calls()] == [other]
     assert [r.kind for r in store.records_of_call(call)] == ["intent", "outcome", "outcome"]
 
 
 def test_a_call_opened_and_closed_in_one_group_is_not_open(store: SqliteStore) -> None:
     call = call_id()
-    written(store, Batch((), (OpenCall(call, "acme"),)), Batch((), (CloseCall(call),)))
+    written(store, Filing((), (OpenCall(call, "acme"),)), Filing((), (CloseCall(call),)))
     assert store.open_calls() == ()
 
 
 def test_many_calls_are_opened_and_closed_at_once(store: SqliteStore) -> None:
     calls = [call_id() for _ in range(200)]
-    written(store, *[Batch((), (OpenCall(call, "acme"),)) for call in calls])
+    written(store, *[Filing((), (OpenCall(call, "acme"),)) for call in calls])
     assert {open_.call for open_ in store.open_calls()} == set(calls)
-    written(store, *[Batch((), (CloseCall(call),)) for call in calls])
+    written(store, *[Filing((), (CloseCall(call),)) for call in calls])
     assert store.open_calls() == ()
 
 
@@ -149,7 +149,7 @@ def test_one_request_per_key_is_live(store: SqliteStore) -> None:
     first = request("key")
     written(store, opening(first))
     assert store.find_request("key") == store.get_request(first.id) == first
-    written(store, Batch((), (MoveRequest(first.id, (RequestState.OPEN,), RequestState.WITHDRAWN, NOW),)))
+    written(store, Filing((), (MoveRequest(first.id, (RequestState.OPEN,), RequestState.WITHDRAWN, NOW),)))
     found = store.find_request("key")
     assert found is not None
     assert found.state is RequestState.WITHDRAWN
@@ -169,15 +169,15 @@ def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: SqliteStore
 def test_a_request_must_be_opened_in_a_live_state(store: SqliteStore) -> None:
     dead = msgspec.structs.replace(request(), state=RequestState.CONSUMED)
     with pytest.raises(ValueError, match="is opened as `consumed`"):
-        store.commit([Batch((), (OpenRequest(dead),))])
-    assert written(store, Batch((record(),)))[0].receipts[0].index == 0
+        commit(store, [Filing((), (OpenRequest(dead),))])
+    assert written(store, Filing((record(),)))[0].receipts[0].index == 0
 
 
 def test_an_approval_is_consumed_once(store: SqliteStore) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana"), voting(asked, "omar", seen=1, move=RequestState.APPROVED))
     first, second = call_id(), call_id()
-    answers = store.commit([consuming(asked, first, store), consuming(asked, second, store)])
+    answers = commit(store, [consuming(asked, first, store), consuming(asked, second, store)])
     assert isinstance(answers[0], Committed)
     assert answers[1] == Lost("request_moved", f"request `{asked.id}` is not approved any more")
     assert store.get_request(asked.id).state is RequestState.CONSUMED
@@ -189,7 +189,7 @@ def test_an_approval_is_consumed_once(store: SqliteStore) -> None:
 def test_an_approval_is_not_consumed_at_or_after_its_end(store: SqliteStore, late_by_us: int, *, won: bool) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana", move=RequestState.APPROVED))
-    (answer,) = store.commit([consuming(asked, call_id(), store, at=asked.expires_at + timedelta(microseconds=late_by_us))])
+    (answer,) = commit(store, [consuming(asked, call_id(), store, at=asked.expires_at + timedelta(microseconds=late_by_us))])
     assert isinstance(answer, Committed if won else Lost)
     assert store.get_request(asked.id).state is (RequestState.CONSUMED if won else RequestState.APPROVED)
 
@@ -197,18 +197,18 @@ def test_an_approval_is_not_consumed_at_or_after_its_end(store: SqliteStore, lat
 def test_a_person_votes_once_and_only_while_a_request_is_open(store: SqliteStore) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana"))
-    assert store.commit([voting(asked, "dana", "reject", seen=1)])[0] == Lost(
+    assert commit(store, [voting(asked, "dana", "reject", seen=1)])[0] == Lost(
         "already_voted", f"`person-dana` has already voted on request `{asked.id}`"
     )
     moved = Lost("votes_moved", f"somebody else voted on request `{asked.id}` at the same moment")
-    assert store.commit([voting(asked, "omar", seen=0, move=RequestState.APPROVED)])[0] == moved
+    assert commit(store, [voting(asked, "omar", seen=0, move=RequestState.APPROVED)])[0] == moved
     written(store, voting(asked, "omar", seen=1, move=RequestState.APPROVED))
-    assert store.commit([voting(asked, "eve", seen=2)])[0] == Lost("request_moved", f"request `{asked.id}` is not open any more")
+    assert commit(store, [voting(asked, "eve", seen=2)])[0] == Lost("request_moved", f"request `{asked.id}` is not open any more")
     assert [v.voter for v in store.votes(asked.id)] == ["dana", "omar"]
 
 
 def test_a_vote_on_no_request_is_lost(store: SqliteStore) -> None:
-    answer = store.commit([Batch((record(),), (AddVote(vote(request(), "dana")),))])[0]
+    answer = commit(store, [Filing((record(),), (AddVote(vote(request(), "dana")),))])[0]
     assert isinstance(answer, Lost)
     assert answer.condition == "request_moved"
     assert list(store.records("acme")) == []
@@ -245,13 +245,13 @@ def test_a_stream_goes_on_while_others_append(store: SqliteStore) -> None:
     appended(store, 1500)
     stream = store.records("acme")
     assert next(stream).index == 0
-    written(store, Batch((record(),)))
+    written(store, Filing((record(),)))
     assert [r.index for r in stream] == list(range(1, 1501))
 
 
 @pytest.mark.parametrize("index", [-1, 1, 1 << 40, 1 << 41])
 def test_a_record_that_is_not_there_is_a_key_error(store: SqliteStore, index: int) -> None:
-    written(store, Batch((record(log="acme"),)), Batch((record(log="globex"),)))
+    written(store, Filing((record(log="acme"),)), Filing((record(log="globex"),)))
     with pytest.raises(KeyError, match=f"log `acme` has no record {index}"):
         store.get_record("acme", index)
 
@@ -271,8 +271,8 @@ def test_what_is_not_there_is_not_found(store: SqliteStore) -> None:
 def test_snapshots_are_kept_once_under_their_hash_oldest_first(store: SqliteStore) -> None:
     written(
         store,
-        Batch((), (PutBlob(DIGEST, "bundle", CONTENT), PutBlob("0" * 64, "bundle", b"later"))),
-        Batch((), (PutBlob(DIGEST, "bundle", CONTENT),)),
+        Filing((), (PutBlob(DIGEST, "bundle", CONTENT), PutBlob("0" * 64, "bundle", b"later"))),
+        Filing((), (PutBlob(DIGEST, "bundle", CONTENT),)),
     )
     assert store.find_blob(DIGEST) == CONTENT
     assert store.blobs("bundle") == ((DIGEST, CONTENT), ("0" * 64, b"later"))
@@ -293,7 +293,7 @@ def test_everything_is_there_after_closing_and_opening_again(database: Database)
 def test_two_stores_on_one_database_share_dense_logs(database: Database) -> None:
     one, two = database.open(), database.open()
     for store in (one, two, two, one):
-        written(store, Batch((record(),)))
+        written(store, Filing((record(),)))
     assert [r.index for r in one.records("acme")] == [0, 1, 2, 3]
     assert one.logs() == two.logs()
 
@@ -301,62 +301,62 @@ def test_two_stores_on_one_database_share_dense_logs(database: Database) -> None
 def test_calls_of_a_boot_that_ended_are_orphaned_once_and_belong_to_who_took_them(database: Database) -> None:
     dying, living, third = database.open(), database.open(), database.open()
     call = call_id()
-    written(dying, Batch((intent(call, dying),), (OpenCall(call, "acme"),)))
+    written(dying, Filing((intent(call, dying),), (OpenCall(call, "acme"),)))
     assert living.orphaned_calls() == ()
     dying.close()
     assert living.orphaned_calls() == (OpenIntent(call, "acme", dying.boot),)
     assert third.orphaned_calls() == ()
     living.close()  # died before it had closed what it took
     assert third.orphaned_calls() == (OpenIntent(call, "acme", dying.boot),)
-    written(third, Batch((record("recovery", call=call),), (CloseCall(call),)))
+    written(third, Filing((record("recovery", call=call),), (CloseCall(call),)))
     assert third.open_calls() == third.orphaned_calls() == ()
 
 
 def test_a_boot_that_was_declared_dead_commits_nothing_more(database: Database) -> None:
     slow, other = database.open(), database.open()
-    written(slow, Batch((record(),)))
+    written(slow, Filing((record(),)))
     assert slow._lease is not None
     slow._lease.release()  # as if the process had been gone for a moment
     assert other.orphaned_calls() == ()
     with pytest.raises(LeaseLost, match="declared this one dead"):
-        slow.commit([Batch((record(),))])
+        commit(slow, [Filing((record(),))])
     with pytest.raises(LeaseLost, match="declared this one dead"):
-        slow.commit([Batch((record(),))])
+        commit(slow, [Filing((record(),))])
     assert [r.index for r in other.records("acme")] == [0]
-    written(other, Batch((record(),)))
+    written(other, Filing((record(),)))
 
 
 def test_a_closed_store_refuses_and_closing_twice_is_safe(store: SqliteStore) -> None:
     store.close()
     store.close()
     with pytest.raises(GateClosed, match="was closed"):
-        store.commit([Batch((record(),))])
+        commit(store, [Filing((record(),))])
     with pytest.raises(GateClosed, match="was closed"):
         store.logs()
 
 
 def test_a_database_in_memory_is_forgotten_with_its_last_store(tmp_path: Path) -> None:
     known = len(_memory_leases)
-    first, second = (SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now) for _ in range(2))
-    written(first, Batch((record("gap"),)))
+    first, second = (SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now, keys=KEYS) for _ in range(2))
+    written(first, Filing((record("gap"),)))
     assert [stored.index for stored in second.records("acme")] == [0]
     first.close()
     assert len(_memory_leases) == known + 1
     second.close()
     assert len(_memory_leases) == known
-    third = SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now)
+    third = SqliteStore.open(f"sqlite::memory:{tmp_path}", now=now, keys=KEYS)
     assert third.logs() == ()
     third.close()
 
 
 def test_each_unnamed_database_in_memory_is_another() -> None:
-    first, second = (SqliteStore.open("sqlite::memory:", now=now) for _ in range(2))
-    written(first, Batch((record("gap"),)))
+    first, second = (SqliteStore.open("sqlite::memory:", now=now, keys=KEYS) for _ in range(2))
+    written(first, Filing((record("gap"),)))
     assert second.logs() == ()
     first.close()
     second.close()
 
 
 def test_an_empty_group_commits_nothing(store: SqliteStore) -> None:
-    assert store.commit([]) == []
+    assert commit(store, []) == []
     assert store.logs() == ()

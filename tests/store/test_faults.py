@@ -14,12 +14,12 @@ import pytest
 import licet.store.sqlite
 import licet.store.sqlite_open
 from licet.errors import IntegrityBroken, NotAStore, StoreError, StorePoisoned, StoreUnavailable
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
-from licet.store.contract import Batch
 from licet.store.leases import Turn
 from licet.store.sqlite import SqliteStore
 from tests.store.faulty import FaultyDisk, full
-from tests.store.samples import now, record, small_ledger, written
+from tests.store.samples import KEYS, commit, now, record, small_ledger, written
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(licet.store.sqlite, "BUSY_TIMEOUT_S", 0.05)
 
 
-def one() -> Batch:
-    return Batch((record("gap"),))
+def one() -> Filing:
+    return Filing((record("gap"),))
 
 
 def ledger_is_whole(path: Path, sizes: set[int]) -> None:
     """Opened afresh, everything fits, and it can be written again."""
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     with store.source() as source:
         report = verify(source)
     assert report.problems == ()
@@ -57,21 +57,21 @@ def ledger_is_whole(path: Path, sizes: set[int]) -> None:
 def answered(store: SqliteStore) -> int:
     """How many of one commit were answered."""
     try:
-        return len(store.commit([one()]))
+        return len(commit(store, [one()]))
     except StorePoisoned:
         return 0
 
 
 def refusal_of(store: SqliteStore) -> StoreUnavailable | None:
     try:
-        store.commit([one()])
+        commit(store, [one()])
     except StoreUnavailable as error:
         return error
     return None
 
 
 def operations_of_a_commit(path: Path, disk: FaultyDisk) -> list[str]:
-    store = SqliteStore.open(path, now=now, vfs=disk.name)
+    store = SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
     written(store, one())
     disk.fail(None)
     written(store, one())
@@ -87,15 +87,15 @@ def test_every_write_and_flush_of_a_commit_may_fail(tmp_path: Path, disk: Faulty
     assert len(operations) > 4
     for at, operation in enumerate(operations):
         path = tmp_path / f"{at}.db"
-        store = SqliteStore.open(path, now=now, vfs=disk.name)
+        store = SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
         written(store, one())
         disk.fail(at, done_first=persisted)
         with pytest.raises(StorePoisoned, match="failed in a way whose extent is unknown") as failed:
-            store.commit([one()])
+            commit(store, [one()])
         assert failed.value.ambiguous, operation
         disk.fail(None)  # the disk answers again: the next flush would be acknowledged
         with pytest.raises(StorePoisoned):
-            store.commit([one()])
+            commit(store, [one()])
         assert [stored.index for stored in store.records("acme")] in ([0], [0, 1])
         assert disk.operations == []
         store.close()
@@ -108,7 +108,7 @@ def test_a_failed_write_back_of_the_log_answers_the_group_and_then_poisons(
 ) -> None:
     monkeypatch.setattr(licet.store.sqlite, "CHECKPOINT_PAGES", 1)
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now, vfs=disk.name)
+    store = SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
     disk.fail(None)
     written(store, one())
     disk.fail("flush database")
@@ -118,7 +118,7 @@ def test_a_failed_write_back_of_the_log_answers_the_group_and_then_poisons(
     assert "flush database" in disk.operations
     disk.fail(None)
     with pytest.raises(StorePoisoned, match="could not be written back"):
-        store.commit([one()])
+        commit(store, [one()])
     store.close()
     assert disk.operations == []
     ledger_is_whole(path, {committed})
@@ -127,13 +127,13 @@ def test_a_failed_write_back_of_the_log_answers_the_group_and_then_poisons(
 def test_a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room(tmp_path: Path, disk: FaultyDisk) -> None:
     operations = operations_of_a_commit(tmp_path / "counted.db", disk)
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now, vfs=disk.name)
+    store = SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
     written(store, one())
     for at, operation in enumerate(operations):
         if operation.startswith("write"):
             disk.fail(at, error=full, still=True)
             with pytest.raises(StoreUnavailable, match="cannot grow: the disk is full") as failed:
-                store.commit([one()])
+                commit(store, [one()])
             assert not failed.value.ambiguous
     disk.fail(None)
     assert written(store, one())[0].receipts[0].index == 1
@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room(tmp_path: P
 
 def test_a_database_at_its_page_limit_refuses_and_goes_on_when_it_is_raised(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     assert store._writer is not None
     store._writer.pragma("max_page_count", store._writer.pragma("page_count") + 8)
     answers = [refusal_of(store) for _ in range(200)]
@@ -159,7 +159,7 @@ def test_a_database_at_its_page_limit_refuses_and_goes_on_when_it_is_raised(tmp_
 def test_a_checkpoint_on_a_full_disk_loses_nothing(tmp_path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(licet.store.sqlite, "CHECKPOINT_PAGES", 1)
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now, vfs=disk.name)
+    store = SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
     disk.fail(None)
     written(store, one())
     disk.fail("write database", error=full)
@@ -178,12 +178,12 @@ def test_a_checkpoint_on_a_full_disk_loses_nothing(tmp_path: Path, disk: FaultyD
 
 def test_a_database_that_somebody_else_has_locked_is_waited_for_and_then_refused(tmp_path: Path, impatient: None) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="is locked by another process"):
-        store.commit([one()])
+        commit(store, [one()])
     assert time.monotonic() - began < 5
     assert list(store.records("acme")) == []  # reading does not wait
     other.execute("ROLLBACK")
@@ -194,10 +194,10 @@ def test_a_database_that_somebody_else_has_locked_is_waited_for_and_then_refused
 
 def test_a_turn_that_another_process_does_not_give_back_is_refused_in_time(tmp_path: Path, impatient: None) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     other = Turn(path, 0o600, 1)
     with other, pytest.raises(StoreUnavailable, match=r"another process has been writing to the ledger for more than 0\.1 s"):
-        store.commit([one()])
+        commit(store, [one()])
     assert written(store, one())[0].receipts[0].index == 0
     other.close()
     store.close()
@@ -230,13 +230,13 @@ def test_turns_are_taken_in_turn(tmp_path: Path) -> None:
 
 def test_a_read_only_file_is_refused_for_writing_and_can_be_read(tmp_path: Path, disk: FaultyDisk) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     small_ledger(store)
     store.close()
     disk.read_only = True
     with pytest.raises(StoreUnavailable, match="is read-only"):
-        SqliteStore.open(path, now=now, vfs=disk.name)
-    reader = SqliteStore.open(path, now=now, read_only=True, vfs=disk.name)
+        SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
+    reader = SqliteStore.open(path, now=now, keys=KEYS, read_only=True, vfs=disk.name)
     with reader.source() as source:
         assert verify(source).records == 12
     with pytest.raises(StoreUnavailable, match="was opened read-only"):
@@ -250,16 +250,16 @@ def test_a_read_only_file_is_refused_for_writing_and_can_be_read(tmp_path: Path,
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind this user")
 def test_a_file_without_write_permission_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    SqliteStore.open(path, now=now).close()
+    SqliteStore.open(path, now=now, keys=KEYS).close()
     path.chmod(0o400)
     with pytest.raises(StoreUnavailable, match="is read-only"):
-        SqliteStore.open(path, now=now)
+        SqliteStore.open(path, now=now, keys=KEYS)
 
 
 def test_a_reader_sees_what_a_writer_writes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
-    reader = SqliteStore.open(path, now=now, read_only=True)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
+    reader = SqliteStore.open(path, now=now, keys=KEYS, read_only=True)
     written(store, one())
     assert [stored.index for stored in reader.records("acme")] == [0]
     reader.close()
@@ -268,8 +268,8 @@ def test_a_reader_sees_what_a_writer_writes_meanwhile(tmp_path: Path) -> None:
 
 def test_reading_only_leaves_no_boot_behind(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    SqliteStore.open(path, now=now).close()
-    SqliteStore.open(path, now=now, read_only=True).close()
+    SqliteStore.open(path, now=now, keys=KEYS).close()
+    SqliteStore.open(path, now=now, keys=KEYS, read_only=True).close()
     con = apsw.Connection(str(path))
     assert con.execute("SELECT count(*) FROM boots").get == 1
     con.close()
@@ -285,7 +285,7 @@ def other_database(path: Path) -> None:
 
 
 def later_version(path: Path) -> None:
-    SqliteStore.open(path, now=now).close()
+    SqliteStore.open(path, now=now, keys=KEYS).close()
     con = apsw.Connection(str(path))
     con.pragma("user_version", 99)
     con.close()
@@ -313,34 +313,34 @@ def test_something_else_is_refused_and_left_as_it_is(tmp_path: Path, make, messa
     make(path)
     before = path.read_bytes()
     with pytest.raises(NotAStore, match=message):
-        SqliteStore.open(path, now=now, read_only=read_only)
+        SqliteStore.open(path, now=now, keys=KEYS, read_only=read_only)
     assert path.read_bytes() == before
 
 
 def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(NotAStore, match="is a folder, not a ledger"):
-        SqliteStore.open(tmp_path, now=now)
+        SqliteStore.open(tmp_path, now=now, keys=KEYS)
 
 
 @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
 def test_a_missing_ledger_is_not_made_by_accident(tmp_path: Path, options: dict[str, bool]) -> None:
     path = tmp_path / "licet.db"
     with pytest.raises(NotAStore, match="there is no ledger at"):
-        SqliteStore.open(path, now=now, **options)  # type: ignore[arg-type]
+        SqliteStore.open(path, now=now, keys=KEYS, **options)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ledger_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match=r"a ledger cannot be created at .*: No such file or directory"):
-        SqliteStore.open(tmp_path / "missing" / "licet.db", now=now)
+        SqliteStore.open(tmp_path / "missing" / "licet.db", now=now, keys=KEYS)
 
 
 def test_an_empty_file_becomes_a_ledger_when_it_is_opened_for_writing_only(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
     path.touch()
     with pytest.raises(NotAStore, match="is empty, not a ledger"):
-        SqliteStore.open(path, now=now, read_only=True)
-    store = SqliteStore.open(path, now=now)
+        SqliteStore.open(path, now=now, keys=KEYS, read_only=True)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     written(store, one())
     store.close()
 
@@ -350,7 +350,7 @@ def test_an_empty_file_becomes_a_ledger_when_it_is_opened_for_writing_only(tmp_p
 
 def test_nobody_appends_to_a_log_whose_end_is_not_where_its_tree_says(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     for _ in range(3):
         written(store, one())
     store.close()
@@ -358,35 +358,35 @@ def test_nobody_appends_to_a_log_whose_end_is_not_where_its_tree_says(tmp_path: 
     con.execute("DELETE FROM records WHERE place & 255 = 2")
     con.close()
     with pytest.raises(IntegrityBroken, match="log `acme` ends after 2 records, its tree after 3; run `licet audit verify`"):
-        SqliteStore.open(path, now=now)
-    SqliteStore.open(path, now=now, read_only=True).close()
+        SqliteStore.open(path, now=now, keys=KEYS)
+    SqliteStore.open(path, now=now, keys=KEYS, read_only=True).close()
 
 
 def test_a_tree_state_that_was_set_back_while_open_cannot_be_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     for _ in range(3):
         written(store, one())
     con = apsw.Connection(str(path))
     con.execute("UPDATE logs SET size = 2, compact_range = zeroblob(32)")
     with pytest.raises(StorePoisoned, match="UNIQUE constraint failed"):
-        store.commit([one()])
+        commit(store, [one()])
     store.close()
     con.execute("UPDATE logs SET size = 7")
     con.close()
     with pytest.raises(IntegrityBroken):
-        SqliteStore.open(path, now=now)
+        SqliteStore.open(path, now=now, keys=KEYS)
 
 
 def test_a_tree_state_that_contradicts_itself_poisons(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     written(store, one())
     con = apsw.Connection(str(path))
     con.execute("UPDATE logs SET compact_range = x'00'")
     con.close()
     with pytest.raises(StorePoisoned, match="the stored tree state of log `acme` is damaged"):
-        store.commit([one()])
+        commit(store, [one()])
     store.close()
 
 
@@ -403,7 +403,7 @@ def test_a_commit_is_flushed_and_the_folder_is_before_the_first(tmp_path: Path, 
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", seen)
-    store = SqliteStore.open(tmp_path / "licet.db", now=now, vfs=disk.name)
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS, vfs=disk.name)
     assert any({"licet.db", "licet.db-wal"} <= set(names) for names in flushed)
     assert store._writer is not None
     assert (store._writer.pragma("synchronous"), store._writer.pragma("journal_mode")) == (2, "wal")
@@ -414,7 +414,7 @@ def test_a_commit_is_flushed_and_the_folder_is_before_the_first(tmp_path: Path, 
 
 
 def test_a_new_ledger_and_what_lies_beside_it_are_private(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "licet.db", now=now)
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")}
     store.close()
     assert modes["licet.db-boots"] == "0o700"
@@ -423,9 +423,9 @@ def test_a_new_ledger_and_what_lies_beside_it_are_private(tmp_path: Path) -> Non
 
 def test_an_error_on_opening_leaves_no_lease_and_no_connection(tmp_path: Path, disk: FaultyDisk) -> None:
     path = tmp_path / "licet.db"
-    SqliteStore.open(path, now=now).close()
+    SqliteStore.open(path, now=now, keys=KEYS).close()
     disk.fail(0, still=True)
     with pytest.raises(StoreError):
-        SqliteStore.open(path, now=now, vfs=disk.name)
+        SqliteStore.open(path, now=now, keys=KEYS, vfs=disk.name)
     assert list((tmp_path / "licet.db-boots").iterdir()) == []
     ledger_is_whole(path, {0})

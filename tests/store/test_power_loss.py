@@ -13,7 +13,7 @@ import pytest
 
 import licet.store.checkpoints
 import licet.store.sqlite
-from licet.ledger.record import Payload
+from licet.ledger.record import Payload, leaf_hash
 from licet.ledger.verify import verify
 from licet.model import Receipt
 from licet.store.contract import Batch, CloseCall, Committed, Lost, OpenCall
@@ -106,6 +106,14 @@ def images(disk: RecordingDisk, loss: Loss) -> Iterator[Image]:
             yield files, receipts
 
 
+def left_at_the_end(disk: RecordingDisk, loss: Loss) -> Image:
+    """What is left after the last event, with all receipts."""
+    playback = Playback()
+    for event in disk.events:
+        playback.see(event)
+    return playback.left(loss, seed=len(disk.events)), [receipt for receipts in playback.marks for receipt in receipts]
+
+
 def starts_again(folder: Path, image: Image) -> int:
     """Opened by the normal code, it is whole and has what was acknowledged, and goes on. How many records there were."""
     files, receipts = image
@@ -126,15 +134,8 @@ def starts_again(folder: Path, image: Image) -> int:
 
 def lost(store: SqliteStore, receipts: Sequence[Receipt]) -> list[Receipt]:
     """Receipts of which the store has another record, or none."""
-    there = {log.log: [row[5] for rows in rows_of(store, log.log) for row in rows] for log in store.logs()}
-    return [
-        receipt for receipt in receipts if there.get(receipt.log, [])[receipt.index : receipt.index + 1] != [bytes.fromhex(receipt.leaf)]
-    ]
-
-
-def rows_of(store: SqliteStore, log: str) -> list[Any]:
-    with store.source() as source:
-        return list(source.rows(log))
+    there = {log.log: [leaf_hash(stored.envelope).hex() for stored in store.records(log.log)] for log in store.logs()}
+    return [receipt for receipt in receipts if there.get(receipt.log, [])[receipt.index : receipt.index + 1] != [receipt.leaf]]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

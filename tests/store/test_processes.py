@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from licet.errors import GateClosed
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import CallId
-from licet.store.contract import Batch, CloseCall, OpenIntent
+from licet.store.contract import CloseCall, OpenIntent
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import now, record, written
+from tests.store.samples import KEYS, commit, now, record, written
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -70,7 +71,7 @@ def test_two_processes_at_once_write_one_dense_log(tmp_path: Path, start: Start)
     for process in processes:
         out, _ = process.communicate(timeout=60)
         said.append([receipt for line in out.splitlines() for receipt in json.loads(line)])
-    store = SqliteStore.open(path, now=now, read_only=True)
+    store = SqliteStore.open(path, now=now, keys=KEYS, read_only=True)
     stored = list(store.records("acme"))
     with store.source() as source:
         assert verify(source).ok
@@ -88,7 +89,7 @@ def test_processes_that_create_one_ledger_at_once_create_it_once(tmp_path: Path,
         tell(process)
         process.communicate(timeout=60)
     assert [process.returncode for process in processes] == [0] * 4
-    store = SqliteStore.open(path, now=now, read_only=True)
+    store = SqliteStore.open(path, now=now, keys=KEYS, read_only=True)
     assert [record.index for record in store.records("acme")] == list(range(32))
     store.close()
 
@@ -101,14 +102,14 @@ def test_a_process_that_is_killed_while_it_writes_leaves_every_acknowledged_reco
     tell(process)
     time.sleep(after_s)
     acknowledged = [receipt for receipts in kill(process) for receipt in receipts]
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     with store.source() as source:
         report = verify(source)
     assert report.problems == ()
     assert report.records >= len(acknowledged)
     leaves = {record.index: record for record in store.records("acme")}
     assert all(index in leaves for index, _ in acknowledged)
-    assert written(store, Batch((record("gap"),)))[0].receipts[0].index == report.records
+    assert written(store, Filing((record("gap"),)))[0].receipts[0].index == report.records
     store.close()
 
 
@@ -116,13 +117,13 @@ def test_the_open_calls_of_a_killed_process_are_orphaned_and_recovered(tmp_path:
     path = tmp_path / "licet.db"
     process = start("die", path)
     call, boot = heard(process)
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     assert store.open_calls() == (OpenIntent(CallId(call), "acme", boot),)
     assert store.orphaned_calls() == ()  # it lives
     kill(process)
     assert store.orphaned_calls() == (OpenIntent(CallId(call), "acme", boot),)
     assert store.orphaned_calls() == ()
-    written(store, Batch((record("recovery", call=CallId(call)),), (CloseCall(CallId(call)),)))
+    written(store, Filing((record("recovery", call=CallId(call)),), (CloseCall(CallId(call)),)))
     with store.source() as source:
         assert verify(source).problems == ()
     assert store.open_calls() == ()
@@ -134,7 +135,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lease(tmp_path: Path
     path = tmp_path / "licet.db"
     process = start("fork", path)
     call, boot, child = heard(process)
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     try:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -157,7 +158,7 @@ def test_a_process_that_was_declared_dead_by_mistake_commits_nothing_more(tmp_pa
     assert heard(process) == "committed"
     for lock in (tmp_path / "licet.db-boots").iterdir():
         lock.unlink()  # somebody tidied up
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     assert store.orphaned_calls() == ()
     tell(process)
     assert heard(process) == "LeaseLost"
@@ -171,7 +172,7 @@ def test_a_stopped_process_that_holds_the_turn_is_not_waited_for_for_ever(tmp_pa
     path = tmp_path / "licet.db"
     process = start("append", path, 10_000)
     assert heard(process) == "ready"
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     tell(process)
     heard(process)
     process.send_signal(signal.SIGSTOP)
@@ -184,7 +185,7 @@ def test_a_stopped_process_that_holds_the_turn_is_not_waited_for_for_ever(tmp_pa
 
 def store_answer(store: SqliteStore) -> str:
     try:
-        store.commit([Batch((record("gap"),))])
+        commit(store, [Filing((record("gap"),))])
     except Exception as error:  # noqa: BLE001  its name is the answer
         return type(error).__name__
     return "committed"
@@ -192,12 +193,12 @@ def store_answer(store: SqliteStore) -> str:
 
 def test_a_forked_child_refuses_everything_and_the_parent_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    store = SqliteStore.open(path, now=now)
-    written(store, Batch((record("gap"),)))
+    store = SqliteStore.open(path, now=now, keys=KEYS)
+    written(store, Filing((record("gap"),)))
     child = os.fork()
     if child == 0:
         refused = 0
-        for attempt in (lambda: store.commit([Batch((record("gap"),))]), store.logs, store.orphaned_calls):
+        for attempt in (lambda: commit(store, [Filing((record("gap"),))]), store.logs, store.orphaned_calls):
             try:
                 attempt()
             except GateClosed:
@@ -205,27 +206,27 @@ def test_a_forked_child_refuses_everything_and_the_parent_goes_on(tmp_path: Path
         store.close()
         for read_only in (False, True):
             try:
-                SqliteStore.open(path, now=now, read_only=read_only)  # SQLite would believe in locks that only the parent holds
+                SqliteStore.open(path, now=now, keys=KEYS, read_only=read_only)  # SQLite would believe in locks that only the parent holds
             except GateClosed:
                 refused += 1
         os._exit(40 + refused)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 45
     assert store._leases is not None
     assert not store._leases.is_gone(store.boot)
-    assert written(store, Batch((record("gap"),)))[0].receipts[0].index == 1
+    assert written(store, Filing((record("gap"),)))[0].receipts[0].index == 1
     store.close()
 
 
 def test_a_child_may_open_what_its_parent_had_closed_before_the_fork(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
-    SqliteStore.open(path, now=now).close()
+    SqliteStore.open(path, now=now, keys=KEYS).close()
     child = os.fork()
     if child == 0:
-        own = SqliteStore.open(path, now=now)
-        own.commit([Batch((record("gap"),))])
+        own = SqliteStore.open(path, now=now, keys=KEYS)
+        commit(own, [Filing((record("gap"),))])
         own.close()
         os._exit(42)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
-    store = SqliteStore.open(path, now=now)
+    store = SqliteStore.open(path, now=now, keys=KEYS)
     assert [stored.index for stored in store.records("acme")] == [0]
     store.close()

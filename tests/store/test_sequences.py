@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from licet.ledger.verify import verify
 from licet.model import LIVE_STATES, CallId, Request, RequestState
-from licet.store.contract import Batch, Change, CloseCall, Committed, Lost, MoveRequest, OpenCall
+from licet.ledger.seal import Filing
+from licet.store.contract import Change, CloseCall, Committed, Lost, MoveRequest, OpenCall
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import (
+from tests.store.samples import KEYS, commit(
     NOW,
     call_id,
     consuming,
@@ -55,7 +56,7 @@ STEPS = st.lists(
 )
 
 
-def batch_of(model: Model, store: SqliteStore, step: Step) -> tuple[Batch, str | None]:
+def batch_of(model: Model, store: SqliteStore, step: Step) -> tuple[Filing, str | None]:
     """The batch of a step, and the condition that it must lose; the model has made the step if it loses none."""
     verb, key, person = step
     asked = model.by_key.get(key) or request(key)
@@ -66,18 +67,18 @@ def batch_of(model: Model, store: SqliteStore, step: Step) -> tuple[Batch, str |
         lost = "key_taken" if key in model.taken else None
         model.taken.add(key)
         model.open |= set() if lost else {call}
-        return Batch((intent(call, store, key=key),), changes), lost
+        return Filing((intent(call, store, key=key),), changes), lost
     if verb == "end" and model.open:
         ended = min(model.open)
         model.open.discard(ended)
-        return Batch((outcome(ended),), (CloseCall(ended),)), None
+        return Filing((outcome(ended),), (CloseCall(ended),)), None
     if verb == "open":
         return _open(model, key, state)
     if verb == "vote":
         return _vote(model, asked, person, state)
     if verb == "consume":
         return consuming(asked, call, store), _consume(model, asked, call, state)
-    return _withdraw(model, asked, state) if verb == "withdraw" else (Batch((record("gap"), record("gap", "operator"))), None)
+    return _withdraw(model, asked, state) if verb == "withdraw" else (Filing((record("gap"), record("gap", "operator"))), None)
 
 
 def _consume(model: Model, asked: Request, call: CallId, state: RequestState | None) -> str | None:
@@ -88,15 +89,15 @@ def _consume(model: Model, asked: Request, call: CallId, state: RequestState | N
     return None
 
 
-def _withdraw(model: Model, asked: Request, state: RequestState | None) -> tuple[Batch, str | None]:
-    batch = Batch((), (MoveRequest(asked.id, tuple(LIVE_STATES), RequestState.WITHDRAWN, NOW),))
+def _withdraw(model: Model, asked: Request, state: RequestState | None) -> tuple[Filing, str | None]:
+    batch = Filing((), (MoveRequest(asked.id, tuple(LIVE_STATES), RequestState.WITHDRAWN, NOW),))
     if state not in LIVE_STATES:
         return batch, "request_moved"
     model.requests[asked.id] = RequestState.WITHDRAWN
     return batch, None
 
 
-def _open(model: Model, key: str, state: RequestState | None) -> tuple[Batch, str | None]:
+def _open(model: Model, key: str, state: RequestState | None) -> tuple[Filing, str | None]:
     new = request(key)
     if state in LIVE_STATES:
         return opening(new), "request_exists"
@@ -104,7 +105,7 @@ def _open(model: Model, key: str, state: RequestState | None) -> tuple[Batch, st
     return opening(new), None
 
 
-def _vote(model: Model, asked: Request, person: str, state: RequestState | None) -> tuple[Batch, str | None]:
+def _vote(model: Model, asked: Request, person: str, state: RequestState | None) -> tuple[Filing, str | None]:
     cast = model.votes.get(asked.id, [])
     enough = len(cast) == 1
     batch = voting(asked, person, seen=len(cast), move=RequestState.APPROVED if enough else None)
@@ -122,12 +123,12 @@ def _vote(model: Model, asked: Request, person: str, state: RequestState | None)
 @given(st.lists(STEPS, max_size=6))
 def test_any_sequence_of_groups_is_answered_as_the_rules_say(groups: list[list[Step]]) -> None:
     model = Model()
-    stores = [SqliteStore.open(f"sqlite::memory:sequence-{id(model)}", now=now) for _ in range(2)]
+    stores = [SqliteStore.open(f"sqlite::memory:sequence-{id(model)}", now=now, keys=KEYS) for _ in range(2)]
     try:
         for number, steps in enumerate(groups):
             store = stores[number % 2]
             made = [batch_of(model, store, step) for step in steps]
-            answers = store.commit([batch for batch, _ in made])
+            answers = commit(store, [batch for batch, _ in made])
             assert [answer.condition if isinstance(answer, Lost) else None for answer in answers] == [lost for _, lost in made]
             for (batch, _), answer in zip(made, answers, strict=True):
                 if isinstance(answer, Committed):
@@ -138,7 +139,7 @@ def test_any_sequence_of_groups_is_answered_as_the_rules_say(groups: list[list[S
             store.close()
 
 
-def _next(model: Model, batch: Batch) -> list[tuple[str, int]]:
+def _next(model: Model, batch: Filing) -> list[tuple[str, int]]:
     places = []
     for new in batch.records:
         places.append((new.log, model.sizes.get(new.log, 0)))

@@ -24,10 +24,11 @@ from licet.approvals.states import Event, next_state, sources
 from licet.errors import ConditionLost, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
 from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
-from licet.ledger.seal import seal
+from licet.ledger.seal import Filing, Statement, state
+from licet.ledger.vault import Subject
 from licet.ledger.writer import Writer
-from licet.model import LIVE_STATES, Receipt, Request, RequestId, RequestState, Vote
-from licet.store.contract import AddVote, Batch, Change, Dossier, MoveRequest, NewRecord, Store
+from licet.model import LIVE_STATES, Receipt, Request, RequestId, RequestState, Target, Vote
+from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store
 
 
 class Shown(Struct, frozen=True):
@@ -113,10 +114,10 @@ class Desk:
             operating_user=operating_user,
         )
         event = self._event_of(found, (*before, vote))
-        changes: list[Change] = [AddVote(vote, len(before))]
+        changes: list[Change] = [AddVote(vote, found.tenant, len(before))]
         if event is not None:
             changes.append(MoveRequest(found.id, (RequestState.OPEN,), next_state(found.state, event), now))
-        receipts = self._writer.submit(Batch((self._vote_record(found, vote, event, now),), tuple(changes))).wait()
+        receipts = self._writer.submit(Filing((self._vote_record(found, vote, event, now),), tuple(changes))).wait()
         return Cast(replace(found, state=found.state if event is None else next_state(found.state, event)), receipts[0])
 
     def withdraw(self, request: RequestId, by: str) -> Cast:
@@ -174,17 +175,17 @@ class Desk:
         payload = Payload(detail={"request": request.id, "event": event.value, **detail})
         record = self._record("expiry", request, now, payload, ApprovalEntry(request.id))
         try:
-            return self._writer.submit(Batch((record,), (change,))).wait()[0]
+            return self._writer.submit(Filing((record,), (change,))).wait()[0]
         except ConditionLost as lost:
             raise TransitionRefused(str(lost)) from lost
 
-    def _vote_record(self, request: Request, vote: Vote, event: Event | None, now: datetime) -> NewRecord:
+    def _vote_record(self, request: Request, vote: Vote, event: Event | None, now: datetime) -> Statement:
         detail = {"vote": Raw(msgspec.json.encode(vote)), "event": None if event is None else event.value}
         payload = Payload(reason=vote.comment, obligations=request.obligations, detail=detail)
         return self._record("vote", request, now, payload, ApprovalEntry(request.id, (vote.voter,), vote.verdict))
 
-    def _record(self, kind: Kind, request: Request, now: datetime, payload: Payload, approval: ApprovalEntry) -> NewRecord:
-        return seal(
+    def _record(self, kind: Kind, request: Request, now: datetime, payload: Payload, approval: ApprovalEntry) -> Statement:
+        return state(
             log=request.tenant,
             kind=kind,
             at=microseconds(now),
@@ -193,6 +194,19 @@ class Desk:
             call=request.call,
             actor=Actor(agent=request.agent, service=request.service, user=request.user),
             tool=ToolEntry(request.tool, None, None),
+            targets=_targets_of(request),
             approval=approval,
             payload=payload,
         )
+
+
+class _Summary(Struct):
+    """The part of a request's summary that names its targets."""
+
+    targets: tuple[Target, ...] = ()
+
+
+def _targets_of(request: Request) -> tuple[Subject, ...]:
+    """Whom the request is about: what is recorded of it is sealed under their secrets."""
+    targets = msgspec.json.decode(request.summary, type=_Summary).targets
+    return tuple([Subject(target.tenant, target.type, target.id) for target in targets])

@@ -12,7 +12,7 @@ from licet.cli.audit_search import Line, line_of
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading
 from licet.cli.output import Output, pretty
-from licet.cli.records import Entry, find_entries, read_entry, tell
+from licet.cli.records import UNREADABLE_BECAUSE, Entry, find_entries, read_entry, tell
 from licet.cli.wording import clock, listed, moment
 from licet.ledger.record import leaf_hash
 from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
@@ -104,8 +104,8 @@ def _rank(entry: Entry) -> int:
 def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
     payload = decided.payload
     facts: list[tuple[str, str]] = []
-    if decided.erased:
-        facts.append(("erased", "the payload of this record was erased; what is left is its envelope"))
+    if decided.closed:
+        facts.append((decided.closed, f"the payload cannot be read, {UNREADABLE_BECAUSE[decided.closed]}; what is left is the envelope"))
     effects = [effect for entry in mine for effect in entry.payload.effects]
     if effects:
         facts.append(("changes", "\n".join(map(_effect, effects))))

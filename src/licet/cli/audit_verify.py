@@ -48,6 +48,10 @@ class Counting:
         """The source's."""
         return self._source.trees()
 
+    def blind(self, log: str, label: str, text: str) -> str | None:
+        """The source's."""
+        return self._source.blind(log, label, text)
+
     def rows(self, log: str) -> Iterator[Sequence[Row]]:
         """The source's, counted."""
         for rows in self._source.rows(log):

@@ -88,9 +88,9 @@ def _perform(plan: Plan, folder: Path, stage: Stage) -> Outcome:
         trail = trail_of(performance.store, log, plan.trail.customer)
         stage.show_trail(plan, trail)
     # From here on nobody has the ledger open: all of it lies in one file.
-    report = verified(settings.store_path)
+    report = verified(settings)
     stage.show_verified(report)
-    tampered = tamper(settings.store_path, folder / "tampered.db", plan.tamper, log)
+    tampered = tamper(settings, folder / "tampered.db", plan.tamper, log)
     stage.show_tampered(plan, tampered)
     unmet = [f"step {one.number}, `{one.sentence}`: {missed}" for one in told for missed in one.unmet]
     unmet += map(str, _unmet_of_ledger(plan, trail, report, tampered))

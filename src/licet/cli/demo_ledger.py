@@ -13,15 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from licet.cli.demo_plan import Tamper, dollars, is_money
-from licet.ledger.record import Envelope, Payload, decode_envelope, decode_payload
+from licet.config import Settings
+from licet.gate.opening import open_reading
+from licet.ledger.record import Envelope, Payload, decode_payload, read_envelope
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
 from licet.model import JsonObject
 from licet.store.contract import Store, StoredRecord
 from licet.store.sqlite import SqliteStore
-
-PAGE_BYTES = 4_096
-"""A payload begins on the page that holds its salt; what is looked for stands near its beginning."""
 
 
 class Entry(Struct, frozen=True):
@@ -55,7 +54,7 @@ class Tampered(Struct, frozen=True):
 def trail_of(store: Store, log: str, customer: str) -> Trail:
     """Every record of the calls that had this customer among their targets."""
     target = f'Customer::"{customer}"'
-    read = [(record, decode_envelope(record.envelope)) for record in store.records(log)]
+    read = [(record, read_envelope(record.envelope, record.payload)) for record in store.records(log)]
     calls = {envelope.call for _, envelope in read if target in envelope.targets}
     mine = [(record, envelope) for record, envelope in read if envelope.call in calls and envelope.call is not None]
     actors = dict.fromkeys(_actor(envelope) for _, envelope in mine if envelope.actor is not None)
@@ -138,9 +137,9 @@ def _deed(envelope: Envelope, payload: Payload, customer: str) -> str:
     return f"{tool} {', '.join(told)}".rstrip()
 
 
-def verified(file: Path) -> Report:
-    """The ledger in a file, verified by `licet.ledger.verify`."""
-    store = SqliteStore.open(file, now=lambda: datetime.now(UTC), read_only=True)
+def verified(settings: Settings, file: Path | None = None) -> Report:
+    """The settings' ledger, or a copy of it in `file`, verified by `licet.ledger.verify`."""
+    store = _open(settings, file)
     try:
         with store.source() as source:
             return verify(source)
@@ -148,42 +147,38 @@ def verified(file: Path) -> Report:
         store.close()
 
 
-def tamper(file: Path, copy: Path, planned: Tamper, log: str) -> Tampered | None:
-    """Copy a ledger that nobody has open, change one byte of a payload in the copy, and verify it. None where no intent holds the text."""
+def tamper(settings: Settings, copy: Path, planned: Tamper, log: str) -> Tampered | None:
+    """Copy a ledger that nobody has open, change one byte of an envelope in it, and verify it. None where no intent holds the text."""
     find, write = planned.find.encode(), planned.write.encode()
-    record = _find(file, find, log)
-    if record is None or record.salt is None:
+    record = _find(settings, find, log)
+    if record is None:
         return None
-    content = file.read_bytes()
-    for offset in _offsets(content, record.salt, find):
+    content = settings.store_path.read_bytes()
+    changed = next(at for at, byte in enumerate(find) if byte != write[at])
+    for start in _places(content, record.envelope):  # SQLite leaves stale copies in free space
+        offset = start + record.envelope.find(find)
         copy.write_bytes(content[:offset] + write + content[offset + len(find) :])
-        if write in (_read(copy, log, record.index).payload or b""):
-            changed = next(at for at, byte in enumerate(find) if byte != write[at])
-            return Tampered(log, record.index, offset + changed, verified(copy))
+        report = verified(settings, copy)
+        if not report.ok:
+            return Tampered(log, record.index, offset + changed, report)
     return None
 
 
-def _offsets(content: bytes, salt: bytes, text: bytes) -> Iterator[int]:
-    """Where the text of this record stands: behind its salt, which no other record has. SQLite leaves stale copies in free space."""
-    start = content.find(salt)
+def _places(content: bytes, envelope: bytes) -> Iterator[int]:
+    start = content.find(envelope)
     while start >= 0:
-        offset = content.find(text, start, start + PAGE_BYTES)
-        if offset >= 0:
-            yield offset
-        start = content.find(salt, start + 1)
+        yield start
+        start = content.find(envelope, start + 1)
 
 
-def _read(file: Path, log: str, index: int) -> StoredRecord:
-    store = SqliteStore.open(file, now=lambda: datetime.now(UTC), read_only=True)
+def _find(settings: Settings, text: bytes, log: str) -> StoredRecord | None:
+    store = _open(settings, None)
     try:
-        return store.get_record(log, index)
+        return next((record for record in store.records(log) if record.kind == "intent" and text in record.envelope), None)
     finally:
         store.close()
 
 
-def _find(file: Path, text: bytes, log: str) -> StoredRecord | None:
-    store = SqliteStore.open(file, now=lambda: datetime.now(UTC), read_only=True)
-    try:
-        return next((record for record in store.records(log) if record.kind == "intent" and text in (record.payload or b"")), None)
-    finally:
-        store.close()
+def _open(settings: Settings, file: Path | None) -> SqliteStore:
+    named = settings if file is None else msgspec.structs.replace(settings, store=f"sqlite:{file}")
+    return open_reading(named, lambda: datetime.now(UTC))

@@ -24,6 +24,7 @@ from licet.cli.demo_plan import Change, Expected, Plan, PlannedCall, PlannedVote
 from licet.cli.faults import Refusal
 from licet.config import Settings
 from licet.errors import VoteRefused
+from licet.gate.opening import open_ledger, open_reading
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.identity.directory import Directory
 from licet.ledger.record import decode_envelope, decode_payload
@@ -82,7 +83,7 @@ class Performance:
 
     def __enter__(self) -> Self:
         self._app.gate.seal()
-        self._store = SqliteStore.open(self.settings.store, now=_now, read_only=True)
+        self._store = open_reading(self.settings, _now)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +178,7 @@ class Performance:
         if request is None:
             return Seen(verdict="refused", code="no_request", reason="that call was not held: nobody is asked for anything", call=call)
         settings = self.settings
-        store = SqliteStore.open(settings.store, now=_now)
+        store = open_ledger(settings, _now)
         writer = Writer(store)
         try:
             desk = Desk(store, writer, Directory.from_settings(settings), settings.environment, _now)

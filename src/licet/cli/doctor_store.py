@@ -68,8 +68,10 @@ def _problems(store: SqliteStore, state: LogState) -> Iterator[str]:
                 yield f"log `{state.log}` has record {record.index} where {expected} should be"
                 return
             entry = decode_envelope(record.envelope).payload
+            if record.closed == "damaged":
+                yield f"the payload of record {record.index} in log `{state.log}` is not what was sealed"
             if record.salt is None or record.payload is None:
-                continue  # erased; `verify` says whether it should be
+                continue  # erased, which `verify` judges, or there is no key to open it
             if commitment(record.salt, record.payload) != entry.commitment:
                 yield f"the payload of record {record.index} in log `{state.log}` is not what its envelope commits to"
     except IntegrityBroken as error:

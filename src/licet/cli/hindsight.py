@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from licet.catalog.spec import Catalog
-from licet.cli.records import Entry
+from licet.cli.records import UNREADABLE_BECAUSE, Entry
 from licet.errors import IntegrityBroken, OperatorError
 from licet.gate.recorder import MASKED
 from licet.identity.directory import Directory
@@ -40,8 +40,8 @@ def recall(store: Store, entry: Entry) -> Past | str:
     decision, tool = entry.envelope.decision, entry.envelope.tool
     if decision is None or decision.bundle is None or tool is None:
         return "the record names no policies"
-    if entry.erased:
-        return "what the decision saw was erased"
+    if entry.closed:
+        return f"what the decision saw cannot be read: {UNREADABLE_BECAUSE[entry.closed]}"
     manifest = _manifest(store, decision.bundle)
     if manifest is None:
         return "the policies of that time are not in this ledger"

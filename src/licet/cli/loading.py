@@ -5,7 +5,8 @@ Rules:
 1. licet.toml is the named file or the one in this folder; with `--app` it is the one that the application's gate was made with.
 2. Tools of other processes are known by what they left in the store. A store that is not there, or cannot be read, takes none away
    from licet.toml.
-3. Reading opens the store read-only and makes nothing: no file, no boot, no lease. It works while an application holds its own lease.
+3. Reading opens the store read-only and makes nothing: no file, no boot, no lease. It works while an application holds its own lease, and
+   without the key, where payloads stay closed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from licet.errors import StoreError
 from licet.gate.building import known_catalog
 from licet.gate.gate import Gate
 from licet.gate.house import SNAPSHOTS_MERGED
+from licet.gate.opening import open_ledger, open_reading
 from licet.gate.registry import Registry
 from licet.identity.directory import Directory
 from licet.ledger.writer import Writer
@@ -91,7 +93,7 @@ def import_gate(invocation: Invocation) -> Gate:
 @contextmanager
 def reading(settings: Settings) -> Iterator[SqliteStore]:
     """The store, read-only. Raises `StoreError`; `NotAStore` where there is none."""
-    store = SqliteStore.open(settings.store, now=utc_now, create=False, read_only=True)
+    store = open_reading(settings, utc_now)
     try:
         yield store
     finally:
@@ -102,7 +104,7 @@ def reading(settings: Settings) -> Iterator[SqliteStore]:
 def desk(settings: Settings) -> Iterator[Desk]:
     """The approvals of the store, opened for writing for a moment. Raises `StoreError`; makes no store where there is none."""
     directory = Directory.from_settings(settings)
-    store = SqliteStore.open(settings.store, now=utc_now, create=False)
+    store = open_ledger(settings, utc_now, create=False)
     try:
         writer = Writer(store, deadline_s=settings.limits.store_timeout_s)
         try:

@@ -11,25 +11,33 @@ from msgspec import Struct
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.wording import counted, duration, listed, on_targets, who
-from licet.ledger.record import Envelope, Payload, decode_envelope, decode_payload
+from licet.ledger.record import Envelope, Payload, decode_payload, read_envelope
 from licet.model import CallId, JsonObject, Vote
-from licet.store.contract import Store, StoredRecord
+from licet.store.contract import Closed, Store, StoredRecord
 
-ERASED = Payload()
-"""What is left to read of a payload that was erased."""
+UNREAD = Payload()
+"""What is left to read of a payload that cannot be opened."""
+
+UNREADABLE_BECAUSE: dict[Closed, str] = {
+    "": "",
+    "erased": "it was erased",
+    "locked": "the ledger's key is not at hand",
+    "damaged": "its bytes are not those that were written",
+}
+"""Why a payload cannot be opened."""
 
 _CALL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PLACE = re.compile(r"(?P<log>.+):(?P<index>[0-9]{1,12})")
 
 
 class Entry(Struct, frozen=True):
-    """A record, decoded. `erased` says that its payload is gone."""
+    """A record, decoded, with names where the payload gives them. `closed` says why there is no payload, where there is none."""
 
     log: str
     index: int
     envelope: Envelope
     payload: Payload
-    erased: bool
+    closed: Closed
 
     @property
     def place(self) -> str:
@@ -70,8 +78,8 @@ class Told(Struct, frozen=True):
 
 def read_entry(record: StoredRecord) -> Entry:
     """A stored record, decoded. Raises `IntegrityBroken` where it cannot be read."""
-    payload = ERASED if record.payload is None else decode_payload(record.payload)
-    return Entry(record.log, record.index, decode_envelope(record.envelope), payload, record.payload is None)
+    payload = UNREAD if record.payload is None else decode_payload(record.payload)
+    return Entry(record.log, record.index, read_envelope(record.envelope, record.payload), payload, record.closed)
 
 
 def is_reference(text: str) -> bool:

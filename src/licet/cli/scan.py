@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
-from licet.ledger.record import Envelope, decode_envelope
+from licet.ledger.record import Envelope, read_envelope
 from licet.store.contract import Store, StoredRecord
 
 
@@ -47,7 +47,7 @@ class NewestFirst:
 
     def _stream(self, log: str, stop: int) -> Iterator[tuple[StoredRecord, Envelope]]:
         for record in self._store.records(log, stop=stop, newest_first=True):
-            yield record, decode_envelope(record.envelope)
+            yield record, read_envelope(record.envelope, record.payload)
 
 
 class Growth:
@@ -65,7 +65,10 @@ class Growth:
             seen = self._seen.get(state.log, 0)
             if state.size == seen or self._tenant not in {None, state.log}:
                 continue
-            found += [(record, decode_envelope(record.envelope)) for record in self._store.records(state.log, start=seen, stop=state.size)]
+            found += [
+                (record, read_envelope(record.envelope, record.payload))
+                for record in self._store.records(state.log, start=seen, stop=state.size)
+            ]
             self._seen[state.log] = state.size
         return sorted(found, key=lambda one: (one[1].at, one[0].log, one[0].index))
 

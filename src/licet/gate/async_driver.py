@@ -71,7 +71,7 @@ class AsyncDriver:
         assert_never(step)
 
     async def _append(self, step: Append) -> tuple[Receipt, ...]:
-        ticket = self._services.writer.submit(step.batch)
+        ticket = self._services.writer.submit(step.filing)
         while True:
             try:
                 return await ticket.wait_async()

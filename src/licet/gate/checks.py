@@ -83,7 +83,6 @@ def parse(draft: Draft, scene: Scene) -> None:
         if draft.implementation is not None:
             draft.values = draft.implementation.kwargs(draft.arguments)
         draft.refs = draft.spec.expand(draft.arguments.value)
-        draft.named = tuple([str(ref) for ref in draft.refs])
     except ArgumentsRefused as refused:
         raise Refused(refused.code, str(refused)) from refused
 

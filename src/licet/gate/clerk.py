@@ -27,9 +27,11 @@ from msgspec import Struct
 from licet.errors import GateClosed, LicetError, StoreError
 from licet.gate.draft import Draft
 from licet.gate.recorder import Recorder, log_of
+from licet.ledger.record import decode_envelope
+from licet.ledger.seal import Filing
 from licet.ledger.writer import Writer
 from licet.model import CallId, JsonObject, Outcome
-from licet.store.contract import Batch, Store
+from licet.store.contract import Store
 
 TICK_S = 1.0
 MINUTE_S = 60.0
@@ -101,9 +103,9 @@ class Clerk:
             gap["last_at"] = at
         self._start()
 
-    def outcome_later(self, draft: Draft, batch: Batch) -> None:
+    def outcome_later(self, draft: Draft, filing: Filing) -> None:
         """The outcome of a call that ran and could not be recorded."""
-        self._add(lambda: self._append_once(draft.id, batch))
+        self._add(lambda: self._append_once(draft.id, filing))
 
     def close_intent_later(self, draft: Draft) -> None:
         """An intent whose append was refused: if it landed all the same, nothing ran, and that is what is recorded."""
@@ -115,8 +117,8 @@ class Clerk:
 
     def late(self, draft: Draft, outcome: Outcome) -> None:
         """A tool ended after its outcome had been recorded as `timeout`."""
-        batch = self._recorder.outcome(draft, self._now_us(), outcome, late=True)
-        self._add(lambda: self._append_once(draft.id, batch))
+        filing = self._recorder.outcome(draft, self._now_us(), outcome, late=True)
+        self._add(lambda: self._append_once(draft.id, filing))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what can be written now, and stop. What cannot is said in the log of the process."""
@@ -178,7 +180,7 @@ class Clerk:
             gaps, self._gaps = self._gaps, {}
         for log in list(gaps):
             try:
-                self._append(Batch((self._recorder.event("gap", log, self._now_us(), gaps[log]),)))
+                self._append(Filing((self._recorder.event("gap", log, self._now_us(), gaps[log]),)))
                 del gaps[log]
             except LicetError:
                 with self._lock:
@@ -205,11 +207,11 @@ class Clerk:
         if len(self._repeats) > KEPT_LIMIT:
             self._repeats = {key: repeats for key, repeats in self._repeats.items() if repeats.counted or now < repeats.until}
 
-    def _append_once(self, call: CallId, batch: Batch) -> None:
+    def _append_once(self, call: CallId, filing: Filing) -> None:
         self._settle()
-        landed = {record.envelope for record in self._store.records_of_call(call)}
-        if batch.records[0].envelope not in landed:
-            self._append(batch)
+        landed = {decode_envelope(record.envelope).id for record in self._store.records_of_call(call)}
+        if filing.statements[0].id not in landed:
+            self._append(filing)
 
     def _close_intent(self, draft: Draft) -> None:
         self._settle()
@@ -229,10 +231,10 @@ class Clerk:
 
     def _settle(self) -> None:
         """Whatever this process has submitted has landed or never will: a store that hung may still be about to write it."""
-        self._append(Batch(()))
+        self._append(Filing(()))
 
-    def _append(self, batch: Batch) -> None:
-        self._writer.submit(batch).wait()
+    def _append(self, filing: Filing) -> None:
+        self._writer.submit(filing).wait()
 
 
 def _added(earlier: dict[str, JsonObject], later: dict[str, JsonObject]) -> dict[str, JsonObject]:

@@ -44,7 +44,6 @@ class Draft:
     arguments: Arguments | None = None
     values: Mapping[str, Any] = MappingProxyType({})
     refs: tuple[EntityRef, ...] = ()
-    named: tuple[str, ...] = ()  # the same, as records write them
     targets: tuple[Target, ...] = ()
     elsewhere: tuple[Target, ...] = ()  # those that belong to another tenant
     facts: SessionFacts = SessionFacts()

@@ -41,10 +41,10 @@ class Services(Struct, frozen=True, kw_only=True):
 def look_up(store: Store, step: FindKey | FindOutcome | FindRequest) -> Any:
     """A read of the store."""
     if isinstance(step, FindKey):
-        return store.find_key(step.scope, step.key)
+        return store.find_key(step.log, step.scope, step.key, step.digest)
     if isinstance(step, FindOutcome):
         return store.records_of_call(CallId(step.call))
-    return store.find_dossier(step.key)
+    return store.find_dossier(step.tenant, step.key)
 
 
 def target_of(environment: str, ref: EntityRef, resolver: Resolver, answer: Answer) -> Target | None:

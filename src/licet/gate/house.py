@@ -23,6 +23,7 @@ from licet.gate.acting import Acting
 from licet.gate.building import build_scene
 from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
+from licet.gate.opening import open_ledger
 from licet.gate.pipeline import House
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
@@ -32,10 +33,10 @@ from licet.gate.sync_driver import Portal
 from licet.gate.workers import Workers
 from licet.gate.writable import exposed, whoever_runs_this
 from licet.ledger.record import Kind, microseconds
+from licet.ledger.seal import Filing
 from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
-from licet.store.contract import Batch, PutBlob, Store
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import PutBlob, Store
 
 SNAPSHOTS_MERGED = 20
 """How many of the newest catalog snapshots are read: policies may speak of other processes' tools, not of all that ever were."""
@@ -61,7 +62,7 @@ class OpenHouse:
         self._registry = registry
         self._now = now
         warn_if_exposed(settings)
-        self.store: Store = SqliteStore.open(settings.store, now=now)
+        self.store: Store = open_ledger(settings, now)
         self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
         try:
             self._recorder = Recorder(self.store.boot, settings.environment)
@@ -158,4 +159,4 @@ class OpenHouse:
         digests = {name: hashlib.sha256(content).hexdigest() for _, name, content in parts}
         blobs = tuple(PutBlob(digests[name], name, content) for _, name, content in parts)
         records = tuple(self._recorder.event(kind, OPERATOR_LOG, at_us, {"part": name, "sha256": digests[name]}) for kind, name, _ in parts)
-        self.writer.submit(Batch(records, blobs)).wait()
+        self.writer.submit(Filing(records, blobs)).wait()

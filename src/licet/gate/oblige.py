@@ -46,7 +46,7 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
     if any(obligation.kind == "preview_only" for obligation in draft.decision.obligations):
         return
     key = request_key(draft, scene)
-    found: Dossier | None = yield FindRequest(key)
+    found: Dossier | None = yield FindRequest(_tenant(draft), key)
     if found is not None:
         if found.request.state is RequestState.APPROVED and now < found.request.expires_at:
             _attest(found)
@@ -82,6 +82,11 @@ def request_key(draft: Draft, scene: Scene) -> str:
         scene.environment,
     )
     return hashlib.sha256(_encode(exact)).hexdigest()
+
+
+def _tenant(draft: Draft) -> str:
+    assert draft.caller is not None
+    return draft.caller.tenant
 
 
 def _preview(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:

@@ -40,8 +40,9 @@ from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import NOTHING, microseconds
+from licet.ledger.seal import Statement
 from licet.model import Decision, Outcome, OutcomeStatus, Receipt
-from licet.store.contract import Change, MoveRequest, NewRecord, OpenRequest, StoredRecord
+from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord
 
 ATTEMPTS = 5
 """How often a call is examined afresh because something it rested on moved (a request opened beside it, a meter) before it is refused."""
@@ -169,16 +170,16 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     )
 
 
-def _requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[NewRecord, ...], tuple[Change, ...]]:
+def _requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Statement, ...], tuple[Change, ...]]:
     """The older request that ends, with its own record if it expired, and the one that opens."""
-    records: list[NewRecord] = []
+    records: list[Statement] = []
     changes: list[Change] = []
     if draft.closing is not None:
         request, name = draft.closing
         event = Event(name)
         changes.append(MoveRequest(request.id, sources(event), next_state(request.state, event), now))
         if event is Event.EXPIRE:
-            records.append(house.recorder.event("expiry", log_of(draft), microseconds(now), {"request": request.id}, request.call))
+            records.append(house.recorder.expiry(request, microseconds(now)))
     if draft.opening is not None:
         changes.append(OpenRequest(draft.opening))
     return tuple(records), tuple(changes)
@@ -274,12 +275,12 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
     ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late)
     outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None)
     at_us = microseconds(house.now())
-    batch = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
+    filing = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
     try:
-        receipts = yield Append(batch)
+        receipts = yield Append(filing)
         late.admit()
     except (StoreError, GateClosed) as error:
-        house.clerk.outcome_later(draft, batch)
+        house.clerk.outcome_later(draft, filing)
         late.admit()
         return Failed(
             message=f"`{spec.name}` ran, but its outcome cannot be recorded, so its result is withheld: {error}",
@@ -316,7 +317,7 @@ def _is_repeat(draft: Draft) -> Generator[Step, Any, bool]:
     if draft.idempotency_key is None:
         return False
     assert draft.caller is not None
-    return (yield FindKey(scope_of(draft.caller), draft.idempotency_key)) is not None
+    return (yield FindKey(log_of(draft), scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft))) is not None
 
 
 def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
@@ -325,10 +326,10 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
     if draft.idempotency_key is None:
         return None
     try:
-        taken = yield FindKey(scope_of(draft.caller), draft.idempotency_key)
+        taken = yield FindKey(log_of(draft), scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft))
         if taken is None:
             return None
-        if taken.digest != digest_of_use(draft):
+        if not taken.same:
             message = f"idempotency key `{draft.idempotency_key}` was used for another call"
             draft.decision = Decision(verdict="deny", code="key_reused", message=message)
             return (yield from _deny(draft, house))

@@ -1,4 +1,4 @@
-"""From a draft to the records that say what happened to it. Builds batches; appends nothing.
+"""From a draft to the records that say what happened to it. Builds filings; appends nothing.
 
 Rules:
 
@@ -31,14 +31,13 @@ from licet.ledger.record import (
     key_scope,
     microseconds,
 )
-from licet.ledger.seal import seal
-from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, RequestState, Target
+from licet.ledger.seal import Filing, Statement, state
+from licet.ledger.vault import Subject
+from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, Request, RequestState, Target
 from licet.store.contract import (
-    Batch,
     Change,
     CloseCall,
     MoveRequest,
-    NewRecord,
     OpenCall,
     TakeKey,
 )
@@ -57,18 +56,18 @@ class Recorder:
         self._boot = boot
         self._environment = environment
 
-    def denial(self, draft: Draft, at_us: int) -> Batch:
+    def denial(self, draft: Draft, at_us: int) -> Filing:
         """A call that was refused before it ran."""
-        return Batch((self._record("denial", draft, at_us, detail=_refusal_detail(draft)), *self._twin(draft, at_us)))
+        return Filing((self._record("denial", draft, at_us, detail=_refusal_detail(draft)), *self._twin(draft, at_us)))
 
-    def repeats(self, draft: Draft, at_us: int, count: int) -> Batch:
+    def repeats(self, draft: Draft, at_us: int, count: int) -> Filing:
         """One record for `count` denials or holds like this one, the last of them."""
         if draft.decision is not None and draft.decision.verdict == "hold":
             approval = ApprovalEntry(draft.request.id) if draft.request is not None else None
-            return Batch((self._record("hold", draft, at_us, approval=approval, count=count),))
-        return Batch((self._record("denial", draft, at_us, detail=_refusal_detail(draft), count=count),))
+            return Filing((self._record("hold", draft, at_us, approval=approval, count=count),))
+        return Filing((self._record("denial", draft, at_us, detail=_refusal_detail(draft), count=count),))
 
-    def hold(self, draft: Draft, at_us: int, changes: tuple[Change, ...], expiry: tuple[NewRecord, ...] = ()) -> Batch:
+    def hold(self, draft: Draft, at_us: int, changes: tuple[Change, ...], expiry: tuple[Statement, ...] = ()) -> Filing:
         """A call that waits for people; opens its request unless it waits on one that is there."""
         opening = draft.opening
         detail: JsonObject = {}
@@ -79,38 +78,65 @@ class Recorder:
         request = opening or draft.request
         approval = ApprovalEntry(request.id) if request is not None else None
         record = self._record("hold", draft, at_us, detail=detail or None, approval=approval)
-        return Batch((*expiry, record), changes)
+        return Filing((*expiry, record), changes)
 
-    def intent(self, draft: Draft, at_us: int, now: datetime) -> Batch:
+    def intent(self, draft: Draft, at_us: int, now: datetime) -> Filing:
         """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
-        record = self._record("intent", draft, at_us, approval=_approval(draft))
+        detail = (
+            {"key": {"scope": scope_of(draft.caller), "digest": digest_of_use(draft)}} if draft.idempotency_key and draft.caller else None
+        )
+        record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
         changes: list[Change] = [OpenCall(draft.id, record.log)]
         if draft.idempotency_key is not None:
             changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:
             changes.append(MoveRequest(draft.consuming.id, sources(Event.CONSUME), RequestState.CONSUMED, now, draft.id))
-        return Batch((record, *self._twin(draft, at_us)), tuple(changes))
+        return Filing((record, *self._twin(draft, at_us)), tuple(changes))
 
-    def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Batch:
+    def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Filing:
         """How the tool ended. A late outcome follows one that said `timeout` or `unknown`, and closes nothing."""
         record = self._ended("outcome", draft, at_us, outcome, {"late": True} if late else None)
-        return Batch((record,), () if late else (CloseCall(draft.id),))
+        return Filing((record,), () if late else (CloseCall(draft.id),))
 
-    def merged(self, draft: Draft, at_us: int, outcome: Outcome) -> Batch:
+    def merged(self, draft: Draft, at_us: int, outcome: Outcome) -> Filing:
         """A read and its outcome in one record, durable before its result leaves."""
-        return Batch((self._ended("call", draft, at_us, outcome, None), *self._twin(draft, at_us)))
+        return Filing((self._ended("call", draft, at_us, outcome, None), *self._twin(draft, at_us)))
 
-    def repeat(self, draft: Draft, at_us: int, earlier: CallId) -> Batch:
+    def repeat(self, draft: Draft, at_us: int, earlier: CallId) -> Filing:
         """A repeated idempotency key: the earlier outcome leaves once more, nothing ran."""
-        return Batch((self._record("call", draft, at_us, detail={"repeats": earlier}),))
+        return Filing((self._record("call", draft, at_us, detail={"repeats": earlier}),))
 
-    def event(self, kind: Kind, log: str, at_us: int, detail: JsonObject, call: CallId | None = None) -> NewRecord:
-        """A record that is not about a decision: what was put in force, a gap, a recovery, an expiry."""
-        return seal(log=log, kind=kind, at=at_us, boot=self._boot, environment=self._environment, payload=Payload(detail=detail), call=call)
+    def event(
+        self, kind: Kind, log: str, at_us: int, detail: JsonObject, call: CallId | None = None, *, about: tuple[Subject, ...] = ()
+    ) -> Statement:
+        """A record that is not about a decision: what was put in force, a gap, a twin."""
+        return state(
+            log=log,
+            kind=kind,
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            payload=Payload(detail=detail),
+            call=call,
+            about=about,
+        )
 
-    def recovery(self, log: str, call: CallId, at_us: int, boot: str) -> Batch:
+    def expiry(self, request: Request, at_us: int) -> Statement:
+        """A request that was found past its time."""
+        return state(
+            log=request.tenant,
+            kind="expiry",
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            call=request.call,
+            approval=ApprovalEntry(request.id),
+            payload=Payload(detail={"request": request.id, "event": Event.EXPIRE.value}),
+        )
+
+    def recovery(self, log: str, call: CallId, at_us: int, boot: str) -> Filing:
         """The end of a call whose process died: nobody saw its outcome, and the record says so."""
-        record = seal(
+        record = state(
             log=log,
             kind="recovery",
             at=at_us,
@@ -120,14 +146,14 @@ class Recorder:
             outcome=OutcomeEntry(status="unknown", code="process_died"),
             payload=Payload(message="the process ended before the outcome was recorded", detail={"boot": boot}),
         )
-        return Batch((record,), (CloseCall(call),))
+        return Filing((record,), (CloseCall(call),))
 
-    def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> NewRecord:
+    def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> Statement:
         entry = OutcomeEntry(status=outcome.status, code=outcome.code, duration_us=outcome.duration_us, effects=len(outcome.effects))
         if kind == "call":
             return self._record(kind, draft, at_us, outcome=entry, ended=outcome, detail=outcome.detail)
         # An outcome says what came of an intent that stands in the same log; it does not repeat what that record holds.
-        return seal(
+        return state(
             log=log_of(draft),
             kind=kind,
             at=at_us,
@@ -136,7 +162,7 @@ class Recorder:
             call=draft.id,
             actor=draft.acting.actor,
             tool=_tool(draft),
-            targets=draft.named,
+            targets=_subjects(draft),
             trace=draft.acting.entry,
             outcome=entry,
             payload=Payload(
@@ -158,7 +184,7 @@ class Recorder:
         outcome: OutcomeEntry | None = None,
         ended: Outcome | None = None,
         count: int | None = None,
-    ) -> NewRecord:
+    ) -> Statement:
         decision = draft.decision
         assert decision is not None
         payload = Payload(
@@ -175,7 +201,7 @@ class Recorder:
             preview=Raw(_encode(draft.preview)) if draft.preview is not None else NOTHING,
             detail=detail,
         )
-        return seal(
+        return state(
             log=log_of(draft),
             kind=kind,
             at=at_us,
@@ -186,7 +212,7 @@ class Recorder:
             attempt=draft.attempt + 1 if draft.attempt else None,
             actor=draft.acting.actor,
             tool=_tool(draft),
-            targets=draft.named,
+            targets=_subjects(draft),
             decision=_decision(draft, decision, count),
             approval=approval,
             trace=draft.acting.entry,
@@ -194,12 +220,15 @@ class Recorder:
             payload=payload,
         )
 
-    def _twin(self, draft: Draft, at_us: int) -> tuple[NewRecord, ...]:
+    def _twin(self, draft: Draft, at_us: int) -> tuple[Statement, ...]:
         """What the caller's log masks, in the operator's."""
         if not draft.elsewhere:
             return ()
         detail = {"caller": msgspec.to_builtins(draft.caller), "tool": draft.tool, "targets": msgspec.to_builtins(draft.elsewhere)}
-        return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id),)
+        about = tuple([Subject(target.tenant, target.type, target.id) for target in draft.elsewhere])
+        if draft.caller is not None and draft.caller.user is not None:
+            about = (*about, Subject(draft.caller.tenant, "User", draft.caller.user))
+        return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id, about=about),)
 
 
 def log_of(draft: Draft) -> str:
@@ -269,6 +298,15 @@ def _tool(draft: Draft) -> ToolEntry:
         return ToolEntry(draft.tool[:TOOL_NAME_LIMIT], None, None)
     assert draft.scene is not None
     return draft.scene.entries[draft.spec.name]
+
+
+def _subjects(draft: Draft) -> tuple[Subject, ...]:
+    """The targets, each as its own tenant knows it; one that was not resolved is named as the caller named it."""
+    log = log_of(draft)
+    if not draft.refs:
+        return tuple([Subject(target.tenant, target.type, target.id) for target in draft.targets])
+    owners = {(target.type, target.id): target.tenant for target in (*draft.targets, *draft.elsewhere)}
+    return tuple([Subject(owners.get((ref.type, ref.id), log), ref.type, ref.id) for ref in draft.refs])
 
 
 def _context(draft: Draft) -> JsonObject:

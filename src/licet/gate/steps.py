@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 from licet.gate.scene import Resolver
+from licet.ledger.seal import Filing
 from licet.model import Caller, EntityRef, OutcomeStatus
-from licet.store.contract import Batch
 
 
 class Tool(Protocol):
@@ -47,8 +47,10 @@ class Resolve(Struct, frozen=True):
 class FindKey(Struct, frozen=True):
     """Who has this idempotency key? Sends back `TakenKey | None`. Throws `StoreError`."""
 
+    log: str
     scope: str
     key: str
+    digest: str
 
 
 class FindOutcome(Struct, frozen=True):
@@ -60,6 +62,7 @@ class FindOutcome(Struct, frozen=True):
 class FindRequest(Struct, frozen=True):
     """The latest request with this key, its votes and its records. Sends back `Dossier | None`. Throws `StoreError`."""
 
+    tenant: str
     key: str
 
 
@@ -73,9 +76,9 @@ class Preview(Struct, frozen=True):
 
 
 class Append(Struct, frozen=True):
-    """Make a batch durable. Sends back `tuple[Receipt, ...]`. Throws `ConditionLost` or `StoreError`. Cancellation never abandons it."""
+    """Make a filing durable. Sends back `tuple[Receipt, ...]`. Throws `ConditionLost` or `StoreError`. Cancellation never abandons it."""
 
-    batch: Batch
+    filing: Filing
 
 
 class Execute(Struct, frozen=True):

@@ -171,7 +171,7 @@ class SyncDriver:
         assert_never(step)
 
     def _append(self, step: Append) -> tuple[Receipt, ...]:
-        ticket = self._services.writer.submit(step.batch)
+        ticket = self._services.writer.submit(step.filing)
         while True:
             try:
                 return ticket.wait(self._services.store_timeout_s)

@@ -1,9 +1,9 @@
-"""Ids and salts, drawn from the operating system in bulk and handed out once each.
+"""Ids, salts and nonces, drawn from the operating system in bulk and handed out once each.
 
 Rules:
 
 1. No value is handed out twice, to no two threads: a value leaves its pool by `list.pop`, which is atomic.
-2. A forked child forgets the pools, or parent and child would hand out the same ids and salts.
+2. A forked child forgets the pools, or parent and child would hand out the same values.
 3. Ids are shaped like UUID version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 72 random bits. They sort by time, so
    that an index over them grows at one end.
 """
@@ -14,9 +14,11 @@ import os
 import time
 
 SALT_BYTES = 32
+NONCE_BYTES = 12
 _POOL = 256
 
 _salts: list[bytes] = []
+_nonces: list[bytes] = []
 _tails: list[str] = []
 
 
@@ -36,11 +38,24 @@ def draw_salt() -> bytes:
     try:
         return _salts.pop()
     except IndexError:
-        drawn = os.urandom(_POOL * SALT_BYTES)
-        fresh = [drawn[start : start + SALT_BYTES] for start in range(0, len(drawn), SALT_BYTES)]
-        mine = fresh.pop()
-        _salts.extend(fresh)
-        return mine
+        return _refill(_salts, SALT_BYTES)
+
+
+def draw_nonce() -> bytes:
+    """12 random bytes for AES-GCM (NIST SP 800-38D, section 8.2.2)."""
+    try:
+        return _nonces.pop()
+    except IndexError:
+        return _refill(_nonces, NONCE_BYTES)
+
+
+def _refill(pool: list[bytes], width: int) -> bytes:
+    """New random values for the pool; one of them for the caller."""
+    drawn = os.urandom(_POOL * width)
+    fresh = [drawn[start : start + width] for start in range(0, len(drawn), width)]
+    mine = fresh.pop()
+    pool.extend(fresh)
+    return mine
 
 
 def _refill_tails() -> str:
@@ -56,6 +71,7 @@ def _refill_tails() -> str:
 def _forget() -> None:
     """A child of a fork draws afresh."""
     _salts.clear()
+    _nonces.clear()
     _tails.clear()
 
 

@@ -1,7 +1,7 @@
 """The records of a ledger as JSON Lines, complete and checkable without the store.
 
-    {"licet_export":0,"records":1071,"logs":[{"log":"acme","size":1070,"root":hex,"compact_range":[hex,...]},...]}      header
-    {"log":"acme","index":0,"kind":"intent","call":...,"request":null,"leaf":hex,"envelope":text,"salt":hex,"payload":text}
+    {"licet_export":1,"records":1071,"logs":[{"log":"acme","size":1070,"root":hex,"compact_range":[hex,...]},...]}      header
+    {"log":"acme","index":0,"kind":"intent","call":...,"request":null,"leaf":hex,"envelope":text,"salt":hex,"payload":text,"closed":""}
     ...                                                                                     logs by name, each by index
     {"end":true,"records":1071,"logs":[...]}                                                                           trailer
 
@@ -10,7 +10,8 @@ Rules:
 1. Envelope and payload are JSON strings that hold the exact stored bytes: hashing their UTF-8 gives the stored hashes.
 2. The header says what the stored trees say, the trailer what was written. A file without its trailer was cut. Whoever can write the file
    can write both: compare the roots with ones that are kept elsewhere.
-3. Projections (requests, votes, keys, open calls) are not exported: records say what they said.
+3. `closed` says why salt and payload are null where they are: `erased`, `locked` (exported without the key) or `damaged`.
+4. Projections (requests, votes, keys, open calls) are not exported: records say what they said.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from licet.ledger.report import PROBLEM_LIMIT, SHOWN_LIMIT, Problem, Report
 from licet.ledger.source import Projections, Row, Source, TreeState
 from licet.ledger.verify import verify
 
-EXPORT_VERSION = 0
+EXPORT_VERSION = 1
 _CHUNK = 500
 
 
@@ -57,6 +58,7 @@ class _Line(Struct, frozen=True):
     envelope: str
     salt: str | None
     payload: str | None
+    closed: str = ""
 
 
 class _Trailer(Struct, frozen=True):
@@ -100,10 +102,10 @@ def _exported(log: str, tree: Tree) -> ExportedTree:
 
 
 def _line(log: str, row: Row) -> _Line:
-    index, kind, call, request, envelope, leaf, salt, payload = row
+    index, kind, call, request, envelope, leaf, salt, payload, closed = row
     try:
         text = payload.decode() if payload is not None else None
-        return _Line(log, index, kind, call, request, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text)
+        return _Line(log, index, kind, call, request, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text, closed)
     except (UnicodeDecodeError, AttributeError) as error:  # a damaged page can hold a NULL where the schema has none
         raise IntegrityBroken(f"record {index} of log `{log}` is not text and cannot be exported; run `licet audit verify`") from error
 
@@ -122,6 +124,9 @@ class _ExportSource:
             raise IntegrityBroken(f"the first line is not the header of an export of version {EXPORT_VERSION}")
         self._header = header
         self._next = self._read()
+
+    def blind(self, log: str, label: str, text: str) -> None:
+        """None: an export has no projections, and no key."""
 
     def trees(self) -> Sequence[TreeState]:
         """What the header says."""
@@ -178,7 +183,7 @@ def _decode(unverified: bytes, kind: type[_T]) -> _T | None:
 def _row(line: _Line) -> Row:
     salt = _bytes(line.salt) if line.salt is not None else None
     payload = line.payload.encode() if line.payload is not None else None
-    return (line.index, line.kind, line.call, line.request, line.envelope.encode(), _bytes(line.leaf), salt, payload)
+    return (line.index, line.kind, line.call, line.request, line.envelope.encode(), _bytes(line.leaf), salt, payload, line.closed)
 
 
 def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:

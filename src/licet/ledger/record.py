@@ -1,10 +1,11 @@
-"""The exact bytes of a record: envelope, payload and the hashes that bind them (format version 0).
+"""The exact bytes of a record: envelope, payload and the hashes that bind them (format version 1).
 
     leaf       = SHA-256(0x00 || envelope bytes)                 RFC 6962, section 2.1
     commitment = SHA-256(32-byte salt || payload bytes)
 
 An envelope is JSON with ASCII keys, integers and no floats, at most 65,535 bytes. It is encoded once; what is stored and
-hashed are those bytes, which nobody encodes a second time.
+hashed are those bytes, which nobody encodes a second time. People and targets stand in it by pseudonym (ledger/vault.py); what can be
+read is in the payload, which is stored encrypted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from licet.errors import IntegrityBroken
 from licet.ledger.entropy import new_id as new_id  # noqa: PLC0414  ids of records and calls are named here
 from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Obligation, Principal, RequestId, Target
 
-FORMAT_VERSION = 0
+FORMAT_VERSION = 1
 ENVELOPE_LIMIT_BYTES = 65_535
 """A C2SP tlog-tiles entry has a 16-bit length."""
 
@@ -49,7 +50,7 @@ Kind = Literal[
 
 
 class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who called."""
+    """Who called; in an envelope, `user` is a pseudonym."""
 
     agent: str | None = None
     service: str | None = None
@@ -78,7 +79,7 @@ class DecisionEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ApprovalEntry(Struct, frozen=True, omit_defaults=True):
-    """The request this record opened, voted on or consumed, and the people whose votes it rests on."""
+    """The request this record opened, voted on or consumed, and the people (in an envelope: pseudonyms) whose votes it rests on."""
 
     request: RequestId
     voters: tuple[str, ...] = ()
@@ -103,11 +104,12 @@ class OutcomeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     effects: int = 0
 
 
-class PayloadEntry(Struct, frozen=True):
-    """The commitment to the payload (SHA-256, hex) and its length in bytes."""
+class PayloadEntry(Struct, frozen=True, omit_defaults=True):
+    """The commitment to the payload (SHA-256, hex), its length in bytes, and the pseudonyms of all whose secrets seal it."""
 
     commitment: str
     length: int
+    subjects: tuple[str, ...] = ()
 
 
 class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,7 +143,8 @@ NOTHING: Final = Raw()
 class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is committed to: readable ids, arguments and everything else the decision saw, and what came of it.
 
-    `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only.
+    `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only. `names` says whose
+    pseudonyms stand in the envelope: `{"6f1c...": 'Customer::"C-412"'}`.
     """
 
     arguments: Raw = NOTHING
@@ -156,6 +159,7 @@ class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
     effects: tuple[Effect, ...] = ()
     preview: Raw = NOTHING
     detail: JsonObject | None = None
+    names: dict[str, str] | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -207,6 +211,31 @@ def microseconds(moment: datetime) -> int:
 def key_scope(tenant: str, agent: str | None, service: str | None, user: str | None) -> str:
     """The digest (SHA-256, hex) within which an idempotency key is unique: one caller."""
     return _sha256(_encode((tenant, agent, service, user))).hexdigest()
+
+
+def unmask(envelope: Envelope, names: dict[str, str] | None) -> Envelope:
+    """The envelope with people and targets by the names that its payload gives them; a pseudonym without a name stays."""
+    if not names:
+        return envelope
+    actor, approval = envelope.actor, envelope.approval
+    if actor is not None and actor.user is not None:
+        actor = msgspec.structs.replace(actor, user=_id_of(names.get(actor.user), actor.user))
+    if approval is not None and approval.voters:
+        approval = msgspec.structs.replace(approval, voters=tuple([_id_of(names.get(voter), voter) for voter in approval.voters]))
+    targets = tuple([names.get(target.rpartition("::")[2], target) for target in envelope.targets])
+    return msgspec.structs.replace(envelope, actor=actor, approval=approval, targets=targets)
+
+
+def read_envelope(envelope: bytes, payload: bytes | None) -> Envelope:
+    """The envelope with the names that its payload gives, where that is at hand. Raises `IntegrityBroken`."""
+    return unmask(decode_envelope(envelope), decode_payload(payload).names if payload is not None else None)
+
+
+def _id_of(ref: str | None, pseudonym: str) -> str:
+    """The id in `User::"alice"`."""
+    if ref is None:
+        return pseudonym
+    return ref.partition('::"')[2][:-1].replace('\\"', '"').replace("\\\\", "\\")
 
 
 def key_digest(tool: str, arguments: bytes) -> str:

@@ -9,19 +9,20 @@
 6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
    arguments
 
+A record whose payload cannot be opened (erased, or no key at hand) says nothing of requests: those that it names are left out.
 Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
-from licet.ledger.record import UNREADABLE, Actor, Envelope, decode_envelope, key_digest, key_scope, microseconds
+from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
 from licet.ledger.source import Row
 from licet.model import LIVE_STATES, Request, RequestState, Vote
@@ -58,7 +59,13 @@ class _Closing(Struct, frozen=True):
     event: str
 
 
+class _Key(Struct, frozen=True):
+    scope: str
+    digest: str
+
+
 class _Detail(Struct, frozen=True):
+    key: _Key | None = None
     request: Raw = Raw()
     vote: Vote | None = None
     superseded: _Closing | None = None
@@ -72,10 +79,15 @@ class _Said(Struct, frozen=True):
 
 class _Argued(Struct, frozen=True):
     arguments: Raw = Raw()
+    names: dict[str, str] | None = None
+
+
+Blind: TypeAlias = Callable[[str, str, str], str | None]
+"""How a row writes a text that nobody may guess back: log, label, text."""
 
 
 class TakenKey(Struct, frozen=True):
-    """An idempotency key as an intent took it."""
+    """An idempotency key as an intent took it: key, scope and digest as blinds."""
 
     log: str
     index: int
@@ -114,11 +126,14 @@ _decode_request = msgspec.json.Decoder(Request).decode
 class Replay:
     """Takes records in order, log by log. Then `open`, `keys` and `requests` are what the projections must be.
 
-    `open` holds log, index and boot of each call that has not ended; `keys` what each intent took, or None where that cannot be told.
+    `open` holds log, index and boot of each call that has not ended; `keys` what each intent took, or None where that cannot be told;
+    `unread` the requests of which a record cannot be read.
     """
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, blind: Blind) -> None:
         self._findings = findings
+        self.blind = blind
+        self.unread: set[str] = set()
         self.open: dict[str, tuple[str, int, str]] = {}
         self.keys: dict[str, TakenKey | None] = {}
         self.requests: dict[str, Asking] = {}
@@ -164,16 +179,15 @@ class Replay:
             self._consume(log, row, head.approval.request)
 
     def _taken(self, log: str, row: Row, key: str) -> TakenKey | None:
-        """What the intent took, or None where its envelope was cut (an id of over 200 bytes) or cannot be read."""
-        try:
-            envelope, said = decode_envelope(row[4]), _decode_argued(row[7] or b"{}")
-            actor, tool = envelope.actor or Actor(), envelope.tool.name if envelope.tool is not None else ""
-            scope = key_scope(log, actor.agent, actor.service, actor.user)
-            taken = TakenKey(log, row[0], key, scope, key_digest(tool, bytes(said.arguments)))
-        except (IntegrityBroken, *UNREADABLE) as error:
-            self._findings.add(log, row[0], "key", "what the key was taken for cannot be read", found=error)
+        """What the intent took, or None where that cannot be read."""
+        if row[8]:
             return None
-        return None if any(cut.startswith("cut:") for cut in envelope.redactions) else taken
+        said = self._said(log, row).key
+        if said is None:
+            self._findings.add(log, row[0], "payload.detail.key", "it does not say what the key was taken for")
+            return None
+        scope, digest = self.blind(log, "scope", said.scope), self.blind(log, "digest", said.digest)
+        return TakenKey(log, row[0], key, scope, digest) if scope is not None and digest is not None else None
 
     def _merge(self, log: str, row: Row, head: Head) -> None:
         if head.call in self._intents or head.call in self._ended:
@@ -202,13 +216,16 @@ class Replay:
     # requests
 
     def _ask(self, log: str, row: Row, head: Head) -> None:
+        if row[8]:
+            self.unread.add(head.approval.request if head.approval is not None else "")
+            return
         detail = self._said(log, row)
         if detail.superseded is not None:
             self._close(log, row, detail.superseded.request, detail.superseded.event)
         if head.kind == "vote":
             self._vote(log, row, detail)
         elif head.kind == "expiry":
-            self._close(log, row, _text_of(detail.request), detail.event or "expire")
+            self._close(log, row, head.approval.request if head.approval is not None else None, detail.event or "expire")
         elif bytes(detail.request):
             self._open_request(log, row, detail.request)
 
@@ -228,6 +245,8 @@ class Replay:
 
     def _vote(self, log: str, row: Row, detail: _Detail) -> None:
         vote, index = detail.vote, row[0]
+        if vote is not None and vote.request in self.unread:
+            return
         asking = self.requests.get(vote.request) if vote is not None else None
         if vote is None or asking is None or asking.log != log:
             self._findings.add(log, index, "payload.detail.vote", "a vote on no request of this log", found=vote and vote.request)
@@ -242,6 +261,8 @@ class Replay:
         asking.state = _DECIDED_BY.get(detail.event, asking.state)
 
     def _close(self, log: str, row: Row, request: str | None, event: str) -> None:
+        if request in self.unread:
+            return
         asking = self.requests.get(request or "")
         target = _CLOSED_BY.get(event)
         if asking is None or target is None or asking.log != log:
@@ -253,6 +274,8 @@ class Replay:
 
     def _consume(self, log: str, row: Row, request: str) -> None:
         """Rule 6."""
+        if request in self.unread:
+            return
         asking = self.requests.get(request)
         if asking is None or asking.log != log:
             self._findings.add(log, row[0], "approval.request", "an approval that nobody asked for in this log", found=request)
@@ -266,12 +289,13 @@ class Replay:
         except IntegrityBroken as error:
             self._findings.add(log, row[0], "envelope", "it cannot be read", found=error)
             return
-        for field, expected, found in _mismatches(asking, envelope, row[7]):
+        for field, expected, found in _mismatches(asking, envelope, row[7]) if not row[8] else ():
             self._findings.add(log, row[0], field, "the call is not the one that was approved", expected=expected, found=found)
 
 
 def _mismatches(asking: Asking, envelope: Envelope, payload: bytes | None) -> list[tuple[str, object, object]]:
     """In what an intent differs from the call that people voted on."""
+    envelope = unmask(envelope, _names(payload))
     opened, actor = asking.opened, envelope.actor
     approvers = {vote.voter for vote in asking.votes if vote.verdict == "approve"}
     voters = set(envelope.approval.voters) if envelope.approval is not None else set()
@@ -287,10 +311,10 @@ def _mismatches(asking: Asking, envelope: Envelope, payload: bytes | None) -> li
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _text_of(raw: Raw) -> str | None:
-    """The text that this JSON is, if it is one."""
+def _names(payload: bytes | None) -> dict[str, str] | None:
+    """Whose pseudonyms stand in the envelope."""
     try:
-        return msgspec.json.decode(raw, type=str)
+        return _decode_argued(payload or b"{}").names
     except UNREADABLE:
         return None
 

@@ -46,13 +46,17 @@ class LogReport(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The result of a verification. `checked_projections` is False where the source has records only."""
+    """The result of a verification. `checked_projections` is False where the source has records only.
+
+    `locked` counts payloads that could not be opened for want of a key: what they say was not checked.
+    """
 
     logs: tuple[LogReport, ...]
     records: int
     checked_projections: bool
     problem_count: int
     problems: tuple[Problem, ...]
+    locked: int = 0
 
     @property
     def ok(self) -> bool:
@@ -65,6 +69,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.count = 0
+        self.locked = 0
         self.problems: list[Problem] = []
 
     def add(self, log: str | None, index: int | None, field: str, message: str, *, expected: object = "", found: object = "") -> None:

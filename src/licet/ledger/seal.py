@@ -1,19 +1,25 @@
-"""Sealing a record: from fields to the exact bytes that are appended.
+"""Sealing: from what is to be said to the exact bytes that are appended.
 
-Rules for an envelope over its limit of 65,535 bytes (a hundred long target ids can do that):
+A **statement** says what happened with readable names. Sealed, it is a record: people and targets by pseudonym, the idempotency key by its
+blind, secrets by their HMAC, and everything readable in the encrypted payload.
+
+Rules for an envelope over its limit of 65,535 bytes:
 
 1. Nothing is lost: what is cut from the envelope stands whole in the payload, under `detail["uncut"]`, and the envelope commits to it.
 2. A text whose JSON is longer than 200 bytes becomes `sha256:` and the SHA-256 (hex) of its UTF-8; a list keeps its first 20 members.
 3. `redactions` says which fields were cut, each as `cut:<field>`.
-4. The result fits whatever came in: five lists of 20 texts and about 20 single ones, of 200 bytes each, are less than 64 KiB.
+4. The result fits whatever came in: lists of 20 texts and about 20 single ones, of 200 bytes each, and a hundred targets with their
+   pseudonyms, are less than 64 KiB.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from licet.ledger.entropy import draw_salt, new_id
 from licet.ledger.record import (
@@ -33,73 +39,150 @@ from licet.ledger.record import (
     encode_envelope,
     encode_payload,
 )
-from licet.model import CallId, JsonObject
-from licet.store.contract import NewRecord
+from licet.ledger.vault import Held, SecretRow, Subject, Vault, payload_aad
+from licet.model import CallId, EntityRef, JsonObject
+from licet.store.contract import Batch, Change, NewRecord
 
 TEXT_LIMIT_BYTES = 200
 LIST_LIMIT = 20
 
-_NEVER_CUT = frozenset({"v", "log", "kind", "id", "at", "boot", "call"})
-"""Ours, and short; a record would not be found without them."""
+_NEVER_CUT = frozenset({"v", "log", "kind", "id", "at", "boot", "call", "targets", "payload"})
+"""Ours, and short; a record would not be found, nor its payload opened, without them."""
 
-__all__ = ["new_id", "seal"]
+_replace = msgspec.structs.replace
 
 
-def seal(
-    *,
-    log: str,
-    kind: Kind,
-    at: int,
-    boot: str,
-    environment: str,
-    payload: Payload,
-    id: str | None = None,  # noqa: A002  it is the envelope's name for it
-    call: CallId | None = None,
-    key: str | None = None,
-    attempt: int | None = None,
-    actor: Actor | None = None,
-    tool: ToolEntry | None = None,
-    targets: tuple[str, ...] = (),
-    decision: DecisionEntry | None = None,
-    approval: ApprovalEntry | None = None,
-    trace: TraceEntry | None = None,
-    outcome: OutcomeEntry | None = None,
-    redactions: tuple[str, ...] = (),
-    salt: bytes | None = None,
-) -> NewRecord:
-    """A record ready to append: payload encoded, salted and committed to, envelope encoded once.
+class Statement(Struct, frozen=True, kw_only=True):
+    """What a record will say. `at` is UTC microseconds; `actor.user` and `approval.voters` are ids of users of the log's tenant.
 
-    `at` is UTC microseconds. `id` and `salt` (32 bytes) are drawn at random unless given. An envelope over its limit of 65,535 bytes is
-    cut by the rules above: lists and long texts are shortened in the envelope, marked in `redactions`, and stand
-    whole in the payload's `detail["uncut"]`.
+    `about` are further subjects, who stand in the payload only. `secrets` are the paths of arguments that are never stored.
     """
-    salt = draw_salt() if salt is None else salt
-    body = encode_payload(payload)
-    envelope = Envelope(
-        v=FORMAT_VERSION,
-        log=log,
-        kind=kind,
-        id=new_id(at) if id is None else id,
-        at=at,
-        boot=boot,
-        environment=environment,
-        call=call,
-        key=key,
-        attempt=attempt,
-        actor=actor,
-        tool=tool,
-        targets=targets,
-        decision=decision,
-        approval=approval,
-        trace=trace,
-        outcome=outcome,
-        payload=PayloadEntry(commitment(salt, body), len(body)),
-        redactions=redactions,
-    )
-    stored = encode_envelope(envelope)
-    if len(stored) > ENVELOPE_LIMIT_BYTES:
-        stored, body = _cut(envelope, payload, salt)
-    return NewRecord(log, kind, call, stored, salt, body, None if approval is None else approval.request)
+
+    log: str
+    kind: Kind
+    at: int
+    boot: str
+    environment: str
+    payload: Payload
+    id: str
+    call: CallId | None = None
+    key: str | None = None
+    attempt: int | None = None
+    actor: Actor | None = None
+    tool: ToolEntry | None = None
+    targets: tuple[Subject, ...] = ()
+    decision: DecisionEntry | None = None
+    approval: ApprovalEntry | None = None
+    trace: TraceEntry | None = None
+    outcome: OutcomeEntry | None = None
+    redactions: tuple[str, ...] = ()
+    about: tuple[Subject, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+class Filing(Struct, frozen=True):
+    """What must happen together: statements to record, in order, and changes to projections with their conditions."""
+
+    statements: tuple[Statement, ...]
+    changes: tuple[Change, ...] = ()
+
+
+def state(*, log: str, kind: Kind, at: int, id: str | None = None, **fields: Any) -> Statement:  # noqa: A002  it is the envelope's name for it
+    """A statement with an id of its own, drawn at random unless given."""
+    return Statement(log=log, kind=kind, at=at, id=new_id(at) if id is None else id, **fields)
+
+
+def seal_filing(vault: Vault, filing: Filing) -> Batch:
+    """The batch that a store commits. Sealing once more gives other bytes: each time has its own salts and nonces."""
+    generation = vault.generation  # read first: an erasure between here and the commit is then seen there
+    rows: dict[str, SecretRow] = {}
+    records = tuple([_Sealing(vault, statement, rows).record() for statement in filing.statements])
+    return Batch(records, filing.changes, tuple(rows.values()), generation)
+
+
+class _Sealing:
+    """One statement on its way to a record."""
+
+    def __init__(self, vault: Vault, statement: Statement, rows: dict[str, SecretRow]) -> None:
+        self._vault = vault
+        self._said = statement
+        self._rows = rows
+        self._held: dict[str, Held] = {}
+        self._names: dict[str, str] = {}
+
+    def record(self) -> NewRecord:
+        said = self._said
+        self._note(self._vault.hold_log(said.log))
+        actor, approval = self._actor(said.actor), self._approval(said.approval)
+        targets = tuple([self._target(target) for target in said.targets])
+        for subject in said.about:
+            self._pseudonym(subject)
+        payload = _replace(said.payload, names=self._names) if self._names else said.payload
+        body, salt = encode_payload(payload), draw_salt()
+        envelope = Envelope(
+            v=FORMAT_VERSION,
+            log=said.log,
+            kind=said.kind,
+            id=said.id,
+            at=said.at,
+            boot=said.boot,
+            environment=said.environment,
+            call=said.call,
+            key=self._vault.blind(said.log, "key", said.key) if said.key is not None else None,
+            attempt=said.attempt,
+            actor=actor,
+            tool=said.tool,
+            targets=targets,
+            decision=said.decision,
+            approval=approval,
+            trace=said.trace,
+            outcome=said.outcome,
+            payload=PayloadEntry(commitment(salt, body), len(body), tuple(self._held)),
+            redactions=said.redactions,
+        )
+        stored = encode_envelope(envelope)
+        if len(stored) > ENVELOPE_LIMIT_BYTES:
+            stored, body = _cut(envelope, payload, salt)
+        aad = payload_aad(said.log, said.kind, said.call, said.id)
+        sealed = self._vault.seal(said.log, tuple(self._held.values()), aad, salt, body)
+        return NewRecord(said.log, said.kind, said.call, stored, sealed, None if approval is None else approval.request)
+
+    def _actor(self, actor: Actor | None) -> Actor | None:
+        if actor is None or actor.user is None:
+            return actor
+        return Actor(agent=actor.agent, service=actor.service, user=self._person(actor.user), session=actor.session)
+
+    def _approval(self, approval: ApprovalEntry | None) -> ApprovalEntry | None:
+        if approval is None or not approval.voters:
+            return approval
+        return _replace(approval, voters=tuple([self._person(voter) for voter in approval.voters]))
+
+    def _person(self, user: str) -> str:
+        return self._pseudonym(Subject(self._said.log, "User", user))
+
+    def _target(self, target: Subject) -> str:
+        """`Customer::6f1c...`; a tenant is named as its log is."""
+        if target.type == "Tenant":
+            return f"Tenant::{target.id}"
+        return f"{target.type}::{self._pseudonym(target)}"
+
+    def _pseudonym(self, subject: Subject) -> str:
+        held = self._vault.hold(subject)
+        self._held[held.pseudonym] = held
+        self._names[held.pseudonym] = str(EntityRef(subject.type, subject.id))
+        self._note(held)
+        if held.row is not None and subject.tenant != self._said.log:
+            self._note(self._vault.hold_log(subject.tenant))  # its rows are found under the secret of its own log
+        return held.pseudonym
+
+    def _note(self, held: Held) -> None:
+        if held.row is not None:
+            self._rows[held.pseudonym] = held.row
+
+
+def subjects_of(log: str, refs: Iterable[EntityRef]) -> tuple[Subject, ...]:
+    """Targets that belong to the log's own tenant."""
+    return tuple([Subject(log, ref.type, ref.id) for ref in refs])
 
 
 def _cut(envelope: Envelope, payload: Payload, salt: bytes) -> tuple[bytes, bytes]:
@@ -107,8 +190,8 @@ def _cut(envelope: Envelope, payload: Payload, salt: bytes) -> tuple[bytes, byte
     fields: JsonObject = msgspec.to_builtins(envelope)
     uncut: JsonObject = {}
     short = {name: value if name in _NEVER_CUT else _shorten(value, name, uncut) for name, value in fields.items()}
-    body = encode_payload(msgspec.structs.replace(payload, detail={**(payload.detail or {}), "uncut": uncut}))
-    short["payload"] = {"commitment": commitment(salt, body), "length": len(body)}
+    body = encode_payload(_replace(payload, detail={**(payload.detail or {}), "uncut": uncut}))
+    short["payload"] = {**fields["payload"], "commitment": commitment(salt, body), "length": len(body)}
     short["redactions"] = list(short.get("redactions", ())) + [f"cut:{name}" for name in uncut]
     return encode_envelope(msgspec.convert(short, Envelope)), body
 

@@ -11,8 +11,9 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, bytes | None, bytes | None]
-"""A record: index, kind, call, request, envelope, leaf hash, salt, payload. A tuple, for there are millions."""
+Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, bytes | None, bytes | None, str]
+"""A record: index, kind, call, request, envelope, leaf hash, salt, payload, and why the last two are None where they are (`Closed` of
+store/contract.py). A tuple, for there are millions."""
 
 
 class TreeState(Struct, frozen=True):
@@ -24,26 +25,24 @@ class TreeState(Struct, frozen=True):
 
 
 class RequestRow(Struct, frozen=True):
-    """A request's row: what is looked up by, the state it is in, and the request as it was opened (JSON)."""
+    """A request's row: what it is looked up by (`key` is a blind), and the state it is in."""
 
     id: str
     key: str
     tenant: str
     state: str
     expires_at: int
-    body: bytes
 
 
 class VoteRow(Struct, frozen=True):
-    """A vote's row, with the vote as it was cast (JSON)."""
+    """A vote's row; `person` is a blind."""
 
     request: str
     person: str
-    body: bytes
 
 
 class KeyRow(Struct, frozen=True):
-    """A taken idempotency key."""
+    """A taken idempotency key: scope, key and digest as blinds."""
 
     scope: str
     key: str
@@ -106,4 +105,8 @@ class Source(Protocol):
 
     def rows(self, log: str) -> Iterator[Sequence[Row]]:
         """A log's records by index, some hundreds at a time."""
+        ...
+
+    def blind(self, log: str, label: str, text: str) -> str | None:
+        """How rows of this log write a text that nobody may guess back; None without a key."""
         ...

@@ -3,7 +3,8 @@
 1. every index of a log is there, from 0 on
 2. every leaf hash is the hash of its envelope's bytes
 3. every envelope is one of this version, and names the log, kind and call under which it is stored
-4. every payload is the one that its envelope commits to, by commitment and length
+4. every payload that can be opened is the one that its envelope commits to, by commitment and length; one that cannot be is counted where
+   this process has no key, and a problem where nothing says that it was erased
 5. every log's tree, recomputed, is the stored one: size and compact range
 6. the calls, requests, votes, keys and open intents that follow from the records (ledger/replay.py) are those that are stored
    (ledger/projections.py)
@@ -38,7 +39,7 @@ _decode_head = msgspec.json.Decoder(Head).decode
 def verify(source: Source) -> Report:
     """What this module's numbered list says, over one moment of a ledger. A damaged ledger is a report, not an error."""
     findings = Findings()
-    replay = Replay(findings)
+    replay = Replay(findings, source.blind)
     logs: list[LogReport] = []
     with findings.of(None):
         logs += [_verify_log(source, state, replay, findings) for state in source.trees()]
@@ -46,7 +47,7 @@ def verify(source: Source) -> Report:
         verify_projections(replay, source.projections, findings)
         _verify_rest(source.projections, findings)
     records = sum(log.size for log in logs)
-    return Report(tuple(logs), records, source.projections is not None, findings.count, tuple(findings.problems))
+    return Report(tuple(logs), records, source.projections is not None, findings.count, tuple(findings.problems), findings.locked)
 
 
 def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Findings) -> LogReport:
@@ -62,7 +63,7 @@ def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Find
 
 def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, findings: Findings) -> list[bytes]:
     """The leaf hashes of these rows. All checks are made on whole columns; only rows of which one fails are looked at one by one."""
-    indexes, kinds, calls, requests, envelopes, stored_leaves, salts, payloads = zip(*rows, strict=True)
+    indexes, kinds, calls, requests, envelopes, stored_leaves, salts, payloads, closed = zip(*rows, strict=True)
     heads: list[Head | None]
     try:
         leaves = [_sha256(b"\x00" + envelope).digest() for envelope in envelopes]
@@ -74,9 +75,7 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
             and [head.kind for head in read] == list(kinds)
             and [head.call for head in read] == list(calls)
             and [head.approval and head.approval.request for head in read] == list(requests)
-            and [head.payload.commitment for head in read]  # 4
-            == [_sha256(salt + payload).hexdigest() for salt, payload in zip(salts, payloads, strict=True)]
-            and [head.payload.length for head in read] == list(map(len, payloads))
+            and _are_committed_to(read, salts, payloads, closed)  # 4
         )
         heads = list(read)
     except (*UNREADABLE, TypeError):  # garbage, or something is missing
@@ -86,8 +85,17 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
         leaves = [_sha256(b"\x00" + row[4]).digest() for row in rows]
         heads = [_verify_row(log, row, leaf, findings) for row, leaf in zip(rows, leaves, strict=True)]
         _verify_indexes(log, first, indexes, findings)
+    findings.locked += sum(why == "locked" for why in closed)
     replay.take(log, rows, heads)
     return leaves
+
+
+def _are_committed_to(heads: Sequence[Head], salts: Sequence[Any], payloads: Sequence[Any], closed: Sequence[str]) -> bool:
+    if set(closed) == {"locked"}:
+        return True
+    return [head.payload.commitment for head in heads] == [
+        _sha256(salt + payload).hexdigest() for salt, payload in zip(salts, payloads, strict=True)
+    ] and [head.payload.length for head in heads] == list(map(len, payloads))
 
 
 def _typed(log: str, row: Row, findings: Findings) -> Row:
@@ -101,6 +109,7 @@ def _typed(log: str, row: Row, findings: Findings) -> Row:
         ("leaf", bytes, b""),
         ("salt", bytes, None),
         ("payload", bytes, None),
+        ("closed", str, ""),
     )
     typed: list[Any] = []
     for value, (field, kind, default) in zip(rest, wanted, strict=True):
@@ -122,7 +131,7 @@ def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Find
 
 def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | None:
     """2 to 4 for one record; its head if that can be read."""
-    index, kind, call, request, envelope, stored_leaf, salt, payload = row
+    index, kind, call, request, envelope, stored_leaf, salt, payload, closed = row
     if leaf != stored_leaf:
         findings.add(log, index, "envelope", "its bytes are not those that were hashed", expected=stored_leaf, found=leaf)
     try:
@@ -140,8 +149,11 @@ def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | N
     for field, expected, found in stored_as:
         if expected != found:
             findings.add(log, index, field, "envelope and row disagree", expected=expected, found=found)
-    if salt is None or payload is None:
+    if closed == "damaged":
+        findings.add(log, index, "payload", "its bytes are not those that were sealed", expected=head.payload.commitment)
+    elif closed != "locked" and (salt is None or payload is None):
         findings.add(log, index, "payload", "it is missing, and nothing says that it was erased", expected=head.payload.commitment)
+    if salt is None or payload is None:
         return head
     commitment = _sha256(salt + payload).hexdigest()
     if commitment != head.payload.commitment:

@@ -13,6 +13,7 @@ Rules:
    still queued are taken back and cannot land.
 6. Cancelling a task that waits cancels nothing else: the batch was submitted and will land. Who must know shields the wait.
 7. Nothing here survives a fork: the child has no writer thread, so it is refused.
+8. A batch that was sealed under secrets that have moved since is sealed anew and committed with what follows, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from licet.errors import ConditionLost, GateClosed, StoreError, StorePoisoned, StoreUnavailable
+from licet.ledger.seal import Filing
 from licet.ledger.waking import Sleeper, WakingQueue
 from licet.model import Receipt
 from licet.store.contract import Batch, Committed, Lost, Store
@@ -36,6 +38,8 @@ RETRY_PAUSES_S = (0.01, 0.05, 0.25)
 """Before an unavailable store is tried again. It has waited for locks by itself already."""
 RETRY_FOR_S = 5.0
 DEADLINE_S = 30.0
+SEALED_ANEW = 5
+"""Times. Secrets move when two processes write about somebody for the first time at one moment, or somebody is erased."""
 LINGER_S = 0.002
 LINGER_SHARE = 0.25
 _WORTH_LINGERING_S = 0.0002
@@ -45,9 +49,10 @@ _WORTH_LINGERING_S = 0.0002
 class Ticket:
     """A batch on its way. Both ways of waiting may be used, again and by several."""
 
-    __slots__ = ("_answer", "_waiters", "batch")
+    __slots__ = ("_answer", "_waiters", "batch", "filing")
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, filing: Filing, batch: Batch) -> None:
+        self.filing = filing
         self.batch = batch
         self._answer: _Answer | None = None
         self._waiters: list[_Waiter] = []
@@ -137,11 +142,14 @@ class Writer:
         self._thread.start()
         threading.Thread(target=self._watch, name="licet-writer-watch", daemon=True).start()
 
-    def submit(self, batch: Batch) -> Ticket:
-        """The batch is on its way. Raises `GateClosed` or the poisoning error once stopped, `StoreUnavailable` while the store hangs."""
+    def submit(self, filing: Filing) -> Ticket:
+        """The filing is sealed and on its way.
+
+        Raises `GateClosed` or the poisoning error once stopped, `StoreUnavailable` while the store hangs, any `StoreError` of sealing.
+        """
         if self._stopped is not None or self._closing or self._stalled or os.getpid() != self._process:
             raise self._refusal()
-        ticket = Ticket(batch)
+        ticket = Ticket(filing, self._store.seal(filing))
         self._queue.append(ticket)
         if len(self._queue) >= self._wanted and self._wake.locked():
             _release(self._wake)
@@ -223,7 +231,7 @@ class Writer:
         self._working, self._working_since = group, began
         answers: Sequence[_Answer]
         try:
-            answers = self._commit_patiently([ticket.batch for ticket in group], began)
+            answers = self._commit_moved(group, self._commit_patiently([ticket.batch for ticket in group], began), began)
         except StoreUnavailable as error:
             answers = [error] * len(group)
         self._working_since, self._stalled = None, False
@@ -232,7 +240,26 @@ class Writer:
         self._working = []
         self._known = len(group) + len(self._queue)
 
-    def _commit_patiently(self, batches: list[Batch], began: float) -> Sequence[_Answer]:
+    def _commit_moved(self, group: list[Ticket], answers: Sequence[Committed | Lost], began: float) -> Sequence[_Answer]:
+        """The answers, with those instead that came of sealing anew (rule 8)."""
+        final: list[_Answer] = list(answers)
+        for _ in range(SEALED_ANEW):
+            moved = [place for place, answer in enumerate(final) if isinstance(answer, Lost) and answer.condition == "secrets_moved"]
+            if not moved:
+                return final
+            settled = [place for place in range(len(group)) if place not in moved]
+            self._answer([group[place] for place in settled], [final[place] for place in settled])  # they are durable, whatever follows
+            for place in moved:
+                group[place].batch = self._store.seal(group[place].filing)
+            anew = self._commit_patiently([group[place].batch for place in moved], began)
+            for place, answer in zip(moved, anew, strict=True):
+                final[place] = answer
+        return [
+            StoreUnavailable(answer.message) if isinstance(answer, Lost) and answer.condition == "secrets_moved" else answer
+            for answer in final
+        ]
+
+    def _commit_patiently(self, batches: list[Batch], began: float) -> Sequence[Committed | Lost]:
         for pause in RETRY_PAUSES_S:
             try:
                 return self._store.commit(batches)

@@ -7,8 +7,9 @@ Rules:
    durable together, before `commit` returns, or none does.
 3. A batch whose condition does not hold is `Lost` alone; it leaves nothing behind, and its group goes on.
 4. Indexes within a log are dense, start at 0 and follow commit order. Record bytes never change.
-5. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
-6. Requests, votes, keys and open calls are projections of records: `verify` checks them, nothing else believes them for the past.
+5. Requests and votes are rows that point to their records: what they say is read there, and nowhere else.
+6. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
+7. Requests, votes, keys and open calls are projections of records: `verify` checks them, nothing else believes them for the past.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from licet.ledger.vault import SecretRow
 from licet.model import CallId, Receipt, Request, RequestId, RequestState, Vote
 
 if TYPE_CHECKING:
+    from licet.ledger.seal import Filing
     from licet.ledger.source import Source
 
 
 class NewRecord(Struct, frozen=True):
-    """One record to append: the log it goes to, its exact envelope bytes, and its payload with the salt that commits to it.
+    """One record to append: the log it goes to, its exact envelope bytes, and its payload, sealed (`ledger/vault.py`).
 
     `call` and `request` (the approval request that it opened, voted on, ended or used up) are indexed. `kind` repeats the envelope's kind
     so that a store need not parse it.
@@ -37,8 +40,7 @@ class NewRecord(Struct, frozen=True):
     kind: str
     call: CallId | None
     envelope: bytes
-    salt: bytes
-    payload: bytes
+    sealed: bytes
     request: RequestId | None = None
 
 
@@ -89,6 +91,7 @@ class AddVote(Struct, frozen=True):
     """
 
     vote: Vote
+    tenant: str
     seen: int = 0
 
 
@@ -104,10 +107,16 @@ Change = OpenCall | CloseCall | TakeKey | OpenRequest | MoveRequest | AddVote | 
 
 
 class Batch(Struct, frozen=True):
-    """What must happen together: records to append, in order, and changes to projections with their conditions."""
+    """What must happen together: records to append, in order, and changes to projections with their conditions.
+
+    `secrets` are rows that the records rest on and that may not be durable yet. Condition `secrets_moved`: none of their subjects has
+    another row, and no secret was erased since `generation`.
+    """
 
     records: tuple[NewRecord, ...]
     changes: tuple[Change, ...] = ()
+    secrets: tuple[SecretRow, ...] = ()
+    generation: int = 0
 
 
 class Lost(Struct, frozen=True):
@@ -123,8 +132,12 @@ class Committed(Struct, frozen=True):
     receipts: tuple[Receipt, ...]
 
 
+Closed = Literal["", "erased", "locked", "damaged"]
+"""Why a payload cannot be read: a secret or the row is gone, this process has no key, or the bytes are not those that were sealed."""
+
+
 class StoredRecord(Struct, frozen=True):
-    """A record as it lies in the store. `salt` and `payload` are None where they have been erased."""
+    """A record of the store. `salt` and `payload` are None where it is `closed`."""
 
     log: str
     index: int
@@ -133,12 +146,13 @@ class StoredRecord(Struct, frozen=True):
     envelope: bytes
     salt: bytes | None
     payload: bytes | None
+    closed: Closed = ""
 
 
 class TakenKey(Struct, frozen=True):
-    """Who has an idempotency key, and for what."""
+    """Who has an idempotency key, and whether for the same use."""
 
-    digest: str
+    same: bool
     call: CallId
     log: str
 
@@ -164,11 +178,15 @@ class Boot(Struct, frozen=True):
 
 
 class Dossier(Struct, frozen=True):
-    """A request, its votes and every record that speaks of it (in order of log and index), all as of one moment."""
+    """A request, its votes and every record that speaks of it (in order of log and index), all as of one moment.
+
+    `people` are the rows of those who voted, as blinds: each stands for one vote.
+    """
 
     request: Request
     votes: tuple[Vote, ...]
     records: tuple[StoredRecord, ...]
+    people: tuple[str, ...] = ()
 
 
 class LogState(Struct, frozen=True):
@@ -184,6 +202,10 @@ class Store(Protocol):
 
     boot: str
     """This process's boot id; its lease is held until `close`."""
+
+    def seal(self, filing: Filing) -> Batch:
+        """The filing as a batch, its payloads sealed under the secrets that this store has. Raises `KeyUnavailable`."""
+        ...
 
     def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
         """Append a group, durably, as the rules of this module say. Raises `LeaseLost` if this boot was declared dead."""
@@ -205,28 +227,35 @@ class Store(Protocol):
         """Every log with its stored tree state, by name."""
         ...
 
-    def find_key(self, scope: str, key: str) -> TakenKey | None:
-        """Who has this idempotency key."""
+    def find_key(self, log: str, scope: str, key: str, digest: str) -> TakenKey | None:
+        """Who has this idempotency key, and whether for the use that has this digest."""
         ...
 
-    def find_request(self, key: str) -> Request | None:
-        """The request with this key that was opened last, whatever its state; the live one, if there is one."""
+    def blind(self, log: str, label: str, text: str) -> str:
+        """How rows of this log write a text that nobody may guess back (`Vault.blind`). Raises `KeyUnavailable`."""
         ...
 
-    def find_dossier(self, key: str) -> Dossier | None:
-        """As `find_request`, with votes and records."""
+    def find_dossier(self, tenant: str, key: str) -> Dossier | None:
+        """The request with this key that was opened last, whatever its state (the live one, if there is one), with votes and records.
+
+        Raises `IntegrityBroken` where the records of the row found speak of another request.
+        """
         ...
 
     def get_dossier(self, request: RequestId) -> Dossier:
-        """As `get_request`, with votes and records. Raises `KeyError` when there is none."""
+        """As `get_request`, with votes and records."""
         ...
 
     def get_request(self, request: RequestId) -> Request:
-        """One request. Raises `KeyError` when there is none."""
+        """One request, as its record opened it, in the state that it is in now.
+
+        Raises `KeyError` when there is none, or it was erased; `KeyUnavailable` without a key; `IntegrityBroken` where its record cannot be
+        read.
+        """
         ...
 
     def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
-        """Requests in these states, the one that expires first first."""
+        """Requests in these states, the one that expires first first; without those that were erased."""
         ...
 
     def votes(self, request: RequestId) -> tuple[Vote, ...]:

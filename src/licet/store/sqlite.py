@@ -20,9 +20,11 @@ from pathlib import Path
 
 import apsw
 
-from licet.errors import GateClosed, IntegrityBroken, LeaseLost, NotAStore, StoreError, StorePoisoned, StoreUnavailable
+from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable, LeaseLost, NotAStore, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.entropy import new_id
+from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.record import leaf_hash, microseconds
+from licet.ledger.seal import Filing, seal_filing
 from licet.store import sqlite_open
 from licet.store.checkpoints import Checkpoints
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
@@ -40,8 +42,8 @@ _memory_leases: dict[str, ProcessLeases] = {}
 class SqliteStore(SqliteReads):
     """A `Store` (store/contract.py) in SQLite. `boot` is empty when it was opened read-only."""
 
-    def __init__(self, location: Location, now: Callable[[], datetime], vfs: str | None) -> None:
-        super().__init__(location)
+    def __init__(self, location: Location, now: Callable[[], datetime], keys: KeyEncryptionKeys | None, vfs: str | None) -> None:
+        super().__init__(location, keys)
         self.boot = ""
         self._now = now
         self._vfs = vfs
@@ -58,15 +60,25 @@ class SqliteStore(SqliteReads):
 
     @classmethod
     def open(
-        cls, url_or_path: str | Path, *, now: Callable[[], datetime], create: bool = True, read_only: bool = False, vfs: str | None = None
+        cls,
+        url_or_path: str | Path,
+        *,
+        now: Callable[[], datetime],
+        keys: KeyEncryptionKeys | None,
+        create: bool = True,
+        read_only: bool = False,
+        vfs: str | None = None,
     ) -> SqliteStore:
         """A ledger at `sqlite:licet.db`, `sqlite::memory:`, `sqlite::memory:NAME` or a path, with a boot and its lease unless read-only.
 
-        `now` gives aware UTC datetimes. `vfs` names a file layer of SQLite other than the platform's. Raises `NotAStore` when there is
-        something else, or nothing and not `create`; `StoreUnavailable` when it is locked, read-only or full; `IntegrityBroken` when it
-        is to be written and its logs do not end where their tree states say.
+        `now` gives aware UTC datetimes. Without `keys`, payloads stay closed and nothing can be written. `vfs` names a file layer of SQLite
+        other than the platform's. Raises `NotAStore` when there is something else, or nothing and not `create`; `StoreUnavailable` when
+        it is locked, read-only or full; `IntegrityBroken` when it is to be written and its logs do not end where their tree states
+        say; `KeyUnavailable` when it is to be written without the key that it was written under.
         """
-        store = cls(sqlite_open.locate(url_or_path), now, vfs)
+        if keys is None and not read_only:
+            raise KeyUnavailable(f"the ledger `{sqlite_open.locate(url_or_path)}` cannot be written without its key")
+        store = cls(sqlite_open.locate(url_or_path), now, keys, vfs)
         try:
             if read_only:
                 store._open_reader()
@@ -83,11 +95,20 @@ class SqliteStore(SqliteReads):
     def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
         """Append a group, durably, as the rules of store/contract.py say."""
         leaves = [[leaf_hash(record.envelope) for record in batch.records] for batch in batches]
+        vault = self.vault
         with self._writing() as con:
-            answers = commit_group(con, self._boot_number, batches, leaves)
+            answers, generation = commit_group(con, self._boot_number, vault.blind, batches, leaves)
             if self._checkpoints is not None:
                 self._checkpoints.note(con, self._log_pages)
-            return answers
+        if any(isinstance(answer, Lost) and answer.condition == "secrets_moved" for answer in answers):
+            vault.refresh(generation)
+        else:
+            vault.confirm([row for batch in batches for row in batch.secrets])
+        return answers
+
+    def seal(self, filing: Filing) -> Batch:
+        """The filing as a batch, its payloads sealed under the secrets that this store has."""
+        return seal_filing(self.vault, filing)
 
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:
         """Open intents of boots whose lease is gone; from now on this boot must close them, and theirs can commit no more.
@@ -186,6 +207,7 @@ class SqliteStore(SqliteReads):
             sqlite_open.make_durable(con, self._location)
             if not known:
                 sqlite_open.create_schema(con)
+            self._check_key(con)
             self._begin_boot(con)
             if path is not None:
                 con.set_wal_hook(self._note_log_pages)
@@ -193,6 +215,17 @@ class SqliteStore(SqliteReads):
                 sqlite_open.flush_folder(path)
             self._check_ends(con)
         self._readers = SharedReader(con, self._committing) if path is None else Readers(self._connect_reader)
+
+    def _check_key(self, con: apsw.Connection) -> None:
+        """Raise `KeyUnavailable` before anything is written that nobody could read beside what is there."""
+        self.vault.refresh(fetch(con, "SELECT secrets FROM ledger")[0][0])
+        assert self._keys is not None
+        for key, count in fetch(con, "SELECT key, count(*) FROM secrets GROUP BY key"):
+            if key not in self._keys.ids:
+                raise KeyUnavailable(
+                    f"{count} secrets of the ledger `{self._location}` are under the key `{key}`, which is not among those at hand: "
+                    f"{', '.join(self._keys.ids)}"
+                )
 
     def _connect_copier(self) -> apsw.Connection:
         con = sqlite_open.connect(self._location, read_only=False, vfs=self._vfs)

@@ -12,11 +12,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import apsw
-import msgspec
 
 from licet.errors import LeaseLost, StorePoisoned
 from licet.ledger.merkle import HASH_BYTES, Tree
@@ -42,6 +41,9 @@ INDEX_BITS = 40
 """A log holds 10^12 records, a database 8 million logs."""
 _ROWS_A_STATEMENT = 64
 
+Blind = Callable[[str, str, str], str]
+"""`Vault.blind`: log, label, text."""
+
 _UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob})
 
 
@@ -59,26 +61,32 @@ class _Log:
         self.leaves: list[bytes] = []
 
 
-def commit_group(con: apsw.Connection, boot: int, batches: Sequence[Batch], leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
-    """The group is durable and each batch is answered. Raises `LeaseLost` or an error of apsw; then nothing was written.
+def commit_group(
+    con: apsw.Connection, boot: int, blind: Blind, batches: Sequence[Batch], leaves: Sequence[Sequence[bytes]]
+) -> tuple[list[Committed | Lost], int]:
+    """The group is durable and each batch is answered, as of which generation of secrets.
 
-    `leaves` holds the leaf hashes of each batch's records, computed before anybody waited for anything.
+    Raises `LeaseLost` or an error of apsw; then nothing was written. `leaves` holds the leaf hashes of each batch's records,
+    computed before anybody waited for anything.
     """
     con.execute("BEGIN IMMEDIATE")
     try:
-        answers = _Group(con, boot, batches).write(leaves)
+        group = _Group(con, boot, blind, batches)
+        answers = group.write(leaves)
         con.execute("COMMIT")
     except BaseException:
         if con.in_transaction:
             con.execute("ROLLBACK")
         raise
-    return answers
+    return answers, group.generation
 
 
 class _Group:
-    def __init__(self, con: apsw.Connection, boot: int, batches: Sequence[Batch]) -> None:
+    def __init__(self, con: apsw.Connection, boot: int, blind: Blind, batches: Sequence[Batch]) -> None:
         self._con = con
         self._boot = boot
+        self._blind = blind
+        self.generation = 0
         self._batches = batches
         self._records: list[object] = []
         self._payloads: list[object] = []
@@ -89,11 +97,11 @@ class _Group:
     def write(self, leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
         """Everything that is not lost is written, in the order in which it arrived."""
         answers = [
-            (self._apply(batch.changes) if batch.changes else None) or self._append(batch.records, hashes)
+            self._refuse_stale(batch) or (self._apply(batch.changes) if batch.changes else None) or self._append(batch.records, hashes)
             for batch, hashes in zip(self._batches, leaves, strict=True)
         ]
         _insert(self._con, "INSERT INTO records (place, kind, call, request, envelope, leaf) VALUES ", 6, self._records)
-        _insert(self._con, "INSERT INTO payloads (place, salt, payload) VALUES ", 3, self._payloads)
+        _insert(self._con, "INSERT INTO payloads (place, sealed) VALUES ", 2, self._payloads)
         self._write_states()
         self._write_open_calls()
         return answers
@@ -102,6 +110,7 @@ class _Group:
         """The tree states of the logs that this group writes to, if this boot may still write (rule 1)."""
         names = tuple(dict.fromkeys([record.log for batch in self._batches for record in batch.records]))
         rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
+        self.generation = rows[0][5] if rows else 0
         if not rows or rows[0][0] != "running":
             raise LeaseLost("another process has declared this one dead and recovered its open calls; restart it")
         logs = {row[2]: _Log(row[1], row[2], tree_of(row[2], row[3], row[4])) for row in rows if row[1] is not None}
@@ -110,6 +119,19 @@ class _Group:
             first = fetch(self._con, "SELECT coalesce(max(number), 0) + 1 FROM logs")[0][0]
             logs.update({name: _Log(first + place, name, Tree()) for place, name in enumerate(missing)})
         return logs
+
+    def _refuse_stale(self, batch: Batch) -> Lost | None:
+        """Secrets that the batch rests on are durable with it; or it is lost, since another process made or destroyed some."""
+        if not batch.records:
+            return None
+        if batch.generation != self.generation:
+            return Lost("secrets_moved", "a secret was destroyed while this was sealed")
+        for row in batch.secrets:
+            text = "INSERT INTO secrets (pseudonym, tenant, lookup, key, wrapped) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            made = self._changed(text, (row.pseudonym, row.tenant, row.lookup, row.key, row.wrapped))
+            if not made and self._con.execute("SELECT 1 FROM secrets WHERE pseudonym = ?", (row.pseudonym,)).get is None:
+                return Lost("secrets_moved", "another process made a secret for the same subject")
+        return None
 
     def _append(self, records: Sequence[NewRecord], leaves: Sequence[bytes]) -> Committed:
         receipts = []
@@ -120,7 +142,7 @@ class _Group:
             log.next = place + 1
             log.leaves.append(leaf)
             self._records += (place, record.kind, record.call, record.request, record.envelope, leaf)
-            self._payloads += (place, record.salt, record.payload)
+            self._payloads += (place, record.sealed)
             receipts.append(Receipt(name, place - log.base, leaf.hex()))
         return Committed(tuple(receipts))
 
@@ -195,7 +217,11 @@ class _Group:
 
     def _take_key(self, change: TakeKey) -> Lost | None:
         text = "INSERT INTO keys (scope, key, digest, call, log) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        if self._changed(text, (change.scope, change.key, change.digest, change.call, change.log)):
+        scope, key, digest = [
+            self._blind(change.log, label, value)
+            for label, value in (("scope", change.scope), ("key", change.key), ("digest", change.digest))
+        ]
+        if self._changed(text, (scope, key, digest, change.call, change.log)):
             return None
         return Lost("key_taken", f"another call has taken the idempotency key `{change.key}`")
 
@@ -214,24 +240,25 @@ class _Group:
         request = change.request
         if request.state not in LIVE_STATES:
             raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
-        text = "INSERT INTO requests (id, key, tenant, state, expires_at, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        body = msgspec.json.encode(request)
-        if self._changed(text, (request.id, request.key, request.tenant, request.state, microseconds(request.expires_at), body)):
+        text = "INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        key = self._blind(request.tenant, "request", request.key)
+        if self._changed(text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at))):
             return None
         return Lost("request_exists", "the same call already waits for people")
 
     def _add_vote(self, change: AddVote) -> Lost | None:
         vote = change.vote
         text = (
-            "INSERT INTO votes (request, person, body) SELECT ?1, ?2, ?3 "
+            "INSERT INTO votes (request, person) SELECT ?1, ?2 "
             "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') "
-            "AND (SELECT count(*) FROM votes WHERE request = ?1) = ?4 ON CONFLICT DO NOTHING"
+            "AND (SELECT count(*) FROM votes WHERE request = ?1) = ?3 ON CONFLICT DO NOTHING"
         )
-        if self._changed(text, (vote.request, vote.person, msgspec.json.encode(vote), change.seen)):
+        person = self._blind(change.tenant, "person", vote.person)
+        if self._changed(text, (vote.request, person, change.seen)):
             return None
         if self._con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
             return Lost("request_moved", f"request `{vote.request}` is not open any more")
-        if self._con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ?", (vote.request, vote.person)).get is None:
+        if self._con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ?", (vote.request, person)).get is None:
             return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
         return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
 
@@ -271,6 +298,6 @@ def _delete_text(rows: int) -> str:
 def _states_text(logs: int) -> str:
     """The boot's state, with one row for each of these logs that exists."""
     return (
-        "SELECT boots.state, logs.number, logs.name, logs.size, logs.compact_range "  # noqa: S608  marks only
+        "SELECT boots.state, logs.number, logs.name, logs.size, logs.compact_range, (SELECT secrets FROM ledger) "  # noqa: S608  marks only
         f"FROM boots LEFT JOIN logs ON logs.name IN ({', '.join('?' * logs)}) WHERE boots.number = ?"
     )

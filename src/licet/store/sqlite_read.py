@@ -14,13 +14,15 @@ from typing import Any
 
 import apsw
 
-from licet.errors import GateClosed, IntegrityBroken
+from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable
+from licet.ledger.keys import KeyEncryptionKeys
+from licet.ledger.vault import SecretRow, Vault
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store import forks
 from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS, split_range
 from licet.store.sqlite_open import Location, translate
-from licet.store.sqlite_rows import fetch, request_of, vote_of
+from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, votes_of
 from licet.store.sqlite_source import SqliteSource
 
 _PAGE = 1000
@@ -28,9 +30,10 @@ _READERS = 4
 """Reads take microseconds; more connections would only hold more cache."""
 
 _RECORD = (
-    "SELECT logs.name, place & 0xffffffffff, records.kind, call, envelope, salt, payload "
+    "SELECT logs.name, place & 0xffffffffff, records.kind, call, envelope, sealed "
     "FROM records LEFT JOIN payloads USING (place) LEFT JOIN logs ON logs.number = place >> 40 "
 )
+_REQUEST = "SELECT id, key, tenant, state FROM requests "
 _INTENT = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot "
 
 
@@ -83,10 +86,27 @@ class SharedReader:
 class SqliteReads:
     """The reading half of the store."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
         self._location = location
+        self._keys = keys
+        self._vault = Vault(keys, self) if keys is not None else None
         self._process = os.getpid()
         self._readers: Readers | SharedReader | None = None
+
+    @property
+    def vault(self) -> Vault:
+        """The secrets of this store. Raises `KeyUnavailable` where it was opened without a key."""
+        if self._vault is None:
+            raise KeyUnavailable(f"the ledger `{self._location}` was opened without its key")
+        return self._vault
+
+    def find_secret(self, lookup: bytes) -> SecretRow | None:
+        """The row of a subject's secret."""
+        return find_secret(self._rows(f"{SECRET_ROW}lookup = ?", (lookup,)))
+
+    def find_secret_of(self, pseudonym: str) -> SecretRow | None:
+        """The row of the secret behind a pseudonym."""
+        return find_secret(self._rows(f"{SECRET_ROW}pseudonym = ?", (pseudonym,)))
 
     def _reading(self) -> AbstractContextManager[apsw.Connection]:
         self._refuse_fork()
@@ -128,7 +148,7 @@ class SqliteReads:
     def source(self) -> Iterator[SqliteSource]:
         """The ledger as it is at this moment, for `verify` and `export`."""
         with self._moment() as con:
-            yield SqliteSource(con)
+            yield SqliteSource(con, Vault(self._keys, ConnectionSecrets(con)) if self._keys is not None else None)
 
     def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
         """Records of one log by index, `start` included, `stop` not; streamed in pages."""
@@ -141,7 +161,7 @@ class SqliteReads:
         order = "DESC" if newest_first else "ASC"
         while low < high:
             rows = self._rows(f"{_RECORD} WHERE place >= ? AND place < ? ORDER BY place {order} LIMIT {_PAGE}", (low, high))
-            yield from (StoredRecord(*row) for row in rows)
+            yield from (record_of(self._vault, row) for row in rows)
             if len(rows) < _PAGE:
                 return
             low, high = (low, base + rows[-1][1]) if newest_first else (base + rows[-1][1] + 1, high)
@@ -151,66 +171,75 @@ class SqliteReads:
         rows = self._rows(_RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))  # noqa: S608  a constant
         if not 0 <= index < 1 << INDEX_BITS or not rows:
             raise KeyError(f"log `{log}` has no record {index}")
-        return StoredRecord(*rows[0])
+        return record_of(self._vault, rows[0])
 
     def records_of_call(self, call: CallId) -> tuple[StoredRecord, ...]:
         """Every record that names this call, in order of (log, index)."""
-        return tuple(StoredRecord(*row) for row in self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,)))
+        rows = self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,))
+        return tuple(record_of(self._vault, row) for row in rows)
 
     def logs(self) -> tuple[LogState, ...]:
         """Every log with its stored tree state, by name."""
         rows = self._rows("SELECT name, size, compact_range FROM logs ORDER BY name")
         return tuple(LogState(name, size, split_range(compact_range)) for name, size, compact_range in rows)
 
-    def find_key(self, scope: str, key: str) -> TakenKey | None:
-        """Who has this idempotency key."""
-        rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", (scope, key))
-        return TakenKey(*rows[0]) if rows else None
+    def blind(self, log: str, label: str, text: str) -> str:
+        """How rows of this log write a text that nobody may guess back. Raises `KeyUnavailable` without a key."""
+        return self.vault.blind(log, label, text)
 
-    def find_request(self, key: str) -> Request | None:
-        """The request with this key that was opened last, whatever its state; the live one, if there is one."""
-        rows = self._rows("SELECT state, body FROM requests WHERE key = ? ORDER BY number DESC LIMIT 1", (key,))
-        return request_of(*rows[0]) if rows else None
+    def find_key(self, log: str, scope: str, key: str, digest: str) -> TakenKey | None:
+        """Who has this idempotency key, and whether for the use that has this digest."""
+        blinds = (self.blind(log, "scope", scope), self.blind(log, "key", key))
+        rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", blinds)
+        return TakenKey(rows[0][0] == self.blind(log, "digest", digest), *rows[0][1:]) if rows else None
 
-    def find_dossier(self, key: str) -> Dossier | None:
-        """As `find_request`, with votes and records, at one moment."""
-        with self._moment() as con:
-            rows = fetch(con, "SELECT id, state, body FROM requests WHERE key = ? ORDER BY number DESC LIMIT 1", (key,))
-            return self._dossier(con, *rows[0]) if rows else None
+    def find_dossier(self, tenant: str, key: str) -> Dossier | None:
+        """The request with this key that was opened last, with votes and records, at one moment."""
+        blind = self.blind(tenant, "request", key)
+        found = self._find_dossier(f"{_REQUEST}WHERE key = ? ORDER BY number DESC LIMIT 1", blind)
+        if found is not None and (found.request.key, found.request.tenant) != (key, tenant):
+            raise IntegrityBroken(f"request `{found.request.id}` is kept under the key of another call; run `licet audit verify`")
+        return found
 
     def get_dossier(self, request: RequestId) -> Dossier:
-        """As `get_request`, with votes and records, at one moment. Raises `KeyError` when there is none."""
-        with self._moment() as con:
-            rows = fetch(con, "SELECT id, state, body FROM requests WHERE id = ?", (request,))
-            if not rows:
-                raise KeyError(f"no request `{request}`")
-            return self._dossier(con, *rows[0])
-
-    @staticmethod
-    def _dossier(con: apsw.Connection, request: RequestId, state: str, body: bytes) -> Dossier:
-        votes = fetch(con, "SELECT body FROM votes WHERE request = ? ORDER BY number", (request,))
-        records = fetch(con, f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,))
-        found = request_of(state, body)
-        return Dossier(found, tuple(vote_of(row[0]) for row in votes), tuple(StoredRecord(*row) for row in records))
+        """As `get_request`, with votes and records, at one moment."""
+        found = self._find_dossier(f"{_REQUEST}WHERE id = ?", request)
+        if found is None:
+            raise KeyError(f"no request `{request}`")
+        return found
 
     def get_request(self, request: RequestId) -> Request:
-        """One request. Raises `KeyError` when there is none."""
-        rows = self._rows("SELECT state, body FROM requests WHERE id = ?", (request,))
-        if not rows:
-            raise KeyError(f"no request `{request}`")
-        return request_of(*rows[0])
+        """One request, as its record opened it, in the state that it is in now."""
+        return self.get_dossier(request).request
 
     def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
         """Requests in these states, the one that expires first first."""
         wanted = tuple(RequestState) if states is None else tuple(states)
-        text = f"SELECT state, body FROM requests WHERE state IN ({', '.join('?' * len(wanted))})"  # noqa: S608  marks only
+        text = f"SELECT id FROM requests WHERE state IN ({', '.join('?' * len(wanted))})"  # noqa: S608  marks only
         text += "" if tenant is None else " AND tenant = ?"
         values = wanted if tenant is None else (*wanted, tenant)
-        return tuple(request_of(*row) for row in self._rows(f"{text} ORDER BY expires_at, number", values))
+        rows = self._rows(f"{text} ORDER BY expires_at, number", values)
+        dossiers = [self._find_dossier(f"{_REQUEST}WHERE id = ?", row[0]) for row in rows]
+        return tuple([found.request for found in dossiers if found is not None])
 
     def votes(self, request: RequestId) -> tuple[Vote, ...]:
         """The votes on a request, in order of arrival."""
-        return tuple(vote_of(row[0]) for row in self._rows("SELECT body FROM votes WHERE request = ? ORDER BY number", (request,)))
+        found = self._find_dossier(f"{_REQUEST}WHERE id = ?", request)
+        return () if found is None else found.votes
+
+    def _find_dossier(self, text: str, value: str) -> Dossier | None:
+        """The one request that this statement finds; None where there is none, or it was erased."""
+        with self._moment() as con:
+            rows = fetch(con, text, (value,))
+            if not rows:
+                return None
+            request, _, _, state = rows[0]
+            stored = fetch(con, f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,))
+            people = fetch(con, "SELECT person FROM votes WHERE request = ? ORDER BY number", (request,))
+        # Outside of the moment: opening payloads may read secrets, through a connection of its own.
+        records = tuple([record_of(self.vault, row) for row in stored])
+        found = request_of(request, state, records)
+        return None if found is None else Dossier(found, votes_of(records), records, tuple([row[0] for row in people]))
 
     def open_calls(self) -> tuple[OpenIntent, ...]:
         """Every open intent, of every boot."""

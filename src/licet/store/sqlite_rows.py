@@ -1,4 +1,4 @@
-"""Rows of the SQLite schema as values, and values as what its columns hold."""
+"""Rows of the SQLite schema as values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,45 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec import Struct
 
 from licet.errors import IntegrityBroken
+from licet.ledger.record import UNREADABLE
+from licet.ledger.vault import SecretRow, Vault, payload_aad
 from licet.model import Request, RequestState, Vote
+from licet.store.contract import Closed, StoredRecord
 
-_decode_request = msgspec.json.Decoder(Request).decode
-_decode_vote = msgspec.json.Decoder(Vote).decode
+SECRET_ROW = "SELECT pseudonym, tenant, lookup, key, wrapped FROM secrets WHERE "  # noqa: S105  a query
+"""The beginning of a query for a secret."""
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, ValueError, TypeError)
+
+class _Subjects(Struct, frozen=True, gc=False):
+    subjects: tuple[str, ...] = ()
+
+
+class Seal(Struct, frozen=True, gc=False):
+    """What an envelope says about how its payload is sealed."""
+
+    log: str
+    kind: str
+    id: str
+    payload: _Subjects
+    call: str | None = None
+
+
+class _Opening(Struct, frozen=True):
+    request: Request | None = None
+    vote: Vote | None = None
+
+
+class _Said(Struct, frozen=True):
+    detail: _Opening | None = None
+
+
+decode_seal = msgspec.json.Decoder(Seal).decode
+_decode_said = msgspec.json.Decoder(_Said).decode
+
+UNREADABLE_ROW = (*UNREADABLE, ValueError, TypeError)
 """What a row that was damaged or edited can raise on its way to a value."""
 
 
@@ -23,17 +54,81 @@ def fetch(con: apsw.Connection, text: str, values: Sequence[Any] = ()) -> list[A
     return con.execute(text, values).fetchall()
 
 
-def request_of(state: str, body: bytes) -> Request:
-    """The request as it was opened, in the state that it is in now. Raises `IntegrityBroken` where the row cannot be read."""
-    try:
-        return msgspec.structs.replace(_decode_request(body), state=RequestState(state))
-    except _UNREADABLE as error:
-        raise IntegrityBroken(f"a stored request cannot be read: {error}") from error
+class ConnectionSecrets:
+    """The secrets as one connection sees them (`SecretRows` of ledger/vault.py)."""
+
+    def __init__(self, con: apsw.Connection) -> None:
+        self._con = con
+
+    def find_secret(self, lookup: bytes) -> SecretRow | None:
+        """The row of a subject."""
+        return find_secret(fetch(self._con, f"{SECRET_ROW}lookup = ?", (lookup,)))
+
+    def find_secret_of(self, pseudonym: str) -> SecretRow | None:
+        """The row behind a pseudonym."""
+        return find_secret(fetch(self._con, f"{SECRET_ROW}pseudonym = ?", (pseudonym,)))
 
 
-def vote_of(body: bytes) -> Vote:
-    """The vote as it was cast. Raises `IntegrityBroken` where the row cannot be read."""
+def find_secret(rows: Sequence[Any]) -> SecretRow | None:
+    """The one row that was looked for."""
+    return SecretRow(*rows[0]) if rows else None
+
+
+def opened(vault: Vault | None, seal: Seal, sealed: bytes | None) -> tuple[bytes | None, bytes | None, Closed]:
+    """Salt, payload and why there are none. Raises `KeyUnavailable` where a secret is there and cannot be unwrapped."""
+    if sealed is None:
+        return None, None, "erased"
+    if vault is None:
+        return None, None, "locked"
     try:
-        return _decode_vote(body)
-    except _UNREADABLE as error:
-        raise IntegrityBroken(f"a stored vote cannot be read: {error}") from error
+        found = vault.open(seal.log, seal.payload.subjects, payload_aad(seal.log, seal.kind, seal.call, seal.id), sealed)
+    except ValueError:
+        return None, None, "damaged"
+    return (None, None, "erased") if found is None else (found.salt, found.payload, "")
+
+
+def record_of(vault: Vault | None, row: Sequence[Any]) -> StoredRecord:
+    """A record from log, index, kind, call, envelope and sealed payload."""
+    log, index, kind, call, envelope, sealed = row
+    try:
+        seal = decode_seal(envelope)
+    except UNREADABLE_ROW:
+        return StoredRecord(log, index, kind, call, envelope, None, None, "damaged")
+    return StoredRecord(log, index, kind, call, envelope, *opened(vault, seal, sealed))
+
+
+def request_of(request: str, state: str, records: Sequence[StoredRecord]) -> Request | None:
+    """The request as its record opened it, in the state that it is in now; None where that was erased.
+
+    Raises `IntegrityBroken` where the record cannot be read or there is none.
+    """
+    for record in records:
+        if record.kind == "hold":
+            if record.closed == "erased":
+                return None
+            found = _said(record).request
+            if found is not None:
+                if found.id != request:
+                    raise IntegrityBroken(f"record {record.log}:{record.index} opened request `{found.id}`, and is kept under `{request}`")
+                return msgspec.structs.replace(found, state=_state(state))
+    raise IntegrityBroken(f"no record opened request `{request}`; run `licet audit verify`")
+
+
+def votes_of(records: Sequence[StoredRecord]) -> tuple[Vote, ...]:
+    """The votes that these records hold, in their order; without those that were erased."""
+    votes = [_said(record).vote for record in records if record.kind == "vote" and record.closed != "erased"]
+    return tuple([vote for vote in votes if vote is not None])
+
+
+def _said(record: StoredRecord) -> _Opening:
+    try:
+        return (None if record.payload is None else _decode_said(record.payload).detail) or _Opening()
+    except UNREADABLE_ROW as error:
+        raise IntegrityBroken(f"the payload of record {record.log}:{record.index} cannot be read: {error}") from error
+
+
+def _state(text: str) -> RequestState:
+    try:
+        return RequestState(text)
+    except ValueError as error:
+        raise IntegrityBroken(f"a stored request is in no known state: `{text}`") from error

@@ -1,7 +1,24 @@
--- The SQLite schema of a ledger, version 1. Written in one transaction; see store/sqlite.py for the rules.
+-- The SQLite schema of a ledger, version 2. Written in one transaction; see store/sqlite.py for the rules.
 --
 -- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
 -- the same end of a log collide here, whatever else goes wrong.
+
+-- `secrets` counts how often a secret was destroyed: whoever sealed under an earlier count seals anew.
+CREATE TABLE ledger (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    secrets INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO ledger (one, secrets) VALUES (1, 0);
+
+-- The secret of each person, target and log, wrapped by the key-encryption key `key`: see ledger/vault.py.
+CREATE TABLE secrets (
+    pseudonym TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    lookup BLOB NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    wrapped BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE boots (
     number INTEGER PRIMARY KEY,
@@ -31,8 +48,7 @@ CREATE INDEX records_by_request ON records (request) WHERE request IS NOT NULL;
 
 CREATE TABLE payloads (
     place INTEGER PRIMARY KEY,
-    salt BLOB,
-    payload BLOB
+    sealed BLOB
 ) STRICT;
 
 CREATE TABLE open_calls (
@@ -42,6 +58,7 @@ CREATE TABLE open_calls (
     holder INTEGER NOT NULL -- the boot that must close it: another one after a recovery
 ) STRICT, WITHOUT ROWID;
 
+-- What these rows are found by are blinds: nobody reads an idempotency key or a caller from them.
 CREATE TABLE keys (
     scope TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -51,6 +68,7 @@ CREATE TABLE keys (
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
 
+-- What a request and a vote say stands in their records, and nowhere else. `key` and `person` are blinds.
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -58,8 +76,7 @@ CREATE TABLE requests (
     tenant TEXT NOT NULL,
     state TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
-    call TEXT, -- the call that moved it last
-    body BLOB NOT NULL -- the request as it was opened
+    call TEXT -- the call that moved it last
 ) STRICT;
 
 CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'approved');
@@ -70,7 +87,6 @@ CREATE TABLE votes (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL,
     person TEXT NOT NULL,
-    body BLOB NOT NULL,
     UNIQUE (request, person)
 ) STRICT;
 

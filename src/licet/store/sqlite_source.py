@@ -10,22 +10,23 @@ from typing import Any
 
 import apsw
 
-from licet.errors import IntegrityBroken
+from licet.errors import IntegrityBroken, KeyUnavailable
 from licet.ledger.source import BlobRow, KeyRow, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
+from licet.ledger.vault import Vault
 from licet.store.sqlite_commit import INDEX_BITS, split_range
-from licet.store.sqlite_rows import fetch
+from licet.store.sqlite_rows import UNREADABLE_ROW, decode_seal, fetch, opened
 
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
 
-_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "logs", "boots", "blobs")
+_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "logs", "boots", "blobs", "secrets")
 """Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
 
 _ROWS = (
     "SELECT records.place - ?1, {columns} FROM records LEFT JOIN payloads USING (place) "
     "WHERE records.place >= ?2 AND records.place < ?3 ORDER BY records.place LIMIT ?4"
 )
-_TEXTS, _BLOBS = ("kind", "call", "request"), ("envelope", "leaf", "salt", "payload")
+_TEXTS, _BLOBS = ("kind", "call", "request"), ("envelope", "leaf", "sealed")
 _AS_IT_IS = _ROWS.format(columns=", ".join(_TEXTS + _BLOBS))
 _DAMAGED = _ROWS.format(
     columns=", ".join(
@@ -38,8 +39,9 @@ _DAMAGED = _ROWS.format(
 class SqliteSource:
     """The rows of a database, as they are. The connection is in a read transaction, and nobody else uses it."""
 
-    def __init__(self, con: apsw.Connection) -> None:
+    def __init__(self, con: apsw.Connection, vault: Vault | None) -> None:
         self._con = con
+        self._vault = vault
         self.projections: Projections | None = self
 
     def trees(self) -> Sequence[TreeState]:
@@ -55,13 +57,30 @@ class SqliteSource:
         base = found[0][0] << INDEX_BITS
         start, end = base, base + (1 << INDEX_BITS)
         while chunk := self._chunk(base, start, end):
-            yield chunk
+            yield [self._opened(row) for row in chunk]
             reached = base + chunk[-1][0] + 1
             if reached <= start:  # pages that lead back: the reader must not go round for ever
                 raise IntegrityBroken(f"records from index {start - base} on lie out of order")
             start = reached
 
-    def _chunk(self, base: int, start: int, end: int) -> list[Row]:
+    def blind(self, log: str, label: str, text: str) -> str | None:
+        """How rows of this log write a text; None without a key."""
+        return None if self._vault is None else self._vault.blind(log, label, text)
+
+    def _opened(self, row: Sequence[Any]) -> Row:
+        """The row with its payload decrypted, or with the reason why it is not."""
+        index, kind, call, request, envelope, leaf, sealed = row
+        if not isinstance(sealed, bytes | None):
+            return index, kind, call, request, envelope, leaf, None, None, "damaged"
+        try:
+            salt, payload, closed = opened(self._vault, decode_seal(envelope), sealed)
+        except UNREADABLE_ROW:
+            salt, payload, closed = None, None, "damaged"
+        except KeyUnavailable:
+            salt, payload, closed = None, None, "locked"
+        return index, kind, call, request, envelope, leaf, salt, payload, closed
+
+    def _chunk(self, base: int, start: int, end: int) -> list[Any]:
         try:
             return fetch(self._con, _AS_IT_IS, (base, start, end, _CHUNK))
         except UnicodeDecodeError:
@@ -71,13 +90,13 @@ class SqliteSource:
 
     def requests(self) -> Iterable[RequestRow]:
         """Every request, in the order of opening."""
-        text = "SELECT id, key, tenant, state, expires_at, body FROM requests ORDER BY number"
-        return [RequestRow(*row) for row in self._all("requests", text, types=(str, str, str, str, int, bytes))]
+        text = "SELECT id, key, tenant, state, expires_at FROM requests ORDER BY number"
+        return [RequestRow(*row) for row in self._all("requests", text, types=(str, str, str, str, int))]
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
-        text = "SELECT request, person, body FROM votes ORDER BY number"
-        return [VoteRow(*row) for row in self._all("votes", text, types=(str, str, bytes))]
+        text = "SELECT request, person FROM votes ORDER BY number"
+        return [VoteRow(*row) for row in self._all("votes", text, types=(str, str))]
 
     def taken_keys(self) -> Iterable[KeyRow]:
         """Every taken idempotency key."""

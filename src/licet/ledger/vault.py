@@ -1,0 +1,285 @@
+"""The secrets of subjects: pseudonyms, payload keys, and the digests that nobody can guess back.
+
+A **subject** is a person or a target of one tenant. It has one random secret of 32 bytes, made when it is first written about. Everything
+that could lead back to it hangs on that secret, and erasing the subject destroys it.
+
+    pseudonym   = HMAC-SHA256(secret, "licet pseudonym v1" NUL tenant NUL type NUL id), first 16 bytes, hex
+    log secret  = the secret of the subject (log, "Log", log)
+    payload key = HKDF-SHA256(ikm = log secret || secrets of the payload's subjects, salt = info = "licet payload v1", 32)    RFC 5869
+    label key   = HKDF-Expand-SHA256(prk = log secret, info = "licet <label> v1", 32)
+    lookup      = HMAC-SHA256(label key "lookup" of the tenant, type NUL id);  of a log: SHA-256("licet log" NUL log)
+    blind       = HMAC-SHA256(label key of the log, text), first 16 bytes, hex
+    sealed      = nonce (12) || AES-256-GCM(payload key, nonce, salt (32) || payload, aad)              NIST SP 800-38D
+    aad         = "licet payload v1" NUL log NUL kind NUL call (empty where there is none) NUL id
+
+Rules:
+
+1. A payload opens only while the secrets of all its subjects exist: whoever of them is erased takes it along.
+2. What a row outside the payload must be found by (idempotency keys, request keys, people who voted) stands there as a blind: the same
+   text gives the same blind within one log, and without the log's secret nobody can try texts.
+3. A secret is durable before, or together with, the first record that rests on it: a batch carries its row until one has been committed.
+4. Two processes that make a secret for one subject at the same moment end with one: the second batch is refused (`secrets_moved`) and
+   sealed anew. So is a batch that was sealed before an erasure it did not see.
+5. Nonces are random, 96 bits: one key seals fewer than 2^32 payloads (SP 800-38D, section 8.3), since it belongs to one subject.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
+
+from licet.ledger.entropy import NONCE_BYTES, SALT_BYTES, draw_nonce
+from licet.ledger.keys import KeyEncryptionKeys
+
+LOG_TYPE = "Log"
+"""Not a name that a target type can have: Cedar's types are declared, and this one is refused (catalog)."""
+PSEUDONYM_BYTES = 16
+_CACHED = 20_000
+"""Subjects, and ciphers, that are kept in memory; about 400 bytes each."""
+
+_digest = hmac.digest
+
+
+class Subject(Struct, frozen=True):
+    """A person (`User`) or a target, as its tenant knows it."""
+
+    tenant: str
+    type: str
+    id: str
+
+
+class SecretRow(Struct, frozen=True):
+    """A subject's secret as it lies in the store, wrapped by the key-encryption key `key`."""
+
+    pseudonym: str
+    tenant: str
+    lookup: bytes
+    key: str
+    wrapped: bytes
+
+
+class SecretRows(Protocol):
+    """What a vault reads of its store."""
+
+    def find_secret(self, lookup: bytes) -> SecretRow | None:
+        """The row of a subject."""
+        ...
+
+    def find_secret_of(self, pseudonym: str) -> SecretRow | None:
+        """The row behind a pseudonym."""
+        ...
+
+
+class Held(Struct, frozen=True):
+    """A subject's secret in memory; `row` while it is not known to be durable."""
+
+    pseudonym: str
+    secret: bytes
+    row: SecretRow | None
+
+
+class Opened(Struct, frozen=True):
+    """A payload that was decrypted, and the salt of its commitment."""
+
+    salt: bytes
+    payload: bytes
+
+
+class Vault:
+    """Seals and opens payloads under the secrets in one store. Safe for threads."""
+
+    def __init__(self, keys: KeyEncryptionKeys, rows: SecretRows) -> None:
+        self._keys = keys
+        self._rows = rows
+        self._making = threading.Lock()
+        self.generation = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._held: dict[tuple[str, str, str], Held] = {}
+        self._secrets: dict[str, bytes] = {}
+        self._ciphers: dict[tuple[str, tuple[str, ...]], AESGCM] = {}
+        self._labels: dict[tuple[str, str], bytes] = {}
+
+    def refresh(self, generation: int) -> None:
+        """Nothing that was learned before this generation of secrets is believed any more: some of it has been erased."""
+        with self._making:
+            self._forget()
+            self.generation = generation
+
+    def hold(self, subject: Subject) -> Held:
+        """The subject's secret; a new one where it has none, whose row then goes with every batch until one is durable."""
+        name = (subject.tenant, subject.type, subject.id)
+        return self._held.get(name) or self._take(name)
+
+    def hold_log(self, log: str) -> Held:
+        """The secret of a log."""
+        name = (log, LOG_TYPE, log)
+        return self._held.get(name) or self._take(name)
+
+    def confirm(self, rows: Sequence[SecretRow]) -> None:
+        """These rows are durable."""
+        wanted = {row.pseudonym for row in rows}
+        for name, held in list(self._held.items()):
+            if held.row is not None and held.pseudonym in wanted:
+                self._held[name] = Held(held.pseudonym, held.secret, None)
+
+    def blind(self, log: str, label: str, text: str) -> str:
+        """The digest (32 hex digits) by which rows of this log find the text, and from which nobody without its secret finds the text."""
+        return _digest(self.label_key(log, label), text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+
+    def label_key(self, log: str, label: str) -> bytes:
+        """The log's key (32 bytes) for one purpose."""
+        found = self._labels.get((log, label))
+        if found is None:
+            found = expand(self.hold_log(log).secret, f"licet {label} v1".encode())
+            self._labels[log, label] = found
+        return found
+
+    def find_pseudonym(self, subject: Subject) -> str | None:
+        """The subject's pseudonym, if it was ever written about and not erased since. Makes nothing."""
+        with self._making:
+            row = self._find_row((subject.tenant, subject.type, subject.id))
+        return None if row is None else row.pseudonym
+
+    def seal(self, log: str, subjects: tuple[Held, ...], aad: bytes, salt: bytes, payload: bytes) -> bytes:
+        """The payload and its salt under the secrets of its log and subjects."""
+        name = (log, tuple([held.pseudonym for held in subjects]))
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            cipher = self._keep_cipher(name, [self.hold_log(log).secret, *(held.secret for held in subjects)])
+        nonce = draw_nonce()
+        return nonce + cipher.encrypt(nonce, salt + payload, aad)
+
+    def open(self, log: str, subjects: tuple[str, ...], aad: bytes, sealed: bytes) -> Opened | None:
+        """The payload; None where a secret that it needs is gone. Raises `ValueError` where the bytes are not those that were sealed."""
+        cipher = self._find_cipher(log, subjects)
+        if cipher is None:
+            return None
+        try:
+            clear = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+        except (InvalidTag, ValueError) as error:
+            raise ValueError("the sealed payload is not what was written") from error
+        return Opened(clear[:SALT_BYTES], clear[SALT_BYTES:])
+
+    def _find_cipher(self, log: str, subjects: tuple[str, ...]) -> AESGCM | None:
+        found = self._ciphers.get((log, subjects))
+        if found is not None:
+            return found
+        secrets = [self._find_log_secret(log), *(self._find_secret(pseudonym) for pseudonym in subjects)]
+        present = [secret for secret in secrets if secret is not None]
+        return self._keep_cipher((log, subjects), present) if len(present) == len(secrets) else None
+
+    def _keep_cipher(self, name: tuple[str, tuple[str, ...]], secrets: Sequence[bytes]) -> AESGCM:
+        made = AESGCM(payload_key(secrets))
+        if len(self._ciphers) >= _CACHED:
+            self._ciphers.clear()
+        self._ciphers[name] = made
+        return made
+
+    def _find_log_secret(self, log: str) -> bytes | None:
+        held = self._held.get((log, LOG_TYPE, log))
+        if held is not None:
+            return held.secret
+        row = self._rows.find_secret(log_lookup(log))
+        return None if row is None else self._unwrap(row)
+
+    def _find_secret(self, pseudonym: str) -> bytes | None:
+        secret = self._secrets.get(pseudonym)
+        if secret is None:
+            row = self._rows.find_secret_of(pseudonym)
+            if row is None:
+                return None
+            secret = self._keep(pseudonym, self._unwrap(row))
+        return secret
+
+    def _take(self, name: tuple[str, str, str]) -> Held:
+        with self._making:
+            held = self._held.get(name)
+            if held is None:
+                row = self._find_row(name)
+                held = self._make(name) if row is None else Held(row.pseudonym, self._unwrap(row), None)
+                if len(self._held) >= _CACHED:
+                    self._held = {key: kept for key, kept in self._held.items() if kept.row is not None}
+                self._held[name] = held
+                self._keep(held.pseudonym, held.secret)
+            return held
+
+    def _find_row(self, name: tuple[str, str, str]) -> SecretRow | None:
+        lookup = self._lookup(name)
+        return None if lookup is None else self._rows.find_secret(lookup)
+
+    def _lookup(self, name: tuple[str, str, str], *, make: bool = False) -> bytes | None:
+        """Where the row of a subject is found. None where its log has no secret, so that it has none either."""
+        tenant, kind, id_ = name
+        if kind == LOG_TYPE:
+            return log_lookup(tenant)
+        key = (tenant, "lookup")
+        found = self._labels.get(key)
+        if found is None:
+            owner = self._held.get((tenant, LOG_TYPE, tenant))
+            secret = owner.secret if owner is not None else self._find_log_secret(tenant)
+            if secret is None:
+                if not make:
+                    return None
+                secret = self._made_log(tenant)
+            found = self._labels[key] = expand(secret, b"licet lookup v1")
+        return _digest(found, f"{kind}\0{id_}".encode(), "sha256")
+
+    def _made_log(self, log: str) -> bytes:
+        name = (log, LOG_TYPE, log)
+        self._held[name] = held = self._make(name)
+        self._keep(held.pseudonym, held.secret)
+        return held.secret
+
+    def _make(self, name: tuple[str, str, str]) -> Held:
+        """A new secret, in memory only so far."""
+        lookup = self._lookup(name, make=True)
+        assert lookup is not None
+        secret = os.urandom(32)
+        pseudonym = pseudonym_of(secret, Subject(*name))
+        wrapped = self._keys.wrap(secret, name[0], pseudonym)
+        return Held(pseudonym, secret, SecretRow(pseudonym, name[0], lookup, self._keys.current, wrapped))
+
+    def _unwrap(self, row: SecretRow) -> bytes:
+        return self._keys.unwrap(row.key, row.wrapped, row.tenant, row.pseudonym)
+
+    def _keep(self, pseudonym: str, secret: bytes) -> bytes:
+        if len(self._secrets) >= _CACHED:
+            self._secrets.clear()
+        self._secrets[pseudonym] = secret
+        return secret
+
+
+def pseudonym_of(secret: bytes, subject: Subject) -> str:
+    """What stands for the subject in envelopes (32 hex digits)."""
+    text = f"licet pseudonym v1\0{subject.tenant}\0{subject.type}\0{subject.id}"
+    return _digest(secret, text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+
+
+def log_lookup(log: str) -> bytes:
+    """Where the row of a log's secret is found: names of logs are no secret."""
+    return hashlib.sha256(b"licet log\0" + log.encode()).digest()
+
+
+def payload_key(secrets: Sequence[bytes]) -> bytes:
+    """The key (32 bytes) under the log's secret and those of the subjects, in this order."""
+    return expand(_digest(b"licet payload v1", b"".join(secrets), "sha256"), b"licet payload v1")
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """HKDF-Expand with SHA-256 to 32 bytes, which is its first block (RFC 5869, section 2.3)."""
+    return _digest(key, info + b"\x01", "sha256")
+
+
+def payload_aad(log: str, kind: str, call: str | None, record: str) -> bytes:
+    """What a sealed payload is bound to: it opens nowhere else."""
+    return f"licet payload v1\0{log}\0{kind}\0{call or ''}\0{record}".encode()
