@@ -9,6 +9,8 @@ Rules:
 3. The little that is left is copied by the writer, between two commits of its own: only then is everything copied, so that the log
    begins anew in place of growing.
 4. What cannot be copied now (a reader still needs the log, another process copies) is copied the next time.
+5. Nobody writes behind what an earlier process has left in the log: a flush that failed there has given pages up that can still be read,
+   so that what is flushed behind them would be out of reach after a power cut. At the start everything is copied and the log begins anew.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ _PASSES = 8
 
 
 class Checkpoints:
-    """Copies the log whenever `pages` pages have been added to it. `poison` is told the error that ends it."""
+    """Copies the log whenever `pages` pages have been added to it. `poison` is told the error that ends it.
+
+    Made in turn, before anything is acknowledged: then the log begins anew (rule 5). Raises an error of apsw when it cannot.
+    """
 
     def __init__(self, connect: Callable[[], apsw.Connection], pages: int, poison: Callable[[apsw.Error], None]) -> None:
         self._connect = connect
@@ -36,6 +41,7 @@ class Checkpoints:
         self._closed = False
         self._failed = False
         self._copying = threading.Lock()
+        self._con = self._begin_anew()
         self._thread = threading.Thread(target=self._run, name="licet-checkpoints", daemon=True)
         self._thread.start()
 
@@ -57,20 +63,25 @@ class Checkpoints:
         self._due.set()
         self._thread.join()
 
+    def _begin_anew(self) -> apsw.Connection:
+        con = self._connect()
+        try:
+            con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except (apsw.BusyError, apsw.LockedError):
+            return con  # another process has the log open: a flush that failed is told to it as well, by its next one
+        except BaseException:
+            con.close()
+            raise
+        return con
+
     def _run(self) -> None:
-        con: apsw.Connection | None = None
         while True:
             self._due.wait()
             self._due.clear()
             if self._closed:
                 break
-            try:
-                con = con or self._connect()
-            except apsw.Error:
-                continue  # out of file descriptors, say: the log grows, and the next time is tried again
-            self._little_left = self._copy(con)
-        if con is not None:
-            con.close()
+            self._little_left = self._copy(self._con)
+        self._con.close()
 
     def _copy(self, con: apsw.Connection) -> bool:
         """Whether so little is left that the writer can end it."""
