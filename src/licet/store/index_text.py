@@ -1,0 +1,119 @@
+"""Full text in the search index: shards of an inverted index, what people type as an expression, and how a text is forgotten.
+
+Rules:
+
+1. Texts lie in shards (`text_N`) by time, about `SHARD_TEXTS` each: forgetting rewrites only the shards that held the text, a word's
+   beginning is looked up shard by shard, and a full shard is never merged again.
+2. What people type is never an expression of the database: it is cut into words and phrases here, and each is quoted.
+3. No column keeps the text (`content=''`): what is there are words and where they stand. Deleting only marks (FTS5 knows the words of a
+   deleted text no more, so its own `secure-delete` cannot act); the bytes go when the shard is merged into one segment
+   without it, its old pages are overwritten (`secure_delete`) and the write-ahead log is cut to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import apsw
+
+from licet.store.sqlite_rows import fetch
+
+SHARD_TEXTS = 500_000
+"""Merging one takes a second or two; ten million records are twenty, which a search for a rare word asks in under a millisecond."""
+TEXT_LIMIT = 1_000
+WORDS_LIMIT = 32
+
+_SHARD = (
+    "CREATE VIRTUAL TABLE text_{number} USING fts5 "
+    "(words, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2')"
+)
+_piece = re.compile(r'"([^"]*)"?|([^\s"]+)')
+
+
+def text_expression(typed: str) -> str:
+    """What somebody typed as an expression of FTS5: all of its words, phrases in double quotes, and `word*` for what begins so.
+
+    Empty where there is no word in it. Raises `ValueError` for more than 1,000 characters or 32 words.
+    """
+    if len(typed) > TEXT_LIMIT:
+        raise ValueError(f"a text to search for has at most {TEXT_LIMIT} characters, not {len(typed)}")
+    cleaned = typed.encode("utf-8", "replace").decode().replace("\0", " ")
+    pieces = [part for phrase, word in _piece.findall(cleaned) if (part := _quoted(phrase, word))]
+    if len(pieces) > WORDS_LIMIT:
+        raise ValueError(f"a text to search for has at most {WORDS_LIMIT} words or phrases, not {len(pieces)}")
+    return " ".join(pieces)
+
+
+def _quoted(phrase: str, word: str) -> str:
+    """One phrase of FTS5. A word such as `C-412` is one too: its parts, next to each other."""
+    beginning = word.endswith("*")
+    inner = (phrase or word.rstrip("*")).strip()
+    if not any(character.isalnum() for character in inner):
+        return ""
+    return f'"{inner}"*' if beginning else f'"{inner}"'
+
+
+def shards(con: apsw.Connection) -> list[tuple[int, int]]:
+    """Every shard's number and first doc, the newest first."""
+    return fetch(con, "SELECT number, start FROM shards ORDER BY start DESC")
+
+
+def add_texts(con: apsw.Connection, texts: Sequence[tuple[int, str]]) -> None:
+    """These texts can be found under these docs, which grow. Part of the caller's transaction."""
+    known = shards(con) or [_new_shard(con, 0)]  # the first one begins with time
+    rest = list(texts)
+    for number, start in known:
+        mine = [row for row in rest if row[0] >= start]
+        if mine:
+            rest = rest[: len(rest) - len(mine)]
+            con.executemany(f"INSERT INTO text_{number} (rowid, words) VALUES (?, ?)", mine)  # noqa: S608  a number
+            con.execute("UPDATE shards SET size = size + ? WHERE number = ?", (len(mine), number))
+
+
+def cut_shard(con: apsw.Connection, newest_doc: int) -> None:
+    """Later docs than all there are go into a new shard, if the last one is full."""
+    full = con.execute("SELECT 1 FROM shards WHERE start = (SELECT max(start) FROM shards) AND size >= ?", (SHARD_TEXTS,)).get
+    if full:
+        _new_shard(con, newest_doc + 1)
+
+
+def _new_shard(con: apsw.Connection, start: int) -> tuple[int, int]:
+    con.execute("INSERT INTO shards (start, size) VALUES (?, 0)", (start,))
+    number = con.last_insert_rowid()
+    con.execute(_SHARD.format(number=number))
+    con.execute(f"INSERT INTO text_{number} (text_{number}, rank) VALUES ('hashsize', 16777216)")  # noqa: S608  a number
+    return number, start
+
+
+def delete_texts(con: apsw.Connection, docs: Iterable[int]) -> set[int]:
+    """Nothing is found under these docs any more; the shards that must be merged before their bytes are gone."""
+    touched: set[int] = set()
+    known = shards(con)
+    for doc in docs:
+        number = next((number for number, start in known if start <= doc), None)
+        if number is not None:
+            con.execute(f"DELETE FROM text_{number} WHERE rowid = ?", (doc,))  # noqa: S608  a number
+            touched.add(number)
+    return touched
+
+
+def merge_shard(con: apsw.Connection, number: int) -> None:
+    """The shard is one segment, without anything that was deleted."""
+    con.execute(f"INSERT INTO text_{number} (text_{number}) VALUES ('optimize')")  # noqa: S608  a number
+
+
+def drop_shards(con: apsw.Connection) -> None:
+    """There is no text. Part of the caller's transaction."""
+    for number, _ in shards(con):
+        con.execute(f"DROP TABLE text_{number}")
+    con.execute("DELETE FROM shards")
+
+
+def texts_in(con: apsw.Connection, number: int, expression: str, span: range, limit: int) -> list[int]:
+    """Docs of one shard within `span` that match, the newest first."""
+    found = con.execute(
+        f"SELECT rowid FROM text_{number} WHERE text_{number} MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",  # noqa: S608
+        (expression, span.start, span.stop, limit),
+    )
+    return [row[0] for row in found]
