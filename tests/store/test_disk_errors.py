@@ -17,6 +17,7 @@ from licet.errors import StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.verify import verify
 from tests.store.faulty import broken, full
 from tests.store.powerloss import Loss, RecordingDisk
+from tests.store.samples import commit
 from tests.store.test_power_loss import acknowledging, group, left_at_the_end, opened, recorded, starts_again
 
 GROUPS = 4
@@ -37,7 +38,7 @@ def commit_groups(store: Any, count: int = GROUPS) -> list[type[Exception] | Non
     became: list[type[Exception] | None] = []
     for _ in range(count):
         try:
-            store.commit(group(store, chance))
+            commit(store, group(store, chance))
             became.append(None)
         except StoreError as error:
             became.append(type(error))

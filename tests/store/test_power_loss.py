@@ -14,12 +14,13 @@ import pytest
 import licet.store.checkpoints
 import licet.store.sqlite
 from licet.ledger.record import Payload, leaf_hash
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import Receipt
 from licet.store.contract import Batch, CloseCall, Committed, Lost, OpenCall
 from licet.store.sqlite import SqliteStore
 from tests.store.powerloss import LOSSES, Loss, Playback, RecordingDisk, laid_out
-from tests.store.samples import call_id, intent, now, outcome, record, small_ledger, written
+from tests.store.samples import KEYS, call_id, intent, now, outcome, record, small_ledger, written
 
 Image = tuple[dict[str, bytes], list[Receipt]]
 
@@ -50,23 +51,23 @@ class Acknowledging:
 
 
 def opened(path: Path, disk: RecordingDisk | None = None) -> SqliteStore:
-    return SqliteStore.open(path, now=now, vfs=None if disk is None else disk.name)
+    return SqliteStore.open(path, now=now, keys=KEYS, vfs=None if disk is None else disk.name)
 
 
 def acknowledging(path: Path, disk: RecordingDisk) -> Any:
     return Acknowledging(opened(path, disk), disk)
 
 
-def group(store: Any, chance: random.Random) -> list[Batch]:
+def group(store: Any, chance: random.Random) -> list[Filing]:
     """A few calls in a few logs, with payloads of a line or of some pages."""
     batches = []
     for _ in range(chance.randint(1, 4)):
         call, log = call_id(), f"tenant-{chance.randint(1, 3)}"
         text = "x" * chance.choice([10, 300, 6_000])
-        batches.append(Batch((intent(call, store, log=log),), (OpenCall(call, log),)))
-        batches.append(Batch((record("gap", log, payload=Payload(reason=text)),)))
+        batches.append(Filing((intent(call, store, log=log),), (OpenCall(call, log),)))
+        batches.append(Filing((record("gap", log, payload=Payload(reason=text)),)))
         if chance.random() < 0.7:
-            batches.append(Batch((outcome(call, log=log),), (CloseCall(call),)))
+            batches.append(Filing((outcome(call, log=log),), (CloseCall(call),)))
     return batches
 
 
@@ -125,7 +126,7 @@ def starts_again(folder: Path, image: Image) -> int:
         assert lost(store, receipts) == []
         sizes = {log.log: log.size for log in report.logs}
         assert [orphan.call for orphan in store.orphaned_calls()] == [open_.call for open_ in store.open_calls()]
-        assert written(store, Batch((record("gap"),)))[0].receipts[0].index == sizes.get("acme", 0)
+        assert written(store, Filing((record("gap"),)))[0].receipts[0].index == sizes.get("acme", 0)
     finally:
         store.close()
         shutil.rmtree(folder)
@@ -151,7 +152,7 @@ def test_a_new_log_whose_name_only_licet_flushed_is_there_after_a_power_cut(tmp_
 
     def second_boot(path: Path, disk: RecordingDisk) -> None:
         store = acknowledging(path, disk)
-        written(store, Batch((record("gap"),)), Batch((record("gap", "globex"),)))
+        written(store, Filing((record("gap"),)), Filing((record("gap", "globex"),)))
         store.close()
 
     folder = tmp_path / "disk"
