@@ -11,9 +11,10 @@ from tests.store.samples import KEYS, NOW, now
 
 DIES = """
 import os, sys
+from licet.ledger.keys import KeyEncryptionKeys
 from datetime import UTC, datetime
 from licet.store.sqlite import SqliteStore
-store = SqliteStore.open(sys.argv[1], now=lambda: datetime.now(UTC))
+store = SqliteStore.open(sys.argv[1], now=lambda: datetime.now(UTC), keys=KeyEncryptionKeys([bytes(range(32))]))
 print(store.boot, flush=True)
 os._exit(1)
 """

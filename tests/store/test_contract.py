@@ -10,11 +10,11 @@ import pytest
 
 from licet.errors import GateClosed, LeaseLost
 from licet.ledger.merkle import Tree, root_of
-from licet.ledger.record import leaf_hash
-from licet.model import CallId, RequestId, RequestState
+from licet.ledger.record import commitment, decode_envelope, encode_payload, leaf_hash
+from licet.ledger.seal import Filing
+from licet.model import CallId, Receipt, Request, RequestId, RequestState
 from licet.store.contract import (
     AddVote,
-    Filing,
     CloseCall,
     Committed,
     Lost,
@@ -29,11 +29,13 @@ from licet.store.contract import (
 )
 from licet.store.sqlite import SqliteStore, _memory_leases
 from tests.store.conftest import Database
-from tests.store.samples import KEYS, commit(
+from tests.store.samples import (
     CONTENT,
     DIGEST,
+    KEYS,
     NOW,
     call_id,
+    commit,
     consuming,
     intent,
     now,
@@ -54,19 +56,29 @@ def appended(store: SqliteStore, count: int, log: str = "acme") -> list[StoredRe
     return list(store.records(log))
 
 
+def found_by(store: SqliteStore, key: str) -> Request | None:
+    """The request with this key that was opened last."""
+    dossier = store.find_dossier("acme", key)
+    return None if dossier is None else dossier.request
+
+
 def test_indexes_are_dense_follow_commit_order_and_each_log_has_its_own(store: SqliteStore) -> None:
     a, b, c, d = record(log="acme"), record(log="globex"), record(log="acme"), record(log="acme")
     answers = written(store, Filing((a, b)), Filing((c,)), Filing(()))
     assert [[(r.log, r.index) for r in answer.receipts] for answer in answers] == [[("acme", 0), ("globex", 0)], [("acme", 1)], []]
     assert written(store, Filing((d,)))[0].receipts[0].index == 2
-    assert [r.envelope for r in store.records("acme")] == [a.envelope, c.envelope, d.envelope]
+    assert [decode_envelope(r.envelope).id for r in store.records("acme")] == [a.id, c.id, d.id]
 
 
 def test_a_receipt_names_the_leaf_of_the_exact_bytes_that_are_stored(store: SqliteStore) -> None:
-    new = record(call=CallId("call-1"))
-    (receipt,) = written(store, Filing((new,)))[0].receipts
-    assert receipt.leaf == leaf_hash(new.envelope).hex()
-    assert store.get_record("acme", 0) == StoredRecord("acme", 0, "intent", CallId("call-1"), new.envelope, new.salt, new.payload)
+    said = record(call=CallId("call-1"))
+    batch = store.seal(Filing((said,)))
+    (new,) = batch.records
+    assert store.commit([batch]) == [Committed((Receipt("acme", 0, leaf_hash(new.envelope).hex()),))]
+    stored = store.get_record("acme", 0)
+    assert (stored.log, stored.index, stored.kind, stored.call, stored.envelope) == ("acme", 0, "intent", "call-1", new.envelope)
+    assert (stored.payload, stored.closed) == (encode_payload(said.payload), "")
+    assert commitment(stored.salt or b"", stored.payload or b"") == decode_envelope(new.envelope).payload.commitment
 
 
 def test_the_stored_tree_is_the_one_over_the_stored_records(store: SqliteStore) -> None:
@@ -92,7 +104,7 @@ def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: SqliteStore) -
 
 def test_a_lost_batch_creates_no_log(store: SqliteStore) -> None:
     written(store, Filing((), (TakeKey("s", "k", "d", CallId("c"), "acme"),)))
-    assert isinstance(commit(store, [Filing((record(log="new"),), (TakeKey("s", "k", "d", CallId("d"), "new"),))])[0], Lost)
+    assert isinstance(commit(store, [Filing((record(log="new"),), (TakeKey("s", "k", "d", CallId("d"), "acme"),))])[0], Lost)
     assert store.logs() == ()
 
 
@@ -102,8 +114,8 @@ def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: SqliteSto
     answers = commit(store, [batch, Filing((record(log="other"),))])
     assert answers[0] == Lost("request_exists", "the same call already waits for people")
     assert isinstance(answers[1], Committed)
-    assert store.find_key("s", "k") is None
-    assert store.find_request("free") is None
+    assert store.find_key("acme", "s", "k", "d") is None
+    assert found_by(store, "free") is None
     assert [r.kind for r in store.records("acme")] == ["hold"]
 
 
@@ -117,8 +129,11 @@ def test_later_batches_of_a_group_see_what_earlier_ones_did(store: SqliteStore) 
 def test_a_key_is_taken_once_and_says_by_whom(store: SqliteStore) -> None:
     written(store, Filing((), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
     written(store, Filing((), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
-    assert store.find_key("scope", "key") == TakenKey("digest", CallId("first"), "acme")
-    assert store.find_key("scope", "other") is None
+    assert store.find_key("acme", "scope", "key", "digest") == TakenKey(True, CallId("first"), "acme")
+    assert store.find_key("acme", "scope", "key", "of another use") == TakenKey(False, CallId("first"), "acme")
+    assert store.find_key("acme", "another scope", "key", "digest") == TakenKey(True, CallId("second"), "acme")
+    assert store.find_key("acme", "scope", "other", "digest") is None
+    assert store.find_key("globex", "scope", "key", "digest") is None
 
 
 def test_an_open_call_is_closed_by_its_outcome_and_a_late_one_closes_nothing(store: SqliteStore) -> None:
@@ -148,14 +163,14 @@ def test_many_calls_are_opened_and_closed_at_once(store: SqliteStore) -> None:
 def test_one_request_per_key_is_live(store: SqliteStore) -> None:
     first = request("key")
     written(store, opening(first))
-    assert store.find_request("key") == store.get_request(first.id) == first
+    assert found_by(store, "key") == store.get_request(first.id) == first
     written(store, Filing((), (MoveRequest(first.id, (RequestState.OPEN,), RequestState.WITHDRAWN, NOW),)))
-    found = store.find_request("key")
+    found = found_by(store, "key")
     assert found is not None
     assert found.state is RequestState.WITHDRAWN
     second = request("key")
     written(store, opening(second))
-    assert store.find_request("key") == second
+    assert found_by(store, "key") == second
 
 
 def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: SqliteStore) -> None:
@@ -163,7 +178,7 @@ def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: SqliteStore
     written(store, opening(old))
     written(store, opening(new, MoveRequest(old.id, (RequestState.OPEN,), RequestState.SUPERSEDED, NOW)))
     assert store.get_request(old.id).state is RequestState.SUPERSEDED
-    assert store.find_request("key") == new
+    assert found_by(store, "key") == new
 
 
 def test_a_request_must_be_opened_in_a_live_state(store: SqliteStore) -> None:
@@ -208,7 +223,7 @@ def test_a_person_votes_once_and_only_while_a_request_is_open(store: SqliteStore
 
 
 def test_a_vote_on_no_request_is_lost(store: SqliteStore) -> None:
-    answer = commit(store, [Filing((record(),), (AddVote(vote(request(), "dana")),))])[0]
+    answer = commit(store, [Filing((record(),), (AddVote(vote(request(), "dana"), "acme"),))])[0]
     assert isinstance(answer, Lost)
     assert answer.condition == "request_moved"
     assert list(store.records("acme")) == []
@@ -259,7 +274,7 @@ def test_a_record_that_is_not_there_is_a_key_error(store: SqliteStore, index: in
 def test_what_is_not_there_is_not_found(store: SqliteStore) -> None:
     assert store.logs() == ()
     assert store.find_blob("0" * 64) is None
-    assert store.find_request("key") is None
+    assert found_by(store, "key") is None
     assert store.records_of_call(CallId("none")) == ()
     assert store.votes(RequestId("none")) == ()
     with pytest.raises(KeyError, match="no request `none`"):

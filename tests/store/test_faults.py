@@ -240,7 +240,7 @@ def test_a_read_only_file_is_refused_for_writing_and_can_be_read(tmp_path: Path,
     with reader.source() as source:
         assert verify(source).records == 12
     with pytest.raises(StoreUnavailable, match="was opened read-only"):
-        reader.commit([one()])
+        commit(reader, [one()])
     with pytest.raises(StoreUnavailable, match="was opened read-only"):
         reader.orphaned_calls()
     assert reader.boot == ""
@@ -302,7 +302,7 @@ SOMETHING_ELSE = [
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is not a SQLite database"),
     (other_database, "is a SQLite database, but not a ledger"),
     (other_application, "is a SQLite database, but not a ledger"),
-    (later_version, "is a ledger of schema version 99, this is for version 1"),
+    (later_version, "is a ledger of schema version 99, this is for version 2"),
 ]
 
 

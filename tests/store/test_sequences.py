@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import LIVE_STATES, CallId, Request, RequestState
-from licet.ledger.seal import Filing
 from licet.store.contract import Change, CloseCall, Committed, Lost, MoveRequest, OpenCall
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import KEYS, commit(
+from tests.store.samples import (
+    KEYS,
     NOW,
     call_id,
+    commit,
     consuming,
     intent,
     now,
@@ -26,7 +28,7 @@ from tests.store.samples import KEYS, commit(
     voting,
 )
 
-KEYS, PEOPLE = ("a", "b"), ("dana", "omar")
+ASKED, PEOPLE = ("a", "b"), ("dana", "omar")
 
 
 @dataclass
@@ -49,7 +51,7 @@ Step = tuple[str, str, str]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["write", "keyed", "end", "open", "vote", "consume", "withdraw", "gap"]),
-        st.sampled_from(KEYS),
+        st.sampled_from(ASKED),
         st.sampled_from(PEOPLE),
     ),
     max_size=14,
@@ -139,9 +141,9 @@ def test_any_sequence_of_groups_is_answered_as_the_rules_say(groups: list[list[S
             store.close()
 
 
-def _next(model: Model, batch: Filing) -> list[tuple[str, int]]:
+def _next(model: Model, filing: Filing) -> list[tuple[str, int]]:
     places = []
-    for new in batch.records:
+    for new in filing.statements:
         places.append((new.log, model.sizes.get(new.log, 0)))
         model.sizes[new.log] = places[-1][1] + 1
     return places
