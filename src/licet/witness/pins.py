@@ -1,0 +1,118 @@
+"""Everybody outside the store who holds its newest checkpoint: asked at the start, told of every new one.
+
+Rules:
+
+1. At the start nothing is written before every anchor, and every witness that answers, has said what it holds. A store that is behind one
+   of them, or whose history differs, is not opened for writing.
+2. A witness that does not answer is shown, and calls go on until fewer than are needed have cosigned within the stated age; then they are
+   refused until one does. An anchor that cannot be written is treated likewise.
+3. One who finds while the store runs that it was set back or rewritten ends the calls at once, until somebody has looked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from licet.errors import IntegrityBroken, LicetError
+from licet.ledger.note import add_signatures
+from licet.ledger.rotation import Trust
+from licet.ledger.tiles import HashTree
+from licet.store.contract import Store
+from licet.witness.anchor import Anchor
+from licet.witness.client import Cosigned, Refused, Seen, Unreachable, Witness
+from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
+
+_log = logging.getLogger("licet.witness")
+
+
+class Pins:
+    """The anchors and witnesses of one store.
+
+    `keep` is given a checkpoint's size and its note with the cosignatures that were gathered. `clock` counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        trust: Callable[[], Trust],
+        anchors: Sequence[Anchor],
+        witnesses: Sequence[Witness],
+        *,
+        max_age_s: float,
+        keep: Callable[[int, bytes], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._trust = trust
+        self._anchors = anchors
+        self._witnesses = witnesses
+        self._keep = keep
+        self._broken: str | None = None
+        names = [str(anchor.path) for anchor in anchors] + [witness.name for witness in witnesses]
+        self._watch = Watch(names, max_age_s=max_age_s, clock=clock, needed=min(1, len(names)))
+
+    def check(self) -> None:
+        """The store has all that is pinned. Raises `IntegrityBroken`, which says what to do, and `AnchorUnusable`."""
+        head = self._store.head()
+        pins = []
+        for anchor in self._anchors:
+            pinned = anchor.read()
+            if pinned is not None:
+                pins.append(Pin(f"anchor `{anchor.path}`", pinned.checkpoint.size, pinned.checkpoint.root))
+        for witness in self._witnesses if head.checkpoint else ():
+            answer = witness.get_latest(self._trust())
+            if isinstance(answer, Seen):
+                pins.append(Pin(f"witness `{witness.name}`", answer.checkpoint.size, answer.checkpoint.root))
+            elif isinstance(answer, Refused | Unreachable):
+                _log.warning("licet: witness `%s` does not say what it holds: %s", witness.name, answer.message)
+                self._watch.failed(witness.name, answer.message)
+        found = check_start(head.size, HashTree(self._store, head.size).root_at, pins)
+        if not isinstance(found, Fine):
+            raise IntegrityBroken(found.message)
+
+    def publish(self, note: bytes) -> None:
+        """Every anchor and witness has been told of this checkpoint; what they add to it is kept."""
+        checkpoint, _ = self._trust().open(note)
+        for anchor in self._anchors:
+            try:
+                anchor.pin(note, self._prove)
+                self._watch.cosigned(str(anchor.path))
+            except IntegrityBroken as error:
+                self._broken = str(error)
+            except LicetError as error:
+                self._fail(str(anchor.path), str(error))
+        lines = [line for witness in self._witnesses for line in self._submit(witness, note)]
+        if lines:
+            self._keep(checkpoint.size, add_signatures(note, lines))
+
+    def find_problem(self) -> str | None:
+        """Why nothing may be written now; None as long as it may."""
+        return self._broken or self._watch.find_problem()
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """Each anchor and witness, and how long ago it last took a checkpoint."""
+        return self._watch.sightings()
+
+    def _submit(self, witness: Witness, note: bytes) -> Sequence[bytes]:
+        answer = witness.submit(note, self._prove)
+        judged = judge_answer(f"witness `{witness.name}`", self._store.head().size, answer)
+        if judged is not None:
+            self._broken = judged.message
+            _log.error("licet: %s", judged.message)
+        if isinstance(answer, Cosigned):
+            self._watch.cosigned(witness.name)
+            return answer.lines
+        self._fail(witness.name, getattr(answer, "message", type(answer).__name__))
+        return ()
+
+    def _fail(self, name: str, message: str) -> None:
+        _log.warning("licet: `%s` did not take the newest checkpoint: %s", name, message)
+        self._watch.failed(name, message)
+
+    def _prove(self, old: int, new: int) -> tuple[bytes, ...]:
+        size = self._store.head().size
+        if not 0 <= old <= new <= size:
+            raise LookupError(f"the head log has {size} entries")
+        return HashTree(self._store, new).consistency_proof(old, new)
