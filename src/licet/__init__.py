@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from licet.catalog.secret import Secret
     from licet.errors import CallDenied, CallFailed, CallHeld, LicetError
     from licet.gate.gate import Gate
     from licet.gate.results import Denied, Failed, Held, Ok, Result
@@ -27,11 +28,12 @@ __all__ = [
     "Outcome",
     "Receipt",
     "Result",
+    "Secret",
     "Target",
     "Trace",
 ]
 
-_HOMES = ("licet.errors", "licet.model", "licet.gate.results", "licet.gate.gate")
+_HOMES = ("licet.errors", "licet.model", "licet.catalog.secret", "licet.gate.results", "licet.gate.gate")
 """Where the public names are at home. A name is imported when it is asked for: `licet version` loads neither policy engine nor store."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.errors import CatalogInvalid
@@ -107,9 +107,6 @@ class Foreign:
     pass
 
 
-def secret(a: SecretStr) -> None: ...
-
-
 def unordered(a: set[str]) -> None: ...
 
 
@@ -137,7 +134,6 @@ async def async_generator(a: str) -> Any:
         (unresolved, "an annotation cannot be resolved: name 'Unknown' is not defined"),
         (callback, "cannot be written as JSON Schema"),
         (foreign, "cannot be written as JSON Schema"),
-        (secret, "a secret type cannot be an argument"),
         (unordered, "a set has no order"),
         (sentinel, "cannot be written as JSON Schema: non-serializable-default"),
         (wrong_default, "the default of `a` is not what its own schema asks for"),

@@ -15,6 +15,7 @@ from licet.catalog import strict
 from licet.catalog.defaults import filler
 from licet.catalog.problem import find_problem
 from licet.catalog.schema import validator
+from licet.catalog.secret_paths import parse
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused
 from licet.model import JsonObject
@@ -40,6 +41,7 @@ class ArgumentReader:
         self._is_valid = self._validator.is_valid
         self._normalise = normalise
         self._limit_bytes = limit_bytes
+        self._secrets = tuple(map(parse, spec.secrets))
 
     def read(self, unverified: bytes | str | Mapping[str, Any]) -> Arguments:
         """The accepted arguments. Raises ArgumentsRefused with a code, a JSON Pointer and a sentence."""
@@ -65,7 +67,7 @@ class ArgumentReader:
 
     def _validate(self, value: JsonObject) -> None:
         if not self._is_valid(value):
-            refused = find_problem(self._validator, value)
+            refused = find_problem(self._validator, value, self._secrets)
             assert refused is not None
             raise refused
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
+from licet.catalog.secret import is_secret_mark
+
 _SCALARS = frozenset({str, int, bool, type(None)})
 _UNIONS = frozenset({Union, types.UnionType})
 # Constraints that JSON Schema states and checks exactly as pydantic would.
@@ -68,4 +70,4 @@ def _is_stated(metadata: Any) -> bool:
     if isinstance(metadata, FieldInfo):
         has_default = metadata.default_factory is not None or not metadata.is_required()
         return not has_default and metadata.alias is None and all(map(_is_stated, metadata.metadata))
-    return isinstance(metadata, _STATED)
+    return isinstance(metadata, _STATED) or is_secret_mark(metadata)

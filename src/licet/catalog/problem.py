@@ -1,28 +1,40 @@
 """What is wrong with a value that its schema refuses, in words for whoever sent it.
 
 A message quotes at most a few characters of the value and never lists what a schema allows at length; its JSON Pointer leads to the
-culprit, or to where a missing argument should be.
+culprit, or to where a missing argument should be. A secret is never quoted: the message is recorded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import jsonschema_rs
 
 from licet.catalog import strict
+from licet.catalog.secret_paths import Path, is_hidden, may_hold
 from licet.errors import ArgumentsRefused
 
 MESSAGE_LIMIT = 400
 
 
-def find_problem(compiled: jsonschema_rs.Draft202012Validator, value: Any) -> ArgumentsRefused | None:
+def find_problem(compiled: jsonschema_rs.Draft202012Validator, value: Any, secrets: Collection[Path] = ()) -> ArgumentsRefused | None:
     """The first thing that is wrong with `value`; None if it is valid. Codes: `missing`, `unknown_argument`, `wrong_type`, `invalid`."""
     if compiled.is_valid(value):
         return None
-    code, message, path = _described(next(iter(compiled.iter_errors(value))))
+    error = next(iter(compiled.iter_errors(value)))
+    place = list(error.instance_path)
+    # A choice is described by what is wrong inside of it, which may be the secret.
+    if is_hidden(secrets, place) or (error.kind.name in {"anyOf", "oneOf"} and may_hold(secrets, place)):
+        return unquoted(strict.pointer(place))
+    code, message, path = _described(error)
     pointer = strict.pointer(path)
     return ArgumentsRefused(code, f"{message} (at `{_shortened(pointer)}`)"[:MESSAGE_LIMIT], pointer)
+
+
+def unquoted(pointer: str) -> ArgumentsRefused:
+    """The refusal of a secret value, or of one that holds secrets: where it stands, and nothing of what it is."""
+    return ArgumentsRefused("invalid", f"a secret value is not what the tool's schema asks for (at `{_shortened(pointer)}`)", pointer)
 
 
 def _described(error: jsonschema_rs.ValidationError) -> tuple[str, str, list[Any]]:

@@ -33,6 +33,13 @@ class SchemaGenerator(GenerateJsonSchema):
         """A string in ISO 8601, fractions included."""
         return {"type": "string"}
 
+    def json_or_python_schema(self, schema: Any) -> JsonSchemaValue:
+        """As pydantic has it; and where its generic `Secret` is at work, which pydantic marks for `SecretStr` only, marked as a secret."""
+        described = super().json_or_python_schema(schema)
+        writer = schema.get("serialization", {}).get("function")
+        is_secret = getattr(writer, "__module__", None) == "pydantic.types" and "secret" in getattr(writer, "__name__", "")
+        return {**described, "writeOnly": True} if is_secret else described
+
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         """No titles: they repeat the names."""
         return False
@@ -43,13 +50,11 @@ class SchemaGenerator(GenerateJsonSchema):
 
 
 def finished(schema: JsonObject) -> JsonObject:
-    """The generated schema with every object closed. Raises CatalogInvalid for secrets and sets."""
+    """The generated schema with every object closed. Raises CatalogInvalid for sets."""
     for part in subschemas(schema):
         part.pop("title", None)
         if "properties" in part:
             part.setdefault("additionalProperties", False)
-        if part.get("writeOnly"):
-            raise CatalogInvalid("a secret type cannot be an argument: it writes itself as asterisks, and the tool would be given those")
         if part.get("uniqueItems"):
             raise CatalogInvalid("a set has no order, so equal arguments would have different bytes: use a list")
     return schema

@@ -21,8 +21,12 @@ from pydantic.errors import PydanticUserError
 from licet.catalog import strict
 from licet.catalog.arguments import ArgumentReader, Arguments
 from licet.catalog.plain import is_plain, wants_float
+from licet.catalog.problem import unquoted
 from licet.catalog.pydantic_schema import SchemaGenerator, finished
 from licet.catalog.resolver import PythonResource, ResourceFacts, resource_from_function
+from licet.catalog.schema import checked
+from licet.catalog.secret import opened
+from licet.catalog.secret_paths import may_hold, parse, secrets_of
 from licet.catalog.signature import MISSING, Parameter, Signature, read_signature
 from licet.catalog.spec import ToolSpec
 from licet.catalog.templates import TargetTemplate
@@ -79,7 +83,7 @@ class Types:
     Own field names keep parameters such as `schema`, `copy` or `_x` apart from the attributes of the model.
     """
 
-    def __init__(self, parameters: tuple[Parameter, ...]) -> None:
+    def __init__(self, parameters: tuple[Parameter, ...], listed_secrets: Iterable[str] = ()) -> None:
         self._fields = {parameter.name: f"p{index}" for index, parameter in enumerate(parameters)}
         fields: dict[str, Any] = {f"p{index}": (parameter.annotation, _field(parameter)) for index, parameter in enumerate(parameters)}
         try:
@@ -92,6 +96,7 @@ class Types:
             self.schema = finished(self._model.model_json_schema(schema_generator=SchemaGenerator))
         except (PydanticUserError, TypeError, NameError) as error:
             raise CatalogInvalid(f"the parameters cannot be written as JSON Schema: {str(error).splitlines()[0]}") from error
+        self._secrets = tuple(map(parse, secrets_of(checked(self.schema), listed_secrets)))
 
     def proposed(self, named: dict[str, Any]) -> JsonObject:
         """Python values as JSON-able ones. Raises ArgumentsRefused for a value that is not of its parameter's type."""
@@ -113,7 +118,15 @@ class Types:
         return self._checked(lambda: self._model.model_validate_json(encoded, strict=True, by_alias=True))
 
     def _dumped(self, model: BaseModel) -> JsonObject:
-        return self._checked(lambda: model.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error"))
+        return self._checked(lambda: self._written(model))
+
+    def _written(self, model: BaseModel) -> JsonObject:
+        written = model.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error")
+        if not self._secrets:
+            return written
+        boxes = model.model_dump(mode="python", by_alias=True, round_trip=True)
+        result: JsonObject = opened(written, boxes, self._secrets)
+        return result
 
     def _checked(self, step: Callable[[], Result]) -> Result:
         try:
@@ -121,7 +134,11 @@ class Types:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             path = strict.pointer(first["loc"])
+            if may_hold(self._secrets, first["loc"][:1]):  # what follows may name a branch of a union, which no path does
+                raise unquoted(path) from None
             raise ArgumentsRefused("invalid", f"{first['msg'][:200]} (at `{path[:200] or '/'}`)", path) from None
+        except ArgumentsRefused:
+            raise
         except Exception as error:
             # The types are the tool author's code and may raise anything; whatever it is, the call has no arguments then.
             raise ArgumentsRefused("invalid", f"the tool's own types refused the arguments with {type(error).__name__}") from error
@@ -141,11 +158,13 @@ def tool_from_function(
 ) -> PythonTool:
     """Make a tool of a function: plain, async, a method (its `self` is no argument), a bound method, an object with `__call__`.
 
-    `description` is the function's docstring by default. `timeout_s` is in seconds. Raises CatalogInvalid, which names tool and parameter.
+    `description` is the function's docstring by default. `timeout_s` is in seconds. `secrets` are paths as in `secret_paths`, beside those
+    that the types mark. Raises CatalogInvalid, which names tool and parameter.
     """
     try:
         signature = read_signature(function)
-        types = Types(signature.parameters)
+        listed_secrets = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+        types = Types(signature.parameters, listed_secrets)
         listed = [targets] if isinstance(targets, str | TargetTemplate) else targets
         templates = tuple(target if isinstance(target, TargetTemplate) else TargetTemplate.parse(target) for target in listed)
     except CatalogInvalid as invalid:
@@ -159,7 +178,7 @@ def tool_from_function(
         targets=templates,
         timeout_s=timeout_s,
         keep_result=keep_result,
-        secrets=(secrets,) if isinstance(secrets, str) else tuple(secrets),
+        secrets=listed_secrets,
     )
     return PythonTool(spec, function, signature, types)
 

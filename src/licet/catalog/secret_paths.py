@@ -119,6 +119,12 @@ def is_hidden(secrets: Iterable[Path], place: Iterable[str | int]) -> bool:
     return any(len(path) <= len(steps) and all(map(_covers, path, steps)) for path in secrets)
 
 
+def may_hold(secrets: Iterable[Path], place: Iterable[str | int]) -> bool:
+    """Whether a secret may stand at this place, around it or below it."""
+    steps = tuple(place)
+    return any(all(map(_covers, path, steps)) for path in secrets)
+
+
 def _covers(segment: str | Every, step: str | int) -> bool:
     return isinstance(step, int) if segment is Every.ITEM else segment is Every.MEMBER or segment == step
 
