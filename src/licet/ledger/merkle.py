@@ -135,19 +135,24 @@ def consistency_path(first: int, second: int, root_of_range: RootOfRange) -> tup
 
 def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether the audit path leads from this leaf hash to this root (RFC 9162, section 2.1.3.2)."""
+    return find_root(leaf, index, size, proof) == root
+
+
+def find_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root to which the audit path leads from this leaf hash; None if `index` in a tree of `size` has no path of this length."""
     if not 0 <= index < size:
-        return False
+        return None
     place, last, node = index, size - 1, leaf
     for step in proof:
         if last == 0:
-            return False
+            return None
         if place & 1 or place == last:
             node = node_hash(step, node)
             place, last = _climb(place, last)
         else:
             node = node_hash(node, step)
         place, last = place >> 1, last >> 1
-    return last == 0 and node == root
+    return node if last == 0 else None
 
 
 def is_consistent(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:

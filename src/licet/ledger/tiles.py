@@ -260,6 +260,12 @@ class HashTree:
             raise IndexError(f"no tree of size {size} in one of size {self.size}")
         return self._range(0, size) if size else EMPTY_ROOT
 
+    def leaf(self, index: int) -> bytes:
+        """The hash of leaf `index` (32 bytes). Raises `IndexError` beyond the tree."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"no leaf {index} in a tree of size {self.size}")
+        return self._hashes(0, index, index + 1)[0]
+
     def inclusion_proof(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """The audit path of leaf `index` in the tree of the first `size` leaves, or of all. Raises `IndexError`."""
         size = self.size if size is None else size
