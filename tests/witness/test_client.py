@@ -397,15 +397,15 @@ def test_a_prefix_stands_before_the_path() -> None:
 def test_what_the_witness_saw_last() -> None:
     with Loopback(HonestWitness()) as server:
         witness = client(server)
-        assert witness.latest(TRUST) == SeenNothing()
+        assert witness.get_latest(TRUST) == SeenNothing()
         witness.submit(note(7), never)
-        assert witness.latest(TRUST) == Seen(checkpoint(7), add_signatures(note(7), [LINE]), AT_S)
+        assert witness.get_latest(TRUST) == Seen(checkpoint(7), add_signatures(note(7), [LINE]), AT_S)
 
 
 def test_what_it_saw_last_may_lie_elsewhere() -> None:
     with Loopback(lambda _: response(200, add_signatures(note(7), [LINE]))) as shown, Loopback(HonestWitness()) as server:
         witness = Witness(server.url, COSIGNER.vkey, monitoring_url=f"{shown.url}/mirror")
-        assert isinstance(witness.latest(TRUST), Seen)
+        assert isinstance(witness.get_latest(TRUST), Seen)
     assert shown.requests[0].path.startswith("/mirror/")
 
 
@@ -423,16 +423,16 @@ def test_what_it_saw_last_may_lie_elsewhere() -> None:
 )
 def test_what_it_shows_must_be_signed_by_both(body: bytes) -> None:
     with Loopback(lambda _: response(200, body)) as server:
-        answer = client(server).latest(TRUST)
+        answer = client(server).get_latest(TRUST)
     assert isinstance(answer, Refused)
     assert answer.message.startswith("what it shows is no checkpoint of this log that it has cosigned: ")
 
 
 def test_a_monitoring_interface_in_trouble() -> None:
     with Loopback(lambda _: response(403, b"no")) as server:
-        assert client(server).latest(TRUST) == Refused(403, "no")
+        assert client(server).get_latest(TRUST) == Refused(403, "no")
     with Loopback(lambda _: response(503, b"no")) as server:
-        assert client(server).latest(TRUST) == Unreachable("status 503: no")
+        assert client(server).get_latest(TRUST) == Unreachable("status 503: no")
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from licet.ledger.note import COSIGNATURE_V1, Note, Verifier, open_note, text_of
 from licet.ledger.rotation import Trust
 from licet.names import visible
 from licet.witness.anchor import Proof
-from licet.witness.wire import Address, Unreachable, clean
+from licet.witness.wire import Address, clean
+from licet.witness.wire import Unreachable as Unreachable  # noqa: PLC0414  one of the answers
 
 TIMEOUT_S = 5.0
 ATTEMPTS = 3
@@ -129,7 +130,7 @@ class Witness:
             self._size = checkpoint.size
         return answer
 
-    def latest(self, trust: Trust) -> Seen | SeenNothing | Refused | Unreachable:
+    def get_latest(self, trust: Trust) -> Seen | SeenNothing | Refused | Unreachable:
         """The newest checkpoint of this log that the witness has cosigned (its monitoring interface)."""
         path = f"/{hashlib.sha256(trust.origin.encode()).hexdigest()}/checkpoint"
         answer = self._monitoring.exchange("GET", path, None, timeout_s=self._timeout_s, tls=self._tls)

@@ -132,8 +132,10 @@ class Watch:
             self._failures.pop(witness, None)
 
     def failed(self, witness: str, message: str) -> None:
-        """The witness has not cosigned; the message is shown as long as it does not."""
+        """The witness has not cosigned; the message is shown as long as it does not. Raises `KeyError` for one that is not watched."""
         with self._lock:
+            if witness not in self._last:
+                raise KeyError(witness)
             self._failures[witness] = message
 
     def sightings(self) -> tuple[Sighting, ...]:
