@@ -19,6 +19,7 @@
     │       ├── StoreUnavailable locked, full, read-only, unreachable: may pass by itself
     │       ├── StorePoisoned    an I/O error whose extent is unknown: restart and verify
     │       ├── KeyUnavailable   the key that payloads are encrypted under is missing, wrong or open to others
+    │       │   └── SecretBroken a stored secret is not what was written: an attacker, or a broken disk
     │       ├── LeaseLost        another process has declared this one dead
     │       └── NotAStore        the file is something else
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
@@ -156,6 +157,10 @@ class StorePoisoned(StoreError):
 
 class KeyUnavailable(StoreError):
     """The key-encryption key is missing, wrong, unreadable, or can be read by others; without it no payload is read or written."""
+
+
+class SecretBroken(KeyUnavailable):
+    """A stored secret does not unwrap, or belongs to another subject than it stands for: it was edited, moved or damaged."""
 
 
 class LeaseLost(StoreError):

@@ -29,7 +29,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from licet.errors import KeyUnavailable
+from licet.errors import KeyUnavailable, SecretBroken
 from licet.ledger.entropy import NONCE_BYTES
 
 KEY_BYTES = 32
@@ -63,14 +63,14 @@ class KeyEncryptionKeys:
         return nonce + self._keys[self.current].encrypt(nonce, secret, _bound_to(tenant, pseudonym))
 
     def unwrap(self, key: str, wrapped: bytes, tenant: str, pseudonym: str) -> bytes:
-        """The secret. Raises `KeyUnavailable` when that key is not here, or the row is not what was written."""
+        """The secret. Raises `KeyUnavailable` when that key is not here, `SecretBroken` when the row is not what was written."""
         found = self._keys.get(key)
         if found is None:
             raise KeyUnavailable(f"the ledger was written under the key `{key}`, which is not among those at hand: {', '.join(self.ids)}")
         try:
             return found.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound_to(tenant, pseudonym))
         except (InvalidTag, ValueError) as error:
-            raise KeyUnavailable("a stored secret is not what was written; run `licet audit verify`") from error
+            raise SecretBroken("a stored secret is not what was written; run `licet audit verify`") from error
 
 
 def key_id(key: bytes) -> str:

@@ -20,7 +20,11 @@ Rules:
 3. A secret is durable before, or together with, the first record that rests on it: a batch carries its row until one has been committed.
 4. Two processes that make a secret for one subject at the same moment end with one: the second batch is refused (`secrets_moved`) and
    sealed anew. So is a batch that was sealed before an erasure it did not see.
-5. Nonces are random, 96 bits: one key seals fewer than 2^32 payloads (SP 800-38D, section 8.3), since it belongs to one subject.
+5. A row is believed only where its pseudonym is that of the subject it was found for: who swaps two rows' lookups is found out before a
+   record is written about the wrong one (`SecretBroken`).
+6. Nonces are random, 96 bits: one key seals fewer than 2^32 payloads (SP 800-38D, section 8.3), since it belongs to one subject.
+7. Only what writes makes secrets. A secret that is not known to be durable seals and opens nothing but what this process writes itself:
+   another process may have made the one that counts.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
+from licet.errors import SecretBroken
 from licet.ledger.entropy import NONCE_BYTES, SALT_BYTES, draw_nonce
 from licet.ledger.keys import KeyEncryptionKeys
 
@@ -99,12 +104,13 @@ class Vault:
     def __init__(self, keys: KeyEncryptionKeys, rows: SecretRows) -> None:
         self._keys = keys
         self._rows = rows
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         self.generation = 0
         self._forget()
 
     def _forget(self) -> None:
         self._held: dict[tuple[str, str, str], Held] = {}
+        self._owners: dict[str, Held] = {}
         self._secrets: dict[str, bytes] = {}
         self._ciphers: dict[tuple[str, tuple[str, ...]], AESGCM] = {}
         self._labels: dict[tuple[str, str], bytes] = {}
@@ -134,14 +140,22 @@ class Vault:
 
     def blind(self, log: str, label: str, text: str) -> str:
         """The digest (32 hex digits) by which rows of this log find the text, and from which nobody without its secret finds the text."""
-        return _digest(self.label_key(log, label), text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+        return _blind(self.label_key(log, label), text)
+
+    def find_blind(self, log: str, label: str, text: str) -> str | None:
+        """As `blind`; None where the log has no durable secret, so that no row of it can hold the text. Makes nothing."""
+        owner = self._find_owner(log)
+        return None if owner is None else _blind(self._label_key(owner, label), text)
 
     def label_key(self, log: str, label: str) -> bytes:
         """The log's key (32 bytes) for one purpose."""
-        found = self._labels.get((log, label))
+        return self._label_key(self.hold_log(log), label)
+
+    def _label_key(self, owner: Held, label: str) -> bytes:
+        name = (owner.pseudonym, label)  # not the log's name: another process may have made the secret that counts
+        found = self._labels.get(name)
         if found is None:
-            found = expand(self.hold_log(log).secret, f"licet {label} v1".encode())
-            self._labels[log, label] = found
+            found = self._labels[name] = expand(owner.secret, f"licet {label} v1".encode())
         return found
 
     def find_pseudonym(self, subject: Subject) -> str | None:
@@ -152,15 +166,19 @@ class Vault:
 
     def seal(self, log: str, subjects: tuple[Held, ...], aad: bytes, salt: bytes, payload: bytes) -> bytes:
         """The payload and its salt under the secrets of its log and subjects."""
-        name = (log, tuple([held.pseudonym for held in subjects]))
+        owner = self.hold_log(log)
+        name = (owner.pseudonym, tuple([held.pseudonym for held in subjects]))
         cipher = self._ciphers.get(name)
         if cipher is None:
-            cipher = self._keep_cipher(name, [self.hold_log(log).secret, *(held.secret for held in subjects)])
+            cipher = self._keep_cipher(name, [owner.secret, *(held.secret for held in subjects)])
         nonce = draw_nonce()
         return nonce + cipher.encrypt(nonce, salt + payload, aad)
 
     def open(self, log: str, subjects: tuple[str, ...], aad: bytes, sealed: bytes) -> Opened | None:
-        """The payload; None where a secret that it needs is gone. Raises `ValueError` where the bytes are not those that were sealed."""
+        """The payload; None where a secret that it needs is gone.
+
+        Raises `ValueError` where the bytes are not those that were sealed, `SecretBroken` where a secret is not what was written.
+        """
         cipher = self._find_cipher(log, subjects)
         if cipher is None:
             return None
@@ -171,12 +189,16 @@ class Vault:
         return Opened(clear[:SALT_BYTES], clear[SALT_BYTES:])
 
     def _find_cipher(self, log: str, subjects: tuple[str, ...]) -> AESGCM | None:
-        found = self._ciphers.get((log, subjects))
+        owner = self._find_owner(log)
+        if owner is None:
+            return None
+        name = (owner.pseudonym, subjects)
+        found = self._ciphers.get(name)
         if found is not None:
             return found
-        secrets = [self._find_log_secret(log), *(self._find_secret(pseudonym) for pseudonym in subjects)]
+        secrets = [owner.secret, *(self._find_secret(pseudonym) for pseudonym in subjects)]
         present = [secret for secret in secrets if secret is not None]
-        return self._keep_cipher((log, subjects), present) if len(present) == len(secrets) else None
+        return self._keep_cipher(name, present) if len(present) == len(secrets) else None
 
     def _keep_cipher(self, name: tuple[str, tuple[str, ...]], secrets: Sequence[bytes]) -> AESGCM:
         made = AESGCM(payload_key(secrets))
@@ -185,12 +207,17 @@ class Vault:
         self._ciphers[name] = made
         return made
 
-    def _find_log_secret(self, log: str) -> bytes | None:
-        held = self._held.get((log, LOG_TYPE, log))
-        if held is not None:
-            return held.secret
-        row = self._rows.find_secret(log_lookup(log))
-        return None if row is None else self._unwrap(row)
+    def _find_owner(self, log: str) -> Held | None:
+        """The durable secret of a log (rule 7)."""
+        found = self._owners.get(log)
+        if found is None:
+            with self._making:
+                name = (log, LOG_TYPE, log)
+                row = self._rows.find_secret(log_lookup(log))
+                if row is None:
+                    return None
+                found = self._owners[log] = self._held_by(row, name)
+        return found
 
     def _find_secret(self, pseudonym: str) -> bytes | None:
         secret = self._secrets.get(pseudonym)
@@ -206,9 +233,9 @@ class Vault:
             held = self._held.get(name)
             if held is None:
                 row = self._find_row(name)
-                held = self._make(name) if row is None else Held(row.pseudonym, self._unwrap(row), None)
+                held = self._make(name) if row is None else self._held_by(row, name)
                 if len(self._held) >= _CACHED:
-                    self._held = {key: kept for key, kept in self._held.items() if kept.row is not None}
+                    self._held = {key: kept for key, kept in self._held.items() if kept.row is not None or key[1] == LOG_TYPE}
                 self._held[name] = held
                 self._keep(held.pseudonym, held.secret)
             return held
@@ -222,23 +249,18 @@ class Vault:
         tenant, kind, id_ = name
         if kind == LOG_TYPE:
             return log_lookup(tenant)
-        key = (tenant, "lookup")
-        found = self._labels.get(key)
-        if found is None:
-            owner = self._held.get((tenant, LOG_TYPE, tenant))
-            secret = owner.secret if owner is not None else self._find_log_secret(tenant)
-            if secret is None:
-                if not make:
-                    return None
-                secret = self._made_log(tenant)
-            found = self._labels[key] = expand(secret, b"licet lookup v1")
-        return _digest(found, f"{kind}\0{id_}".encode(), "sha256")
+        owner = self._held.get((tenant, LOG_TYPE, tenant)) or self._find_owner(tenant)
+        if owner is None:
+            if not make:
+                return None
+            owner = self._make_owner(tenant)
+        return _digest(self._label_key(owner, "lookup"), f"{kind}\0{id_}".encode(), "sha256")
 
-    def _made_log(self, log: str) -> bytes:
+    def _make_owner(self, log: str) -> Held:
         name = (log, LOG_TYPE, log)
         self._held[name] = held = self._make(name)
         self._keep(held.pseudonym, held.secret)
-        return held.secret
+        return held
 
     def _make(self, name: tuple[str, str, str]) -> Held:
         """A new secret, in memory only so far."""
@@ -248,6 +270,13 @@ class Vault:
         pseudonym = pseudonym_of(secret, Subject(*name))
         wrapped = self._keys.wrap(secret, name[0], pseudonym)
         return Held(pseudonym, secret, SecretRow(pseudonym, name[0], lookup, self._keys.current, wrapped))
+
+    def _held_by(self, row: SecretRow, name: tuple[str, str, str]) -> Held:
+        """What the row holds, which was found for this subject (rule 5)."""
+        secret = self._unwrap(row)
+        if pseudonym_of(secret, Subject(*name)) != row.pseudonym:
+            raise SecretBroken("a stored secret belongs to another subject than it was found for; run `licet audit verify`")
+        return Held(row.pseudonym, secret, None)
 
     def _unwrap(self, row: SecretRow) -> bytes:
         return self._keys.unwrap(row.key, row.wrapped, row.tenant, row.pseudonym)
@@ -263,6 +292,10 @@ def pseudonym_of(secret: bytes, subject: Subject) -> str:
     """What stands for the subject in envelopes (32 hex digits)."""
     text = f"licet pseudonym v1\0{subject.tenant}\0{subject.type}\0{subject.id}"
     return _digest(secret, text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+
+
+def _blind(key: bytes, text: str) -> str:
+    return _digest(key, text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
 
 
 def log_lookup(log: str) -> bytes:

@@ -96,6 +96,8 @@ class SqliteStore(SqliteReads):
         """Append a group, durably, as the rules of store/contract.py say."""
         leaves = [[leaf_hash(record.envelope) for record in batch.records] for batch in batches]
         vault = self.vault
+        for log in {record.log for batch in batches if batch.changes for record in batch.records}:
+            vault.hold_log(log)  # looked up inside the transaction, it could wait for a reader that waits for the transaction
         with self._writing() as con:
             answers, generation = commit_group(con, self._boot_number, vault.blind, batches, leaves)
             if self._checkpoints is not None:

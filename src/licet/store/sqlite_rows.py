@@ -9,7 +9,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from licet.errors import IntegrityBroken
+from licet.errors import IntegrityBroken, SecretBroken
 from licet.ledger.record import UNREADABLE
 from licet.ledger.vault import SecretRow, Vault, payload_aad
 from licet.model import Request, RequestState, Vote
@@ -75,14 +75,14 @@ def find_secret(rows: Sequence[Any]) -> SecretRow | None:
 
 
 def opened(vault: Vault | None, seal: Seal, sealed: bytes | None) -> tuple[bytes | None, bytes | None, Closed]:
-    """Salt, payload and why there are none. Raises `KeyUnavailable` where a secret is there and cannot be unwrapped."""
+    """Salt, payload and why there are none. Raises `KeyUnavailable` where a secret is there under a key that is not."""
     if sealed is None:
         return None, None, "erased"
     if vault is None:
         return None, None, "locked"
     try:
         found = vault.open(seal.log, seal.payload.subjects, payload_aad(seal.log, seal.kind, seal.call, seal.id), sealed)
-    except ValueError:
+    except (ValueError, SecretBroken):
         return None, None, "damaged"
     return (None, None, "erased") if found is None else (found.salt, found.payload, "")
 
