@@ -74,7 +74,7 @@ def written_cell(value: Value) -> str:
     if isinstance(value, datetime):
         return rfc3339(value)
     text = value if isinstance(value, str) else value.decode() if isinstance(value, bytes) else _encode(value).decode()
-    if _HIDES.search(text):
+    if not text.isprintable() and _HIDES.search(text):  # what can be printed hides nothing, and is told so faster
         return "'" + json.dumps(text)  # escapes everything that is not ASCII
     return "'" + text if text == "" or text.startswith(_BEGINS_FORMULA) else text
 

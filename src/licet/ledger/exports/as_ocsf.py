@@ -29,4 +29,4 @@ def write_ocsf(rows: Iterable[Exported], sink: Sink, expected: Expected) -> Expo
 
 def verify_ocsf(unverified_lines: Iterable[bytes], unverified_manifest: bytes) -> Checked:
     """What is wrong with an export and its manifest: see `verify_lines`."""
-    return verify_lines(unverified_lines, unverified_manifest)
+    return verify_lines(unverified_lines, unverified_manifest, FORMAT)

@@ -45,7 +45,7 @@ def write_otlp(rows: Iterable[Exported], sink: Sink, expected: Expected, *, cont
 
 def verify_otlp(unverified_lines: Iterable[bytes], unverified_manifest: bytes) -> Checked:
     """What is wrong with an export and its manifest: see `verify_lines`."""
-    return verify_lines(unverified_lines, unverified_manifest)
+    return verify_lines(unverified_lines, unverified_manifest, FORMAT)
 
 
 def request_of(spans: Spans) -> JsonObject:

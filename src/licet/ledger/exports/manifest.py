@@ -39,8 +39,11 @@ def manifest_of(summary: ExportSummary, expected: Expected, name: str) -> bytes:
     return msgspec.json.encode(Manifest(EXPORT_VERSION, name, *said, expected.logs)) + b"\n"
 
 
-def verify_lines(unverified_lines: Iterable[bytes], unverified_manifest: bytes) -> Checked:
-    """What is wrong with an export: cut anywhere, damaged, longer than it was, or never complete. Takes a file opened for bytes."""
+def verify_lines(unverified_lines: Iterable[bytes], unverified_manifest: bytes, name: str) -> Checked:
+    """What is wrong with an export in the format `name`: cut anywhere, damaged, longer than it was, or never complete.
+
+    Takes a file opened for bytes, and the manifest that was written beside it.
+    """
     digest, found = hashlib.sha256(), 0
     for line in unverified_lines:
         digest.update(line)
@@ -49,6 +52,8 @@ def verify_lines(unverified_lines: Iterable[bytes], unverified_manifest: bytes) 
         manifest = msgspec.json.decode(unverified_manifest, type=Manifest)
     except UNREADABLE:
         return Checked(None, found, ("the export was cut: its manifest is missing or cannot be read",))
+    if (manifest.licet_export, manifest.format) != (EXPORT_VERSION, name):
+        return Checked(None, found, (f"the manifest is not that of an export of version {EXPORT_VERSION} in the format `{name}`",))
     problems = count_problems(manifest.rows_expected, manifest.rows_written, manifest.rows_written)
     if found != manifest.lines:
         problems += (f"{found} lines are there, {manifest.lines} were written",)

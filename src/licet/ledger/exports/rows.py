@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
-from licet.ledger.record import NOTHING, Envelope, Payload, unmask
+from licet.ledger.record import NOTHING, Envelope, Payload, decode_envelope, decode_payload, leaf_hash, unmask
 
 Absence: TypeAlias = Literal["erased", "sealed", "dropped", "not_asked"]
 """Why a row has no payload: erased for a person, no key at hand, dropped by retention, or not asked for."""
@@ -50,6 +50,21 @@ class NamedTarget(Struct, frozen=True):
     type: str
     recorded: str
     name: str | None
+
+
+def exported(
+    log: str, index: int, leaf: bytes, envelope: bytes, *, payload: bytes | None = None, absent: Absence | None = None
+) -> Exported:
+    """The row of a stored record, its payload opened (plain JSON) or absent for a reason.
+
+    Raises `IntegrityBroken` where the envelope is not what the leaf hash is of, or either part cannot be read: a row that leads back to
+    nothing is not exported.
+    """
+    if leaf_hash(envelope) != leaf:
+        raise IntegrityBroken(f"record {index} of log `{log}` is not what its leaf hash is of; run `licet audit verify`")
+    opened = None if payload is None else decode_payload(payload)
+    why = None if opened is not None else absent or "not_asked"
+    return Exported(log=log, index=index, leaf=leaf, envelope=decode_envelope(envelope), payload=opened, absent=why)
 
 
 def named_targets(row: Exported) -> tuple[NamedTarget, ...]:

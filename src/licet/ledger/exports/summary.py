@@ -111,8 +111,10 @@ class Counting:
 def count_problems(expected: int, written: int, found: int) -> tuple[str, ...]:
     """What is wrong with these three numbers, as sentences."""
     problems = []
-    if written != expected:
+    if written < expected:
         problems.append(f"the export ended early: {written} of {expected} rows were written")
+    if written > expected:
+        problems.append(f"{written} rows were written, {expected} were expected")
     if found != written:
         problems.append(f"{found} rows are there, {written} were written")
     return tuple(problems)
