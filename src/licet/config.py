@@ -105,6 +105,27 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     denials_per_minute: Annotated[int, Meta(ge=1)] = 20
 
 
+    """An entry of `[[witness.servers]]`: a C2SP tlog-witness, the key it cosigns with, and where it shows what it has seen."""
+    """An entry of `[[witness.servers]]`: a C2SP tlog-witness, the key it cosigns with, and where it shows what it has seen, if elsewhere."""
+
+    url: str
+    vkey: str
+    monitoring_url: str | None = None
+
+
+class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[witness]`: who outside the store holds its newest checkpoint.
+
+    `anchors` are files, best on another disk; `log` is the vkey of one of the ledger's own signing keys, from which the others must be
+    reached. When none of them and of the servers has taken one for `max_age_s`, calls are refused.
+    """
+
+    anchors: tuple[Path, ...] = ()
+    servers: tuple[WitnessServer, ...] = ()
+    log: str | None = None
+    max_age_s: int = 3_600
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
@@ -128,6 +149,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     meters: Mapping[str, MeterSettings] = MappingProxyType({})
     approvals: ApprovalSettings = ApprovalSettings()
     limits: LimitSettings = LimitSettings()
+    witness: WitnessSettings = WitnessSettings()
     file: Path | None = None
 
     @property
@@ -155,6 +177,16 @@ class _Document(Struct, kw_only=True):
     meters: dict[str, Any] = {}
     approvals: Any = {}
     limits: Any = {}
+    witness: Any = {}
+
+
+class _Witness(Struct):
+    """`[witness]` as written; `anchor` is one path or several."""
+
+    anchor: str | tuple[str, ...] = ()
+    servers: tuple[WitnessServer, ...] = ()
+    log: str | None = None
+    max_age: str = "1h"
 
 
 class _Expiry(Struct):
@@ -223,6 +255,7 @@ class _Reader:
             meters=self._table(top.meters, MeterSettings, "meters"),
             approvals=self._approvals(top.approvals, overrides["approvals"]),
             limits=self._limits(top.limits, overrides["limits"]),
+            witness=self._witness(top.witness, file.parent),
             file=file,
         )
 
@@ -292,6 +325,15 @@ class _Reader:
         if expires_s > LONGEST_EXPIRY_S:
             raise self._invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
         return ApprovalSettings(expires_s=expires_s)
+
+    def _witness(self, table: object, folder: Path) -> WitnessSettings:
+        written = self._struct(table, _Witness, "witness")
+        paths = (written.anchor,) if isinstance(written.anchor, str) else written.anchor
+        max_age_s = parse_duration_s(written.max_age)
+        if max_age_s is None:
+            raise self._invalid("witness.max_age", f"is `{written.max_age}`, which is not a duration such as `90s`, `15m`, `2h` or `1d`")
+        anchors = tuple(folder / self._path(path, "witness.anchor") for path in paths)
+        return WitnessSettings(anchors=anchors, servers=written.servers, log=written.log, max_age_s=max_age_s)
 
     def _store(self, text: str, folder: Path) -> str:
         scheme, colon, path = text.partition(":")

@@ -24,11 +24,10 @@ from licet.cli.demo_plan import Change, Expected, Plan, PlannedCall, PlannedVote
 from licet.cli.faults import Refusal
 from licet.config import Settings
 from licet.errors import VoteRefused
-from licet.gate.opening import open_ledger, open_reading
+from licet.gate.opening import OpenLedger, open_reading
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.identity.directory import Directory
 from licet.ledger.record import decode_envelope, decode_payload
-from licet.ledger.writer import Writer
 from licet.model import CallId, DecidingPolicy, Decision, Effect, JsonObject, RequestId, RequestState
 from licet.store.contract import StoredRecord
 from licet.store.sqlite import SqliteStore
@@ -178,17 +177,15 @@ class Performance:
         if request is None:
             return Seen(verdict="refused", code="no_request", reason="that call was not held: nobody is asked for anything", call=call)
         settings = self.settings
-        store = open_ledger(settings, _now)
-        writer = Writer(store)
+        ledger = OpenLedger(settings, _now)
         try:
-            desk = Desk(store, writer, Directory.from_settings(settings), settings.environment, _now)
+            desk = Desk(ledger.store, ledger.writer, Directory.from_settings(settings), settings.environment, _now)
             cast = desk.vote(request, planned.voter, planned.verdict, operating_user=getpass.getuser())
             standing = desk.show(request).standing
         except VoteRefused as refused:
             return Seen(verdict="refused", code=refused.code, reason=str(refused), call=call)
         finally:
-            writer.close()
-            store.close()
+            ledger.close()
         if cast.request.state is RequestState.OPEN:
             missing = sum(need.missing for need in standing.needs)
             return Seen(verdict="counted", code="open", reason=f"{missing} more must agree", call=call)

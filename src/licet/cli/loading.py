@@ -31,10 +31,9 @@ from licet.errors import StoreError
 from licet.gate.building import known_catalog
 from licet.gate.gate import Gate
 from licet.gate.house import SNAPSHOTS_MERGED
-from licet.gate.opening import open_ledger, open_reading
+from licet.gate.opening import OpenLedger, open_reading
 from licet.gate.registry import Registry
 from licet.identity.directory import Directory
-from licet.ledger.writer import Writer
 from licet.store.sqlite import SqliteStore
 
 
@@ -104,15 +103,8 @@ def reading(settings: Settings) -> Iterator[SqliteStore]:
 def desk(settings: Settings) -> Iterator[Desk]:
     """The approvals of the store, opened for writing for a moment. Raises `StoreError`; makes no store where there is none."""
     directory = Directory.from_settings(settings)
-    store = open_ledger(settings, utc_now, create=False)
-    try:
-        writer = Writer(store, deadline_s=settings.limits.store_timeout_s)
-        try:
-            yield Desk(store, writer, directory, settings.environment, utc_now)
-        finally:
-            writer.close()
-    finally:
-        store.close()
+    with OpenLedger(settings, utc_now, create=False) as ledger:
+        yield Desk(ledger.store, ledger.writer, directory, settings.environment, utc_now)
 
 
 def utc_now() -> datetime:

@@ -23,7 +23,7 @@ from licet.gate.acting import Acting
 from licet.gate.building import build_scene
 from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
-from licet.gate.opening import open_ledger
+from licet.gate.opening import OpenLedger
 from licet.gate.pipeline import House
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
@@ -34,7 +34,6 @@ from licet.gate.workers import Workers
 from licet.gate.writable import exposed, whoever_runs_this
 from licet.ledger.record import Kind, microseconds
 from licet.ledger.seal import Filing
-from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
 from licet.store.contract import PutBlob, Store
 
@@ -62,8 +61,9 @@ class OpenHouse:
         self._registry = registry
         self._now = now
         warn_if_exposed(settings)
-        self.store: Store = open_ledger(settings, now)
-        self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
+        self.ledger = OpenLedger(settings, now)
+        self.store: Store = self.ledger.store
+        self.writer = self.ledger.writer
         try:
             self._recorder = Recorder(self.store.boot, settings.environment)
             self._workers = Workers()
@@ -73,8 +73,7 @@ class OpenHouse:
             self._revision = registry.revision
             self._announce(self._scene)
         except BaseException:
-            self.writer.close()
-            self.store.close()
+            self.ledger.close()
             raise
         self._clerk = Clerk(self.store, self.writer, self._recorder, self.now_us, settings.limits.denials_per_minute)
         self.sessions = Sessions(tuple(settings.meters))
@@ -132,10 +131,9 @@ class OpenHouse:
     def close(self) -> None:
         """Write what is still to be written; give threads and lease back."""
         self._clerk.close()
-        self.writer.close()
+        self.ledger.close()
         self._workers.close()
         self.portal.close()
-        self.store.close()
 
     def _recover(self) -> None:
         for orphan in self.store.orphaned_calls():

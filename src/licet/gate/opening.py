@@ -1,4 +1,4 @@
-"""Opening the ledger that settings name, with its key: the one place where both are found.
+"""Opening the ledger that settings name, with its key and its witnesses: the one place where they are found.
 
 Rules:
 
@@ -6,6 +6,7 @@ Rules:
    and a second one would hide that.
 2. Who only reads may do without the key; payloads stay closed then.
 3. A ledger in memory has a key that ends with it.
+4. Nothing is written to a ledger that is behind its witness. Whoever writes signs what was written, before closing at the latest.
 """
 
 from __future__ import annotations
@@ -13,28 +14,93 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from licet.config import Settings
 from licet.errors import KeyUnavailable
 from licet.ledger.keys import KeyEncryptionKeys, create_key_file, load_keys
+from licet.ledger.notary import Notary
+from licet.ledger.record import microseconds
+from licet.ledger.seal import Filing
+from licet.ledger.signing import SigningKeys, trust_of
+from licet.ledger.writer import Writer
+from licet.store.contract import PutCheckpoint
 from licet.store.sqlite import SqliteStore
+from licet.witness.client import Witness
+from licet.witness.pins import Pins
 
 
-def open_ledger(settings: Settings, now: Callable[[], datetime], *, create: bool = True) -> SqliteStore:
-    """The ledger, opened for writing.
+class OpenLedger:
+    """A ledger opened for writing: its store, the writer, the notary that signs, and those who pin what is signed.
 
-    Raises `StoreError`: among others `KeyUnavailable`, and `NotAStore` where there is none and not `create`.
+    Raises `StoreError` (among others `KeyUnavailable`, and `NotAStore` where there is none and not `create`), `AnchorUnusable`, and
+    `IntegrityBroken` where the store is behind its witness. Close it, or use it as a context manager.
     """
-    return SqliteStore.open(settings.store, now=now, keys=keys_of(settings, create=create), create=create)
+
+    def __init__(self, settings: Settings, now: Callable[[], datetime], *, create: bool = True) -> None:
+        self.keys = keys_of(settings, create=create)
+        self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
+        self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
+        self._now = now
+        try:
+            self.signing = SigningKeys(self.store, self.keys)
+            self.pins = self._find_pins(settings)
+            if self.pins is not None:
+                self.pins.check()
+                self.writer.barrier = self.pins.find_problem
+            self.notary = Notary(self.store, self.writer, self.signing, self._now_us, None if self.pins is None else self.pins.publish)
+            self.writer.committed = self.notary.note
+            self.notary.start()
+        except BaseException:
+            self.writer.close()
+            self.store.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Everything is committed, signed and closed."""
+        self.notary.close()
+        self.writer.close()
+        self.store.close()
+
+    def _find_pins(self, settings: Settings) -> Pins | None:
+        wanted = settings.witness
+        if not wanted.anchors and not wanted.servers:
+            return None
+        self.signing.signer(self.writer)  # who pins must know whose checkpoints are meant
+        return Pins(
+            self.store,
+            lambda: trust_of(self.store, wanted.log),
+            wanted.anchors,
+            [Witness(server.url, server.vkey, monitoring_url=server.monitoring_url) for server in wanted.servers],
+            max_age_s=wanted.max_age_s,
+            keep=self._keep,
+        )
+
+    def _keep(self, size: int, note: bytes) -> None:
+        """A checkpoint with its cosignatures takes the place of the one without."""
+        self.writer.submit(Filing((), (PutCheckpoint(size, self._now_us(), note),))).wait()
+
+    def _now_us(self) -> int:
+        return microseconds(self._now())
 
 
 def open_reading(settings: Settings, now: Callable[[], datetime]) -> SqliteStore:
     """The ledger, opened for reading, with its key where there is one. Raises `StoreError`; `NotAStore` where there is none."""
+    return SqliteStore.open(settings.store, now=now, keys=find_keys(settings), create=False, read_only=True)
+
+
+def find_keys(settings: Settings) -> KeyEncryptionKeys | None:
+    """The keys of the settings' ledger, where they are at hand."""
     try:
-        keys = keys_of(settings, create=False)
+        return keys_of(settings, create=False)
     except KeyUnavailable:
-        keys = None
-    return SqliteStore.open(settings.store, now=now, keys=keys, create=False, read_only=True)
+        return None
 
 
 def keys_of(settings: Settings, *, create: bool) -> KeyEncryptionKeys:

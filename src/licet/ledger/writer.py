@@ -23,7 +23,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from licet.errors import ConditionLost, GateClosed, StoreError, StorePoisoned, StoreUnavailable
@@ -121,6 +121,8 @@ class Writer:
 
     def __init__(self, store: Store, *, linger_s: float = LINGER_S, deadline_s: float = DEADLINE_S) -> None:
         self._store = store
+        self.barrier: Callable[[], str | None] = lambda: None  # why nothing may be recorded now
+        self.committed: Callable[[int], None] = lambda records: None  # noqa: ARG005  told how many records each group has made durable
         self._linger_s = linger_s
         self._deadline_s = deadline_s
         self._process = os.getpid()
@@ -149,6 +151,8 @@ class Writer:
         """
         if self._stopped is not None or self._closing or self._stalled or os.getpid() != self._process:
             raise self._refusal()
+        if filing.statements and (problem := self.barrier()) is not None:
+            raise StoreUnavailable(problem)
         ticket = Ticket(filing, self._store.seal(filing))
         self._queue.append(ticket)
         if len(self._queue) >= self._wanted and self._wake.locked():
@@ -238,6 +242,7 @@ class Writer:
         self._commit_s += (time.monotonic() - began - self._commit_s) / 8
         self._answer(group, answers)
         self._working = []
+        self.committed(sum(len(answer.receipts) for answer in answers if isinstance(answer, Committed)))
         self._known = len(group) + len(self._queue)
 
     def _commit_moved(self, group: list[Ticket], answers: Sequence[Committed | Lost], began: float) -> Sequence[_Answer]:

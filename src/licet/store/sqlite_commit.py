@@ -17,12 +17,13 @@ from functools import lru_cache
 
 import apsw
 
-from licet.errors import LeaseLost, StorePoisoned
-from licet.ledger.merkle import HASH_BYTES, Tree
+from licet.errors import LeaseLost
+from licet.ledger.merkle import Tree
 from licet.ledger.record import microseconds
 from licet.model import LIVE_STATES, CallId, Receipt, RequestState
 from licet.store.contract import (
     AddVote,
+    AppendHead,
     Batch,
     Change,
     CloseCall,
@@ -33,8 +34,11 @@ from licet.store.contract import (
     OpenCall,
     OpenRequest,
     PutBlob,
+    PutCheckpoint,
+    PutSigningKey,
     TakeKey,
 )
+from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
 from licet.store.sqlite_rows import fetch
 
 INDEX_BITS = 40
@@ -44,7 +48,7 @@ _ROWS_A_STATEMENT = 64
 Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
 
-_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob})
+_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint})
 
 
 class _Log:
@@ -92,6 +96,7 @@ class _Group:
         self._payloads: list[object] = []
         self._opened: dict[CallId, str] = {}
         self._closed: list[CallId] = []
+        self._head_at: int | None = None
         self._logs = self._read_logs()
 
     def write(self, leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
@@ -104,6 +109,8 @@ class _Group:
         _insert(self._con, "INSERT INTO payloads (place, sealed) VALUES ", 2, self._payloads)
         self._write_states()
         self._write_open_calls()
+        if self._head_at is not None:
+            append_head(self._con, self._head_at)  # after all states: the head speaks of this group too
         return answers
 
     def _read_logs(self) -> dict[str, _Log]:
@@ -194,6 +201,10 @@ class _Group:
         elif isinstance(change, CloseCall):
             if self._opened.pop(change.call, None) is None:
                 self._closed.append(change.call)
+        elif isinstance(change, AppendHead):
+            self._head_at = change.at
+        elif isinstance(change, PutCheckpoint):
+            put_checkpoint(self._con, change)
         elif isinstance(change, PutBlob):
             self._con.execute(
                 "INSERT INTO blobs (digest, kind, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -209,6 +220,8 @@ class _Group:
             return self._open_request(change)
         if isinstance(change, AddVote):
             return self._add_vote(change)
+        if isinstance(change, PutSigningKey):
+            return put_signing_key(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
 
     def _changed(self, text: str, values: tuple[object, ...]) -> bool:
@@ -261,19 +274,6 @@ class _Group:
         if self._con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ?", (vote.request, person)).get is None:
             return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
         return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
-
-
-def tree_of(log: str, size: int, compact_range: bytes) -> Tree:
-    """The tree of a stored state. Raises `StorePoisoned` when the state contradicts itself."""
-    try:
-        return Tree(size, split_range(compact_range))
-    except ValueError as error:
-        raise StorePoisoned(f"the stored tree state of log `{log}` is damaged ({error}); run `licet audit verify`") from error
-
-
-def split_range(compact_range: bytes) -> tuple[bytes, ...]:
-    """The hashes that a stored compact range consists of."""
-    return tuple(compact_range[start : start + HASH_BYTES] for start in range(0, len(compact_range), HASH_BYTES))
 
 
 def _insert(con: apsw.Connection, head: str, width: int, values: list[object], tail: str = "") -> None:

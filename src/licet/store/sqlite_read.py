@@ -20,7 +20,8 @@ from licet.ledger.vault import SecretRow, Vault
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store import forks
 from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
-from licet.store.sqlite_commit import INDEX_BITS, split_range
+from licet.store.sqlite_commit import INDEX_BITS
+from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, votes_of
 from licet.store.sqlite_source import SqliteSource
@@ -83,7 +84,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads:
+class SqliteReads(HeadReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:

@@ -3,13 +3,50 @@
 -- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
 -- the same end of a log collide here, whatever else goes wrong.
 
--- `secrets` counts how often a secret was destroyed: whoever sealed under an earlier count seals anew.
+-- `secrets` counts how often a secret was destroyed: whoever sealed under an earlier count seals anew. `origin` names the head log, whose
+-- tree `head_size` and `head_range` are.
 CREATE TABLE ledger (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    secrets INTEGER NOT NULL
+    secrets INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    head_size INTEGER NOT NULL,
+    head_range BLOB NOT NULL
 ) STRICT;
 
-INSERT INTO ledger (one, secrets) VALUES (1, 0);
+INSERT INTO ledger (one, secrets, origin, head_size, head_range) VALUES (1, 0, 'licet.invalid/' || lower(hex(randomblob(16))), 0, x'');
+
+-- The head log: each entry is the root of one log at one moment (ledger/checkpoint.py).
+CREATE TABLE heads (
+    number INTEGER PRIMARY KEY,
+    log TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    UNIQUE (log, size)
+) STRICT;
+
+-- Full tiles of the head log (C2SP tlog-tiles): what proofs about it are made from.
+CREATE TABLE head_tiles (
+    level INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    UNIQUE (level, number)
+) STRICT;
+
+-- Signed notes of the head log, with what witnesses have added to them.
+CREATE TABLE checkpoints (
+    size INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    note BLOB NOT NULL
+) STRICT;
+
+-- The keys that sign checkpoints, the last one now; each but the first with the note by which the one before handed over.
+CREATE TABLE signing_keys (
+    number INTEGER PRIMARY KEY,
+    vkey TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    wrapped BLOB NOT NULL,
+    endorsement BLOB
+) STRICT;
 
 -- The secret of each person, target and log, wrapped by the key-encryption key `key`: see ledger/vault.py.
 CREATE TABLE secrets (
@@ -31,7 +68,8 @@ CREATE TABLE logs (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
-    compact_range BLOB NOT NULL
+    compact_range BLOB NOT NULL,
+    headed INTEGER NOT NULL DEFAULT 0 -- its size when its root was last put into the head log
 ) STRICT;
 
 CREATE TABLE records (

@@ -13,7 +13,8 @@ import apsw
 from licet.errors import IntegrityBroken, KeyUnavailable
 from licet.ledger.source import BlobRow, KeyRow, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
 from licet.ledger.vault import Vault
-from licet.store.sqlite_commit import INDEX_BITS, split_range
+from licet.store.sqlite_commit import INDEX_BITS
+from licet.store.sqlite_heads import split_range
 from licet.store.sqlite_rows import UNREADABLE_ROW, decode_seal, fetch, opened
 
 _CHUNK = 500

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from licet.errors import IntegrityBroken, LicetError
 from licet.ledger.note import add_signatures
@@ -21,7 +22,7 @@ from licet.ledger.rotation import Trust
 from licet.ledger.tiles import HashTree
 from licet.store.contract import Store
 from licet.witness.anchor import Anchor
-from licet.witness.client import Cosigned, Refused, Seen, Unreachable, Witness
+from licet.witness.client import Cosigned, Witness
 from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
 
 _log = logging.getLogger("licet.witness")
@@ -37,7 +38,7 @@ class Pins:
         self,
         store: Store,
         trust: Callable[[], Trust],
-        anchors: Sequence[Anchor],
+        anchors: Sequence[Path],
         witnesses: Sequence[Witness],
         *,
         max_age_s: float,
@@ -50,39 +51,37 @@ class Pins:
         self._witnesses = witnesses
         self._keep = keep
         self._broken: str | None = None
-        names = [str(anchor.path) for anchor in anchors] + [witness.name for witness in witnesses]
+        names = [str(path) for path in anchors] + [witness.name for witness in witnesses]
         self._watch = Watch(names, max_age_s=max_age_s, clock=clock, needed=min(1, len(names)))
 
     def check(self) -> None:
         """The store has all that is pinned. Raises `IntegrityBroken`, which says what to do, and `AnchorUnusable`."""
-        head = self._store.head()
-        pins = []
-        for anchor in self._anchors:
-            pinned = anchor.read()
+        head, newest, pins = self._store.head(), self._store.newest_checkpoint(), []
+        for path in self._anchors:
+            pinned = Anchor(path, self._trust()).read()
             if pinned is not None:
-                pins.append(Pin(f"anchor `{anchor.path}`", pinned.checkpoint.size, pinned.checkpoint.root))
-        for witness in self._witnesses if head.checkpoint else ():
-            answer = witness.get_latest(self._trust())
-            if isinstance(answer, Seen):
-                pins.append(Pin(f"witness `{witness.name}`", answer.checkpoint.size, answer.checkpoint.root))
-            elif isinstance(answer, Refused | Unreachable):
-                _log.warning("licet: witness `%s` does not say what it holds: %s", witness.name, answer.message)
-                self._watch.failed(witness.name, answer.message)
+                pins.append(Pin(f"anchor `{path}`", pinned.checkpoint.size, pinned.checkpoint.root))
         found = check_start(head.size, HashTree(self._store, head.size).root_at, pins)
         if not isinstance(found, Fine):
             raise IntegrityBroken(found.message)
+        for witness in self._witnesses if newest is not None else ():
+            assert newest is not None
+            self._submit(witness, newest.note)  # it says whether it knows more, or something else
+            if self._broken is not None:
+                raise IntegrityBroken(self._broken)
 
     def publish(self, note: bytes) -> None:
         """Every anchor and witness has been told of this checkpoint; what they add to it is kept."""
         checkpoint, _ = self._trust().open(note)
-        for anchor in self._anchors:
+        for path in self._anchors:
             try:
-                anchor.pin(note, self._prove)
-                self._watch.cosigned(str(anchor.path))
+                Anchor(path, self._trust()).pin(note, self._prove)
+                self._watch.cosigned(str(path))
             except IntegrityBroken as error:
                 self._broken = str(error)
+                _log.error("licet: %s", error)
             except LicetError as error:
-                self._fail(str(anchor.path), str(error))
+                self._fail(str(path), str(error))
         lines = [line for witness in self._witnesses for line in self._submit(witness, note)]
         if lines:
             self._keep(checkpoint.size, add_signatures(note, lines))
