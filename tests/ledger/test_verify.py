@@ -14,18 +14,20 @@ import apsw
 import pytest
 
 from licet.ledger.merkle import Tree
-from licet.ledger.record import ApprovalEntry, Payload, ToolEntry, leaf_hash
+from licet.ledger.record import ApprovalEntry, DecisionEntry, Payload, ToolEntry, leaf_hash
 from licet.ledger.report import Report
+from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import RequestState
-from licet.ledger.seal import Filing
 from licet.store.contract import CloseCall, MoveRequest, OpenCall
 from licet.store.sqlite import SqliteStore
-from tests.store.samples import KEYS(
+from tests.store.samples import (
+    KEYS,
     NOW,
     call_id,
     consuming,
     intent,
+    key_of,
     now,
     opening,
     outcome,
@@ -106,20 +108,22 @@ def test_verification_sees_one_moment_while_others_write(store: SqliteStore) -> 
 
 RECORD_EDITS: list[tuple[str, str, str]] = [
     (
-        "UPDATE records SET envelope = CAST(replace(CAST(envelope AS TEXT), 'alice', 'mallo') AS BLOB) WHERE place & 255 = 0",
+        "UPDATE records SET envelope = CAST(replace(CAST(envelope AS TEXT), 'agent', 'agend') AS BLOB) WHERE place & 255 = 0",
         "0, envelope",
         "not those that were hashed",
     ),
     ("UPDATE records SET leaf = zeroblob(32) WHERE place & 255 = 1", "1, envelope", "not those that were hashed"),
     ("UPDATE records SET kind = 'denial' WHERE place & 255 = 0", "0, kind", "envelope and row disagree: expected `intent`, found `denial`"),
     ("UPDATE records SET call = 'other' WHERE place & 255 = 0", "0, call", "envelope and row disagree"),
+    ("UPDATE payloads SET sealed = zeroblob(length(sealed)) WHERE place & 255 = 0", "0, payload", "not those that were sealed"),
+    ("UPDATE payloads SET sealed = CAST(sealed || x'00' AS BLOB) WHERE place & 255 = 2", "2, payload", "not those that were sealed"),
+    ("UPDATE payloads SET sealed = x'00' WHERE place & 255 = 2", "2, payload", "not those that were sealed"),
+    ("UPDATE payloads SET sealed = NULL WHERE place & 255 = 2", "2, payload", "it is missing"),
     (
-        "UPDATE payloads SET payload = CAST(replace(CAST(payload AS TEXT), '2500', '2501') AS BLOB) WHERE place & 255 = 0",
-        "0, payload",
-        "not what the envelope",
+        "UPDATE payloads SET sealed = (SELECT sealed FROM payloads WHERE place = (1 << 40) + 9) WHERE place = (1 << 40) + 3",
+        "3, payload",
+        "not those that were sealed",
     ),
-    ("UPDATE payloads SET salt = zeroblob(32) WHERE place & 255 = 2", "2, payload", "not what the envelope commits to"),
-    ("UPDATE payloads SET payload = NULL WHERE place & 255 = 2", "2, payload", "it is missing"),
     ("DELETE FROM payloads WHERE place & 255 = 2", "2, payload", "it is missing"),
     ("DELETE FROM records WHERE place & 255 = 3 AND place >> 40 = 1", "3, index", "records are missing: expected `3`, found `4`"),
     ("UPDATE records SET place = place + 90 WHERE place & 255 = 3 AND place >> 40 = 1", "3, index", "records are missing"),
@@ -161,9 +165,9 @@ def test_a_record_that_was_added_beside_the_tree_is_found(store: SqliteStore, pa
 
 def test_a_record_or_payload_of_nowhere_is_found(store: SqliteStore, path: Path) -> None:
     small_ledger(store)
-    tamper(path, "INSERT INTO payloads SELECT (1 << 40) + 11, salt, payload FROM payloads LIMIT 1")
+    tamper(path, "INSERT INTO payloads SELECT (1 << 40) + 11, sealed FROM payloads LIMIT 1")
     assert any("a payload belongs to no record" in problem for problem in problems(store))
-    tamper(path, "INSERT INTO payloads SELECT (9 << 40), salt, payload FROM payloads LIMIT 1")
+    tamper(path, "INSERT INTO payloads SELECT (9 << 40), sealed FROM payloads LIMIT 1")
     assert any("a row of payloads belongs to no log" in problem for problem in problems(store))
     tamper(path, "INSERT INTO records SELECT (9 << 40), kind, call, request, envelope, leaf FROM records LIMIT 1")
     assert any("a row of records belongs to no log" in problem for problem in problems(store))
@@ -179,9 +183,9 @@ def test_a_record_of_another_log_is_found(store: SqliteStore, path: Path) -> Non
 
 def test_a_record_of_another_version_is_found(store: SqliteStore, path: Path) -> None:
     small_ledger(store)
-    later = store.get_record("acme", 0).envelope.replace(b'"v":0', b'"v":7')
+    later = store.get_record("acme", 0).envelope.replace(b'"v":1', b'"v":7')
     tamper(path, "UPDATE records SET envelope = ? WHERE place = (1 << 40)", (later,))
-    assert any("record 0, v: envelope and row disagree: expected `0`, found `7`" in problem for problem in problems(store))
+    assert any("record 0, v: envelope and row disagree: expected `1`, found `7`" in problem for problem in problems(store))
 
 
 def test_a_damaged_tree_state_is_found(store: SqliteStore, path: Path) -> None:
@@ -253,24 +257,26 @@ PROJECTION_EDITS = [
     ("UPDATE requests SET state = 'approved' WHERE state = 'open'", "request.state", "expected `open`, found `approved`"),
     ("UPDATE requests SET state = 'approved' WHERE state = 'consumed'", "request.state", "expected `consumed`, found `approved`"),
     ("UPDATE requests SET expires_at = expires_at + 1", "request.expires_at", "is not what the records say"),
-    ("UPDATE requests SET key = 'other' WHERE state = 'open'", "request.key", "expected `waiting`, found `other`"),
-    ("UPDATE requests SET body = CAST(replace(CAST(body AS TEXT), '2500', '9999') AS BLOB)", "request.body", "is not what the records say"),
+    ("UPDATE requests SET key = 'other' WHERE state = 'open'", "request.key", "is not what the records say"),
+    ("UPDATE requests SET key = (SELECT key FROM requests WHERE state = 'consumed')", "request.key", "is not what the records say"),
+    ("UPDATE requests SET tenant = 'globex' WHERE state = 'open'", "request.tenant", "expected `acme`, found `globex`"),
     ("DELETE FROM requests WHERE state = 'open'", "request", "its row is missing"),
     (
-        "INSERT INTO requests SELECT 99, 'forged', 'k', 'acme', 'approved', expires_at, NULL, body FROM requests LIMIT 1",
+        "INSERT INTO requests SELECT 99, 'forged', 'k', 'acme', 'approved', expires_at, NULL FROM requests LIMIT 1",
         "request",
         "no record opened",
     ),
-    ("DELETE FROM votes WHERE person = 'person-omar'", "votes", "not those that were recorded"),
-    ("UPDATE votes SET person = 'person-eve' WHERE person = 'person-omar'", "votes", "not those that were recorded"),
-    ("UPDATE votes SET body = CAST(replace(CAST(body AS TEXT), 'omar', 'anna') AS BLOB)", "votes", "not those that were recorded"),
-    ("INSERT INTO votes SELECT 99, id, 'person-eve', x'7b7d' FROM requests WHERE state = 'open'", "votes", "not those that were recorded"),
-    ("INSERT INTO votes VALUES (99, 'nobody', 'person-eve', x'7b7d')", "votes", "the votes on request nobody"),
+    ("DELETE FROM votes WHERE number = 2", "votes", "not those that were recorded"),
+    ("UPDATE votes SET person = 'person-eve' WHERE number = 2", "votes", "not those that were recorded"),
+    ("UPDATE votes SET number = 5 - number", "votes", "not those that were recorded"),
+    ("UPDATE votes SET request = (SELECT id FROM requests WHERE state = 'open')", "votes", "not those that were recorded"),
+    ("INSERT INTO votes SELECT 99, id, 'person-eve' FROM requests WHERE state = 'open'", "votes", "not those that were recorded"),
+    ("INSERT INTO votes VALUES (99, 'nobody', 'person-eve')", "votes", "the votes on request nobody"),
     ("DELETE FROM open_calls", "open_calls", "an intent without an end is not known as open"),
     ("INSERT INTO open_calls VALUES ('forged', 'acme', 1, 1)", "open_calls", "the row of call forged is not what the records say"),
     ("UPDATE open_calls SET boot = 77", "open_calls", "is not what the records say"),
-    ("DELETE FROM keys", "keys", "an idempotency key is not known as taken: expected `once`"),
-    ("UPDATE keys SET key = 'twice'", "keys.key", "is not what the records say: expected `once`, found `twice`"),
+    ("DELETE FROM keys", "keys", "an idempotency key is not known as taken"),
+    ("UPDATE keys SET key = 'twice'", "keys.key", "is not what the records say"),
     ("UPDATE keys SET scope = 'another caller'", "keys.scope", "is not what the records say"),
     ("UPDATE keys SET digest = 'another use'", "keys.digest", "is not what the records say"),
     ("UPDATE keys SET log = 'operator'", "keys.log", "is not what the records say: expected `acme`, found `operator`"),
@@ -391,7 +397,8 @@ def an_expiry_of_nothing(store: SqliteStore) -> None:
 def a_withdrawal_after_the_end(store: SqliteStore) -> None:
     asked, call = approved(store), call_id()
     written(store, consuming(asked, call, store))
-    written(store, Filing((record("expiry", payload=Payload(detail={"request": asked.id, "event": "withdraw"})),)))
+    gone = record("expiry", payload=Payload(detail={"request": asked.id, "event": "withdraw"}), approval=ApprovalEntry(asked.id))
+    written(store, Filing((gone,)))
 
 
 def a_request_of_another_tenant(store: SqliteStore) -> None:
@@ -465,18 +472,30 @@ def test_a_key_that_no_row_remembers_is_found_and_one_that_was_taken_is_not(stor
     kept, lost = call_id(), call_id()
     written(store, Filing((intent(kept, store, key="a"),), (OpenCall(kept, "acme"), taking("a", kept))))
     written(store, Filing((intent(lost, store, key="b"),), (OpenCall(lost, "acme"),)))
+    blind = store.blind("acme", "key", "b")
     assert [problem for problem in problems(store) if "keys" in problem] == [
-        "log `acme`, record 1, keys: an idempotency key is not known as taken: expected `b`"
+        f"log `acme`, record 1, keys: an idempotency key is not known as taken: expected `{blind}`"
     ]
 
 
-def test_a_key_whose_envelope_was_cut_is_only_held_to_be_there(store: SqliteStore, path: Path) -> None:
+def test_a_key_is_known_also_where_its_envelope_was_cut(store: SqliteStore, path: Path) -> None:
     call = call_id()
-    long = record("intent", call=call, key="k", boot=store.boot, targets=("x" * 1000,) * 100, tool=ToolEntry("t", "write", None))
+    decision = DecisionEntry(verdict="allow", code="allowed", policies=("x" * 1000,) * 100)
+    payload = Payload(detail={"key": key_of()})
+    long = record("intent", call=call, key="k", boot=store.boot, decision=decision, tool=ToolEntry("t", "write", None), payload=payload)
     written(store, Filing((long,), (OpenCall(call, "acme"), taking("k", call))))
+    assert b"cut:decision.policies" in store.get_record("acme", 0).envelope
     assert problems(store) == []
     tamper(path, "DELETE FROM keys")
-    assert problems(store) == [f"ledger, keys: an idempotency key is not known as taken: expected `{call}`"]
+    blind = store.blind("acme", "key", "k")
+    assert problems(store) == [f"log `acme`, record 0, keys: an idempotency key is not known as taken: expected `{blind}`"]
+
+
+def test_an_intent_that_does_not_say_what_its_key_was_taken_for_is_found(store: SqliteStore) -> None:
+    call = call_id()
+    silent = record("intent", call=call, key="k", boot=store.boot)
+    written(store, Filing((silent,), (OpenCall(call, "acme"), taking("k", call))))
+    assert problems(store) == ["log `acme`, record 0, payload.detail.key: it does not say what the key was taken for"]
 
 
 def test_problems_are_counted_beyond_those_that_are_described(store: SqliteStore) -> None:

@@ -203,7 +203,7 @@ class Replay:
             self._ended.add(call)
         elif call not in self._ended:
             self._findings.add(log, row[0], "call", "an outcome without an intent before it", found=call)
-        elif not self._said(log, row).late:
+        elif not row[8] and not self._said(log, row).late:
             self._findings.add(log, row[0], "outcome", "a second end of a call, and it does not say that it is late", found=call)
 
     def _said(self, log: str, row: Row) -> _Detail:
