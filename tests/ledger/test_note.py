@@ -171,6 +171,12 @@ def test_a_cosignature_without_a_time_is_refused(signature: bytes) -> None:
     assert "has no time" in refused(NOTE + line, SIGNER.verifier, COSIGNER.verifier)
 
 
+@pytest.mark.parametrize("length", [1, 63, 65, 1000])
+def test_a_signature_of_another_length_does_not_verify(length: int) -> None:
+    line = line_of(SIGNER.name, bytes.fromhex(SIGNER.verifier.key_id) + bytes(length))
+    assert "does not verify" in refused(TEXT + b"\n" + line)
+
+
 def test_one_key_in_both_roles_cannot_be_led_to_cosign() -> None:
     signer = Signer.from_seed(COSIGNER.name, b"\x03" * 32)
     assert signer.verifier.key_id != COSIGNER.verifier.key_id

@@ -285,6 +285,13 @@ def test_no_answer_raises(raw: bytes) -> None:
 
 
 @settings(max_examples=50)
+@given(st.binary(max_size=300), st.sampled_from([b"", note(7), LINE]))
+def test_nothing_that_it_shows_raises(garbage: bytes, start: bytes) -> None:
+    with Loopback(lambda _: response(200, start + garbage)) as server:
+        assert isinstance(client(server).get_latest(TRUST), Refused)
+
+
+@settings(max_examples=50)
 @given(st.integers(0, len(LINE) * 8 - 1))
 def test_no_bit_of_a_cosignature_can_change(place: int) -> None:
     flipped = bytearray(LINE)
@@ -317,6 +324,19 @@ def test_however_slowly_bytes_trickle_the_deadline_ends_it(silence: str) -> None
     answer = answer_to(lambda _: slowly(pieces, pause_s), timeout_s=0.3)
     assert answer == Unreachable("no answer within 0.3 s")
     assert time.monotonic() - begun < 3
+
+
+def test_a_handshake_that_never_ends_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
+        answer = Witness(f"https://127.0.0.1:{silent.getsockname()[1]}", COSIGNER.vkey, timeout_s=0.2).submit(note(7), never)
+    assert answer == Unreachable("no answer within 0.2 s")
+
+
+def test_a_witness_that_does_not_read_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        large = add_signatures(note(7), [b"\xe2\x80\x94 x%d %s\n" % (each, b"AAAA" * 400) for each in range(60)])
+        answer = Witness(f"http://127.0.0.1:{silent.getsockname()[1]}", COSIGNER.vkey, timeout_s=0.2).submit(large, never)
+    assert answer == Unreachable("no answer within 0.2 s")
 
 
 def test_nobody_there_is_unreachable() -> None:

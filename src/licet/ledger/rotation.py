@@ -87,9 +87,16 @@ class Trust(Struct, frozen=True):
         return tuple(span.key for span in self.spans if span.first <= size and (span.last is None or size <= span.last))
 
     def open(self, unverified: bytes, witness_keys: Iterable[Verifier] = ()) -> tuple[Checkpoint, Note]:
-        """The checkpoint of this log, signed by a key that may sign at its size. Raises `NoteInvalid`."""
-        unverified_size = Checkpoint.parse(text_of(unverified)).size
-        checkpoint, note = open_checkpoint(unverified, self.origin, self.keys_at(unverified_size), witness_keys)
+        """The checkpoint of this log, signed by a key that may sign at its size. Raises `NoteInvalid`.
+
+        The note tells every key of the log that signed, also one that may not at this size; such a one is not enough.
+        """
+        checkpoint, note = open_checkpoint(unverified, self.origin, [span.key for span in self.spans], witness_keys)
+        may = {(key.name, key.key_id) for key in self.keys_at(checkpoint.size)}
+        if not any((signature.name, signature.key_id) in may for signature in note.signatures):
+            raise NoteInvalid(
+                f"no key that may sign `{self.origin}` at size {checkpoint.size} has signed, only one that may at other sizes"
+            )
         if any(state.size == checkpoint.size and state.root != checkpoint.root for state in self.handovers):
             raise NoteInvalid(f"the checkpoint of size {checkpoint.size} has another root than the one at which its key was rotated")
         return checkpoint, note
