@@ -15,7 +15,7 @@ from licet.errors import ConditionLost, GateClosed, LeaseLost, StoreError, Store
 from licet.ledger.seal import Filing
 from licet.ledger.writer import RETRY_PAUSES_S, Writer
 from licet.model import CallId, Receipt
-from licet.store.contract import Committed, Lost, TakeKey
+from licet.store.contract import Batch, Committed, Lost, TakeKey
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import KEYS, now, record
 
@@ -29,7 +29,7 @@ class Scripted(SqliteStore):
     fail: Callable[[int], BaseException | None]
     persist_first: bool
 
-    def commit(self, batches: Sequence[Filing]) -> list[Committed | Lost]:
+    def commit(self, batches: Sequence[Batch]) -> list[Committed | Lost]:
         self.groups.append(len(batches))
         self.entered.set()
         self.hold.wait(20)
@@ -43,7 +43,7 @@ class Scripted(SqliteStore):
 
 @pytest.fixture
 def store() -> Iterator[Scripted]:
-    store = Scripted.open("sqlite::memory:", now=now)
+    store = Scripted.open("sqlite::memory:", now=now, keys=KEYS)
     assert isinstance(store, Scripted)
     store.groups, store.hold, store.entered = [], threading.Event(), threading.Event()
     store.fail, store.persist_first = (lambda _: None), False
