@@ -11,6 +11,7 @@ import resource
 import stat
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -241,6 +242,31 @@ def test_a_write_that_fails_leaves_the_old_note_or_the_new_one(
     assert anchor.read() == Pinned(checkpoint(size), note(size))
     assert files(anchor) == ["anchor", "anchor.lock"]
     assert anchor.pin(note(9), proof).checkpoint.size == 9
+
+
+@pytest.mark.parametrize("fault", ["open", "read"])
+def test_a_file_that_cannot_be_read_is_told_and_not_written_over(anchor: Anchor, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    anchor.pin(note(7), proof)
+    real_open, real_fdopen = os.open, os.fdopen
+
+    def opens(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path == anchor.path and fault == "open":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real_open(path, flags, mode)
+
+    def fdopens(fd: int, mode: str, *, closefd: bool = True) -> IO[bytes]:
+        if mode == "rb":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real_fdopen(fd, "wb", closefd=closefd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opens)
+        if fault == "read":
+            patch.setattr(os, "fdopen", fdopens)
+        for attempt in (anchor.read, lambda: anchor.pin(note(8), proof), lambda: anchor.begin_anew(note(8))):
+            with pytest.raises(AnchorUnusable, match=r"cannot be read: Permission denied|cannot be read: Input/output error"):
+                attempt()
+    assert anchor.read() == Pinned(checkpoint(7), note(7))
 
 
 def test_what_a_crash_left_behind_is_written_over(anchor: Anchor) -> None:
