@@ -23,15 +23,16 @@ from licet.ledger.token_shapes import find_tokens, is_secret_key, json_could_hol
 
 Hmac = Callable[[bytes], bytes]
 """HMAC-SHA256 under the tenant's pepper."""
-Known = Mapping[str, str]
-"""Secrets that are known already, such as the marked fields of the same call, and what stands in their place."""
 
-NONE_KNOWN: Final[Known] = {}
+NAMED = "credential"
+KNOWN = "known"
 SHOWN_BYTES = 16
+KNOWN_WITHIN_LIMIT = 100
+"""So many known secrets are looked for within longer texts; beyond that each is only found where it is a whole text."""
 _SHORTEST_OF_KEY = 4
 _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?', re.DOTALL)
 _OUTSIDE = re.compile(r"[\s{}\[\]:,0-9+\-.eEtrufalsn]*+")
-_INNER_ESCAPE = re.compile(r"\\+u00([2-7][0-9a-fA-F])")
+_INNER_ESCAPE = re.compile(r"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
 
 
 def marker(what: str, secret: bytes, hmac: Hmac) -> str:
@@ -44,22 +45,45 @@ def text_marker(what: str, secret: str, hmac: Hmac) -> str:
     return marker(what, b"text:" + secret.encode("utf-8", "surrogatepass"), hmac)
 
 
+class Known:
+    """Secrets that are known already, such as the marked fields of the same call, each with what stands in its place."""
+
+    def __init__(self, stands: Mapping[str, str]) -> None:
+        longest = sorted(stands, key=lambda secret: (-len(secret), secret))[:KNOWN_WITHIN_LIMIT]
+        self._stands = {form: stands[secret] for secret in reversed(longest) for form in _forms(secret)} | dict(stands)
+        self._within = [form for secret in longest for form in _forms(secret)]
+        # Markers first, so that a secret such as `secret` is not looked for in them; then the longest, which may hold others.
+        self._pattern = re.compile("|".join([MARKER.pattern, *map(re.escape, self._within)]))
+
+    def __bool__(self) -> bool:
+        return bool(self._stands)
+
+    def hide(self, text: str) -> str:
+        """The text without any of these secrets."""
+        if text in self._stands:
+            return self._stands[text]
+        if not any(form in text for form in self._within):
+            return text
+        return self._pattern.sub(lambda match: self._stands.get(match[0], match[0]), text)
+
+
+NONE_KNOWN: Final = Known({})
+
+
 def hide_in_text(text: str, hmac: Hmac, known: Known = NONE_KNOWN, before: str = "") -> tuple[str, frozenset[str]]:
     """The text without credentials, and the names of the shapes that were found (`known` for a known secret)."""
-    names: set[str] = set()
-    for secret, stands in known.items():
-        if secret in text and not MARKER.fullmatch(secret):
-            text = text.replace(secret, stands)
-            names.add("known")
-    undone = _INNER_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text) if "\\u00" in text else text
-    if undone != text and find_tokens(undone, before) != find_tokens(text, before):
-        text = undone
+    hidden = known.hide(text)
+    names = {KNOWN} if hidden != text else set()
+    undone = _INNER_ESCAPE.sub(lambda match: chr(int(match[1], 16)), hidden) if "\\u00" in hidden else hidden
+    found = find_tokens(undone, before)
+    if undone != hidden and not found:
+        undone, found = hidden, find_tokens(hidden, before)
     parts, last = [], 0
-    for found in find_tokens(text, before):
-        parts += [text[last : found.start], text_marker(found.name, text[found.start : found.end], hmac)]
-        last = found.end
-        names.add(found.name)
-    return "".join([*parts, text[last:]]), frozenset(names)
+    for token in found:
+        parts += [undone[last : token.start], text_marker(token.name, undone[token.start : token.end], hmac)]
+        last = token.end
+        names.add(token.name)
+    return "".join([*parts, undone[last:]]), frozenset(names)
 
 
 def hide_in_json(document: bytes, hmac: Hmac, known: Known = NONE_KNOWN) -> tuple[bytes, frozenset[str]]:
@@ -69,27 +93,35 @@ def hide_in_json(document: bytes, hmac: Hmac, known: Known = NONE_KNOWN) -> tupl
         return document, frozenset()
     names: set[str] = set()
     parts: list[str] = []
-    key, key_end, last = "", -1, 0
-    for match in _STRING.finditer(text):
-        if not _OUTSIDE.fullmatch(text, last, match.start()):
+    key, is_value, last = "", False, 0
+    while (opening := text.find('"', last)) >= 0:
+        match = _STRING.match(text, opening)
+        if match is None or not _OUTSIDE.fullmatch(text, last, opening):
             return _as_text(text, hmac, known)
-        meant, is_key = _meant(match[1]), match[2] is not None
-        own_key = key if not is_key and key_end == last else ""
-        written, found = _hide_string(meant, own_key, hmac, known)
-        parts += [text[last : match.start()], match[0] if not found else _quoted(written) + (match[2] or "")]
+        meant = _meant(match[1])
+        # A text is called by the key right before it; what stands in a list or an object is not.
+        called = key if is_value and not text[last:opening].strip() else ""
+        written, found = _hide_string(meant, called, hmac, known)
+        parts += [text[last:opening], match[0] if not found else _quoted(written) + (match[2] or "")]
         names |= found
-        last = match.end()
-        key, key_end = meant, last
+        key, is_value, last = meant, match[2] is not None, match.end()
     if not _OUTSIDE.fullmatch(text, last):
         return _as_text(text, hmac, known)
     return "".join([*parts, text[last:]]).encode("utf-8", "surrogateescape") if names else document, frozenset(names)
 
 
 def _hide_string(meant: str, key: str, hmac: Hmac, known: Known) -> tuple[str, frozenset[str]]:
-    if key and is_secret_key(key) and len(meant) >= _SHORTEST_OF_KEY and not is_placeholder(meant) and not MARKER.fullmatch(meant):
-        stands = known.get(meant)
-        return (stands, frozenset({"known"})) if stands else (text_marker("password", meant, hmac), frozenset({"password"}))
+    hidden = known.hide(meant)
+    if MARKER.fullmatch(hidden):
+        return hidden, frozenset({KNOWN}) if hidden != meant else frozenset()
+    if key and is_secret_key(key) and len(meant) >= _SHORTEST_OF_KEY and not is_placeholder(meant):
+        return text_marker(NAMED, meant, hmac), frozenset({NAMED})
     return hide_in_text(meant, hmac, known, f"{key}: " if key else "")
+
+
+def _forms(secret: str) -> list[str]:
+    """A secret as it is, and as it stands in JSON within a text."""
+    return list(dict.fromkeys([secret, json.dumps(secret, ensure_ascii=False)[1:-1], json.dumps(secret)[1:-1]]))
 
 
 def _as_text(text: str, hmac: Hmac, known: Known) -> tuple[bytes, frozenset[str]]:

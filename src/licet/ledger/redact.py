@@ -14,9 +14,12 @@ Rules:
 6. Principals, policies, obligations, and type, id, tenant and environment of targets stay: they are what was decided on.
 7. Whatever is cut is cut after it was redacted, and never within a marker or an escape.
 
-Not guaranteed: a secret of unknown shape in an unmarked field is stored. So is one that was encoded, encrypted or cut before it came here,
-one in a name that policy decides on, a marked number that is repeated elsewhere, and a marked text below the length of rule 3 that is
-repeated elsewhere. The length of a marked text is shown. A text can pretend to be a marker: `redactions` says what was hidden.
+8. A payload that cannot be read (nested some thousand deep) is hidden whole: what cannot be looked at is not stored.
+
+Not guaranteed: a secret of unknown shape in an unmarked field is stored. So is one that was encoded, encrypted or cut before it came here;
+one in a name that policy decides on (the id of a target); a marked number, or a marked text shorter than rule 3 says, where it is repeated
+elsewhere. Of more than a hundred marked texts in one call the shorter ones are found elsewhere only where they are a whole text. The length
+of a marked text is shown. A text can pretend to be a marker: `redactions` says what was hidden.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import msgspec
 from msgspec import Raw
 
 from licet.catalog.secret_paths import Every, Path, parse
-from licet.ledger.hidden_text import Hmac, hide_in_json, marker, text_marker
+from licet.ledger.hidden_text import KNOWN, Hmac, Known, hide_in_json, marker, text_marker
 from licet.ledger.record import Payload, decode_payload, encode_payload
 from licet.ledger.token_checks import MARKER
 from licet.ledger.token_shapes import json_could_hold_token
@@ -83,8 +86,16 @@ def redact_encoded(body: bytes, hmac: Hmac, secrets: tuple[str, ...] = (), argum
     `secrets` are the tool's marked paths. `arguments` (JSON) are those of the call where the payload does not hold them (an outcome): their
     marked texts are hidden in what it holds. The same bytes where there is nothing to hide.
     """
-    if not secrets and not json_could_hold_token(body.decode()):
+    if not secrets and not json_could_hold_token(body.decode("utf-8", "surrogateescape")):
         return body, ()
+    try:
+        return _redacted(body, hmac, secrets, arguments)
+    except _UNREADABLE:
+        unread = marker(f"payload of {len(body)} bytes", b"json:" + body, hmac)
+        return _encode({"detail": {"unread": unread}}), ("secret:payload",)
+
+
+def _redacted(body: bytes, hmac: Hmac, secrets: tuple[str, ...], arguments: bytes | None) -> tuple[bytes, tuple[str, ...]]:
     members = _object(body)
     redactions: set[str] = set()
     hiding = _Hiding(secrets, hmac)
@@ -97,12 +108,12 @@ def redact_encoded(body: bytes, hmac: Hmac, secrets: tuple[str, ...] = (), argum
         redactions |= {f"secret:arguments.{path}" for path in hiding.used}
         if _replace_at(members, _UNREAD, lambda unread: _without_text(unread, hmac)):
             redactions.add("secret:unread_arguments")
-    known = {text: stands for text, stands in hiding.texts.items() if len(text) >= ECHO_SHORTEST}
+    known = Known({text: stands for text, stands in hiding.texts.items() if len(text) >= ECHO_SHORTEST})
     for name, value in members.items():
         hide = _hide_in_targets if name == "targets" else hide_in_json
         hidden, names = (bytes(value), frozenset[str]()) if name in _AS_DECIDED else hide(bytes(value), hmac, known)
         members[name] = Raw(hidden)
-        redactions |= {f"secret:{name}" if shape == "known" else f"{shape}:{name}" for shape in names}
+        redactions |= {f"secret:{name}" if shape == KNOWN else f"{shape}:{name}" for shape in names}
     return _joined(members) if redactions else body, tuple(sorted(redactions))
 
 
@@ -230,7 +241,7 @@ def _without_text(unread: bytes, hmac: Hmac) -> bytes:
     return _encode({**sent, "text": text_marker(f"text of {len(text)} characters", text, hmac)})
 
 
-def _hide_in_targets(targets: bytes, hmac: Hmac, known: dict[str, str]) -> tuple[bytes, frozenset[str]]:
+def _hide_in_targets(targets: bytes, hmac: Hmac, known: Known) -> tuple[bytes, frozenset[str]]:
     hidden, names = [], frozenset[str]()
     for target in _list(targets):
         members = _object(target)

@@ -55,18 +55,17 @@ class Found(Struct, frozen=True):
     name: str
 
 
-def _edge(prefix: str, *, base64: bool = False) -> str:
+def _edge(prefix: str, within: str = "0-9A-Za-z") -> str:
     """A prefix that does not stand within a word: behind a percent-encoded character or an escape of JSON in JSON it does not."""
-    letters = "0-9A-Za-z+/=_-" if base64 else "0-9A-Za-z_"
-    return rf"{prefix}(?:(?<![{letters}]{prefix})|(?<=%[0-9A-Fa-f]{{2}}{prefix})|(?<=\\[nrtbf]{prefix}))"
+    return rf"{prefix}(?:(?<![{within}]{prefix})|(?<=%[0-9A-Fa-f]{{2}}{prefix})|(?<=\\[nrtbf]{prefix}))"
 
 
 def _plain(name: str, trigger: str, pattern: str) -> Shape:
     return Shape(name, trigger, pattern)
 
 
-_END = r"(?![0-9A-Za-z+/=_-])"
-_SLASH = r"\\*/"
+_END = r"(?![0-9A-Za-z])"
+_SLASH = r"\\*+/"
 _WORDS = (
     r"pass[_-]?(?:word|wd|phrase|code)"
     r"|(?:api|secret|private|account|signing|encryption|storage|master|auth|shared[ _.-]?access|secret[ _.-]?access)[ _.-]?key"
@@ -126,18 +125,18 @@ SHAPES: tuple[Shape, ...] = (
         "private_key",
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-(?!----))*+-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-        r"|(?:(?:\s|\\+[nr])*+[A-Za-z0-9+/=]{10,}+)++(?:(?:\s|\\+[nr])*+[A-Za-z0-9+/=]{1,9}(?![A-Za-z0-9]))?+)",
+        r"|(?:(?:\s|\\++[nr])*+[A-Za-z0-9+/=]{10,}+)++(?:(?:[\r\n]|\\++[nr])++[A-Za-z0-9+/=]{1,9}(?![A-Za-z0-9]))?+)",
     ),
     _plain("age_key", r"AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}+"),
     _plain(
         "aws_access_key_id",
         r"A(?:KIA|SIA|BIA|CCA|3T[A-Z0-9])[A-Z2-7]{16}",
-        _edge(r"A(?:KIA|SIA|BIA|CCA|3T.)", base64=True) + r"[A-Z2-7]{16}" + _END,
+        _edge(r"A(?:KIA|SIA|BIA|CCA|3T.)") + r"[A-Z2-7]{16}" + _END,
     ),
     _plain(
         "aws_secret_key",
         r"A(?:KIA|SIA)[A-Z2-7]{16}",
-        r"A(?:KIA|SIA)[A-Z2-7]{16}(?:[\s,:;|\"'/]|\\+[nrt\"']){1,10}+(?P<s>[A-Za-z0-9/+]{40})" + _END,
+        r"A(?:KIA|SIA)[A-Z2-7]{16}(?:[\s,:;|\"'/]|\\++[nrt\"']){1,10}+(?P<s>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
     ),
     _plain("aws_session_token", r"(?:F[wQ]oGZXIvYXdz|IQoJb3JpZ2luX2)", r"(?:F[wQ]oGZXIvYXdz|IQoJb3JpZ2luX2)[A-Za-z0-9/+=]{50,}+"),
     _plain("aws_signature", r"X-Amz-(?:Signature|Security-Token)=", r"X-Amz-(?:Signature|Security-Token)=(?P<s>[A-Za-z0-9%/+=_-]{20,}+)"),
@@ -163,7 +162,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     _plain("stripe_key", r"[rs]k_(?:live|test|prod)_[0-9A-Za-z]{10}", r"[rs]k_(?:live|test|prod)_[0-9A-Za-z]{10,}+"),
     _plain("webhook_secret", r"whsec_[0-9A-Za-z+/]{24}", r"whsec_[0-9A-Za-z+/=]{24,}+"),
-    _plain("google_api_key", r"AIza[0-9A-Za-z_-]{35}", _edge("AIza", base64=True) + r"[0-9A-Za-z_-]{35,}+"),
+    _plain("google_api_key", r"AIza[0-9A-Za-z_-]{35}", _edge("AIza") + r"[0-9A-Za-z_-]{35,}+"),
     _plain("google_oauth_token", r"ya29\.[0-9A-Za-z_.-]{20}", r"ya29\.[0-9A-Za-z_.-]{20,}+"),
     _plain("google_oauth_token", r"1//0[0-9A-Za-z_-]{40}", _edge("1//0") + r"[0-9A-Za-z_-]{40,}+"),
     _plain("google_client_secret", r"GOCSPX-", r"GOCSPX-[0-9A-Za-z_-]{20,}+"),
@@ -177,10 +176,10 @@ SHAPES: tuple[Shape, ...] = (
     _plain("npm_token", r"npm_[0-9A-Za-z]{36}", r"npm_[0-9A-Za-z]{36,}+"),
     _plain("pypi_token", r"pypi-AgE", r"pypi-AgE[0-9A-Za-z_-]{50,}+"),
     _plain("sendgrid_key", r"SG\.[0-9A-Za-z_-]{16}", r"SG\.[0-9A-Za-z_-]{16,32}\.[0-9A-Za-z_-]{32,}+"),
-    _plain("twilio_key", r"SK[0-9a-f]{32}", _edge("SK", base64=True) + r"[0-9a-f]{32}" + _END),
+    _plain("twilio_key", r"SK[0-9a-f]{32}", _edge("SK") + r"[0-9a-f]{32}" + _END),
     _plain("huggingface_token", r"hf_[0-9A-Za-z]{34}", _edge("hf_") + r"[0-9A-Za-z]{34,}+"),
     _plain("digitalocean_token", r"do[opr]_v1_[0-9a-f]{64}", r"do[opr]_v1_[0-9a-f]{64,}+"),
-    _plain("databricks_token", r"dapi[0-9a-f]{32}", _edge("dapi", base64=True) + r"[0-9a-f]{32,}+(?:-[0-9])?+"),
+    _plain("databricks_token", r"dapi[0-9a-f]{32}", _edge("dapi") + r"[0-9a-f]{32,}+(?:-[0-9])?+"),
     _plain("vault_token", r"hv[sbr]\.[0-9A-Za-z_-]{24}", _edge(r"hv[sbr]\.") + r"[0-9A-Za-z_-]{24,}+"),
     _plain("shopify_token", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32,}+"),
     _plain("linear_key", r"lin_(?:api|oauth)_[0-9A-Za-z]{40}", r"lin_(?:api|oauth)_[0-9A-Za-z]{40,}+"),
@@ -196,12 +195,16 @@ SHAPES: tuple[Shape, ...] = (
     ),
     _plain("atlassian_token", r"ATATT3", r"ATATT3[0-9A-Za-z_=-]{100,}+"),
     _plain("telegram_token", r"[0-9]{8,10}:AA[0-9A-Za-z_-]{32}", r"(?<![0-9A-Za-z])[0-9]{8,10}:(?P<s>AA[0-9A-Za-z_-]{32,}+)"),
-    _plain("azure_client_secret", r"[0-9]Q~[0-9A-Za-z_~.-]{31}", r"(?<![0-9A-Za-z_~.-])[0-9A-Za-z_~.-]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,}+"),
+    _plain(
+        "azure_client_secret",
+        r"[0-9]Q~[0-9A-Za-z_~.-]{31}",
+        r"(?:(?<![0-9A-Za-z_~.-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf]))[0-9A-Za-z_~.-]{3}[0-9]Q~[0-9A-Za-z_~.-]{31,}+",
+    ),
     _plain("azure_sas", r"[?&;]sig=[0-9A-Za-z%/+=_-]{20}", r"[?&;]sig=(?P<s>[0-9A-Za-z%/+=_-]{20,}+)"),
     _plain(
         "jwt",
         r"eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]*\.",
-        _edge("eyJ", base64=True) + r"[0-9A-Za-z_-]{10,}+(?:(?:\.[0-9A-Za-z_-]*+){4}|\.[0-9A-Za-z_-]{2,}+\.[0-9A-Za-z_-]*+)",
+        _edge("eyJ", "0-9A-Za-z_-") + r"[0-9A-Za-z_-]{10,}+(?:(?:\.[0-9A-Za-z_-]*+){4}|\.[0-9A-Za-z_-]{2,}+\.[0-9A-Za-z_-]*+)",
     ),
     Shape("basic_credentials", r"(?i:basic) +[0-9A-Za-z+/]{6}", r"(?i:\bbasic) {1,4}(?P<s>[0-9A-Za-z+/]{6,}+={0,2})", _is_basic),
     Shape("bearer_token", r"(?i:bearer) +[0-9A-Za-z._~+/=-]{16}", r"(?i:\bbearer) {1,4}(?P<s>[0-9A-Za-z._~+/=-]{16,}+)", _is_bearer),
@@ -219,23 +222,23 @@ SHAPES: tuple[Shape, ...] = (
         rf":(?:{_SLASH}){{2}}[^\s/?#@:\"'<>\\]{{0,256}}:(?P<s>[^\s/?#\"'<>\\]{{1,256}})@",
         _is_url_password,
     ),
-    Shape("password", rf"(?i:{_WORDS}){_ASSIGNED}", rf"(?i:{_WORDS}){_ASSIGNMENT}", _is_assigned),
-    Shape("password", rf"(?i:pwd){_ASSIGNED}", rf"(?i:(?<![a-z])pwd){_ASSIGNMENT}", _is_pwd),
+    Shape("credential", rf"(?i:{_WORDS}){_ASSIGNED}", rf"(?i:{_WORDS}){_ASSIGNMENT}", _is_assigned),
+    Shape("credential", rf"(?i:pwd){_ASSIGNED}", rf"(?i:(?<![a-z])pwd){_ASSIGNMENT}", _is_pwd),
     Shape(
-        "password",
+        "credential",
         rf"--(?i:{_WORDS}|token) ",
         rf"--(?i:{_WORDS}|token) {{1,4}}(?:{_QUOTE})?(?P<s>[^\s\"'\\-][^\s\"'\\]{{3,}}+)",
         _is_option,
     ),
     Shape(
-        "token",
+        "credential",
         rf"(?i:token|secret){_ASSIGNED}",
         rf"(?i:(?<!page.)(?<!next.)(?<!page)(?<!next)token|secret){_ASSIGNMENT}",
         _is_assigned_at_random,
     ),
     Shape(
         "card_number",
-        r"(?:^|[^0-9])(?:4[0-9]{15}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[0-9]{13}|6[0-9]{15}"
+        r"(?:^|[^0-9]|%[0-9A-Fa-f][0-9])(?:4[0-9]{15}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[0-9]{13}|6[0-9]{15}"
         r"|[2-6][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4})",
         r"(?:(?<![0-9A-Za-z_./+-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf]))"
         r"(?:[0-9]{14,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z_]|[.-][0-9])",
