@@ -1,11 +1,11 @@
 """The words of a payload, by which its record can be found.
 
-What is taken: arguments with their keys, reason, message, ids of principals and targets with attributes, effects, result, preview, and
-what belongs to one kind. What is left out: roles, groups and context, which stand in every record of a caller, and the policies: a word
-that is everywhere finds nothing.
+What is taken: reason, message, arguments with their keys, names of people and targets, attributes of targets, effects, result, preview, and
+what belongs to one kind. What is left out: principals and context, which stand in every record of a caller, and the policies: a word that
+is everywhere finds nothing.
 
-JSON is handed on as it stands. An index that cuts text at whatever is no letter or digit takes `{"customer_id":"C-412"}` as `customer id
-C 412`, so that `C-412` is found as one phrase and numbers as they are written; only escapes have to go.
+JSON is handed on as it stands, without its escapes. An index that cuts text at whatever is no letter or digit takes
+`{"customer_id":"C-412"}` as `customer id C 412`, so that `C-412` is found as one phrase and numbers as they are written.
 """
 
 from __future__ import annotations
@@ -20,33 +20,30 @@ TEXT_LIMIT_BYTES = 16_384
 """Of one payload. A result that fills pages is found by how it begins."""
 
 _NOTHING: Final = Raw()
-_short_escape = re.compile(rb"\\[^u]")
+_ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\.", re.DOTALL)
 
 
-class _Named(Struct, gc=False):
-    id: str = ""
-    type: str = ""
+class _Target(Struct, gc=False):
     attributes: Raw = _NOTHING
 
 
 class _Effect(Struct, gc=False):
-    target: str = ""
-    field: str = ""
+    target: Raw = _NOTHING
+    field: Raw = _NOTHING
     before: Raw = _NOTHING
     after: Raw = _NOTHING
 
 
 class _Payload(Struct, gc=False):
-    reason: str | None = None
-    message: str | None = None
+    reason: Raw = _NOTHING
+    message: Raw = _NOTHING
     arguments: Raw = _NOTHING
-    principals: tuple[_Named, ...] = ()
-    targets: tuple[_Named, ...] = ()
+    names: dict[str, str] | None = None
+    targets: tuple[_Target, ...] = ()
     effects: tuple[_Effect, ...] = ()
     result: Raw = _NOTHING
     preview: Raw = _NOTHING
     detail: Raw = _NOTHING
-    names: dict[str, str] | None = None
 
 
 _decode = msgspec.json.Decoder(_Payload).decode
@@ -59,26 +56,21 @@ def searchable_text(payload: bytes) -> str:
         found = _decode(payload)
     except _UNREADABLE:
         return ""
-    parts: list[bytes] = [text.encode() for text in (found.reason, found.message) if text]
-    parts.append(_words(found.arguments))
-    for named in found.principals + found.targets:
-        parts += f"{named.type} {named.id}".encode(), _words(named.attributes)
+    parts = [found.reason, found.message, found.arguments, *[target.attributes for target in found.targets]]
     for effect in found.effects:
-        parts += f"{effect.target} {effect.field}".encode(), _words(effect.before), _words(effect.after)
-    parts += _words(found.result), _words(found.preview), _words(found.detail)
+        parts += effect.target, effect.field, effect.before, effect.after
+    parts += found.result, found.preview, found.detail
+    text = b"\n".join(parts)
+    if b"\\" in text:
+        text = _ESCAPES.sub(_plain, text)
     if found.names:
-        parts += [name.encode() for name in found.names.values()]
-    return b"\n".join([part for part in parts if part])[:TEXT_LIMIT_BYTES].decode("utf-8", "ignore")
+        text = b"\n".join([*[name.encode("utf-8", "replace") for name in found.names.values()], text])
+    return text[:TEXT_LIMIT_BYTES].decode("utf-8", "ignore")
 
 
-def _words(raw: Raw) -> bytes:
-    """JSON without escapes."""
-    text = bytes(raw)
-    if b"\\" not in text:
-        return text
-    if b"\\u" in text:
-        try:
-            text = msgspec.json.encode(msgspec.json.decode(text))
-        except _UNREADABLE:
-            return b""
-    return _short_escape.sub(b" ", text)
+def _plain(escapes: re.Match[bytes]) -> bytes:
+    r"""The characters of a run of `\uXXXX`; a space for quotes, line ends and the like, which part words."""
+    if not escapes[0].startswith(b"\\u"):
+        return b" "
+    halves = escapes[0].decode("unicode_escape").encode("utf-16", "surrogatepass")
+    return halves.decode("utf-16", "replace").encode()

@@ -20,6 +20,7 @@ from licet.store.sqlite_rows import fetch
 
 TIE_BITS = 11
 """2,048 records may share a microsecond; 52 bits of microseconds last until 2112."""
+AT_LIMIT_US = (1 << 52) - 1
 DOC_END = (1 << 63) - 1
 _STEP, _STEP_LIMIT = 128, 4096
 _SPARSE = 100
@@ -180,7 +181,7 @@ def _filtered(con: apsw.Connection, filters: Filters) -> _List:
 
 def doc_floor(at_us: int) -> int:
     """The first doc of this microsecond."""
-    return min(max(at_us, 0), (1 << 52) - 1) << TIE_BITS
+    return min(max(at_us, 0), AT_LIMIT_US) << TIE_BITS
 
 
 def _span_of(query: Query) -> range:

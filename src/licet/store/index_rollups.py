@@ -18,8 +18,10 @@ HOUR_US = 3_600_000_000
 ALL_LOGS = 0
 
 By = Literal["tool", "verdict", "outcome"]
-Counts: TypeAlias = Counter[tuple[int, int, str, str, str]]
-"""By log number, hour, tool, verdict and outcome."""
+Bucket: TypeAlias = tuple[str, str, str]
+"""Tool, verdict and outcome, each empty where a record has none."""
+Counts: TypeAlias = Counter[tuple[int, int, Bucket]]
+"""By log number, hour and bucket."""
 
 
 class Bar(Struct, frozen=True):
@@ -33,13 +35,13 @@ class Bar(Struct, frozen=True):
 def add_counts(con: apsw.Connection, counts: Counts) -> None:
     """These are counted, in their logs and over all. Part of the caller's transaction."""
     both = counts.copy()
-    for (_, *bucket), count in counts.items():
-        both[ALL_LOGS, *bucket] += count  # type: ignore[index]  # the rest of a key is a key's rest
+    for (_, hour, bucket), count in counts.items():
+        both[ALL_LOGS, hour, bucket] += count
     text = (
         "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (log, hour, tool, verdict, outcome) DO UPDATE SET count = count + excluded.count"
     )
-    con.executemany(text, [(*key, count) for key, count in both.items()])
+    con.executemany(text, [(log, hour, *bucket, count) for (log, hour, bucket), count in both.items()])
 
 
 def bars(con: apsw.Connection, by: By, hours: range, log: str | None) -> tuple[Bar, ...]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import apsw
 from msgspec import Struct
 
-from licet.store.index_ask import TIE_BITS, doc_floor
+from licet.store.index_ask import AT_LIMIT_US, TIE_BITS, doc_floor
 from licet.store.index_rollups import HOUR_US, Counts, add_counts
-from licet.store.index_terms import Entry, entry_of
+from licet.store.index_terms import entry_of
 from licet.store.index_text import add_texts, cut_shard
 from licet.store.index_tiles import add_leaves
 from licet.store.sqlite_commit import INDEX_BITS
@@ -38,13 +39,8 @@ class _Log(Struct, frozen=True):
     edge: bytes
 
 
-class _New(Struct, frozen=True, gc=False):
-    """A record on its way into the index."""
-
-    base: int
-    place: int
-    entry: Entry
-    text: str | None
+_New: TypeAlias = tuple[int, int, str, str | None]
+"""A record on its way into the index: the first doc that it may have, place, terms and text."""
 
 
 def take_rows(con: apsw.Connection, taken: Iterable[tuple[str, Sequence[IndexRow]]], *, text: bool) -> None:
@@ -59,21 +55,20 @@ def take_rows(con: apsw.Connection, taken: Iterable[tuple[str, Sequence[IndexRow
         if rest:
             fresh += _take_log(con, name, log, rest, counts)
     if fresh:
-        _put(con, sorted(fresh, key=lambda new: (new.base, new.place)), text=text)
+        _put(con, sorted(fresh), text=text)
         add_counts(con, counts)
 
 
 def _take_log(con: apsw.Connection, name: str, log: _Log, rows: Sequence[IndexRow], counts: Counts) -> list[_New]:
     """The records of one log, their leaves in its tiles and its cursor behind them."""
     forgotten = {row[0] for row in con.execute("SELECT pseudonym FROM forgotten WHERE log = ?", (log.number,))}
-    at, fresh = log.at, []
+    at, fresh, first = log.at, [], log.number << INDEX_BITS
     for row in rows:
         entry = entry_of(name, row.envelope, at)
-        at = max(-(1 << 62), min(entry.at, 1 << 62))
-        base = doc_floor(at)
-        gone = row.text is None or not forgotten.isdisjoint(entry.subjects)
-        fresh.append(_New(base, log.number << INDEX_BITS | row.index, entry, None if gone else row.text))
-        counts[log.number, (base >> TIE_BITS) // HOUR_US, *entry.bucket] += entry.count
+        at = entry.at if 0 <= entry.at <= AT_LIMIT_US else doc_floor(entry.at) >> TIE_BITS
+        gone = forgotten and not forgotten.isdisjoint(entry.subjects)
+        fresh.append((at << TIE_BITS, first | row.index, entry.terms, None if gone else row.text))
+        counts[log.number, at // HOUR_US, entry.bucket] += entry.count
     edge = add_leaves(con, log.number, log.next, log.edge, [row.leaf for row in rows])
     con.execute(
         "UPDATE logs SET next = ?, at = ?, leaf = ?, edge = ? WHERE number = ?",
@@ -87,16 +82,15 @@ def _put(con: apsw.Connection, fresh: Sequence[_New], *, text: bool) -> None:
     newest = con.execute("SELECT max(doc) FROM docs").get
     newest = -1 if newest is None else newest
     last, docs = -1, []
-    for new in fresh:
-        doc = max(new.base, last + 1)
+    for base, *_ in fresh:
+        doc = max(base, last + 1)
         last = doc if doc > newest else _free_doc(con, doc)
         docs.append(last)
-    con.executemany("INSERT INTO docs VALUES (?, ?)", [(doc, new.place) for doc, new in zip(docs, fresh, strict=True)])
-    con.executemany(
-        "INSERT INTO terms (rowid, words) VALUES (?, ?)", [(doc, new.entry.terms) for doc, new in zip(docs, fresh, strict=True)]
-    )
+    _, places, terms, texts = zip(*fresh, strict=True)
+    con.executemany("INSERT INTO docs VALUES (?, ?)", list(zip(docs, places, strict=True)))
+    con.executemany("INSERT INTO terms (rowid, words) VALUES (?, ?)", list(zip(docs, terms, strict=True)))
     if text:
-        add_texts(con, [(doc, new.text) for doc, new in zip(docs, fresh, strict=True) if new.text is not None])
+        add_texts(con, [(doc, words) for doc, words in zip(docs, texts, strict=True) if words])
         cut_shard(con, max(newest, last))
 
 

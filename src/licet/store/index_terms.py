@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 Field = Literal[
     "log",
@@ -42,7 +42,7 @@ Field = Literal[
     "subject",
 ]
 """What records can be filtered by. `user`, `voter` and `subject` are pseudonyms, `target` is `Type::pseudonym`; `actor` is agent, service
-or user; `subject` is anybody whose secret seals the payload."""
+or user; `subject` is any pseudonym in the record, above all of those whose secrets seal its payload."""
 
 UNREADABLE = "unreadable"
 """The kind under which a record is found whose envelope cannot be decoded."""
@@ -72,12 +72,14 @@ _CODES: Final[dict[str, str]] = {
     "voter": "z",
     "subject": "j",
 }
-_ACTORS: Final = ("agent", "service", "user")
+_ALSO: Final[dict[str, tuple[str, ...]]] = {"actor": ("agent", "service", "user"), "subject": ("subject", "user", "voter", "target")}
+"""Fields that are found by the terms of others: a pseudonym that stands in a record as its user is no second term as its subject."""
 _LONG_BYTES = 200
 _COUNT_LIMIT = 1 << 40
 """Of the calls that one denial stands for: a sum of them stays within what the database can count."""
 _plain = re.compile(r"[a-z0-9]+").fullmatch
 _special = re.compile(rb"[^a-z0-9]")
+_is_pseudonym = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Filters: TypeAlias = Mapping[Field, tuple[str, ...]]
 """Values by field: a record matches when each field has one of its values. A field without values matches nothing."""
@@ -94,19 +96,19 @@ class Entry(Struct, frozen=True, gc=False):
     subjects: tuple[str, ...]
 
 
-class _Actor(Struct, gc=False):
+class _Actor(Struct, frozen=True, gc=False):
     agent: str | None = None
     service: str | None = None
     user: str | None = None
     session: str | None = None
 
 
-class _Tool(Struct, gc=False):
+class _Tool(Struct, frozen=True, gc=False):
     name: str
     access: str | None = None
 
 
-class _Decision(Struct, gc=False):
+class _Decision(Struct, frozen=True, gc=False):
     verdict: str
     code: str = ""
     policies: tuple[str, ...] = ()
@@ -115,50 +117,55 @@ class _Decision(Struct, gc=False):
     count: int | None = None
 
 
-class _Approval(Struct, gc=False):
+class _Approval(Struct, frozen=True, gc=False):
     request: str
     voters: tuple[str, ...] = ()
 
 
-class _Trace(Struct, gc=False):
+class _Trace(Struct, frozen=True, gc=False):
     trace_id: str | None = None
     workflow: str | None = None
 
 
-class _Outcome(Struct, gc=False):
-    status: str
+class _Outcome(Struct, frozen=True, gc=False):
+    status: str = ""
 
 
-class _Payload(Struct, gc=False):
+class _Payload(Struct, frozen=True, gc=False):
     subjects: tuple[str, ...] = ()
 
 
+_NOTHING: Final = Raw()
+_NO_ACTOR, _NO_TRACE, _NO_OUTCOME, _NO_PAYLOAD = _Actor(), _Trace(), _Outcome(), _Payload()
+
+
 class _Envelope(Struct, gc=False):
-    """The fields that can be searched for; others are passed over."""
+    """The fields that can be searched for; others are passed over. Tool and decision come again and again: their bytes are looked up."""
 
     kind: str
     at: int
     environment: str = ""
     call: str | None = None
-    actor: _Actor | None = None
-    tool: _Tool | None = None
+    actor: _Actor = _NO_ACTOR
+    tool: Raw = _NOTHING
     targets: tuple[str, ...] = ()
-    decision: _Decision | None = None
+    decision: Raw = _NOTHING
     approval: _Approval | None = None
-    trace: _Trace | None = None
-    outcome: _Outcome | None = None
-    payload: _Payload | None = None
+    trace: _Trace = _NO_TRACE
+    outcome: _Outcome = _NO_OUTCOME
+    payload: _Payload = _NO_PAYLOAD
 
 
-_NOBODY = _Actor()
 _decode = msgspec.json.Decoder(_Envelope).decode
+_decode_tool = msgspec.json.Decoder(_Tool).decode
+_decode_decision = msgspec.json.Decoder(_Decision).decode
 _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def term(field: str, value: str) -> str:
     """The term that a record has whose `field` is `value`."""
     code = _CODES[field]
-    if _plain(value) and len(value) <= _LONG_BYTES:
+    if len(value) <= _LONG_BYTES and _plain(value):
         return f"{code}_{value}"
     encoded = value.encode("utf-8", "surrogatepass")
     if len(encoded) > _LONG_BYTES:
@@ -166,32 +173,34 @@ def term(field: str, value: str) -> str:
     return f"{code}_{_special.sub(_escape, encoded).decode()}"
 
 
-_known = lru_cache(maxsize=20_000)(term)
-"""For values that come again and again."""
-
-
 def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
     """What the index keeps of a record; one that cannot be decoded has the time of the one before it, and its kind is `unreadable`."""
     try:
         found = _decode(envelope)
+        tool, tool_terms = _of_tool(bytes(found.tool)) if found.tool else ("", "")
+        verdict, count, decision_terms = _of_decision(bytes(found.decision)) if found.decision else ("", 1, "")
     except _CANNOT_DECODE:
-        return Entry(at_before, f"{_known('log', log)} {_known('kind', UNREADABLE)}", ("", "", ""), 1, ())
-    terms = [_known("log", log), _known("kind", found.kind), _known("environment", found.environment)]
+        return Entry(at_before, _head(log, UNREADABLE, ""), ("", "", ""), 1, ())
+    terms = [_head(log, found.kind, found.environment), tool_terms, decision_terms]
+    named = [found.actor.user]
     if found.call is not None:
         terms.append(term("call", found.call))
-    _add_actor(terms, found.actor or _NOBODY)
+    if found.actor is not _NO_ACTOR:
+        _add_actor(terms, found.actor)
     for target in found.targets:
-        terms += term("target", target), _known("target_type", target.partition("::")[0])
+        terms += _of_target(target)
+        named.append(target.rpartition("::")[2])
     if found.approval is not None:
-        terms.append(term("request", found.approval.request))
-        terms += [_known("voter", voter) for voter in found.approval.voters]
-    if found.trace is not None:
+        terms += [term("request", found.approval.request), *[term("voter", voter) for voter in found.approval.voters]]
+        named += found.approval.voters
+    if found.trace is not _NO_TRACE:
         _add_trace(terms, found.trace)
-    bucket = (_add_tool(terms, found.tool), _add_decision(terms, found.decision), _add_outcome(terms, found.outcome))
-    count = found.decision.count if found.decision is not None else None
-    subjects = found.payload.subjects if found.payload is not None else ()
-    terms += [term("subject", subject) for subject in subjects]
-    return Entry(found.at, " ".join(terms), bucket, max(1, min(count or 1, _COUNT_LIMIT)), subjects)
+    status = found.outcome.status
+    if status:
+        terms.append(_known("outcome", status))
+    subjects = found.payload.subjects
+    terms += [term("subject", subject) for subject in subjects if subject not in named or not _is_pseudonym(subject)]
+    return Entry(found.at, " ".join(terms), (tool, verdict, status), count, subjects)
 
 
 def expression_of(filters: Filters) -> str | None:
@@ -205,8 +214,40 @@ def is_impossible(filters: Filters) -> bool:
 
 
 def _any_of(field: str, values: tuple[str, ...]) -> str:
-    fields = _ACTORS if field == "actor" else (field,)
-    return " OR ".join([f'"{term(each, value)}"' for value in values for each in fields])
+    if field == "target":
+        return " OR ".join([f"({' AND '.join(_of_target(value))})" for value in values])
+    return " OR ".join([term(each, value) for value in values for each in _ALSO.get(field, (field,))])
+
+
+_known = lru_cache(maxsize=20_000)(term)
+"""For values that come again and again."""
+
+
+@lru_cache(maxsize=2_000)
+def _head(log: str, kind: str, environment: str) -> str:
+    return f"{term('log', log)} {term('kind', kind)} {term('environment', environment)}"
+
+
+@lru_cache(maxsize=5_000)
+def _of_tool(raw: bytes) -> tuple[str, str]:
+    tool = _decode_tool(raw)
+    access = "" if tool.access is None else term("access", tool.access)
+    return tool.name, f"{term('tool', tool.name)} {access}"
+
+
+@lru_cache(maxsize=5_000)
+def _of_decision(raw: bytes) -> tuple[str, int, str]:
+    decision = _decode_decision(raw)
+    terms = [term("verdict", decision.verdict), term("code", decision.code), term("decided_by", decision.decided_by)]
+    terms += [term("policy", policy) for policy in decision.policies]
+    terms += [term("obligation", policy) for policy in decision.obligations]
+    return decision.verdict, max(1, min(decision.count or 1, _COUNT_LIMIT)), " ".join(terms)
+
+
+def _of_target(target: str) -> tuple[str, str]:
+    """A pseudonym stands for one subject, so its term does without the type; what is in clear needs it."""
+    kind, _, rest = target.partition("::")
+    return term("target", rest if _is_pseudonym(rest) else target), _known("target_type", kind)
 
 
 def _add_actor(terms: list[str], actor: _Actor) -> None:
@@ -215,34 +256,9 @@ def _add_actor(terms: list[str], actor: _Actor) -> None:
     if actor.service is not None:
         terms.append(_known("service", actor.service))
     if actor.user is not None:
-        terms.append(_known("user", actor.user))
+        terms.append(term("user", actor.user))
     if actor.session is not None:
-        terms.append(_known("session", actor.session))
-
-
-def _add_tool(terms: list[str], tool: _Tool | None) -> str:
-    if tool is None:
-        return ""
-    terms.append(_known("tool", tool.name))
-    if tool.access is not None:
-        terms.append(_known("access", tool.access))
-    return tool.name
-
-
-def _add_decision(terms: list[str], decision: _Decision | None) -> str:
-    if decision is None:
-        return ""
-    terms += _known("verdict", decision.verdict), _known("code", decision.code), _known("decided_by", decision.decided_by)
-    terms += [_known("policy", policy) for policy in decision.policies]
-    terms += [_known("obligation", policy) for policy in decision.obligations]
-    return decision.verdict
-
-
-def _add_outcome(terms: list[str], outcome: _Outcome | None) -> str:
-    if outcome is None:
-        return ""
-    terms.append(_known("outcome", outcome.status))
-    return outcome.status
+        terms.append(term("session", actor.session))
 
 
 def _add_trace(terms: list[str], trace: _Trace) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import apsw
 
+from licet.store.index_open import tune
 from licet.store.sqlite_rows import fetch
 
 SHARD_TEXTS = 500_000
@@ -82,7 +83,7 @@ def _new_shard(con: apsw.Connection, start: int) -> tuple[int, int]:
     con.execute("INSERT INTO shards (start, size) VALUES (?, 0)", (start,))
     number = con.last_insert_rowid()
     con.execute(_SHARD.format(number=number))
-    con.execute(f"INSERT INTO text_{number} (text_{number}, rank) VALUES ('hashsize', 16777216)")  # noqa: S608  a number
+    tune(con, f"text_{number}")
     return number, start
 
 

@@ -21,9 +21,9 @@ from licet.store.index import Index
 from licet.store.index_take import IndexRow
 from licet.store.leases import _LockFile
 
-STEP_ROWS = 2_000
+STEP_ROWS = 8_000
 """Records of one transaction: enough to make it cheap for each, few enough to be given up quickly."""
-LOG_ROWS = 500
+LOG_ROWS = 1_000
 """Records of one log in a step, while others have older ones."""
 POLL_S = 0.2
 _RETRY_S = 2.0
