@@ -203,6 +203,38 @@ def test_a_proof_out_of_ten_million_reads_a_few_tiles() -> None:
         assert reader.reads <= 2
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 70_000, 131_072, 131_329])
+@pytest.mark.parametrize("tiled", [True, False])
+def test_trees_of_three_rows_are_those_of_merkle(size: int, *, tiled: bool) -> None:
+    leaves = many()[:size]
+    builder = TileBuilder()
+    reader = Kept(leaves, builder.extend(leaves) if tiled else ())
+    whole = merkle.Tree()
+    whole.extend(leaves)
+    tree = HashTree(reader, size)
+    assert tree.root_at(size) == whole.root()
+    for at in (0, 255, 256, 65_534, size // 3, size - 1):
+        assert merkle.is_included(leaves[at], at, size, tree.inclusion_proof(at), whole.root())
+        assert tree.leaf(at) == leaves[at]
+        begun = merkle.root_of(leaves[: at + 1])
+        assert tree.root_at(at + 1) == begun
+        assert merkle.is_consistent(at + 1, size, begun, whole.root(), tree.consistency_proof(at + 1))
+    if tiled:
+        assert tree.edge() == builder.edge
+        assert builder.root() == whole.root()
+
+
+@cache
+def many() -> list[bytes]:
+    return [hashlib.sha256(b"%d" % number).digest() for number in range(131_329)]
+
+
+def test_tiles_that_were_filled_later_serve_a_smaller_tree() -> None:
+    """A store goes on growing while a proof for an older checkpoint is made."""
+    for size in (1, 255, 256, 300, 600, 1023):
+        assert HashTree(Kept(LEAVES, ALL), size).edge() == built(size)[0].edge
+
+
 def test_reading_without_tiles_remembers_no_more_than_a_few() -> None:
     tree = HashTree(Regular(tiled=False), 300_000)
     assert tree.root_at(300_000) == HashTree(Regular(), 300_000).root_at(300_000)
@@ -216,6 +248,8 @@ def test_what_is_beyond_the_tree_is_refused() -> None:
         tree.root_at(11)
     with pytest.raises(IndexError, match="no leaf 10 in a tree of size 10"):
         tree.inclusion_proof(10)
+    with pytest.raises(IndexError, match="no leaf 10 in a tree of size 10"):
+        tree.leaf(10)
     with pytest.raises(IndexError, match="no tree of size 12 in one of size 10"):
         tree.inclusion_proof(3, 12)
     with pytest.raises(IndexError, match="no tree of size 11 in one of size 10"):

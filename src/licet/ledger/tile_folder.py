@@ -3,7 +3,7 @@
 Rules:
 
 1. The checkpoint is replaced last, in one step, when everything that it covers is on disk. After a crash the folder is what it was, with
-   files beside it that no checkpoint covers; the next export replaces them.
+   files beside it that no checkpoint covers, perhaps torn; the next export replaces them.
 2. A file that the standing checkpoint covers is never written again. A partial tile goes only when the full one is there and covered.
 3. One log to a folder, and it only grows: another origin or a smaller tree is refused, and nothing is touched.
 4. The new tree is computed from the entries. It must pass through the root of the standing checkpoint and end in that of the new one, or
@@ -110,7 +110,8 @@ class TileFolder:
             if not target.is_file():  # a pipe would never end
                 return None
             with target.open("rb") as file:
-                return file.read(_READ_LIMIT_BYTES)
+                length = os.fstat(file.fileno()).st_size
+                return file.read(min(length, _READ_LIMIT_BYTES))
         except OSError as error:
             raise OperatorError(f"`{target}` cannot be read: {error.strerror}") from error
 
@@ -151,7 +152,7 @@ def write_tiles(folder: Path, note: bytes, entries: Entries) -> Written:
             export.prune(checkpoint.size)
     except OSError as error:
         raise OperatorError(f"`{folder}` cannot be written: {error.strerror}") from error
-    return Written(checkpoint.origin, export.old_size, checkpoint.size, export.files)
+    return Written(checkpoint.origin, export.old_size, checkpoint.size, len(export.written))
 
 
 def _find_standing(folder: Path, checkpoint: Checkpoint) -> Checkpoint | None:
@@ -189,7 +190,7 @@ class _Export:
 
     def __init__(self, folder: Path, old_size: int) -> None:
         self.old_size = old_size
-        self.files = 0
+        self.written: list[Path] = []
         self._folder = folder
         self._touched: set[Path] = {folder}
 
@@ -208,9 +209,10 @@ class _Export:
             bundle = list(islice(unread, WIDTH))
         builder.extend([leaf_hash(entry) for entry in bundle])
         _leads_to(checkpoint, builder, "the entries do not lead to the checkpoint")
-        self._partial(builder, bundle)  # only now: a partial tile of an export that failed would be taken for one of an older checkpoint
+        self._partial(builder, bundle)
 
     def _partial(self, builder: TileBuilder, bundle: Sequence[bytes]) -> None:
+        """The tiles that are not full. One that an interrupted export leaves is taken for that of an older checkpoint, so it must be true."""
         if bundle:
             self._write(TileName(None, builder.size // WIDTH, len(bundle)), encode_entries(bundle))
         for level, row in enumerate(builder.edge):
@@ -219,11 +221,11 @@ class _Export:
 
     def publish(self, note: bytes) -> None:
         """The checkpoint stands. A crash before its rename leaves the old one, with all of its files."""
-        for touched in self._touched:
-            _sync_folder(touched)
-        self._replace(self._folder / CHECKPOINT, note)
-        _sync_folder(self._folder)
-        _sync_folder(self._folder.parent)
+        for path in (*self.written, *self._touched):  # all at once: most have reached the disk by now
+            _sync(path)
+        self._replace(self._folder / CHECKPOINT, note, sync=True)
+        _sync(self._folder)
+        _sync(self._folder.parent)
 
     def prune(self, size: int) -> None:
         """Partial tiles of the old edge that are full now are gone. A crash before this leaves some, which harm nobody."""
@@ -250,18 +252,19 @@ class _Export:
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True)
             self._touched.update(parent for parent in target.parents if parent.is_relative_to(self._folder))
-        self._replace(target, data)
+        self._replace(target, data, sync=name.width < WIDTH)
         self._touched.add(target.parent)
-        self.files += 1
+        self.written.append(target)
 
-    def _replace(self, target: Path, data: bytes) -> None:
+    def _replace(self, target: Path, data: bytes, *, sync: bool = False) -> None:
         writing = self._folder / WRITING
         writing.unlink(missing_ok=True)
         handle = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         writing.replace(target)
 
 
@@ -271,9 +274,9 @@ def _leads_to(checkpoint: Checkpoint, builder: TileBuilder, otherwise: str) -> N
         raise IntegrityBroken(f"{otherwise}: expected size {expected[0]} and root `{expected[1]}`, found {found[0]} and `{found[1]}`")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Names in this folder survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """This file, or the names in this folder, survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

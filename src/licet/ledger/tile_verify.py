@@ -98,7 +98,7 @@ class _Check:
         """The files that the tree as it stands does not have."""
         for folder, _, names in os.walk(self._files.folder):
             for name in names:
-                path = (Path(folder) / name).relative_to(self._files.folder).as_posix()
+                path = (Path(folder) / name).relative_to(self._files.folder).as_posix().encode(errors="backslashreplace").decode()
                 if path not in {CHECKPOINT, WRITING}:
                     self._other(path)
 
