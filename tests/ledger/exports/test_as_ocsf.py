@@ -16,7 +16,7 @@ from licet.ledger.exports.rows import Exported
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Kind, OutcomeEntry, Payload, ToolEntry
 from licet.model import RequestId
 from tests.ledger.exports.ocsf_schema import SCHEMA, violations
-from tests.ledger.exports.sample_rows import ALICE, CUSTOMER, TRACE_ID, bare_row, expected, row
+from tests.ledger.exports.sample_rows import ALICE, CUSTOMER, DANA, TRACE_ID, bare_row, expected, row
 
 KINDS = sorted(mapping.STATUSES)
 
@@ -127,6 +127,14 @@ def test_a_denial_a_hold_a_vote_and_an_outcome_are_told_apart() -> None:
         2000,
         "ValueError",
     )
+
+
+def test_a_vote_is_by_the_voter_and_says_whose_call_it_is_about() -> None:
+    found = event(row(0, "vote", outcome=None, decision=None))
+    assert found["actor"] == {"user": {"uid": DANA, "name": "dana", "type_id": 1}}
+    assert found["unmapped"]["licet"]["caller"] == {"agent": "support-bot", "user": "alice", "session": "s-1"}
+    assert (found["src_endpoint"]["name"], found["message"]) == ("dana", "vote: dana, billing.adjust, approve")
+    assert event(row(0, "vote", outcome=None, decision=None, payload=None))["actor"] == {"user": {"uid": DANA, "type_id": 1}}
 
 
 def test_records_about_no_call_have_no_event_and_are_counted() -> None:

@@ -86,6 +86,16 @@ def test_a_full_disk_comes_through(form: Format) -> None:
 
 
 @each_format
+def test_a_sink_that_takes_a_part_comes_through(form: Format) -> None:
+    class Short:
+        def write(self, data: bytes, /) -> int:
+            return len(data) - 1
+
+    with pytest.raises(OSError, match="took only a part"):
+        form.write([row()], Short(), expected(1))
+
+
+@each_format
 def test_the_same_rows_give_the_same_bytes(form: Format) -> None:
     first, second = io.BytesIO(), io.BytesIO()
     assert form.write([row(), bare_row(1)], first, expected(2)) == form.write([row(), bare_row(1)], second, expected(2))

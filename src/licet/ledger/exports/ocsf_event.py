@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
 from licet.ledger.exports.rows import Exported, embedded, moment, named_targets, rfc3339
@@ -105,7 +106,7 @@ def ocsf_event(row: Exported) -> JsonObject | None:
         message=_message(envelope),
         actor=_actor(row),
         api=_api(row),
-        src_endpoint=_filled(name=_caller(envelope.actor), instance_uid=envelope.boot),
+        src_endpoint={"name": _one_name(_acting(envelope)), "instance_uid": envelope.boot},
         resources=_resources(row),
         **_control(envelope),
         message_context=_message_context(envelope.actor),
@@ -160,16 +161,23 @@ def _status_code(envelope: Envelope) -> str | None:
 def _message(envelope: Envelope) -> str:
     tool = envelope.tool.name if envelope.tool is not None else "a tool"
     said = _status_code(envelope) or (envelope.approval.verdict if envelope.approval is not None else None)
-    return f"{envelope.kind}: {_caller(envelope.actor)}, {tool}" + (f", {said}" if said else "")
+    return f"{envelope.kind}: {_one_name(_acting(envelope))}, {tool}" + (f", {said}" if said else "")
 
 
-def _caller(actor: Actor | None) -> str:
-    """Who called, by one name: no record of a call is without `src_endpoint`."""
+def _acting(envelope: Envelope) -> Actor | None:
+    """Who acted: the caller, and in a vote the one who voted."""
+    if envelope.kind == "vote" and envelope.approval is not None and envelope.approval.voters:
+        return Actor(user=envelope.approval.voters[0])
+    return envelope.actor
+
+
+def _one_name(actor: Actor | None) -> str:
+    """Who acted, by one name: no event is without `src_endpoint`."""
     return (actor.agent or actor.service or actor.user if actor is not None else None) or "unknown"
 
 
 def _actor(row: Exported) -> JsonObject:
-    recorded, shown = row.envelope.actor, row.readable.actor
+    recorded, shown = _acting(row.envelope), _acting(row.readable)
     if recorded is None or shown is None:
         return {"app_name": "unknown"}
     user = _filled(uid=recorded.user, name=shown.user if shown.user != recorded.user else None, type_id=1) if recorded.user else None
@@ -249,6 +257,7 @@ def _unmapped(row: Exported) -> JsonObject:
         leaf=row.leaf.hex(),
         environment=envelope.environment,
         boot=envelope.boot,
+        caller=msgspec.to_builtins(envelope.actor) if envelope.kind == "vote" and envelope.actor is not None else None,
         key=envelope.key,
         attempt=envelope.attempt,
         obligations=decision.obligations if decision is not None else None,

@@ -22,8 +22,8 @@ from msgspec import Raw, Struct
 from licet.errors import IntegrityBroken
 from licet.ledger.record import NOTHING, Envelope, Payload, decode_envelope, decode_payload, leaf_hash, unmask
 
-Absence: TypeAlias = Literal["erased", "sealed", "dropped", "not_asked"]
-"""Why a row has no payload: erased for a person, no key at hand, dropped by retention, or not asked for."""
+Absence: TypeAlias = Literal["erased", "locked", "damaged", "dropped", "not_asked"]
+"""Why a row has no payload: erased for a person, no key at hand, not what was sealed, dropped by retention, or not asked for."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -81,7 +82,9 @@ class Digesting:
 
     def write(self, data: bytes) -> None:
         """Write, hash and count."""
-        self._sink.write(data)
+        taken = self._sink.write(data)
+        if isinstance(taken, int) and taken < len(data):  # an unbuffered file on a full disk takes what still fits, and says no more
+            raise OSError(errno.ENOSPC, "the sink took only a part of what was written")
         self._digest.update(data)
         self.size_bytes += len(data)
 
