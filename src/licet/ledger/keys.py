@@ -158,7 +158,7 @@ def _ask(command: str) -> bytes:
     """What the command prints. It gets no shell, and its own messages are not shown: they may hold secrets."""
     try:
         done = subprocess.run(shlex.split(command), capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False)  # noqa: S603  the operator's own
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:  # `IndexError`: there is nothing to run
         raise KeyUnavailable(f"the command `{command}`, which should print the ledger's key, failed ({type(error).__name__})") from error
     if done.returncode:
         raise KeyUnavailable(f"the command `{command}`, which should print the ledger's key, ended with exit code {done.returncode}")
