@@ -105,8 +105,8 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     denials_per_minute: Annotated[int, Meta(ge=1)] = 20
 
 
+class WitnessServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An entry of `[[witness.servers]]`: a C2SP tlog-witness, the key it cosigns with, and where it shows what it has seen."""
-    """An entry of `[[witness.servers]]`: a C2SP tlog-witness, the key it cosigns with, and where it shows what it has seen, if elsewhere."""
 
     url: str
     vkey: str
