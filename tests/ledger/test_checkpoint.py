@@ -201,6 +201,13 @@ def test_a_head_entry_in_bytes() -> None:
     assert head_leaf(ENTRY) == leaf_hash(ENTRY_BYTES)
 
 
+def test_the_largest_head_entry_is_read() -> None:
+    largest = HeadEntry(1, "acme", SIZE_LIMIT, ROOT.hex(), SIZE_LIMIT)
+    assert decode_head_entry(encode_head_entry(largest)) == largest
+    earliest = HeadEntry(1, "acme", 1, ROOT.hex(), 0)
+    assert decode_head_entry(encode_head_entry(earliest)) == earliest
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -259,6 +266,8 @@ def test_a_deep_head_entry_is_broken() -> None:
         HeadEntry(1, "acme", 0, ROOT.hex(), 1),
         HeadEntry(1, "acme", 7, "00", 1),
         HeadEntry(1, "acme", 7, ROOT.hex(), -1),
+        HeadEntry(1, "acme", 7, ROOT.hex(), SIZE_LIMIT + 1),
+        HeadEntry(1, "acme", SIZE_LIMIT + 1, ROOT.hex(), 1),
     ],
 )
 def test_a_head_entry_that_could_not_be_read_is_not_written(entry: HeadEntry) -> None:

@@ -223,6 +223,14 @@ def test_names_that_no_key_may_have(name: str) -> None:
         Signer.from_seed(name, b"\x01" * 32)
 
 
+@pytest.mark.parametrize("name", ["a\u200bb", "a\u202eb", "a\x9bb", "a\x7fb", "a`b"])
+def test_names_that_would_mislead_in_a_message(name: str) -> None:
+    with pytest.raises(NoteInvalid, match="what cannot be seen"):
+        Signer.from_seed(name, b"\x01" * 32)
+    line = line_of(name, bytes(8))
+    assert open_note(NOTE + line, [SIGNER.verifier]).unknown == (line,)  # others may be called so
+
+
 def test_each_mangled_vkey_is_refused() -> None:
     vkey = SIGNER.vkey
     mangled = {vkey[:place] + vkey[place + 1 :] for place in range(len(vkey))}

@@ -214,6 +214,14 @@ def test_what_is_not_in_its_one_form_is_no_endorsement(old: bytes, new: bytes) -
         open_endorsement(sign_note(changed, [A, B]))
 
 
+def test_a_key_for_cosignatures_takes_over_nothing_though_it_signs() -> None:
+    for old, new in ((A.vkey, WITNESS.vkey), (WITNESS.vkey, A.vkey)):
+        text = Endorsement(state(10), A.verifier, B.verifier).text
+        text = text.replace(A.vkey.encode(), old.encode()).replace(B.vkey.encode(), new.encode())
+        with pytest.raises(NoteInvalid, match="not in its one form, or not of plain Ed25519 keys"):
+            open_endorsement(add_signatures(sign_note(text, [A]), [WITNESS.cosign(text, 5)]))
+
+
 def test_checkpoints_and_endorsements_are_never_taken_for_one_another() -> None:
     with pytest.raises(NoteInvalid, match="not an endorsement"):
         open_endorsement(signed(10, A, B))

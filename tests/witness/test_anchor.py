@@ -376,6 +376,13 @@ def test_after_a_rotation_the_old_pin_still_opens_and_the_old_key_pins_no_more(a
     assert rotated.pin(note(70, signer=successor), proof).checkpoint.size == 70
 
 
+def test_a_store_set_back_to_before_a_rotation_is_told(anchor: Anchor) -> None:
+    successor = Signer.from_seed(ORIGIN, b"\x0a" * 32)
+    Anchor(anchor.path, verify_rotation(ORIGIN, KEY.vkey, [endorse(checkpoint(60), KEY, successor)])).pin(note(70, signer=successor), proof)
+    with pytest.raises(IntegrityBroken, match="or the store was set back to before its key was rotated"):
+        anchor.read()  # the older store does not know the endorsement
+
+
 def test_after_a_loss_was_accepted_the_former_pin_is_kept_as_evidence(anchor: Anchor) -> None:
     anchor.pin(note(100), proof)
     origin = "licet.invalid/anew"

@@ -82,9 +82,12 @@ class Verifier:
     __slots__ = ("_key", "algorithm", "key_id", "name", "public_key", "vkey")
 
     def __init__(self, name: str, public_key: bytes, algorithm: int = ED25519) -> None:
-        """Raises `NoteInvalid` for a name that no key may have, and for bytes that are no safe Ed25519 key."""
-        if not is_key_name(name):
-            raise NoteInvalid("a key name is not empty and holds neither whitespace, control characters nor `+`")
+        """Raises `NoteInvalid` for a name that no key may have, and for bytes that are no safe Ed25519 key.
+
+        What cannot be seen is refused beyond the standard: names of keys stand in messages, and two of them must not look the same.
+        """
+        if not is_key_name(name) or not name.isprintable() or "`" in name:
+            raise NoteInvalid("a key name is not empty and holds neither whitespace, backticks, `+` nor what cannot be seen")
         if algorithm not in _TYPES:
             raise NoteInvalid(f"signature type `{algorithm:#04x}` is not supported")
         _verify_public_key(public_key)

@@ -67,7 +67,8 @@ class Anchor:
             checkpoint, _ = self.trust.open(unverified_note)
         except NoteInvalid as error:
             raise IntegrityBroken(
-                f"anchor `{self.path}` holds no checkpoint of this log ({error}); find out who changed it, then put back a copy of it"
+                f"anchor `{self.path}` holds no checkpoint of this log ({error}): either the file was changed, or the store was set "
+                "back to before its key was rotated. find out which, and put back a copy of the one that is wrong"
             ) from error
         return Pinned(checkpoint, unverified_note)
 
