@@ -212,7 +212,7 @@ class _Export:
         self._partial(builder, bundle)
 
     def _partial(self, builder: TileBuilder, bundle: Sequence[bytes]) -> None:
-        """The tiles that are not full. One that an interrupted export leaves is taken for that of an older checkpoint, so it must be true."""
+        """The tiles that are not full. One that an interrupted export leaves looks like that of an older checkpoint, so it must be true."""
         if bundle:
             self._write(TileName(None, builder.size // WIDTH, len(bundle)), encode_entries(bundle))
         for level, row in enumerate(builder.edge):
