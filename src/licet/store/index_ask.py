@@ -20,7 +20,8 @@ from licet.store.sqlite_rows import fetch
 
 TIE_BITS = 11
 """2,048 records may share a microsecond; 52 bits of microseconds last until 2112."""
-AT_LIMIT_US = (1 << 52) - 1
+AT_LIMIT_US = (1 << 52) - (1 << 40)
+"""What a clock puts later is filed here, with room behind it."""
 DOC_END = (1 << 63) - 1
 _STEP, _STEP_LIMIT = 128, 4096
 _SPARSE = 100
@@ -186,7 +187,8 @@ def doc_floor(at_us: int) -> int:
 
 def _span_of(query: Query) -> range:
     floor = 0 if query.since_us is None else doc_floor(query.since_us)
-    return range(floor, DOC_END if query.until_us is None else doc_floor(query.until_us))
+    endless = query.until_us is None or query.until_us > AT_LIMIT_US
+    return range(floor, DOC_END if endless else doc_floor(query.until_us or 0))
 
 
 def _parse_cursor(unverified: str) -> int:
