@@ -146,9 +146,9 @@ def test_what_no_checkpoint_can_say_is_not_made(origin: str, size: int, root: by
         Checkpoint(origin, size, root, extensions)
 
 
-def test_an_empty_log_has_a_checkpoint() -> None:
-    empty = Checkpoint(ORIGIN, 0, EMPTY_ROOT)
-    assert Checkpoint.parse(empty.text) == empty
+@pytest.mark.parametrize("checkpoint", [Checkpoint(ORIGIN, 0, EMPTY_ROOT), Checkpoint(ORIGIN, 2**63 - 1, ROOT)], ids=["empty", "largest"])
+def test_the_smallest_and_the_largest_log_have_a_checkpoint(checkpoint: Checkpoint) -> None:
+    assert Checkpoint.parse(checkpoint.text) == checkpoint
 
 
 LINES = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -201,10 +201,10 @@ def test_a_head_entry_in_bytes() -> None:
     assert head_leaf(ENTRY) == leaf_hash(ENTRY_BYTES)
 
 
-def test_the_largest_head_entry_is_read() -> None:
+def test_the_largest_and_the_smallest_head_entry_are_read() -> None:
     largest = HeadEntry(1, "acme", SIZE_LIMIT, ROOT.hex(), SIZE_LIMIT)
     assert decode_head_entry(encode_head_entry(largest)) == largest
-    earliest = HeadEntry(1, "acme", 1, ROOT.hex(), 0)
+    earliest = HeadEntry(1, "acme", 0, EMPTY_ROOT.hex(), 0)
     assert decode_head_entry(encode_head_entry(earliest)) == earliest
 
 

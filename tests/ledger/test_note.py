@@ -146,6 +146,8 @@ def test_two_given_keys_that_share_name_and_id_are_refused() -> None:
 )
 def test_malformed_notes_are_refused_though_a_known_key_has_signed(note: bytes, problem: str) -> None:
     assert problem in refused(note)
+    with pytest.raises(NoteInvalid, match=problem):
+        text_of(note)
 
 
 def test_sixteen_large_signatures_are_accepted() -> None:
@@ -307,6 +309,7 @@ def test_verifiers_are_equal_by_their_text() -> None:
     assert Verifier.parse(SIGNER.vkey) == SIGNER.verifier != OTHER.verifier
     assert len({Verifier.parse(SIGNER.vkey), SIGNER.verifier}) == 1
     assert Verifier(SIGNER.name, SIGNER.verifier.public_key, COSIGNATURE_V1) != SIGNER.verifier
+    assert SIGNER.vkey != SIGNER.verifier
     assert SIGNER.verifier.algorithm == ED25519
     assert repr(SIGNER.verifier) == f"Verifier({SIGNER.vkey})"
 
