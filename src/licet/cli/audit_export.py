@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 from msgspec import Struct
 
-from licet.cli.audit_verify import Counting, progress
+from licet.cli.audit_verify import Step, progress
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
@@ -58,14 +58,15 @@ def _write(file: BinaryIO, invocation: Invocation, source: Source) -> tuple[int,
     """How many records and bytes."""
     total = sum(tree.size for tree in source.trees())
     with progress(invocation, "exporting", total) as step:
-        size_bytes = sum(_lines(file, export_lines(Counting(source, step))))
+        size_bytes = sum(_lines(file, export_lines(source), step))
     file.flush()
     return total, size_bytes
 
 
-def _lines(file: BinaryIO, lines: Iterable[bytes]) -> Iterable[int]:
+def _lines(file: BinaryIO, lines: Iterable[bytes], step: Step) -> Iterable[int]:
     for line in lines:
         yield file.write(line + b"\n")
+        step(1)
 
 
 def _create(path: Path) -> BinaryIO:

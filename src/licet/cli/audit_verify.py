@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.ledger.export import verify_export
 from licet.ledger.report import Report
-from licet.ledger.source import Row, Source, TreeState
+from licet.ledger.verify import Examined, examine_log
 from licet.ledger.verify import verify as verify_ledger
 
 SHOWN = 20
@@ -34,29 +34,6 @@ class Step(Protocol):
     def __call__(self, records: int) -> None:
         """So many more."""
         ...
-
-
-class Counting:
-    """A source that tells how far it has been read."""
-
-    def __init__(self, source: Source, step: Step) -> None:
-        self._source = source
-        self._step = step
-        self.projections = source.projections
-
-    def trees(self) -> Sequence[TreeState]:
-        """The source's."""
-        return self._source.trees()
-
-    def blind(self, log: str, label: str, text: str) -> str | None:
-        """The source's."""
-        return self._source.blind(log, label, text)
-
-    def rows(self, log: str) -> Iterator[Sequence[Row]]:
-        """The source's, counted."""
-        for rows in self._source.rows(log):
-            yield rows
-            self._step(len(rows))
 
 
 @click.command()
@@ -86,7 +63,13 @@ def _of_store(invocation: Invocation) -> Report:
     with reading(load_settings(invocation)) as store, store.source() as source:
         total = sum(tree.size for tree in source.trees())
         with progress(invocation, "verifying", total) as step:
-            return verify_ledger(Counting(source, step))
+            return verify_ledger(source, chunks=lambda state: _counted(examine_log(source, state.log), step))
+
+
+def _counted(chunks: Iterable[Examined], step: Step) -> Iterator[Examined]:
+    for chunk in chunks:
+        yield chunk
+        step(chunk.count)
 
 
 def _of_file(path: Path) -> Report:

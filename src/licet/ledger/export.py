@@ -17,16 +17,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from licet.errors import IntegrityBroken
 from licet.ledger.merkle import Tree
-from licet.ledger.record import UNREADABLE
+from licet.ledger.record import UNREADABLE, Head
 from licet.ledger.report import PROBLEM_LIMIT, SHOWN_LIMIT, Problem, Report
-from licet.ledger.source import Projections, Row, Source, TreeState
+from licet.ledger.source import HeadLog, Opening, Projections, Row, Source, TreeState, opened_rows
 from licet.ledger.verify import verify
 
 EXPORT_VERSION = 1
@@ -81,9 +81,9 @@ def export_lines(source: Source) -> Iterator[bytes]:
     written = []
     for log in (tree.log for tree in stored):
         tree = Tree()
-        for rows in source.rows(log):
-            yield from [_encode(_line(log, row)) for row in rows]
-            tree.extend([row[5] for row in rows])
+        for row, opening in opened_rows(source, log):
+            yield _encode(_line(log, row, opening))
+            tree.append(row[5])
         written.append(_exported(log, tree))
     yield _encode(_Trailer(True, sum(tree.size for tree in written), tuple(written)))
 
@@ -101,8 +101,9 @@ def _exported(log: str, tree: Tree) -> ExportedTree:
     return ExportedTree(log, tree.size, tree.root().hex(), tuple([peak.hex() for peak in tree.peaks]))
 
 
-def _line(log: str, row: Row) -> _Line:
-    index, kind, call, request, envelope, leaf, salt, payload, closed = row
+def _line(log: str, row: Row, opening: Opening) -> _Line:
+    index, kind, call, request, envelope, leaf, _ = row
+    salt, payload, closed = opening
     try:
         text = payload.decode() if payload is not None else None
         return _Line(log, index, kind, call, request, leaf.hex(), envelope.decode(), salt.hex() if salt is not None else None, text, closed)
@@ -114,6 +115,7 @@ class _ExportSource:
     """An export, read once from top to end, as a source for `verify`."""
 
     projections: Projections | None = None
+    head_log: HeadLog | None = None
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self.faults: list[Problem] = []
@@ -132,8 +134,17 @@ class _ExportSource:
         """What the header says."""
         return [TreeState(tree.log, tree.size, _hashes(tree.compact_range)) for tree in self._header.logs]
 
-    def rows(self, log: str) -> Iterator[Sequence[Row]]:
-        """The lines of this log, as long as they come."""
+    def open(self, _head: Head, body: Any, /) -> Opening:
+        """The payload as the line has it."""
+        opening: Opening = body
+        return opening
+
+    def fits(self, _pseudonym: str, _ref: str, /) -> bool:
+        """True: an export has no secrets to tell by."""
+        return True
+
+    def rows(self, log: str, _start: int = 0, _stop: int | None = None, /) -> Iterator[Sequence[Row]]:
+        """The lines of this log, as long as they come; an export is read once, from top to end."""
         chunk: list[Row] = []
         while isinstance(self._next, _Line) and self._next.log == log:
             chunk.append(_row(self._next))
@@ -183,7 +194,7 @@ def _decode(unverified: bytes, kind: type[_T]) -> _T | None:
 def _row(line: _Line) -> Row:
     salt = _bytes(line.salt) if line.salt is not None else None
     payload = line.payload.encode() if line.payload is not None else None
-    return (line.index, line.kind, line.call, line.request, line.envelope.encode(), _bytes(line.leaf), salt, payload, line.closed)
+    return (line.index, line.kind, line.call, line.request, line.envelope.encode(), _bytes(line.leaf), (salt, payload, line.closed))
 
 
 def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:

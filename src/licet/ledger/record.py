@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
 from licet.ledger.entropy import new_id as new_id  # noqa: PLC0414  ids of records and calls are named here
-from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Obligation, Principal, RequestId, Target
+from licet.model import CallId, DecidingPolicy, Effect, EntityRef, JsonObject, Obligation, Principal, RequestId, Target
 
 FORMAT_VERSION = 1
 ENVELOPE_LIMIT_BYTES = 65_535
@@ -136,6 +136,26 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     redactions: tuple[str, ...] = ()
 
 
+class Asked(Struct, frozen=True, gc=False):
+    """The request that an envelope names."""
+
+    request: RequestId
+
+
+class Head(Struct, frozen=True, gc=False):
+    """The fields of an envelope that every record is checked and opened by; decoding all of them would take four times as long."""
+
+    v: int
+    log: str
+    kind: str
+    id: str
+    boot: str
+    payload: PayloadEntry
+    call: CallId | None = None
+    key: str | None = None
+    approval: Asked | None = None
+
+
 NOTHING: Final = Raw()
 """The default of embedded JSON. It is left out by identity, so no other empty `Raw` may stand in a payload."""
 
@@ -170,6 +190,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+decode_head = msgspec.json.Decoder(Head).decode
+"""The head of an envelope. Raises one of `UNREADABLE` on anything else."""
+
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding can raise on bytes that somebody has changed."""
 
@@ -203,6 +226,21 @@ def decode_payload(stored: bytes) -> Payload:
         raise IntegrityBroken(f"stored payload cannot be read: {error}") from error
 
 
+class _Names(Struct, frozen=True, gc=False):
+    names: dict[str, str] = {}
+
+
+_decode_names = msgspec.json.Decoder(_Names).decode
+
+
+def decode_payload_names(payload: bytes) -> dict[str, str]:
+    """Whose pseudonyms stand in the envelope; empty where the payload names nobody, or cannot be read."""
+    try:
+        return _decode_names(payload).names
+    except UNREADABLE:
+        return {}
+
+
 def microseconds(moment: datetime) -> int:
     """UTC microseconds since 1970, exactly: how records write a moment."""
     return (moment - _EPOCH) // _MICROSECOND
@@ -231,11 +269,14 @@ def read_envelope(envelope: bytes, payload: bytes | None) -> Envelope:
     return unmask(decode_envelope(envelope), decode_payload(payload).names if payload is not None else None)
 
 
+def parse_ref(text: str) -> EntityRef:
+    """The type and id in `Customer::"C-412"`, as `str` of an `EntityRef` writes it."""
+    kind, _, quoted_id = text.partition("::")
+    return EntityRef(kind, quoted_id[1:-1].replace('\\"', '"').replace("\\\\", "\\"))
+
+
 def _id_of(ref: str | None, pseudonym: str) -> str:
-    """The id in `User::"alice"`."""
-    if ref is None:
-        return pseudonym
-    return ref.partition('::"')[2][:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return pseudonym if ref is None else parse_ref(ref).id
 
 
 def key_digest(tool: str, arguments: bytes) -> str:

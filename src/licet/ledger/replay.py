@@ -22,36 +22,37 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
-from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds, unmask
+from licet.ledger.record import UNREADABLE, Envelope, Head, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
-from licet.ledger.source import Row
 from licet.model import LIVE_STATES, Request, RequestState, Vote
 
 
-class Commitment(Struct, frozen=True, gc=False):
-    """The part of an envelope that commits to the payload."""
+class Followed(Struct, frozen=True, gc=False):
+    """A record as far as replaying needs it. Envelope and payload are there only for kinds and cases that look into them."""
 
-    commitment: str
-    length: int
-
-
-class Asked(Struct, frozen=True, gc=False):
-    """The request that an envelope names."""
-
-    request: str
-
-
-class Head(Struct, frozen=True, gc=False):
-    """The fields of an envelope that every record is checked by; decoding all of them would take four times as long."""
-
-    v: int
-    log: str
+    index: int
     kind: str
     boot: str
-    payload: Commitment
-    call: str | None = None
-    key: str | None = None
-    approval: Asked | None = None
+    call: str | None
+    key: str | None
+    request: str | None
+    closed: str
+    envelope: bytes = b""
+    payload: bytes | None = None
+
+
+FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry"})
+"""Kinds from which something follows."""
+
+
+def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, closed: str) -> Followed:
+    """What replaying needs of this record."""
+    request = head.approval.request if head.approval is not None else None
+    if request is None and head.key is None and head.kind in {"intent", "call"}:
+        envelope, payload = b"", None
+    elif head.kind in {"outcome", "recovery"}:
+        envelope, payload = b"", payload if payload is not None and b'"late":' in payload else None
+    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload)
 
 
 class _Closing(Struct, frozen=True):
@@ -140,7 +141,7 @@ class Replay:
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
         self._live: dict[str, str] = {}
-        self._followed: dict[str, Callable[[str, Row, Head], None]] = {
+        self._followed: dict[str, Callable[[str, Followed], None]] = {
             "intent": self._begin,
             "outcome": self._end,
             "recovery": self._end,
@@ -150,13 +151,10 @@ class Replay:
             "expiry": self._ask,
         }
 
-    def take(self, log: str, rows: Sequence[Row], heads: Sequence[Head | None]) -> None:
-        """The next records of a log. A head that is None could not be read and says nothing."""
-        for row, head in zip(rows, heads, strict=True):
-            if head is not None:
-                follow = self._followed.get(head.kind)
-                if follow is not None:
-                    follow(log, row, head)
+    def take(self, log: str, records: Sequence[Followed]) -> None:
+        """The next records of a log, of those from which something follows."""
+        for record in records:
+            self._followed[record.kind](log, record)
 
     def end_log(self, log: str) -> None:
         """All records of this log were taken."""
@@ -167,84 +165,84 @@ class Replay:
 
     # calls
 
-    def _begin(self, log: str, row: Row, head: Head) -> None:
-        call, index = head.call, row[0]
+    def _begin(self, log: str, row: Followed) -> None:
+        call, index = row.call, row.index
         if call is None or call in self._intents or call in self._ended:
             self._findings.add(log, index, "call", "an intent needs a call of its own", found=call)
             return
-        self._intents[call] = (index, head.boot)
-        if head.key is not None:
-            self.keys[call] = self._taken(log, row, head.key)
-        if head.approval is not None:
-            self._consume(log, row, head.approval.request)
+        self._intents[call] = (index, row.boot)
+        if row.key is not None:
+            self.keys[call] = self._taken(log, row, row.key)
+        if row.request is not None:
+            self._consume(log, row, row.request)
 
-    def _taken(self, log: str, row: Row, key: str) -> TakenKey | None:
+    def _taken(self, log: str, row: Followed, key: str) -> TakenKey | None:
         """What the intent took, or None where that cannot be read."""
-        if row[8]:
+        if row.closed:
             return None
         said = self._said(log, row).key
         if said is None:
-            self._findings.add(log, row[0], "payload.detail.key", "it does not say what the key was taken for")
+            self._findings.add(log, row.index, "payload.detail.key", "it does not say what the key was taken for")
             return None
         scope, digest = self.blind(log, "scope", said.scope), self.blind(log, "digest", said.digest)
-        return TakenKey(log, row[0], key, scope, digest) if scope is not None and digest is not None else None
+        return TakenKey(log, row.index, key, scope, digest) if scope is not None and digest is not None else None
 
-    def _merge(self, log: str, row: Row, head: Head) -> None:
-        if head.call in self._intents or head.call in self._ended:
-            self._findings.add(log, row[0], "call", "a call that has an intent is recorded as a merged read", found=head.call)
-        elif head.call is not None:
-            self._ended.add(head.call)  # begun and ended in one record; if it was given up, its late end follows
-        if head.approval is not None:
-            self._consume(log, row, head.approval.request)
+    def _merge(self, log: str, row: Followed) -> None:
+        if row.call in self._intents or row.call in self._ended:
+            self._findings.add(log, row.index, "call", "a call that has an intent is recorded as a merged read", found=row.call)
+        elif row.call is not None:
+            self._ended.add(row.call)  # begun and ended in one record; if it was given up, its late end follows
+        if row.request is not None:
+            self._consume(log, row, row.request)
 
-    def _end(self, log: str, row: Row, head: Head) -> None:
-        call = head.call or ""
+    def _end(self, log: str, row: Followed) -> None:
+        call = row.call or ""
         if self._intents.pop(call, None) is not None:
             self._ended.add(call)
         elif call not in self._ended:
-            self._findings.add(log, row[0], "call", "an outcome without an intent before it", found=call)
-        elif not row[8] and not self._said(log, row).late:
-            self._findings.add(log, row[0], "outcome", "a second end of a call, and it does not say that it is late", found=call)
+            self._findings.add(log, row.index, "call", "an outcome without an intent before it", found=call)
+        elif not row.closed and not self._said(log, row).late:
+            self._findings.add(log, row.index, "outcome", "a second end of a call, and it does not say that it is late", found=call)
 
-    def _said(self, log: str, row: Row) -> _Detail:
+    def _said(self, log: str, row: Followed) -> _Detail:
         try:
-            return _decode_said(row[7] or b"{}").detail
+            return _decode_said(row.payload or b"{}").detail
         except UNREADABLE as error:
-            self._findings.add(log, row[0], "payload.detail", "it cannot be read", found=error)
+            self._findings.add(log, row.index, "payload.detail", "it cannot be read", found=error)
             return _Detail()
 
     # requests
 
-    def _ask(self, log: str, row: Row, head: Head) -> None:
-        if row[8]:
-            self.unread.add(head.approval.request if head.approval is not None else "")
+    def _ask(self, log: str, row: Followed) -> None:
+        if row.closed:
+            self.unread.add(row.request or "")
             return
         detail = self._said(log, row)
         if detail.superseded is not None:
             self._close(log, row, detail.superseded.request, detail.superseded.event)
-        if head.kind == "vote":
+        if row.kind == "vote":
             self._vote(log, row, detail)
-        elif head.kind == "expiry":
-            self._close(log, row, head.approval.request if head.approval is not None else None, detail.event or "expire")
+        elif row.kind == "expiry":
+            self._close(log, row, row.request, detail.event or "expire")
         elif bytes(detail.request):
             self._open_request(log, row, detail.request)
 
-    def _open_request(self, log: str, row: Row, raw: Raw) -> None:
+    def _open_request(self, log: str, row: Followed, raw: Raw) -> None:
         try:
             request = _decode_request(raw)
         except UNREADABLE as error:
-            self._findings.add(log, row[0], "payload.detail.request", "it cannot be read", found=error)
+            self._findings.add(log, row.index, "payload.detail.request", "it cannot be read", found=error)
             return
         if request.tenant != log:
-            self._findings.add(log, row[0], "payload.detail.request", "it is of another tenant", expected=log, found=request.tenant)
+            self._findings.add(log, row.index, "payload.detail.request", "it is of another tenant", expected=log, found=request.tenant)
         rival = self.requests.get(self._live.get(request.key, ""))
         if request.id in self.requests or (rival is not None and rival.state in LIVE_STATES):
-            self._findings.add(log, row[0], "payload.detail.request", "a live request has its key already", found=request.id)
-        self.requests[request.id] = Asking(request, log, row[0], RequestState.OPEN, [])
+            self._findings.add(log, row.index, "payload.detail.request", "a live request has its key already", found=request.id)
+        self.requests[request.id] = Asking(request, log, row.index, RequestState.OPEN, [])
         self._live[request.key] = request.id
 
-    def _vote(self, log: str, row: Row, detail: _Detail) -> None:
-        vote, index = detail.vote, row[0]
+    def _vote(self, log: str, row: Followed, detail: _Detail) -> None:
+        vote, index = detail.vote, row.index
         if vote is not None and vote.request in self.unread:
             return
         asking = self.requests.get(vote.request) if vote is not None else None
@@ -260,37 +258,37 @@ class Replay:
             self._findings.add(log, index, "payload.detail.event", "the votes do not bring this about", found=detail.event)
         asking.state = _DECIDED_BY.get(detail.event, asking.state)
 
-    def _close(self, log: str, row: Row, request: str | None, event: str) -> None:
+    def _close(self, log: str, row: Followed, request: str | None, event: str) -> None:
         if request in self.unread:
             return
         asking = self.requests.get(request or "")
         target = _CLOSED_BY.get(event)
         if asking is None or target is None or asking.log != log:
-            self._findings.add(log, row[0], "payload.detail", f"`{event}` of no request of this log", found=request)
+            self._findings.add(log, row.index, "payload.detail", f"`{event}` of no request of this log", found=request)
         elif asking.state in LIVE_STATES:
             asking.state = target
         elif asking.state is not target:
-            self._findings.add(log, row[0], "payload.detail", f"`{event}` of a request that is over", found=asking.state)
+            self._findings.add(log, row.index, "payload.detail", f"`{event}` of a request that is over", found=asking.state)
 
-    def _consume(self, log: str, row: Row, request: str) -> None:
+    def _consume(self, log: str, row: Followed, request: str) -> None:
         """Rule 6."""
         if request in self.unread:
             return
         asking = self.requests.get(request)
         if asking is None or asking.log != log:
-            self._findings.add(log, row[0], "approval.request", "an approval that nobody asked for in this log", found=request)
+            self._findings.add(log, row.index, "approval.request", "an approval that nobody asked for in this log", found=request)
             return
         if asking.state is not RequestState.APPROVED or not asking.has_approvals():
             problem = "the approval was used before" if asking.state is RequestState.CONSUMED else "the request was not approved"
-            self._findings.add(log, row[0], "approval.request", problem, expected=RequestState.APPROVED, found=asking.state)
+            self._findings.add(log, row.index, "approval.request", problem, expected=RequestState.APPROVED, found=asking.state)
         asking.state = RequestState.CONSUMED
         try:
-            envelope = decode_envelope(row[4])
+            envelope = decode_envelope(row.envelope)
         except IntegrityBroken as error:
-            self._findings.add(log, row[0], "envelope", "it cannot be read", found=error)
+            self._findings.add(log, row.index, "envelope", "it cannot be read", found=error)
             return
-        for field, expected, found in _mismatches(asking, envelope, row[7]) if not row[8] else ():
-            self._findings.add(log, row[0], field, "the call is not the one that was approved", expected=expected, found=found)
+        for field, expected, found in _mismatches(asking, envelope, row.payload) if not row.closed else ():
+            self._findings.add(log, row.index, field, "the call is not the one that was approved", expected=expected, found=found)
 
 
 def _mismatches(asking: Asking, envelope: Envelope, payload: bytes | None) -> list[tuple[str, object, object]]:

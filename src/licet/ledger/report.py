@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -38,11 +38,22 @@ class Problem(Struct, frozen=True):
 
 
 class LogReport(Struct, frozen=True):
-    """A log as recomputed from its records: how many there are, and their root (hex)."""
+    """A log as recomputed from its records: how many there are, their root (hex), and how many of them are as the head log signed them."""
 
     log: str
     size: int
     root: str
+    signed: int = 0
+
+
+class HeadReport(Struct, frozen=True):
+    """The head log as recomputed: its origin, size and root (hex), the size of the last checkpoint that fits, and the keys that signed."""
+
+    origin: str
+    size: int
+    root: str
+    signed: int
+    keys: tuple[str, ...]
 
 
 class Report(Struct, frozen=True):
@@ -57,6 +68,7 @@ class Report(Struct, frozen=True):
     problem_count: int
     problems: tuple[Problem, ...]
     locked: int = 0
+    head: HeadReport | None = None
 
     @property
     def ok(self) -> bool:
@@ -77,6 +89,12 @@ class Findings:
         self.count += 1
         if self.count <= PROBLEM_LIMIT:
             self.problems.append(Problem(log, index, field, _shown(expected), _shown(found), message))
+
+    def take(self, count: int, problems: Sequence[Problem], locked: int) -> None:
+        """What was found elsewhere."""
+        self.count += count
+        self.locked += locked
+        self.problems += problems[: max(0, PROBLEM_LIMIT - len(self.problems))]
 
     @contextmanager
     def of(self, log: str | None) -> Iterator[None]:

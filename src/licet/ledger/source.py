@@ -7,13 +7,18 @@ where what it should give cannot be read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, bytes | None, bytes | None, str]
-"""A record: index, kind, call, request, envelope, leaf hash, salt, payload, and why the last two are None where they are (`Closed` of
-store/contract.py). A tuple, for there are millions."""
+from licet.ledger.record import UNREADABLE, Head, decode_head
+
+Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, Any]
+"""A record: index, kind, call, request, envelope, leaf hash, and its payload in whatever form the source's `open` takes. A tuple, for there
+are millions."""
+
+Opening: TypeAlias = tuple[bytes | None, bytes | None, str]
+"""Salt and payload, and why they are None where they are: `Closed` of store/contract.py."""
 
 
 class TreeState(Struct, frozen=True):
@@ -94,19 +99,64 @@ class Projections(Protocol):
         ...
 
 
+class HeadLog(Protocol):
+    """The signed part of a ledger (ledger/checkpoint.py)."""
+
+    def tree(self) -> TreeState:
+        """The head log's tree as it is stored, under its origin. Raises `IntegrityBroken`, as every method may."""
+        ...
+
+    def entries(self) -> Iterator[tuple[str, int, bytes]]:
+        """Every entry, in order, as it is hashed, with the log and size under which it is found."""
+        ...
+
+    def entries_of(self, log: str) -> Iterator[tuple[int, int, bytes]]:
+        """The entries of one log by size: index in the head log, size, and the entry."""
+        ...
+
+    def checkpoints(self) -> Iterable[tuple[int, bytes]]:
+        """Every checkpoint, size and note, the smallest first."""
+        ...
+
+    def signing_keys(self) -> Sequence[tuple[str, bytes | None]]:
+        """The vkey of every signing key, oldest first, with the endorsement of each but the first."""
+        ...
+
+
 class Source(Protocol):
-    """Every log with its records, and the projections where the source has them."""
+    """Every log with its records, and the projections and the head log where the source has them."""
 
     projections: Projections | None
+    head_log: HeadLog | None
 
     def trees(self) -> Sequence[TreeState]:
         """Every log's stored tree, by name."""
         ...
 
-    def rows(self, log: str) -> Iterator[Sequence[Row]]:
-        """A log's records by index, some hundreds at a time."""
+    def rows(self, log: str, start: int = 0, stop: int | None = None, /) -> Iterator[Sequence[Row]]:
+        """A log's records by index, `start` included, `stop` not, some hundreds at a time."""
+        ...
+
+    def open(self, head: Head, body: Any, /) -> Opening:
+        """The payload of the row whose envelope has this head. Never raises."""
+        ...
+
+    def fits(self, pseudonym: str, ref: str, /) -> bool:
+        """Whether the pseudonym is that of `Type::"id"`; True where nobody can tell any more, or there is no key."""
         ...
 
     def blind(self, log: str, label: str, text: str) -> str | None:
         """How rows of this log write a text that nobody may guess back; None without a key."""
         ...
+
+
+def opened_rows(source: Source, log: str) -> Iterator[tuple[Row, Opening]]:
+    """A log's records, each with its payload opened."""
+    for rows in source.rows(log):
+        for row in rows:
+            try:
+                head = decode_head(row[4])
+            except (*UNREADABLE, TypeError):
+                yield row, (None, None, "damaged")
+            else:
+                yield row, source.open(head, row[6])

@@ -43,6 +43,7 @@ from msgspec import Struct
 from licet.errors import SecretBroken
 from licet.ledger.entropy import NONCE_BYTES, SALT_BYTES, draw_nonce
 from licet.ledger.keys import KeyEncryptionKeys
+from licet.ledger.record import parse_ref
 
 LOG_TYPE = "Log"
 """Not a name that a target type can have: Cedar's types are declared, and this one is refused (catalog)."""
@@ -112,6 +113,7 @@ class Vault:
         self._held: dict[tuple[str, str, str], Held] = {}
         self._owners: dict[str, Held] = {}
         self._secrets: dict[str, bytes] = {}
+        self._fitting: set[tuple[str, str]] = set()
         self._ciphers: dict[tuple[str, tuple[str, ...]], AESGCM] = {}
         self._labels: dict[tuple[str, str], bytes] = {}
 
@@ -163,6 +165,22 @@ class Vault:
         with self._making:
             row = self._find_row((subject.tenant, subject.type, subject.id))
         return None if row is None else row.pseudonym
+
+    def fits(self, pseudonym: str, ref: str) -> bool:
+        """Whether the pseudonym is that of `Type::"id"`; True where its secret is gone, since then nobody can tell."""
+        if (pseudonym, ref) in self._fitting:
+            return True
+        row = self._rows.find_secret_of(pseudonym)
+        if row is None:
+            return True
+        named = parse_ref(ref)
+        try:
+            fits = pseudonym_of(self._unwrap(row), Subject(row.tenant, named.type, named.id)) == pseudonym
+        except SecretBroken:
+            return False
+        if fits and len(self._fitting) < _CACHED:
+            self._fitting.add((pseudonym, ref))
+        return fits
 
     def seal(self, log: str, subjects: tuple[Held, ...], aad: bytes, salt: bytes, payload: bytes) -> bytes:
         """The payload and its salt under the secrets of its log and subjects."""

@@ -1,73 +1,126 @@
 """Is the ledger what was written? Recomputes everything and believes nothing that lies beside it.
 
-1. every index of a log is there, from 0 on
-2. every leaf hash is the hash of its envelope's bytes
-3. every envelope is one of this version, and names the log, kind and call under which it is stored
-4. every payload that can be opened is the one that its envelope commits to, by commitment and length; one that cannot be is counted where
-   this process has no key, and a problem where nothing says that it was erased
-5. every log's tree, recomputed, is the stored one: size and compact range
-6. the calls, requests, votes, keys and open intents that follow from the records (ledger/replay.py) are those that are stored
-   (ledger/projections.py)
-7. snapshots have their hashes, and the store itself finds no damage
+ 1. every index of a log is there, from 0 on
+ 2. every leaf hash is the hash of its envelope's bytes
+ 3. every envelope is one of this version, and names the log, kind and call under which it is stored
+ 4. every payload that can be opened is the one that its envelope commits to, by commitment and length, and the names in it are those
+    behind the pseudonyms; one that is gone was erased, and a record says so (ledger/forgotten.py)
+ 5. every log's tree, recomputed, is the stored one: size and compact range
+ 6. every entry of the head log is the root that its log had at that size; the head log's tree, recomputed, is the stored one; every
+    checkpoint is signed by a key of its size and has the head log's root (ledger/verify_heads.py)
+ 7. the calls, requests, votes, keys and open intents that follow from the records (ledger/replay.py) are those that are stored
+    (ledger/projections.py)
+ 8. snapshots have their hashes, and the store itself finds no damage
+ 9. receipts that somebody kept name records that are there
 
-What this does **not** show: somebody who can write the store can write it so that all of it fits again, cut off at the end or altered from
-one record on. Only a root that is kept elsewhere shows that; `Report.logs` has the roots to compare.
+Payloads that cannot be opened for want of a key are counted (`Report.locked`): 4 and 7 say nothing about them.
 
-It works alone and offline: it imports the standard library, msgspec and its neighbours in this folder, no store and no SQL. It keeps about
-200 bytes for each call of the log that it is reading, and streams the rest.
+What this does **not** show without somebody outside: who holds the store and its keys can write all of it anew so that it fits, cut off at
+the end or altered from one record on. A checkpoint or receipt that is kept elsewhere shows that: give it, or compare `Report.logs`.
+
+It works alone and offline: it imports the standard library, msgspec, cryptography and its neighbours in this folder, no store and no SQL.
+It keeps about 200 bytes for each call of the log that it is reading, and streams the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
+from msgspec import Struct
 
+from licet.ledger.forgotten import Forgotten
 from licet.ledger.merkle import Tree
 from licet.ledger.projections import verify_projections
-from licet.ledger.record import FORMAT_VERSION, UNREADABLE
-from licet.ledger.replay import Head, Replay
-from licet.ledger.report import Findings, LogReport, Report
-from licet.ledger.source import Projections, Row, Source, TreeState
+from licet.ledger.record import FORMAT_VERSION, UNREADABLE, Head, decode_head, decode_payload_names
+from licet.ledger.replay import FOLLOWED, Followed, Replay, follow
+from licet.ledger.report import Findings, LogReport, Problem, Report
+from licet.ledger.source import Opening, Projections, Row, Source, TreeState
+from licet.ledger.verify_heads import Heads
+from licet.model import Receipt
 
 _sha256 = hashlib.sha256
-_decode_head = msgspec.json.Decoder(Head).decode
+_MAY_BE_CLOSED = frozenset({"erased", "locked"})
+_NO_OPENING: Opening = (None, None, "damaged")
 
 
-def verify(source: Source) -> Report:
+class Gone(Struct, frozen=True, gc=False):
+    """A payload that is gone, and whose secrets sealed it."""
+
+    index: int
+    subjects: tuple[str, ...]
+
+
+class Examined(Struct, frozen=True):
+    """Rows that stand next to each other, each checked by itself: what the log as a whole is checked from."""
+
+    first: int
+    count: int
+    leaves: list[bytes]
+    followed: list[Followed]
+    gone: list[Gone]
+    forgetting: list[bytes]
+    locked: int
+    problem_count: int
+    problems: list[Problem]
+
+
+Chunks = Callable[[TreeState], Iterable[Examined]]
+"""The rows of a log, examined, in order. Another process may have done it."""
+
+
+def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[Receipt] = ()) -> Report:
     """What this module's numbered list says, over one moment of a ledger. A damaged ledger is a report, not an error."""
     findings = Findings()
     replay = Replay(findings, source.blind)
+    heads = Heads(source.head_log, findings)
+    kept: dict[str, dict[int, str]] = {}
+    for receipt in receipts:
+        kept.setdefault(receipt.log, {})[receipt.index] = receipt.leaf
     logs: list[LogReport] = []
     with findings.of(None):
-        logs += [_verify_log(source, state, replay, findings) for state in source.trees()]
+        for state in source.trees():
+            examined = chunks(state) if chunks is not None else examine_log(source, state.log)
+            logs.append(_verify_log(state, examined, replay, heads, kept=kept.pop(state.log, {}), findings=findings))
+    for log, missing in kept.items():
+        for index, leaf in missing.items():
+            findings.add(log, index, "receipt", "a receipt names a log that is not there", expected=leaf)
+    heads.finish()
     if source.projections is not None:
         verify_projections(replay, source.projections, findings)
         _verify_rest(source.projections, findings)
-    records = sum(log.size for log in logs)
-    return Report(tuple(logs), records, source.projections is not None, findings.count, tuple(findings.problems), findings.locked)
+    return Report(
+        tuple(logs),
+        sum(log.size for log in logs),
+        source.projections is not None,
+        findings.count,
+        tuple(findings.problems),
+        findings.locked,
+        heads.report,
+    )
 
 
-def _verify_log(source: Source, state: TreeState, replay: Replay, findings: Findings) -> LogReport:
-    tree, expected = Tree(), 0
-    with findings.of(state.log):
-        for rows in source.rows(state.log):
-            tree.extend(_verify_rows(state.log, expected, rows, replay, findings))
-            expected = rows[-1][0] + 1
-    replay.end_log(state.log)
-    _verify_tree(state, tree, findings)
-    return LogReport(state.log, tree.size, tree.root().hex())
+def examine_log(source: Source, log: str, start: int = 0, stop: int | None = None) -> Iterator[Examined]:
+    """The log's rows from `start` to before `stop`, examined."""
+    for rows in source.rows(log, start, stop):
+        yield examine(source, log, start, rows)
+        start = rows[-1][0] + 1
 
 
-def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, findings: Findings) -> list[bytes]:
-    """The leaf hashes of these rows. All checks are made on whole columns; only rows of which one fails are looked at one by one."""
-    indexes, kinds, calls, requests, envelopes, stored_leaves, salts, payloads, closed = zip(*rows, strict=True)
+def examine(source: Source, log: str, first: int, rows: Sequence[Row]) -> Examined:
+    """Checks 1 to 4 of rows of which the first should have the index `first`.
+
+    All checks are made on whole columns; only where one fails are rows looked at one by one.
+    """
+    findings = Findings()
+    indexes, kinds, calls, requests, envelopes, stored_leaves, bodies = zip(*rows, strict=True)
     heads: list[Head | None]
+    openings: list[Opening]
     try:
         leaves = [_sha256(b"\x00" + envelope).digest() for envelope in envelopes]
-        read = list(map(_decode_head, envelopes))
+        read = list(map(decode_head, envelopes))
+        openings = list(map(source.open, read, bodies))
         whole = (
             indexes == tuple(range(first, first + len(rows)))  # 1
             and leaves == list(stored_leaves)  # 2
@@ -75,7 +128,7 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
             and [head.kind for head in read] == list(kinds)
             and [head.call for head in read] == list(calls)
             and [head.approval and head.approval.request for head in read] == list(requests)
-            and _are_committed_to(read, salts, payloads, closed)  # 4
+            and _are_committed_to(source, read, openings)  # 4
         )
         heads = list(read)
     except (*UNREADABLE, TypeError):  # garbage, or something is missing
@@ -83,41 +136,65 @@ def _verify_rows(log: str, first: int, rows: Sequence[Row], replay: Replay, find
     if not whole:
         rows = [_typed(log, row, findings) for row in rows]
         leaves = [_sha256(b"\x00" + row[4]).digest() for row in rows]
-        heads = [_verify_row(log, row, leaf, findings) for row, leaf in zip(rows, leaves, strict=True)]
+        heads, openings = [], []
+        for row, leaf in zip(rows, leaves, strict=True):
+            head, opening = _verify_row(source, log, row, leaf, findings)
+            heads.append(head)
+            openings.append(opening)
         _verify_indexes(log, first, indexes, findings)
-    findings.locked += sum(why == "locked" for why in closed)
-    replay.take(log, rows, heads)
-    return leaves
+    return _examined(rows, heads, openings, leaves, findings)
 
 
-def _are_committed_to(heads: Sequence[Head], salts: Sequence[Any], payloads: Sequence[Any], closed: Sequence[str]) -> bool:
-    if set(closed) == {"locked"}:
-        return True
-    return [head.payload.commitment for head in heads] == [
-        _sha256(salt + payload).hexdigest() for salt, payload in zip(salts, payloads, strict=True)
-    ] and [head.payload.length for head in heads] == list(map(len, payloads))
+def _examined(
+    rows: Sequence[Row], heads: Sequence[Head | None], openings: Sequence[Opening], leaves: list[bytes], findings: Findings
+) -> Examined:
+    followed: list[Followed] = []
+    gone: list[Gone] = []
+    forgetting: list[bytes] = []
+    for row, head, opening in zip(rows, heads, openings, strict=True):
+        if head is None:
+            continue  # it could not be read, and says nothing
+        if head.kind in FOLLOWED:
+            followed.append(follow(row[0], head, row[4], opening[1], opening[2]))
+        elif head.kind == "erasure":
+            forgetting.append(row[4])
+        if opening[2] == "erased":
+            gone.append(Gone(row[0], head.payload.subjects))
+    locked = sum(opening[2] == "locked" for opening in openings)
+    return Examined(rows[0][0], len(rows), leaves, followed, gone, forgetting, locked, findings.count, findings.problems)
+
+
+def _are_committed_to(source: Source, heads: Sequence[Head], openings: Sequence[Opening]) -> bool:
+    """4, as far as payloads are open; False where one is damaged."""
+    for head, (salt, payload, closed) in zip(heads, openings, strict=True):
+        if payload is None or salt is None:
+            if closed not in _MAY_BE_CLOSED:
+                return False
+            continue
+        entry = head.payload
+        if closed or len(payload) != entry.length or _sha256(salt + payload).hexdigest() != entry.commitment:
+            return False
+        if entry.subjects and not _are_named(source, payload):
+            return False
+    return True
+
+
+def _are_named(source: Source, payload: bytes) -> bool:
+    names = decode_payload_names(payload)
+    return all(map(source.fits, names, names.values()))
 
 
 def _typed(log: str, row: Row, findings: Findings) -> Row:
     """The row with values of the right types, as far as it has them."""
-    index, *rest = row
-    wanted = (
-        ("kind", str, ""),
-        ("call", str, None),
-        ("request", str, None),
-        ("envelope", bytes, b""),
-        ("leaf", bytes, b""),
-        ("salt", bytes, None),
-        ("payload", bytes, None),
-        ("closed", str, ""),
-    )
+    index, *rest, body = row
+    wanted = (("kind", str, ""), ("call", str, None), ("request", str, None), ("envelope", bytes, b""), ("leaf", bytes, b""))
     typed: list[Any] = []
     for value, (field, kind, default) in zip(rest, wanted, strict=True):
         fits = isinstance(value, kind) or (value is None and default is None)
         if not fits:
             findings.add(log, index, field, "it is stored as something else", expected=kind.__name__, found=type(value).__name__)
         typed.append(value if fits else default)
-    return (index, *typed)
+    return (index, typed[0], typed[1], typed[2], typed[3], typed[4], body)
 
 
 def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Findings) -> None:
@@ -129,16 +206,16 @@ def _verify_indexes(log: str, first: int, indexes: Sequence[int], findings: Find
         expected = index + 1
 
 
-def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | None:
-    """2 to 4 for one record; its head if that can be read."""
-    index, kind, call, request, envelope, stored_leaf, salt, payload, closed = row
+def _verify_row(source: Source, log: str, row: Row, leaf: bytes, findings: Findings) -> tuple[Head | None, Opening]:
+    """2 to 4 for one record; its head, if that can be read, and its payload."""
+    index, kind, call, request, envelope, stored_leaf, body = row
     if leaf != stored_leaf:
         findings.add(log, index, "envelope", "its bytes are not those that were hashed", expected=stored_leaf, found=leaf)
     try:
-        head = _decode_head(envelope)
+        head = decode_head(envelope)
     except (*UNREADABLE, TypeError) as error:
         findings.add(log, index, "envelope", "it cannot be read", expected="a record", found=error)
-        return None
+        return None, _NO_OPENING
     stored_as = (
         ("v", FORMAT_VERSION, head.v),
         ("log", head.log, log),
@@ -149,19 +226,58 @@ def _verify_row(log: str, row: Row, leaf: bytes, findings: Findings) -> Head | N
     for field, expected, found in stored_as:
         if expected != found:
             findings.add(log, index, field, "envelope and row disagree", expected=expected, found=found)
-    if closed == "damaged":
+    opening = source.open(head, body)
+    _verify_payload(source, (log, index), head, opening, findings)
+    return head, opening
+
+
+def _verify_payload(source: Source, place: tuple[str, int], head: Head, opening: Opening, findings: Findings) -> None:
+    (log, index), (salt, payload, closed) = place, opening
+    if (payload is None and closed not in _MAY_BE_CLOSED) or (payload is not None and closed):
         findings.add(log, index, "payload", "its bytes are not those that were sealed", expected=head.payload.commitment)
-    elif closed != "locked" and (salt is None or payload is None):
-        findings.add(log, index, "payload", "it is missing, and nothing says that it was erased", expected=head.payload.commitment)
     if salt is None or payload is None:
-        return head
+        return
     commitment = _sha256(salt + payload).hexdigest()
     if commitment != head.payload.commitment:
         expected = head.payload.commitment
         findings.add(log, index, "payload", "payload or salt is not what the envelope commits to", expected=expected, found=commitment)
     elif len(payload) != head.payload.length:
         findings.add(log, index, "payload.length", "envelope and payload disagree", expected=head.payload.length, found=len(payload))
-    return head
+    for pseudonym, ref in decode_payload_names(payload).items():
+        if not source.fits(pseudonym, ref):
+            findings.add(log, index, "payload.names", "a pseudonym is not that of this name", expected=ref, found=pseudonym)
+
+
+def _verify_log(
+    state: TreeState, examined: Iterable[Examined], replay: Replay, heads: Heads, *, kept: dict[int, str], findings: Findings
+) -> LogReport:
+    """5 and 9 for one log, and its side of 4, 6 and 7."""
+    tree, gone, forgotten = heads.growing(state.log), [], Forgotten()
+    with findings.of(state.log):
+        for chunk in examined:
+            findings.take(chunk.problem_count, chunk.problems, chunk.locked)
+            for index in [index for index in kept if chunk.first <= index < chunk.first + chunk.count]:
+                _verify_receipt(state.log, index, kept.pop(index), chunk, findings)
+            tree.extend(chunk.leaves)
+            replay.take(state.log, chunk.followed)
+            gone += chunk.gone
+            for envelope in chunk.forgetting:
+                forgotten.take(envelope)
+    replay.end_log(state.log)
+    for one in gone:
+        if not forgotten.explains(state.log, one.index, one.subjects):
+            findings.add(state.log, one.index, "payload", "it is missing, and nothing says that it was erased")
+    for index, leaf in kept.items():
+        findings.add(state.log, index, "receipt", "a receipt names a record that is not there", expected=leaf)
+    signed = tree.end()
+    _verify_tree(state, tree.tree, findings)
+    return LogReport(state.log, tree.tree.size, tree.tree.root().hex(), signed)
+
+
+def _verify_receipt(log: str, index: int, leaf: str, chunk: Examined, findings: Findings) -> None:
+    found = chunk.leaves[index - chunk.first].hex()
+    if found != leaf:
+        findings.add(log, index, "receipt", "the record is not the one that its receipt names", expected=leaf, found=found)
 
 
 def _verify_tree(state: TreeState, tree: Tree, findings: Findings) -> None:
@@ -190,7 +306,7 @@ def _where(stored: Tree, tree: Tree) -> str:
 
 
 def _verify_rest(projections: Projections, findings: Findings) -> None:
-    """7: snapshots, and what the store says about itself."""
+    """8: snapshots, and what the store says about itself."""
     with findings.of(None):
         for blob in projections.blobs():
             digest = _sha256(blob.content).hexdigest()

@@ -10,27 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from licet.errors import IntegrityBroken, SecretBroken
-from licet.ledger.record import UNREADABLE
+from licet.ledger.record import UNREADABLE, Head, decode_head
 from licet.ledger.vault import SecretRow, Vault, payload_aad
 from licet.model import Request, RequestState, Vote
 from licet.store.contract import Closed, StoredRecord
 
 SECRET_ROW = "SELECT pseudonym, tenant, lookup, key, wrapped FROM secrets WHERE "  # noqa: S105  a query
 """The beginning of a query for a secret."""
-
-
-class _Subjects(Struct, frozen=True, gc=False):
-    subjects: tuple[str, ...] = ()
-
-
-class Seal(Struct, frozen=True, gc=False):
-    """What an envelope says about how its payload is sealed."""
-
-    log: str
-    kind: str
-    id: str
-    payload: _Subjects
-    call: str | None = None
 
 
 class _Opening(Struct, frozen=True):
@@ -42,7 +28,6 @@ class _Said(Struct, frozen=True):
     detail: _Opening | None = None
 
 
-decode_seal = msgspec.json.Decoder(Seal).decode
 _decode_said = msgspec.json.Decoder(_Said).decode
 
 UNREADABLE_ROW = (*UNREADABLE, ValueError, TypeError)
@@ -74,14 +59,14 @@ def find_secret(rows: Sequence[Any]) -> SecretRow | None:
     return SecretRow(*rows[0]) if rows else None
 
 
-def opened(vault: Vault | None, seal: Seal, sealed: bytes | None) -> tuple[bytes | None, bytes | None, Closed]:
+def opened(vault: Vault | None, head: Head, sealed: bytes | None) -> tuple[bytes | None, bytes | None, Closed]:
     """Salt, payload and why there are none. Raises `KeyUnavailable` where a secret is there under a key that is not."""
     if sealed is None:
         return None, None, "erased"
     if vault is None:
         return None, None, "locked"
     try:
-        found = vault.open(seal.log, seal.payload.subjects, payload_aad(seal.log, seal.kind, seal.call, seal.id), sealed)
+        found = vault.open(head.log, head.payload.subjects, payload_aad(head.log, head.kind, head.call, head.id), sealed)
     except (ValueError, SecretBroken):
         return None, None, "damaged"
     return (None, None, "erased") if found is None else (found.salt, found.payload, "")
@@ -91,10 +76,10 @@ def record_of(vault: Vault | None, row: Sequence[Any]) -> StoredRecord:
     """A record from log, index, kind, call, envelope and sealed payload."""
     log, index, kind, call, envelope, sealed = row
     try:
-        seal = decode_seal(envelope)
+        head = decode_head(envelope)
     except UNREADABLE_ROW:
         return StoredRecord(log, index, kind, call, envelope, None, None, "damaged")
-    return StoredRecord(log, index, kind, call, envelope, *opened(vault, seal, sealed))
+    return StoredRecord(log, index, kind, call, envelope, *opened(vault, head, sealed))
 
 
 def request_of(request: str, state: str, records: Sequence[StoredRecord]) -> Request | None:

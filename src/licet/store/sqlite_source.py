@@ -10,12 +10,13 @@ from typing import Any
 
 import apsw
 
-from licet.errors import IntegrityBroken, KeyUnavailable
-from licet.ledger.source import BlobRow, KeyRow, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
+from licet.errors import IntegrityBroken, KeyUnavailable, SecretBroken
+from licet.ledger.record import Head
+from licet.ledger.source import BlobRow, HeadLog, KeyRow, Opening, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
 from licet.ledger.vault import Vault
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_heads import split_range
-from licet.store.sqlite_rows import UNREADABLE_ROW, decode_seal, fetch, opened
+from licet.store.sqlite_rows import fetch, opened
 
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
@@ -44,21 +45,23 @@ class SqliteSource:
         self._con = con
         self._vault = vault
         self.projections: Projections | None = self
+        self.head_log: HeadLog | None = SqliteHeadLog(con)
 
     def trees(self) -> Sequence[TreeState]:
         """Every log's stored tree, by name."""
         rows = self._all("the trees", "SELECT name, size, compact_range FROM logs ORDER BY name", types=(str, int, bytes))
         return [TreeState(name, size, split_range(compact_range)) for name, size, compact_range in rows]
 
-    def rows(self, log: str) -> Iterator[Sequence[Row]]:
+    def rows(self, log: str, start: int = 0, stop: int | None = None) -> Iterator[Sequence[Row]]:
         """A log's records by index."""
         found = self._all("the trees", "SELECT number FROM logs WHERE name = ?", (log,))
         if not found:
             raise IntegrityBroken("the log cannot be found by its name")
         base = found[0][0] << INDEX_BITS
-        start, end = base, base + (1 << INDEX_BITS)
+        end = base + (1 << INDEX_BITS if stop is None else stop)
+        start += base
         while chunk := self._chunk(base, start, end):
-            yield [self._opened(row) for row in chunk]
+            yield chunk
             reached = base + chunk[-1][0] + 1
             if reached <= start:  # pages that lead back: the reader must not go round for ever
                 raise IntegrityBroken(f"records from index {start - base} on lie out of order")
@@ -68,20 +71,22 @@ class SqliteSource:
         """How rows of this log write a text; None without a key."""
         return None if self._vault is None else self._vault.blind(log, label, text)
 
-    def _opened(self, row: Sequence[Any]) -> Row:
-        """The row with its payload decrypted, or with the reason why it is not."""
-        index, kind, call, request, envelope, leaf, sealed = row
-        if not isinstance(sealed, bytes | None):
-            return index, kind, call, request, envelope, leaf, None, None, "damaged"
+    def open(self, head: Head, body: Any) -> Opening:
+        """The payload, decrypted, or the reason why it is not."""
+        if not isinstance(body, bytes | None):
+            return None, None, "damaged"
         try:
-            salt, payload, closed = opened(self._vault, decode_seal(envelope), sealed)
-        except UNREADABLE_ROW:
-            salt, payload, closed = None, None, "damaged"
+            return opened(self._vault, head, body)
+        except SecretBroken:
+            return None, None, "damaged"
         except KeyUnavailable:
-            salt, payload, closed = None, None, "locked"
-        return index, kind, call, request, envelope, leaf, salt, payload, closed
+            return None, None, "locked"
 
-    def _chunk(self, base: int, start: int, end: int) -> list[Any]:
+    def fits(self, pseudonym: str, ref: str) -> bool:
+        """Whether the pseudonym is that of `Type::"id"`, under the secret that is kept for it."""
+        return True if self._vault is None else self._vault.fits(pseudonym, ref)
+
+    def _chunk(self, base: int, start: int, end: int) -> list[Row]:
         try:
             return fetch(self._con, _AS_IT_IS, (base, start, end, _CHUNK))
         except UnicodeDecodeError:
@@ -145,14 +150,69 @@ class SqliteSource:
             end = ((place >> INDEX_BITS) + 1) << INDEX_BITS
 
     def _all(self, what: str, text: str, values: Sequence[Any] = (), types: tuple[type, ...] = ()) -> list[Any]:
-        """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
-        try:
-            rows = fetch(self._con, text, values)
-        except (apsw.CorruptError, UnicodeDecodeError) as error:
-            raise IntegrityBroken(f"{what} cannot be read ({error})") from error
-        if types and any(tuple(map(type, row)) != types for row in rows):
-            raise IntegrityBroken(f"{what} cannot be read (a value is of the wrong type)")
-        return rows
+        return _all(self._con, what, text, values, types)
+
+
+class SqliteHeadLog:
+    """The head log of a database, in the same read transaction."""
+
+    def __init__(self, con: apsw.Connection) -> None:
+        self._con = con
+
+    def tree(self) -> TreeState:
+        """The head log's origin and tree as they are stored."""
+        rows = _all(self._con, "the head log", "SELECT origin, head_size, head_range FROM ledger", types=(str, int, bytes))
+        if len(rows) != 1:
+            raise IntegrityBroken(f"the head log has {len(rows)} states")
+        origin, size, compact_range = rows[0]
+        return TreeState(origin, size, split_range(compact_range))
+
+    def entries_of(self, log: str) -> Iterator[tuple[int, int, bytes]]:
+        """The entries of one log by size."""
+        size = -1
+        text = "SELECT number, size, entry FROM heads WHERE log = ? AND size > ? ORDER BY size LIMIT ?"
+        while rows := _all(self._con, "the head log", text, (log, size, _CHUNK)):
+            yield from rows
+            size = rows[-1][1]
+
+    def entries(self) -> Iterator[tuple[str, int, bytes]]:
+        """Every entry, in order."""
+        start = 0
+        while rows := _all(
+            self._con,
+            "the head log",
+            "SELECT number, log, size, entry FROM heads WHERE number >= ? ORDER BY number LIMIT ?",
+            (start, _CHUNK),
+        ):
+            for number, log, size, entry in rows:
+                if number != start or not isinstance(entry, bytes):
+                    raise IntegrityBroken(f"entry {start} of the head log is missing or cannot be read")
+                yield log, size, entry
+                start += 1
+
+    def checkpoints(self) -> Iterable[tuple[int, bytes]]:
+        """Every checkpoint, size and note, the smallest first."""
+        size = -1
+        while rows := _all(
+            self._con, "checkpoints", "SELECT size, note FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?", (size, _CHUNK)
+        ):
+            yield from rows
+            size = rows[-1][0]
+
+    def signing_keys(self) -> Sequence[tuple[str, bytes | None]]:
+        """The vkey of every signing key, oldest first, with the endorsement of each but the first."""
+        return _all(self._con, "signing keys", "SELECT vkey, endorsement FROM signing_keys ORDER BY number")
+
+
+def _all(con: apsw.Connection, what: str, text: str, values: Sequence[Any] = (), types: tuple[type, ...] = ()) -> list[Any]:
+    """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
+    try:
+        rows = fetch(con, text, values)
+    except (apsw.CorruptError, UnicodeDecodeError) as error:
+        raise IntegrityBroken(f"{what} cannot be read ({error})") from error
+    if types and any(tuple(map(type, row)) != types for row in rows):
+        raise IntegrityBroken(f"{what} cannot be read (a value is of the wrong type)")
+    return rows
 
 
 def _shown(stored: Any) -> Any:
