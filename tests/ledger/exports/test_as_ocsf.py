@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from licet.ledger.exports import ocsf_event as mapping
@@ -55,6 +57,8 @@ def test_every_decision_is_one_that_the_class_allows(verdict: Any, decided_by: s
     found = event(row(decision=decision, tool=ToolEntry("t", access, None)))
     assert violations(found) == []
     assert found["action_id"] == {"allow": 1, "deny": 2, "hold": 99}[verdict]
+    otherwise = {("allow", "human"): 8, ("deny", "rule"): 2, ("deny", "human"): 25}
+    assert found["disposition_id"] == otherwise.get((verdict, decided_by), {"allow": 1, "deny": 26, "hold": 14}[verdict])
 
 
 @pytest.mark.parametrize("actor", [None, Actor(), Actor(user=ALICE), Actor(service="cron"), Actor(agent="bot"), Actor(session="s")])
@@ -68,7 +72,7 @@ def test_the_tables_hold_the_numbers_and_captions_of_the_class() -> None:
         "activity_id": mapping.ACTIVITIES.values(),
         "status_id": [*mapping.OUTCOMES.values(), *mapping.STATUSES.values()],
         "action_id": mapping.ACTIONS.values(),
-        "disposition_id": [*mapping.DISPOSITIONS.values(), *mapping.VOTES.values()],
+        "disposition_id": [*mapping.DISPOSITIONS.values(), *mapping.DECIDED_OTHERWISE.values(), *mapping.VOTES.values()],
         "severity_id": mapping.SEVERITIES.values(),
     }.items():
         assert [(number, said) for number, said in pairs if number != 99 and attributes[name]["enum"].get(str(number)) != said] == []
@@ -143,6 +147,16 @@ def test_records_about_no_call_have_no_event_and_are_counted() -> None:
     summary = write_ocsf([*others, row()], sink, expected(len(others) + 1))
     assert (summary.rows_written, summary.lines, summary.complete) == (len(others) + 1, 1, True)
     assert len(sink.getvalue().splitlines()) == 1
+
+
+@given(st.text(), st.text(min_size=1))
+def test_every_text_stays_on_one_line_and_comes_back(reason: str, tool: str) -> None:
+    data, manifest = written(row(payload=Payload(reason=reason), tool=ToolEntry(tool, None, None)))
+    (line,) = data.removesuffix(b"\n").split(b"\n")
+    found = msgspec.json.decode(line)
+    assert (found["unmapped"]["licet"]["reason"], found["api"]["operation"]) == (reason, tool)
+    assert violations(found) == []
+    assert problems(data, manifest) == ()
 
 
 def test_json_over_many_lines_stays_on_one() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 
 from licet.errors import OperatorError
@@ -17,6 +19,7 @@ from licet.ledger.exports.as_otlp import FORMAT, verify_otlp, write_otlp
 from licet.ledger.exports.manifest import manifest_of
 from licet.ledger.exports.readable_spans import readable_spans
 from licet.ledger.exports.rows import Exported
+from licet.ledger.record import Actor, ToolEntry
 from tests.ledger.exports.sample_rows import expected, row
 from tests.ledger.exports.test_spans import intent, outcome
 
@@ -91,6 +94,16 @@ def test_the_spans_of_the_sdk_are_those_of_the_file() -> None:
         assert (theirs.parent is not None and f"{theirs.parent.span_id:016x}") == ours.get("parentSpanId", False)
         assert theirs.status.is_unset == (ours["status"] == {})
         theirs.to_json()
+
+
+@given(st.text(), st.text(min_size=1))
+def test_every_text_stays_on_one_line_and_comes_back(user: str, tool: str) -> None:
+    one = row(0, "denial", actor=Actor(user=user), tool=ToolEntry(tool, None, None), payload=None)
+    data, manifest = written(one)
+    (line,) = data.removesuffix(b"\n").split(b"\n")
+    (span,) = spans(line)
+    assert (span["name"], attributes(span["attributes"])["user.id"]) == (f"licet.decision {tool}", user)
+    assert problems(data, manifest) == ()
 
 
 def test_exported_twice_the_bytes_are_the_same() -> None:

@@ -10,8 +10,8 @@
     vote                       1 Success                     99 Vote              8 Approved, 25 Rejected
 
     verdict                    action_id                     disposition_id
-    allow                      1 Allowed                     1 Allowed; 8 Approved where people decided
-    deny                       2 Denied                      26 Unauthorized where a policy decided, 2 Blocked where a rule did
+    allow                      1 Allowed                     1 Allowed; 8 Approved by people
+    deny                       2 Denied                      26 Unauthorized; 2 Blocked by a rule, 25 Rejected by people
     hold                       99 Held                       14 Delayed
 
     outcome                    status_id                     severity_id
@@ -65,14 +65,13 @@ STATUSES: Final = {
 }
 """The status of a kind whose record has no outcome; the kinds that have an event."""
 ACTIONS: Final = {"allow": (1, "Allowed"), "deny": (2, "Denied"), "hold": (99, "Held")}
-DISPOSITIONS: Final = {
+DISPOSITIONS: Final = {"allow": (1, "Allowed"), "deny": (26, "Unauthorized"), "hold": (14, "Delayed")}
+DECIDED_OTHERWISE: Final = {
     ("allow", "human"): (8, "Approved"),
-    ("allow", "policy"): (1, "Allowed"),
-    ("deny", "policy"): (26, "Unauthorized"),
     ("deny", "rule"): (2, "Blocked"),
-    ("hold", "policy"): (14, "Delayed"),
-    ("hold", "rule"): (14, "Delayed"),
+    ("deny", "human"): (25, "Rejected"),
 }
+"""The disposition where it was not a policy that decided."""
 VOTES: Final = {"approve": (8, "Approved"), "reject": (25, "Rejected")}
 SEVERITIES: Final = {0: (3, "Medium"), 1: (1, "Informational"), 2: (2, "Low"), 99: (1, "Informational")}
 """By `status_id`; a hold is 2 Low."""
@@ -229,10 +228,10 @@ def _control(envelope: Envelope) -> JsonObject:
     if decision is None:
         return _control_ids((3, "Observed"), (17, "Logged"))
     policies = [_filled(uid=policy, name=policy, is_applied=True, version=decision.bundle) for policy in decision.policies]
+    plain = DISPOSITIONS.get(decision.verdict, (0, "Unknown"))
+    disposition = DECIDED_OTHERWISE.get((decision.verdict, decision.decided_by), plain)
     return {
-        **_control_ids(
-            ACTIONS.get(decision.verdict, (0, "Unknown")), DISPOSITIONS.get((decision.verdict, decision.decided_by), (0, "Unknown"))
-        ),
+        **_control_ids(ACTIONS.get(decision.verdict, (0, "Unknown")), disposition),
         "policy": policies[0] if policies else None,
         "authorizations": [{"decision": decision.verdict, "policy": policy} for policy in policies],
     }
