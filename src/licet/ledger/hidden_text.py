@@ -102,7 +102,7 @@ def hide_in_json(document: bytes, hmac: Hmac, known: Known = NONE_KNOWN) -> tupl
         # A text is called by the key right before it; what stands in a list or an object is not.
         called = key if is_value and not text[last:opening].strip() else ""
         written, found = _hide_string(meant, called, hmac, known)
-        parts += [text[last:opening], match[0] if not found else _quoted(written) + (match[2] or "")]
+        parts += [text[last:opening], match[0] if not found else _quoted(written, match[1]) + (match[2] or "")]
         names |= found
         key, is_value, last = meant, match[2] is not None, match.end()
     if not _OUTSIDE.fullmatch(text, last):
@@ -139,5 +139,6 @@ def _meant(written: str) -> str:
         return written
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=any("\ud800" <= character <= "\udfff" for character in text))
+def _quoted(text: str, was: str) -> str:
+    """A text as JSON. Half of a surrogate pair came from an escape, and goes back into one; without one it is a byte that is no UTF-8."""
+    return json.dumps(text, ensure_ascii="\\" in was and any("\ud800" <= character <= "\udfff" for character in text))

@@ -50,6 +50,12 @@ _TARGET_AS_DECIDED = frozenset({"type", "id", "tenant", "environment"})
 _COPIES = (("arguments",), ("detail", "request", "summary", "arguments"), ("context", "input"))
 _UNREAD = ("detail", "unread_arguments")
 
+_CHARACTER = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|.",
+    re.DOTALL,
+)
+"""One character of a JSON text, as it is written: a surrogate pair is two escapes."""
+
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _list = msgspec.json.Decoder(list[Raw]).decode
 _any = msgspec.json.Decoder().decode
@@ -135,10 +141,9 @@ def cut_json(json: bytes, limit_bytes: int) -> bytes:
 
 def _cut_at(text: str, limit: int) -> int:
     at = next((match.start() for match in MARKER.finditer(text) if match.start() < limit < match.end()), limit)
-    escape = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?\\(?:u[0-9a-fA-F]{4}|.)|.", re.DOTALL)
     position = 0
     while position < at:
-        match = escape.match(text, position)
+        match = _CHARACTER.match(text, position)
         assert match is not None
         if match.end() > at:
             return position
@@ -224,7 +229,7 @@ def _replace_at(members: dict[str, Raw], place: tuple[str, ...], change: Callabl
     if len(place) == 1:
         members[place[0]] = Raw(change(bytes(value)))
         return True
-    if bytes(value[:1]) != b"{":
+    if not bytes(value).startswith(b"{"):
         return False
     inner = _object(value)
     found = _replace_at(inner, place[1:], change)
