@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
 
 from licet.ledger.checkpoint import Checkpoint, HeadEntry, encode_head_entry, origin_of_log, sign_checkpoint
 from licet.ledger.merkle import root_of
 from licet.ledger.note import Cosigner, Signer, add_signatures
-from licet.ledger.prove import Head, Opening, Trusted, prove
+from licet.ledger.prove import Head, Opening, Proof, Trusted, encode_bundle, prove
 from licet.ledger.record import FORMAT_VERSION, Envelope, PayloadEntry, commitment, encode_envelope, leaf_hash
+from licet.ledger.rotation import endorse
 from licet.ledger.tiles import HashTree
 
 ORIGIN = "example.com/ledger"
@@ -17,6 +22,7 @@ SIGNER = Signer.from_seed(ORIGIN, bytes(range(32)))
 SUCCESSOR = Signer.from_seed(ORIGIN, bytes(range(1, 33)))
 WITNESS = Cosigner.from_seed("witness.example", bytes(range(2, 34)))
 TRUSTED = Trusted(ORIGIN, SIGNER.vkey, (WITNESS.verifier,))
+NEEDS_WITNESS = Trusted(ORIGIN, SIGNER.vkey, (WITNESS.verifier,), 1)
 COSIGNED_AT_S = 1_800_000_000
 SIZES = (1, 100, 300, 600)
 """At these the root of each log became an entry of the head log."""
@@ -111,3 +117,29 @@ def head(log: str = "acme", size: int = 600, head_size: int = len(HEAD)) -> Head
 def proof(index: int = 217, log: str = "acme", size: int = 600, head_size: int = len(HEAD)) -> bytes:
     """The proof of this record, with everything that it can carry."""
     return prove(tree(log), index, head(log, size, head_size), envelope=RECORDS[log][index], opening=opening(index))
+
+
+def handover() -> bytes:
+    """The successor took over the head log at size 4."""
+    return endorse(head_state(4), SIGNER, SUCCESSOR)
+
+
+def rotated_proof() -> bytes:
+    """The proof of record 217 under the successor's key."""
+    signed = Head(HEAD[6], 6, head_tree(), head_note(8, [SUCCESSOR]), (handover(),))
+    return prove(tree("acme"), 217, signed, envelope=RECORDS["acme"][217], opening=opening(217))
+
+
+def hexed(path: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple([step.hex() for step in path])
+
+
+def fields_of(bundle: bytes) -> dict[str, Any]:
+    fields = json.loads(bundle)
+    assert isinstance(fields, dict)
+    return fields
+
+
+def changed_proof(bundle: bytes | None = None, **fields: object) -> bytes:
+    """A proof with other fields, in its one form."""
+    return encode_bundle(msgspec.structs.replace(msgspec.json.decode(bundle or proof(), type=Proof), **fields))

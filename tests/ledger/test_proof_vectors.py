@@ -13,26 +13,24 @@ import pytest
 from licet.ledger.checkpoint import Checkpoint, sign_checkpoint
 from licet.ledger.merkle import root_of
 from licet.ledger.note import Verifier
-from licet.ledger.prove import Head, Trusted, prove, prove_consistency, verify_consistency, verify_proof
+from licet.ledger.prove import Trusted, prove, prove_consistency, verify_consistency, verify_proof
 from licet.ledger.record import leaf_hash
-from licet.ledger.rotation import endorse
 from licet.ledger.tile_folder import write_tiles
 from licet.ledger.tiles import HEIGHT, WIDTH, HashTree, TileBuilder, TileName, encode_entries, path_of
 from licet.model import Receipt
 from tests.ledger.small_ledger import (
-    HEAD,
     ORIGIN,
     RECORDS,
     SIGNER,
     SUCCESSOR,
     WITNESS,
     Leaves,
+    handover,
     head,
     head_note,
-    head_state,
     head_tree,
-    opening,
     proof,
+    rotated_proof,
     tree,
 )
 
@@ -40,12 +38,10 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 PROOFS = json.loads((VECTORS / "proof.json").read_text())
 TILES = json.loads((VECTORS / "tlog_tiles.json").read_text())
 TREE = json.loads((VECTORS / "rfc6962_tree.json").read_text())
-HANDOVER = endorse(head_state(4), SIGNER, SUCCESSOR)
 
 
 def made() -> dict[str, Any]:
     """What tests/vectors/proof.json holds, made anew."""
-    rotated = Head(HEAD[6], 6, head_tree(), head_note(8, [SUCCESSOR]), (HANDOVER,))
     return {
         "origin": ORIGIN,
         "vkey": SIGNER.vkey,
@@ -53,9 +49,9 @@ def made() -> dict[str, Any]:
         "receipt": json.loads(msgspec.json.encode(Receipt("acme", 217, leaf_hash(RECORDS["acme"][217]).hex()))),
         "proof": proof().decode(),
         "proof_of_a_leaf": prove(tree("acme"), 217, head(size=300, head_size=5)).decode(),
-        "proof_across_a_rotation": prove(tree("acme"), 217, rotated, envelope=RECORDS["acme"][217], opening=opening(217)).decode(),
+        "proof_across_a_rotation": rotated_proof().decode(),
         "consistency": prove_consistency(head_tree(), head_note(3), head_note(8)).decode(),
-        "consistency_across_a_rotation": prove_consistency(head_tree(), head_note(3), head_note(8, [SUCCESSOR]), [HANDOVER]).decode(),
+        "consistency_across_a_rotation": prove_consistency(head_tree(), head_note(3), head_note(8, [SUCCESSOR]), [handover()]).decode(),
     }
 
 
