@@ -42,13 +42,13 @@ class ExportedTree(Struct, frozen=True):
     compact_range: tuple[str, ...]
 
 
-class _Header(Struct, frozen=True):
+class _Header(Struct, frozen=True, forbid_unknown_fields=True):
     licet_export: int
     records: int
     logs: tuple[ExportedTree, ...]
 
 
-class _Line(Struct, frozen=True):
+class _Line(Struct, frozen=True, forbid_unknown_fields=True):
     log: str
     index: int
     kind: str
@@ -61,7 +61,7 @@ class _Line(Struct, frozen=True):
     closed: str = ""
 
 
-class _Trailer(Struct, frozen=True):
+class _Trailer(Struct, frozen=True, forbid_unknown_fields=True):
     end: bool
     records: int
     logs: tuple[ExportedTree, ...]
