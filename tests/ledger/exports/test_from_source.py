@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from licet.errors import IntegrityBroken
-from licet.ledger.exports.formats import FORMATS, Format, verify_file
+from licet.ledger.exports.formats import FORMATS, Format, get_format, verify_file
 from licet.ledger.exports.from_source import expected_of, rows_of
 from licet.ledger.exports.manifest import manifest_of
 from licet.ledger.exports.summary import Checked
@@ -19,6 +20,7 @@ from licet.ledger.record import Head
 from licet.ledger.source import HeadLog, Opening, Projections, Row, TreeState, opened_rows
 from licet.ledger.verify import verify
 from licet.store.sqlite import SqliteStore
+from tests.ledger.exports.ocsf_schema import violations
 from tests.store.samples import KEYS, now, small_ledger
 
 
@@ -61,12 +63,38 @@ def test_rows_come_by_log_and_index_and_with_what_was_asked_for(store: SqliteSto
 def test_spans_of_a_store_join_intents_with_their_outcomes(store: SqliteStore) -> None:
     sink = io.BytesIO()
     with store.source() as source:
-        FORMATS[-1].write(rows_of(source, payloads=True), sink, expected_of(source))
+        get_format("otlp").write(rows_of(source, payloads=True), sink, expected_of(source))
     names = [
         [span["name"] for span in json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]] for line in sink.getvalue().splitlines()
     ]
     assert [len(line) for line in names if line[0].startswith("execute_tool")] == [2, 2, 2, 2]  # three writes and a merged read
     assert [line[0] for line in names if len(line) == 1].count("licet.outcome unknown") == 1  # the late one
+
+
+@pytest.mark.parametrize("payloads", [True, False])
+def test_people_and_contents_are_in_an_export_only_with_payloads(store: SqliteStore, payloads: bool) -> None:  # noqa: FBT001
+    for form in FORMATS:
+        sink = io.BytesIO()
+        with store.source() as source:
+            form.write(rows_of(source, payloads=payloads), sink, expected_of(source))
+        shown = str(parquet.read_table(sink).to_pylist()) if form.name == "parquet" else sink.getvalue().decode()
+        found = {word for word in ("alice", "dana", "omar", "amount_cents") if word in shown}
+        if not payloads:
+            assert found == set(), form.name
+        elif form.name == "otlp":
+            assert "alice" in found
+        else:
+            assert found == {"alice", "dana", "omar", "amount_cents"}, form.name
+
+
+@pytest.mark.parametrize("payloads", [True, False])
+def test_every_event_of_a_store_is_one_that_the_class_allows(store: SqliteStore, payloads: bool) -> None:  # noqa: FBT001
+    sink = io.BytesIO()
+    with store.source() as source:
+        summary = get_format("ocsf").write(rows_of(source, payloads=payloads), sink, expected_of(source))
+    events = [json.loads(line) for line in sink.getvalue().splitlines()]
+    assert len(events) == summary.lines == 11  # all but the policy
+    assert [problem for event in events for problem in violations(event)] == []
 
 
 class Changed:
@@ -110,7 +138,7 @@ def test_a_payload_that_cannot_be_opened_says_why(store: SqliteStore, why: str) 
     rows = list(rows_of(source, payloads=True))
     assert [(row.index, row.absent) for row in rows if row.payload is None] == [(3, why)]
     sink = io.BytesIO()
-    FORMATS[0].write(rows, sink, expected_of(source))
+    get_format("csv").write(rows, sink, expected_of(source))
     assert list(csv.DictReader(io.StringIO(sink.getvalue().decode(), newline="")))[3]["payload_absent"] == why
 
 
