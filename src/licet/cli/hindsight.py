@@ -40,8 +40,9 @@ def recall(store: Store, entry: Entry) -> Past | str:
     decision, tool = entry.envelope.decision, entry.envelope.tool
     if decision is None or decision.bundle is None or tool is None:
         return "the record names no policies"
-    if entry.closed:
-        return f"what the decision saw cannot be read: {UNREADABLE_BECAUSE[entry.closed]}"
+    unread = _unread(entry)
+    if unread is not None:
+        return unread
     manifest = _manifest(store, decision.bundle)
     if manifest is None:
         return "the policies of that time are not in this ledger"
@@ -55,6 +56,15 @@ def recall(store: Store, entry: Entry) -> Past | str:
     except OperatorError as error:
         return f"the policies of that time do not load any more: {error}"
     return Past(engine, _question(entry, tools))
+
+
+def _unread(entry: Entry) -> str | None:
+    """Why the record does not hold all that the decision saw; None where it does."""
+    if entry.closed:
+        return f"what the decision saw cannot be read: {UNREADABLE_BECAUSE[entry.closed]}"
+    if any(said.startswith(("cut:arguments", "secret:payload", "secret:arguments")) for said in entry.envelope.redactions):
+        return "arguments that the decision saw are not in the record: they were secret, or too long"
+    return None
 
 
 def _manifest(store: Store, digest: str) -> _Manifest | None:

@@ -165,6 +165,10 @@ class Recorder:
             targets=_subjects(draft),
             trace=draft.acting.entry,
             outcome=entry,
+            secrets=draft.spec.secrets if draft.spec is not None else (),
+            secret_arguments=draft.arguments.json
+            if draft.arguments is not None and draft.spec is not None and draft.spec.secrets
+            else None,
             payload=Payload(
                 message=outcome.message,
                 result=NOTHING if outcome.result is None else outcome.result,
@@ -217,6 +221,7 @@ class Recorder:
             approval=approval,
             trace=draft.acting.entry,
             outcome=outcome,
+            secrets=draft.spec.secrets if draft.spec is not None else (),
             payload=payload,
         )
 

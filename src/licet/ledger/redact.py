@@ -24,6 +24,7 @@ of a marked text is shown. A text can pretend to be a marker: `redactions` says 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,8 @@ ECHO_SHORTEST = 6
 CUT_START_CHARACTERS = 2_048
 CUT_LIMIT_LEAST_BYTES = 16_384
 """What is cut is at most half as large; a lower limit could not be kept."""
+ARGUMENTS_LIMIT_BYTES = 65_536
+"""Arguments over this stand in a record by their beginning and the digest of the whole; who decides on them reads that much."""
 
 _AS_DECIDED = frozenset({"principals", "policies", "obligations"})
 _TARGET_AS_DECIDED = frozenset({"type", "id", "tenant", "environment"})
@@ -61,6 +64,7 @@ _list = msgspec.json.Decoder(list[Raw]).decode
 _any = msgspec.json.Decoder().decode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _encode = msgspec.json.Encoder().encode
+_parsed = functools.lru_cache(maxsize=4_096)(parse)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -92,16 +96,17 @@ def redact_encoded(body: bytes, hmac: Hmac, secrets: tuple[str, ...] = (), argum
     `secrets` are the tool's marked paths. `arguments` (JSON) are those of the call where the payload does not hold them (an outcome): their
     marked texts are hidden in what it holds. The same bytes where there is nothing to hide.
     """
-    if not secrets and not json_could_hold_token(body.decode("utf-8", "surrogateescape")):
+    look = json_could_hold_token(body.decode("utf-8", "surrogateescape"))
+    if not look and not secrets:
         return body, ()
     try:
-        return _redacted(body, hmac, secrets, arguments)
+        return _redacted(body, hmac, secrets, arguments, look=look)
     except _UNREADABLE:
         unread = marker(f"payload of {len(body)} bytes", b"json:" + body, hmac)
         return _encode({"detail": {"unread": unread}}), ("secret:payload",)
 
 
-def _redacted(body: bytes, hmac: Hmac, secrets: tuple[str, ...], arguments: bytes | None) -> tuple[bytes, tuple[str, ...]]:
+def _redacted(body: bytes, hmac: Hmac, secrets: tuple[str, ...], arguments: bytes | None, *, look: bool) -> tuple[bytes, tuple[str, ...]]:
     members = _object(body)
     redactions: set[str] = set()
     hiding = _Hiding(secrets, hmac)
@@ -115,7 +120,7 @@ def _redacted(body: bytes, hmac: Hmac, secrets: tuple[str, ...], arguments: byte
         if _replace_at(members, _UNREAD, lambda unread: _without_text(unread, hmac)):
             redactions.add("secret:unread_arguments")
     known = Known({text: stands for text, stands in hiding.texts.items() if len(text) >= ECHO_SHORTEST})
-    for name, value in members.items():
+    for name, value in members.items() if look or known else ():
         hide = _hide_in_targets if name == "targets" else hide_in_json
         hidden, names = (bytes(value), frozenset[str]()) if name in _AS_DECIDED else hide(bytes(value), hmac, known)
         members[name] = Raw(hidden)
@@ -139,6 +144,14 @@ def cut_json(json: bytes, limit_bytes: int) -> bytes:
     return _encode(cut)
 
 
+def cut_arguments(body: bytes, redactions: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """An encoded payload whose arguments, wherever they stand, are cut where they are over the limit; and the entries with that said."""
+    members = _object(body)
+    was_cut = [copy for copy in _COPIES if _replace_at(members, copy, lambda json: cut_json(json, ARGUMENTS_LIMIT_BYTES))]
+    cut = _joined(members) if was_cut else body
+    return (cut, (*redactions, "cut:arguments")) if len(cut) < len(body) else (body, redactions)
+
+
 def _cut_at(text: str, limit: int) -> int:
     at = next((match.start() for match in MARKER.finditer(text) if match.start() < limit < match.end()), limit)
     position = 0
@@ -156,7 +169,7 @@ class _Hiding:
 
     def __init__(self, paths: Iterable[str], hmac: Hmac) -> None:
         self._hmac = hmac
-        self._paths = [(path, parse(path)) for path in paths]
+        self._paths = [(path, _parsed(path)) for path in paths]
         self.used: set[str] = set()
         self.texts: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ Rules for an envelope over its limit of 65,535 bytes:
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,9 +37,11 @@ from licet.ledger.record import (
     ToolEntry,
     TraceEntry,
     commitment,
+    decode_payload,
     encode_envelope,
     encode_payload,
 )
+from licet.ledger.redact import ARGUMENTS_LIMIT_BYTES, cut_arguments, redact_encoded
 from licet.ledger.vault import Held, SecretRow, Subject, Vault, payload_aad
 from licet.model import CallId, EntityRef, JsonObject
 from licet.store.contract import Batch, Change, NewRecord
@@ -55,7 +58,9 @@ _replace = msgspec.structs.replace
 class Statement(Struct, frozen=True, kw_only=True):
     """What a record will say. `at` is UTC microseconds; `actor.user` and `approval.voters` are ids of users of the log's tenant.
 
-    `about` are further subjects, who stand in the payload only. `secrets` are the paths of arguments that are never stored.
+    `about` are further subjects, who stand in the payload only. `marks` are further targets, written as they are: whom they name seals
+    nothing, so that the record can be read when they are gone. `secrets` are the paths of arguments that are never stored; where the
+    payload does not hold those arguments, they are in `secret_arguments`.
     """
 
     log: str
@@ -77,7 +82,9 @@ class Statement(Struct, frozen=True, kw_only=True):
     outcome: OutcomeEntry | None = None
     redactions: tuple[str, ...] = ()
     about: tuple[Subject, ...] = ()
+    marks: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    secret_arguments: bytes | None = None
 
 
 class Filing(Struct, frozen=True):
@@ -117,8 +124,10 @@ class _Sealing:
         targets = tuple([self._target(target) for target in said.targets])
         for subject in said.about:
             self._pseudonym(subject)
-        payload = _replace(said.payload, names=self._names) if self._names else said.payload
-        body, salt = encode_payload(payload), draw_salt()
+        body, hidden = redact_encoded(encode_payload(said.payload), self._hmac, said.secrets, said.secret_arguments)
+        if len(body) > ARGUMENTS_LIMIT_BYTES:
+            body, hidden = cut_arguments(body, hidden)
+        body, salt = _with_names(body, self._names), draw_salt()
         envelope = Envelope(
             v=FORMAT_VERSION,
             log=said.log,
@@ -132,20 +141,24 @@ class _Sealing:
             attempt=said.attempt,
             actor=actor,
             tool=said.tool,
-            targets=targets,
+            targets=targets + said.marks,
             decision=said.decision,
             approval=approval,
             trace=said.trace,
             outcome=said.outcome,
             payload=PayloadEntry(commitment(salt, body), len(body), tuple(self._held)),
-            redactions=said.redactions,
+            redactions=said.redactions + hidden,
         )
         stored = encode_envelope(envelope)
         if len(stored) > ENVELOPE_LIMIT_BYTES:
-            stored, body = _cut(envelope, payload, salt)
+            stored, body = _cut(envelope, decode_payload(body), salt)
         aad = payload_aad(said.log, said.kind, said.call, said.id)
         sealed = self._vault.seal(said.log, tuple(self._held.values()), aad, salt, body)
         return NewRecord(said.log, said.kind, said.call, stored, sealed, None if approval is None else approval.request)
+
+    def _hmac(self, secret: bytes) -> bytes:
+        """What stands for a secret: equal ones look alike within one log, and nobody without its secret can try."""
+        return hmac.digest(self._vault.label_key(self._said.log, "pepper"), secret, "sha256")
 
     def _actor(self, actor: Actor | None) -> Actor | None:
         if actor is None or actor.user is None:
@@ -178,6 +191,13 @@ class _Sealing:
     def _note(self, held: Held) -> None:
         if held.row is not None:
             self._rows[held.pseudonym] = held.row
+
+
+def _with_names(body: bytes, names: dict[str, str]) -> bytes:
+    """The payload with its last member: whose pseudonyms stand in the envelope."""
+    if not names:
+        return body
+    return body[:-1] + (b"," if len(body) > len(b"{}") else b"") + b'"names":' + msgspec.json.encode(names) + b"}"
 
 
 def subjects_of(log: str, refs: Iterable[EntityRef]) -> tuple[Subject, ...]:
