@@ -49,14 +49,21 @@ class Known:
     """Secrets that are known already, such as the marked fields of the same call, each with what stands in its place."""
 
     def __init__(self, stands: Mapping[str, str]) -> None:
+        self._stands = dict(stands)
         longest = sorted(stands, key=lambda secret: (-len(secret), secret))[:KNOWN_WITHIN_LIMIT]
-        self._stands = {form: stands[secret] for secret in reversed(longest) for form in _forms(secret)} | dict(stands)
-        self._within = [form for secret in longest for form in _forms(secret)]
-        # Markers first, so that a secret such as `secret` is not looked for in them; then the longest, which may hold others.
-        self._pattern = re.compile("|".join([MARKER.pattern, *map(re.escape, self._within)]))
+        self._within = {form: stands[secret] for secret in longest for form in _forms(secret)}
+        # A secret that JSON writes with escapes may stand in a document in many ways, one of many perhaps as a whole text only.
+        self._is_plain = len(stands) == len(self._within)
+        self._pattern: re.Pattern[str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._stands)
+
+    def may_be_in(self, document: str) -> bool:
+        """False where none of these secrets is in a JSON document, however it is written. True says only that somebody has to look."""
+        if not self._stands:
+            return False
+        return not self._is_plain or "\\u" in document or any(form in document for form in self._within)
 
     def hide(self, text: str) -> str:
         """The text without any of these secrets."""
@@ -64,7 +71,10 @@ class Known:
             return self._stands[text]
         if not any(form in text for form in self._within):
             return text
-        return self._pattern.sub(lambda match: self._stands.get(match[0], match[0]), text)
+        if self._pattern is None:
+            # Markers first, so that a secret such as `secret` is not looked for in them; then the longest, which may hold others.
+            self._pattern = re.compile("|".join([MARKER.pattern, *map(re.escape, self._within)]))
+        return self._pattern.sub(lambda match: self._within.get(match[0], match[0]), text)
 
 
 NONE_KNOWN: Final = Known({})
@@ -89,7 +99,7 @@ def hide_in_text(text: str, hmac: Hmac, known: Known = NONE_KNOWN, before: str =
 def hide_in_json(document: bytes, hmac: Hmac, known: Known = NONE_KNOWN) -> tuple[bytes, frozenset[str]]:
     """The JSON document without credentials, and the names of the shapes that were found. What is no JSON is taken as text."""
     text = document.decode("utf-8", "surrogateescape")
-    if not known and not json_could_hold_token(text):
+    if not json_could_hold_token(text) and not known.may_be_in(text):
         return document, frozenset()
     names: set[str] = set()
     parts: list[str] = []
