@@ -27,3 +27,21 @@ def row_of(index: int, envelope: Any, text: str | None = None) -> IndexRow:
 def sealed(*subjects: str) -> dict[str, Any]:
     """The payload entry of a record whose payload these people seal."""
     return {"commitment": "0" * 64, "length": 100, "subjects": subjects}
+
+
+class Ledger:
+    """A source of records for an indexer, as a ledger would be."""
+
+    def __init__(self, logs: dict[str, list[IndexRow]] | None = None) -> None:
+        self.logs = logs if logs is not None else {}
+        self.asked: list[tuple[str, int, int]] = []
+        self.failure: Exception | None = None
+
+    def sizes(self) -> dict[str, int]:
+        if self.failure is not None:
+            raise self.failure
+        return {log: len(rows) for log, rows in self.logs.items()}
+
+    def rows(self, log: str, start: int, stop: int) -> list[IndexRow]:
+        self.asked.append((log, start, stop))
+        return self.logs.get(log, [])[start:stop]

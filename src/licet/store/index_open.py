@@ -31,6 +31,7 @@ CHECKPOINT_PAGES = 4000
 """32 MiB of log: merges of the inverted index write pages again and again, and a longer log copies each but once."""
 WRITER_CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 8 * 1024
+_TABLES = {"settings", "logs", "docs", "terms", "shards", "forgotten", "rollups", "tiles"}
 
 
 class IndexDamaged(StoreUnavailable):
@@ -119,6 +120,8 @@ def _is_usable(con: apsw.Connection, *, text: bool) -> bool:
         if con.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get is None:
             return True
         if (con.pragma("application_id"), con.pragma("user_version")) != (APPLICATION_ID, SCHEMA_VERSION):
+            return False
+        if not {row[0] for row in con.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")} >= _TABLES:
             return False
         con.execute("SELECT 1 FROM terms WHERE terms MATCH 'x'").get  # noqa: B018  its structure can be read
         return not text or bool(con.execute("SELECT value FROM settings WHERE name = 'text'").get)

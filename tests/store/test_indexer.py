@@ -1,0 +1,227 @@
+"""The indexer fills the index behind the ledger's back, in one process at a time, and begins anew when the two do not fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from licet.errors import StoreUnavailable
+from licet.store import indexer as indexer_module
+from licet.store.index import Index
+from licet.store.index_ask import Query
+from licet.store.index_take import IndexRow
+from licet.store.indexer import Indexer
+from tests.store.index_samples import AT, Ledger, row, sealed
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "licet.db-index"
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[Index]:
+    index = Index.open(path)
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexer_module, "STEP_ROWS", 10)
+    monkeypatch.setattr(indexer_module, "LOG_ROWS", 4)
+
+
+def rows(start: int, stop: int, *, apart: int = 1) -> list[IndexRow]:
+    return [row(number, f"text {number}", at=AT + apart * number) for number in range(start, stop)]
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_catching_up_takes_everything_and_says_how_far_it_is(index: Index, small_steps: None) -> None:
+    ledger = Ledger({"acme": rows(0, 33), "operator": rows(0, 5)})
+    indexer = Indexer(index, ledger)
+    said: list[tuple[int, int]] = []
+    assert indexer.behind() == 38
+    indexer.catch_up(lambda done, whole: said.append((done, whole)))
+    assert indexer.behind() == 0
+    assert said[-1] == (38, 38)
+    assert said == sorted(said)
+    assert index.cursors() == {"acme": 33, "operator": 5}
+    indexer.close()
+
+
+def test_logs_are_taken_about_in_order_of_time(index: Index, small_steps: None) -> None:
+    ledger = Ledger({"acme": rows(0, 60, apart=100), "busy": rows(0, 60, apart=101), "late": rows(0, 3)})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    indexer.close()
+    starts = [(log, start) for log, start, _ in ledger.asked]
+    assert starts.index(("busy", 20)) < starts.index(("acme", 40))
+
+
+def test_the_thread_takes_what_comes_and_ends_when_it_is_closed(index: Index) -> None:
+    ledger = Ledger({"acme": rows(0, 5)})
+    indexer = Indexer(index, ledger, poll_s=0.01)
+    indexer.start()
+    indexer.start()
+    assert soon(lambda: indexer.behind() == 0)
+    ledger.logs["acme"] = rows(0, 9)
+    ledger.logs["operator"] = rows(0, 1)
+    assert soon(lambda: index.cursors() == {"acme": 9, "operator": 1})
+    assert [thread.name for thread in threading.enumerate()].count("licet-indexer") == 1
+    indexer.close()
+    indexer.close()
+    assert "licet-indexer" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_goes_wrong_is_said_and_tried_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexer_module, "_RETRY_S", 0.01)
+    ledger = Ledger({"acme": rows(0, 5)})
+    ledger.failure = StoreUnavailable("the ledger sleeps")
+    indexer = Indexer(index, ledger, poll_s=0.01)
+    indexer.start()
+    assert soon(lambda: indexer.problem == "the ledger sleeps")
+    ledger.failure = OSError("odd")
+    assert soon(lambda: indexer.problem == "OSError: odd")
+    ledger.failure = None
+    assert soon(lambda: indexer.problem is None and indexer.behind() == 0)
+    indexer.close()
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        {"acme": rows(0, 7)},
+        {"acme": rows(0, 9, apart=2)},
+        {"acme": rows(0, 20, apart=2)},
+        {"operator": rows(0, 2)},
+        {},
+        {"acme": []},
+    ],
+    ids=["cut", "other", "other and longer", "log gone", "empty", "emptied"],
+)
+def test_a_ledger_that_does_not_fit_is_indexed_anew(index: Index, logs: dict[str, list[IndexRow]]) -> None:
+    first = Indexer(index, Ledger({"acme": rows(0, 9)}))
+    first.catch_up()
+    first.close()
+    ledger = Ledger(logs)
+    again = Indexer(index, ledger, poll_s=0.01)
+    again.start()
+    expected = {log: len(taken) for log, taken in logs.items() if taken}
+    assert soon(lambda: index.cursors() == expected)
+    assert index.count(Query()).number == sum(expected.values())
+    again.close()
+
+
+def test_a_ledger_that_fits_is_not_read_again(index: Index) -> None:
+    first = Indexer(index, Ledger({"acme": rows(0, 9)}))
+    first.catch_up()
+    first.close()
+    ledger = Ledger({"acme": rows(0, 12)})
+    again = Indexer(index, ledger)
+    again.catch_up()
+    again.close()
+    assert ledger.asked == [("acme", 8, 9), ("acme", 9, 12)]
+
+
+def test_a_ledger_that_shrinks_while_it_is_indexed_is_indexed_anew(index: Index) -> None:
+    ledger = Ledger({"acme": rows(0, 9)})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    ledger.logs["acme"] = rows(0, 4, apart=3)
+    ledger.logs["operator"] = rows(0, 1)
+    indexer.catch_up()
+    assert index.cursors() == {"acme": 4, "operator": 1}
+    indexer.close()
+
+
+def test_one_fills_the_index_and_another_goes_on_when_it_has_gone(path: Path, index: Index) -> None:
+    other = Index.open(path)
+    ledger = Ledger({"acme": rows(0, 5)})
+    first, second = Indexer(index, ledger, poll_s=0.01), Indexer(other, ledger, poll_s=0.01)
+    first.start()
+    assert soon(lambda: first.behind() == 0)
+    asked = len(ledger.asked)
+    second.start()
+    ledger.logs["acme"] = rows(0, 9)
+    assert soon(lambda: first.behind() == 0)
+    assert len(ledger.asked) == asked + 1, "both read"
+    first.close()
+    ledger.logs["acme"] = rows(0, 12)
+    assert soon(lambda: second.behind() == 0)
+    assert index.count(Query()).number == 12
+    second.close()
+    other.close()
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from licet.store import indexer as indexer_module
+from licet.store.index import Index
+from licet.store.indexer import Indexer
+from tests.store.test_indexer import rows
+from tests.store.index_samples import Ledger
+index = Index.open(Path(sys.argv[1]))
+ledger = Ledger({"acme": rows(0, 40_000)})
+indexer_module.STEP_ROWS = 200
+indexer = Indexer(index, ledger)
+indexer.start()
+while not index.cursors():
+    time.sleep(0.005)
+print("filling", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_is_killed_leaves_an_index_that_another_goes_on_with(path: Path, index: Index) -> None:
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"filling\n"
+    ledger = Ledger({"acme": rows(0, 40_000)})
+    second = Indexer(index, ledger, poll_s=0.01)
+    second.start()
+    assert not soon_for(0.2, lambda: bool(ledger.asked)), "two processes filled one index"
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert soon(lambda: second.behind() == 0)
+    _, last, taken = ledger.asked[0]
+    assert (last, taken % 200) == (taken - 1, 0), "it did not go on where the other one ended"
+    assert 0 < taken < 40_000
+    assert index.count(Query(text="text"), limit=50_000, patience_s=10).number == 40_000
+    second.close()
+
+
+def soon_for(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not holds():
+        time.sleep(0.01)
+    return holds()
+
+
+def test_forgetting_while_records_are_taken_leaves_none_of_them(index: Index, path: Path, small_steps: None) -> None:
+    """Whatever the moment: read before and taken after, or taken before."""
+    ledger = Ledger({"acme": [row(number, f"quixotry {number}", at=AT + number, payload=sealed("a" * 32)) for number in range(400)]})
+    indexer = Indexer(index, ledger, poll_s=0.001)
+    indexer.start()
+    assert soon(lambda: bool(index.cursors()))
+    index.forget("acme", ["a" * 32])
+    assert soon(lambda: indexer.behind() == 0)
+    indexer.close()
+    assert index.search(Query(text="quixotry")).places == ()
+    assert not [file for file in path.parent.iterdir() if b"quixotry" in file.read_bytes()]
