@@ -150,3 +150,17 @@ def test_a_mistake_in_a_resource_is_said_with_its_type(text: str, message: str) 
         resource(text)
     assert str(caught.value).startswith("resource `Customer`: ")
     assert message in str(caught.value)
+
+
+def test_a_declared_tool_says_what_is_secret() -> None:
+    spec = tool("""
+        access = "write"
+        secrets = ["note"]
+        input = {note = "string", pin = {type = "string", writeOnly = true}, code = {type = "string", format = "password"}, open = "string"}
+    """)
+    assert spec.secrets == ("code", "note", "pin")
+
+
+def test_a_declared_secret_that_is_nowhere_is_refused_by_name() -> None:
+    with pytest.raises(CatalogInvalid, match="the secret `not` is nowhere in the input schema; did you mean `note`"):
+        tool('access = "write"\nsecrets = ["not"]\ninput = {note = "string"}')
