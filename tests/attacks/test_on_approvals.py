@@ -13,10 +13,9 @@ import msgspec
 import pytest
 
 from licet import Effect
-from licet.approvals.standing import binding_of
 from licet.errors import VoteRefused
 from licet.gate.results import Denied, Held, Ok, Result
-from licet.model import Request, Vote
+from licet.ledger.record import leaf_hash
 from licet.testing import vote
 from tests.gate.proof import assert_whole, report_of
 from tests.world import CONFIG, POLICIES, World, world, world_on
@@ -125,73 +124,124 @@ def test_nobody_approves_their_own() -> None:
         assert_whole(w.gate)
 
 
-def forge_state(folder: Path, held: Held) -> None:
+def forge_state(folder: Path, held: Held, other: Held) -> None:
     edit(folder, "UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,))
 
 
-def forge_vote(folder: Path, held: Held) -> None:
-    """A vote as lena would have cast it, on exactly what was shown."""
-    body, state = edit(folder, "SELECT body, state FROM requests WHERE id = ?", (held.request,))[0]
-    request = msgspec.json.decode(body, type=Request)
-    forged = Vote(
-        request=request.id,
-        voter="lena",
-        person="lena",
-        verdict="approve",
-        at=request.opened_at,
-        binding=binding_of(request.key, request.preview_digest, request.obligations),
-    )
-    edit(folder, "INSERT INTO votes (request, person, body) VALUES (?, ?, ?)", (request.id, "lena", msgspec.json.encode(forged)))
-    edit(folder, "UPDATE requests SET state = 'approved' WHERE id = ? AND state = ?", (request.id, state))
+def forge_vote(folder: Path, held: Held, other: Held) -> None:
+    """A vote, by the row of one that lena has really cast: nobody without the key knows how rows write her."""
+    edit(folder, "INSERT INTO votes (request, person) SELECT ?, person FROM votes", (held.request,))
+    forge_state(folder, held, other)
 
 
-def forge_request(folder: Path, held: Held) -> None:
-    """A whole approval for another amount, with its vote."""
-    forge_vote(folder, held)
-    edit(folder, "UPDATE requests SET id = 'forged' WHERE id = ?", (held.request,))
-    edit(folder, "UPDATE votes SET request = 'forged'")
+def move_vote(folder: Path, held: Held, other: Held) -> None:
+    """The vote that lena has really cast on another request, with its record."""
+    edit(folder, "UPDATE votes SET request = ?", (held.request,))
+    edit(folder, "UPDATE records SET request = ? WHERE kind = 'vote'", (held.request,))
+    forge_state(folder, held, other)
 
 
-@pytest.mark.parametrize("forge", [forge_state, forge_vote, forge_request])
-def test_an_approval_forged_in_the_database_runs_nothing(tmp_path: Path, forge: Callable[[Path, Held], None]) -> None:
+def rewrite_vote(folder: Path, held: Held, other: Held) -> None:
+    """As above, and the vote's record names this request."""
+    assert held.request is not None
+    assert other.request is not None
+    move_vote(folder, held, other)
+    place, envelope = edit(folder, "SELECT place, envelope FROM records WHERE kind = 'vote'")[0]
+    edited = envelope.replace(other.request.encode(), held.request.encode())
+    edit(folder, "UPDATE records SET envelope = ?, leaf = ? WHERE place = ?", (edited, leaf_hash(edited), place))
+
+
+def point_the_call_at_another_approval(folder: Path, held: Held, other: Held) -> None:
+    """The blind by which the call is found leads to the request that lena has approved."""
+    key = edit(folder, "SELECT key FROM requests WHERE id = ?", (held.request,))[0][0]
+    edit(folder, "UPDATE requests SET key = 'nowhere' WHERE id = ?", (held.request,))
+    edit(folder, "UPDATE requests SET key = ? WHERE id = ?", (key, other.request))
+
+
+def take_another_approvals_place(folder: Path, held: Held, other: Held) -> None:
+    """The approved row has the id of the request that waits, and its records with it."""
+    edit(folder, "UPDATE requests SET id = 'aside' WHERE id = ?", (held.request,))
+    edit(folder, "UPDATE requests SET id = ? WHERE id = ?", (held.request, other.request))
+    move_vote(folder, held, other)
+
+
+FORGERIES = [forge_state, forge_vote, move_vote, rewrite_vote, point_the_call_at_another_approval, take_another_approvals_place]
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_an_approval_forged_in_the_database_runs_nothing(tmp_path: Path, forge: Callable[[Path, Held, Held], None]) -> None:
     with world_on(tmp_path) as w:
+        other = w.held(AMOUNT - 1)
+        vote(w.gate, other.request, "lena")
         held = w.held(AMOUNT)
-        forge(tmp_path, held)
-        if forge is not forge_state:
-            assert not report_of(w.gate).ok
+        forge(tmp_path, held, other)
+        assert not report_of(w.gate).ok
         result = w.adjust(AMOUNT)
         assert isinstance(result, Denied | Held), result
         assert w.ran == []
         if isinstance(result, Denied):
-            assert result.decision.code in {"approval_not_in_log", "contention"}
+            assert result.decision.code == "approval_not_in_log", result.decision
+            assert "audit verify" in result.decision.message
 
 
-def lower_the_count(body: dict[str, Any]) -> None:
-    for obligation in body["obligations"]:
-        obligation["count"] = 1
+def swap_what_was_asked(folder: Path, hold: int, easier: int) -> None:
+    """The request's record has the payload of a request that needs one approval and not two."""
+    edit(folder, "UPDATE payloads SET sealed = (SELECT sealed FROM payloads WHERE place = ?) WHERE place = ?", (easier, hold))
 
 
-def drop_the_obligations(body: dict[str, Any]) -> None:
-    body["obligations"] = []
+def swap_the_records(folder: Path, hold: int, easier: int) -> None:
+    """As above, with the whole record."""
+    for table in ("records", "payloads"):
+        edit(folder, f"UPDATE {table} SET place = -1 WHERE place = ?", (hold,))
+        edit(folder, f"UPDATE {table} SET place = ? WHERE place = ?", (hold, easier))
+        edit(folder, f"UPDATE {table} SET place = ? WHERE place = -1", (easier,))
+    request = edit(folder, "SELECT request FROM records WHERE place = ?", (easier,))[0][0]
+    edit(folder, "UPDATE records SET request = ? WHERE place = ?", (request, hold))
 
 
-def prolong(body: dict[str, Any]) -> None:
-    body["expires_at"] = "2027-01-01T00:00:00Z"
+def damage_what_was_asked(folder: Path, hold: int, easier: int) -> None:
+    edit(folder, "UPDATE payloads SET sealed = zeroblob(length(sealed)) WHERE place = ?", (hold,))
 
 
-def change_the_user(body: dict[str, Any]) -> None:
-    body["user"] = "carl"
+def forget_who_asked(folder: Path, hold: int, easier: int) -> None:
+    """Nobody can read any more what was asked, and nothing says that it was erased."""
+    edit(folder, "DELETE FROM secrets WHERE pseudonym IN (SELECT pseudonym FROM secrets WHERE tenant = 'acme' ORDER BY rowid LIMIT 2)")
 
 
-@pytest.mark.parametrize("change", [lower_the_count, drop_the_obligations, prolong, change_the_user])
-def test_a_request_edited_in_the_database_runs_nothing(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def swap_secrets(folder: Path, hold: int, easier: int) -> None:
+    rows = edit(folder, "SELECT rowid, wrapped FROM secrets WHERE tenant = 'acme' ORDER BY rowid LIMIT 3")
+    for (place, _), (_, wrapped) in zip(rows, [*rows[1:], rows[0]], strict=True):
+        edit(folder, "UPDATE secrets SET wrapped = ? WHERE rowid = ?", (wrapped, place))
+
+
+def change_the_asker(folder: Path, hold: int, easier: int) -> None:
+    """The envelope says that another agent asked."""
+    envelope = edit(folder, "SELECT envelope FROM records WHERE place = ?", (hold,))[0][0]
+    edited = envelope.replace(b'"support-bot"', b'"another-bot"')
+    assert edited != envelope
+    edit(folder, "UPDATE records SET envelope = ?, leaf = ? WHERE place = ?", (edited, leaf_hash(edited), hold))
+
+
+def prolong(folder: Path, hold: int, easier: int) -> None:
+    """The row says that it never ends."""
+    edit(folder, "UPDATE requests SET expires_at = ?", (2**60,))
+
+
+EDITS = [swap_what_was_asked, swap_the_records, damage_what_was_asked, forget_who_asked, swap_secrets, change_the_asker, prolong]
+
+
+@pytest.mark.parametrize("change", EDITS)
+def test_a_request_edited_in_the_database_runs_nothing(tmp_path: Path, change: Callable[[Path, int, int], None]) -> None:
     with world_on(tmp_path) as w:
+        approved(w)  # needs one
         held = call(w, {"customer_id": "C-1"}, "account.suspend")
         assert isinstance(held, Held)
-        vote(w.gate, held.request, "dana")
-        body = msgspec.json.decode(edit(tmp_path, "SELECT body FROM requests")[0][0])
-        change(body)
-        edit(tmp_path, "UPDATE requests SET state = 'approved', body = ?, expires_at = ?", (msgspec.json.encode(body), 2**60))
+        vote(w.gate, held.request, "dana")  # one of the two that this needs
+        easier, hold = [row[0] for row in edit(tmp_path, "SELECT place FROM records WHERE kind = 'hold' ORDER BY place")]
+        w.gate.close()
+        edit(tmp_path, "UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,))
+        change(tmp_path, hold, easier)
+    with world_on(tmp_path) as w:
         if change is prolong:
             w.clock.advance(3_600)
         result = call(w, {"customer_id": "C-1"}, "account.suspend")

@@ -9,18 +9,19 @@ from typing import Any
 import apsw
 import pytest
 
+from licet.config import loads
 from licet.errors import IntegrityBroken
+from licet.gate.opening import open_reading
 from licet.gate.results import Denied, Failed, Ok, Result
 from licet.ledger.record import leaf_hash
 from licet.ledger.verify import verify
 from licet.model import Receipt
 from licet.store import sqlite_open
-from licet.store.sqlite import SqliteStore
 from licet.testing import Clock
 from tests.gate.faulty import faulty_world
 from tests.gate.proof import assert_whole, report_of
 from tests.gate.test_kill import killed
-from tests.world import World, world, world_on
+from tests.world import CONFIG, World, world, world_on
 
 
 def call(w: World, arguments: Any, tool: str = "billing.adjust") -> Result:
@@ -56,26 +57,58 @@ def test_a_cut_tail_is_found_and_nobody_writes_after_it(tmp_path: Path) -> None:
         with pytest.raises(IntegrityBroken, match="audit verify"):
             w.adjust()
         assert w.ran == []
-    store = SqliteStore.open(tmp_path / "licet.db", now=Clock(), keys=KEYS, read_only=True)
+    store = open_reading(loads(CONFIG, file=tmp_path / "licet.toml"), Clock())
     with store.source() as source:
         assert not verify(source).ok
     store.close()
+
+
+def state_of(folder: Path) -> list[Any]:
+    """Where every log and the head log end."""
+    (ledger,) = edit(folder, "SELECT head_size, head_range FROM ledger")
+    return [ledger, *edit(folder, "SELECT number, size, compact_range, headed FROM logs")]
+
+
+def cut_back(folder: Path, state: list[Any]) -> None:
+    """Every log ends where it did, and its tree says so."""
+    for number, size, compact_range, headed in state[1:]:
+        for table in ("records", "payloads"):
+            edit(folder, f"DELETE FROM {table} WHERE place >= ? AND place < ?", ((number << 40) + size, (number + 1) << 40))
+        edit(folder, "UPDATE logs SET size = ?, compact_range = ?, headed = ? WHERE number = ?", (size, compact_range, headed, number))
+
+
+def cut_heads_back(folder: Path, state: list[Any]) -> None:
+    """So does the head log, with its checkpoints."""
+    edit(folder, "UPDATE ledger SET head_size = ?, head_range = ?", state[0])
+    edit(folder, "DELETE FROM heads WHERE number >= ?", (state[0][0],))
+    edit(folder, "DELETE FROM checkpoints WHERE size > ?", (state[0][0],))
+
+
+def test_a_cut_tail_with_repaired_state_does_not_fit_its_head_log(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        w.adjust()
+    state = state_of(tmp_path)
+    with world_on(tmp_path) as w:
+        w.adjust()
+    cut_back(tmp_path, state)
+    store = open_reading(loads(CONFIG, file=tmp_path / "licet.toml"), Clock())
+    with store.source() as source:
+        problems = [str(problem) for problem in verify(source).problems]
+    store.close()
+    assert any("log `acme`" in problem for problem in problems), problems
 
 
 def test_a_cut_tail_with_repaired_state_does_not_fit_its_receipts(tmp_path: Path) -> None:
     """The log is whole in itself: only what somebody kept outside shows what is gone. Every caller has a receipt."""
     with world_on(tmp_path) as w:
         first = w.adjust()
-        repaired = edit(tmp_path, "SELECT number, name, size, compact_range FROM logs")
-        w.gate.close()
+    state = state_of(tmp_path)
     with world_on(tmp_path) as w:
         second = w.adjust()
         assert isinstance(first, Ok)
         assert isinstance(second, Ok)
-    for number, name, size, compact_range in repaired:
-        for table in ("records", "payloads"):
-            edit(tmp_path, f"DELETE FROM {table} WHERE place >= ? AND place < ?", ((number << 40) + size, (number + 1) << 40))
-        edit(tmp_path, "REPLACE INTO logs (number, name, size, compact_range) VALUES (?, ?, ?, ?)", (number, name, size, compact_range))
+    cut_back(tmp_path, state)
+    cut_heads_back(tmp_path, state)
     with world_on(tmp_path) as w:
         w.adjust()
         assert fits(w, first.receipt)

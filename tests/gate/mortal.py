@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from licet.gate import house
+from licet.gate import opening
 from licet.gate.results import Ok
 from licet.store.contract import Batch
 from licet.store.sqlite import SqliteStore
@@ -50,7 +50,7 @@ def main(folder: Path, place: str) -> None:
             return answers
 
     armed = [False]
-    vars(house)["SqliteStore"] = Stopping
+    vars(opening)["SqliteStore"] = Stopping
     with world_on(folder) as w:
         if place == "in the tool":
             w.gate.registry.tools["billing.adjust"].function = lambda **_: stop() if armed[0] else "adjusted"

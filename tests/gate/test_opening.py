@@ -17,7 +17,7 @@ import pytest
 from licet import Gate
 from licet.config import loads
 from licet.errors import CatalogInvalid, ConfigInvalid, LicetError, NotAStore, PolicyInvalid, StoreError
-from licet.gate import house as house_module
+from licet.gate import opening as opening_module
 from licet.gate.results import Ok, Result
 from licet.store.sqlite import SqliteStore
 from tests.gate.proof import assert_whole
@@ -129,7 +129,7 @@ def test_concurrent_first_calls_open_one_store(monkeypatch: pytest.MonkeyPatch) 
             opened.append(SqliteStore.open(*args, **kwargs))
             return opened[-1]
 
-    monkeypatch.setattr(house_module, "SqliteStore", Counting)
+    monkeypatch.setattr(opening_module, "SqliteStore", Counting)
     with world() as w:
         barrier = threading.Barrier(16)
 

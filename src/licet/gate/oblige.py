@@ -29,7 +29,7 @@ from licet.gate.draft import Draft, Refused
 from licet.gate.scene import Scene
 from licet.gate.steps import FindRequest, Preview, Step
 from licet.ledger.record import new_id
-from licet.model import LIVE_STATES, Effect, Obligation, Request, RequestId, RequestState
+from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState
 from licet.policy.obligations import discharge
 from licet.store.contract import Dossier
 
@@ -46,7 +46,10 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
     if any(obligation.kind == "preview_only" for obligation in draft.decision.obligations):
         return
     key = request_key(draft, scene)
-    found: Dossier | None = yield FindRequest(_tenant(draft), key)
+    try:
+        found: Dossier | None = yield FindRequest(_tenant(draft), key)
+    except IntegrityBroken as broken:
+        raise _not_in_log(broken) from broken
     if found is not None:
         if found.request.state is RequestState.APPROVED and now < found.request.expires_at:
             _attest(found)
@@ -114,8 +117,12 @@ def _attest(found: Dossier) -> None:
     try:
         attest(found)
     except IntegrityBroken as broken:
-        message = f"the approval of this call is not what the log says: {broken}; run `licet audit verify`"
-        raise Refused("approval_not_in_log", message, detail={"request": found.request.id}) from broken
+        raise _not_in_log(broken, {"request": found.request.id}) from broken
+
+
+def _not_in_log(broken: IntegrityBroken, detail: JsonObject | None = None) -> Refused:
+    step = "; run `licet audit verify`" if "audit verify" not in str(broken) else ""
+    return Refused("approval_not_in_log", f"the approval of this call is not what the log says: {broken}{step}", detail=detail)
 
 
 def _match(draft: Draft, scene: Scene, found: Dossier, now: datetime, *, preview_known: bool) -> None:
