@@ -126,6 +126,13 @@ class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_age_s: int = 3_600
 
 
+class SearchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[search]`: whether the search index is kept while calls go on, and whether it holds the words of (redacted) payloads."""
+
+    index: bool = True
+    text: bool = True
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
@@ -150,6 +157,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     approvals: ApprovalSettings = ApprovalSettings()
     limits: LimitSettings = LimitSettings()
     witness: WitnessSettings = WitnessSettings()
+    search: SearchSettings = SearchSettings()
     file: Path | None = None
 
     @property
@@ -178,6 +186,7 @@ class _Document(Struct, kw_only=True):
     approvals: Any = {}
     limits: Any = {}
     witness: Any = {}
+    search: Any = {}
 
 
 class _Witness(Struct):
@@ -256,6 +265,7 @@ class _Reader:
             approvals=self._approvals(top.approvals, overrides["approvals"]),
             limits=self._limits(top.limits, overrides["limits"]),
             witness=self._witness(top.witness, file.parent),
+            search=self._struct(top.search, SearchSettings, "search"),
             file=file,
         )
 

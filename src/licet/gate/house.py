@@ -61,7 +61,7 @@ class OpenHouse:
         self._registry = registry
         self._now = now
         warn_if_exposed(settings)
-        self.ledger = OpenLedger(settings, now)
+        self.ledger = OpenLedger(settings, now, indexed=True)
         self.store: Store = self.ledger.store
         self.writer = self.ledger.writer
         try:

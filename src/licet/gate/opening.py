@@ -25,6 +25,9 @@ from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
 from licet.ledger.writer import Writer
 from licet.store.contract import PutCheckpoint
+from licet.store.finder import Finder, LedgerRows
+from licet.store.index import Index
+from licet.store.indexer import Indexer
 from licet.store.sqlite import SqliteStore
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
@@ -34,14 +37,16 @@ class OpenLedger:
     """A ledger opened for writing: its store, the writer, the notary that signs, and those who pin what is signed.
 
     Raises `StoreError` (among others `KeyUnavailable`, and `NotAStore` where there is none and not `create`), `AnchorUnusable`, and
-    `IntegrityBroken` where the store is behind its witness. Close it, or use it as a context manager.
+    `IntegrityBroken` where the store is behind its witness. Close it, or use it as a context manager. With `indexed`, a thread fills the
+    search index as long as it is open, unless the settings say otherwise.
     """
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime], *, create: bool = True) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], datetime], *, create: bool = True, indexed: bool = False) -> None:
         self.keys = keys_of(settings, create=create)
         self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
         self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
         self._now = now
+        self._searching: Searching | None = None
         try:
             self.signing = SigningKeys(self.store, self.keys)
             self.pins = self._find_pins(settings)
@@ -51,6 +56,9 @@ class OpenLedger:
             self.notary = Notary(self.store, self.writer, self.signing, self._now_us, None if self.pins is None else self.pins.publish)
             self.writer.committed = self.notary.note
             self.notary.start()
+            self._searching = Searching(settings, self.store) if indexed and settings.search.index and not in_memory(settings) else None
+            if self._searching is not None:
+                self._searching.indexer.start()
         except BaseException:
             self.writer.close()
             self.store.close()
@@ -64,6 +72,8 @@ class OpenLedger:
 
     def close(self) -> None:
         """Everything is committed, signed and closed."""
+        if self._searching is not None:
+            self._searching.close()
         self.notary.close()
         self.writer.close()
         self.store.close()
@@ -90,6 +100,31 @@ class OpenLedger:
         return microseconds(self._now())
 
 
+class Searching:
+    """The search index of a ledger, what fills it, and what asks it. An index that cannot be opened is made anew by `Index.open`."""
+
+    def __init__(self, settings: Settings, store: SqliteStore) -> None:
+        self.index = Index.open(settings.store_path.with_name(f"{settings.store_path.name}-index"), text=settings.search.text)
+        self.indexer = Indexer(self.index, LedgerRows(store))
+        self.finder = Finder(store, self.index)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The index is closed; another process may go on filling it."""
+        self.indexer.close()
+        self.index.close()
+
+
+def in_memory(settings: Settings) -> bool:
+    """Whether the ledger ends with the process."""
+    return settings.store.startswith("sqlite::memory:")
+
+
 def open_reading(settings: Settings, now: Callable[[], datetime]) -> SqliteStore:
     """The ledger, opened for reading, with its key where there is one. Raises `StoreError`; `NotAStore` where there is none."""
     return SqliteStore.open(settings.store, now=now, keys=find_keys(settings), create=False, read_only=True)
@@ -105,7 +140,7 @@ def find_keys(settings: Settings) -> KeyEncryptionKeys | None:
 
 def keys_of(settings: Settings, *, create: bool) -> KeyEncryptionKeys:
     """The keys of the settings' ledger; made first where both are new and `create`. Raises `KeyUnavailable`."""
-    if settings.store.startswith("sqlite::memory:"):
+    if in_memory(settings):
         return KeyEncryptionKeys.generate()
     scheme, _, path = settings.keys.partition(":")
     if create and scheme == "file" and not _exists(settings.store_path):
