@@ -25,7 +25,17 @@ import apsw
 from licet.errors import GateClosed, StoreUnavailable
 from licet.store import forks, index_text, index_tiles
 from licet.store.index_ask import Count, Page, Query, count_up_to, docs_of, find_page
-from licet.store.index_open import IndexDamaged, create_schema, empty, is_damage, make_file, open_reader, open_writer, translate_index_error
+from licet.store.index_open import (
+    IndexDamaged,
+    create_schema,
+    empty,
+    is_damage,
+    is_index,
+    make_file,
+    open_reader,
+    open_writer,
+    translate_index_error,
+)
 from licet.store.index_rollups import HOUR_US, Bar, By, bars
 from licet.store.index_take import IndexRow, log_number, take_rows
 from licet.store.sqlite_open import Location, locate
@@ -55,8 +65,8 @@ class Index:
                 if not read_only:
                     self._writer = open_writer(location, text=text, vfs=vfs)
                 self._readers = self._make_readers()
-                with self._readers.one():
-                    pass  # it can be read
+            with self._reading():
+                pass  # it can be read
             if not read_only and not text:
                 self.drop_text()
         except BaseException:
@@ -216,13 +226,22 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
-        """A connection that sees one moment."""
+        """A connection that sees one moment of an index, and not the one between two."""
         self._refuse_fork()
         readers = self._readers
         if readers is None:
             raise GateClosed(f"the search index `{self._location}` was closed")
-        with self._told(), readers.one() as con, _transaction(con, "BEGIN"):
-            yield con
+        with self._told(), readers.one() as con:
+            for _ in range(2):
+                with _transaction(con, "BEGIN"):
+                    if is_index(con):
+                        yield con
+                        return
+                with self._lock:
+                    pass  # it was being made anew here
+            raise IndexDamaged(
+                f"`{self._location}` is not a search index of this version; whatever next writes to the ledger makes it anew"
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:

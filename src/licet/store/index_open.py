@@ -49,12 +49,15 @@ def open_writer(location: Location, *, text: bool, vfs: str | None = None) -> ap
 
 
 def open_reader(location: Location, *, vfs: str | None = None) -> apsw.Connection:
-    """A connection that only reads. Raises `IndexDamaged` where there is no index of this version."""
+    """A connection that only reads. Nothing has been read yet."""
     con = connect(location, read_only=True, vfs=vfs)
     con.pragma("cache_size", -READER_CACHE_KIB)
-    if (con.pragma("application_id"), con.pragma("user_version")) != (APPLICATION_ID, SCHEMA_VERSION):
-        raise IndexDamaged(f"`{location}` is not a search index of this version; whatever next writes to the ledger makes it anew")
     return con
+
+
+def is_index(con: apsw.Connection) -> bool:
+    """Whether there is an index of this version."""
+    return (con.pragma("application_id"), con.pragma("user_version")) == (APPLICATION_ID, SCHEMA_VERSION)
 
 
 def empty(con: apsw.Connection) -> None:
@@ -119,7 +122,7 @@ def _is_usable(con: apsw.Connection, *, text: bool) -> bool:
     try:
         if con.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get is None:
             return True
-        if (con.pragma("application_id"), con.pragma("user_version")) != (APPLICATION_ID, SCHEMA_VERSION):
+        if not is_index(con):
             return False
         if not {row[0] for row in con.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")} >= _TABLES:
             return False
