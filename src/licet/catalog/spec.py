@@ -264,7 +264,7 @@ def tool_from_content(content: JsonObject) -> ToolSpec:
             **content,
             "touches": frozenset(content["touches"]),
             "targets": tuple(TargetTemplate.parse(text) for text in content["targets"]),
-            "secrets": tuple(content["secrets"]),
+            "secrets": tuple(content.get("secrets", ())),
         },
     )
 
