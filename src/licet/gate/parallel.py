@@ -1,0 +1,87 @@
+"""Examining a ledger's rows in several processes: the part of a verification that needs no memory of what came before.
+
+Rules:
+
+1. What a worker says is what `ledger/verify.py` says of the same rows; what joins rows to logs, requests and heads is done by one process.
+2. Each worker reads the ledger by itself. It may see more records than the moment that is verified; it is asked for no others.
+3. A worker that dies ends the verification with an error, never with fewer problems.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from licet.config import Settings
+from licet.errors import KeyUnavailable, StoreUnavailable
+from licet.ledger.keys import load_keys
+from licet.ledger.source import Source, TreeState
+from licet.ledger.verify import Chunks, Examined, examine_log
+from licet.store.sqlite import SqliteStore
+
+WORTH_WORKERS = 200_000
+"""Records. A worker takes a third of a second to start; below this, one process is done sooner."""
+ROWS = 4_096
+_AHEAD = 3
+"""Ranges that each worker may be ahead of who joins them: enough to keep it busy, few enough to keep memory small."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Examined]).decode
+_source: Source | None = None
+
+
+@contextmanager
+def examining(settings: Settings, records: int, workers: int | None = None) -> Iterator[Chunks | None]:
+    """Who examines the rows of the settings' ledger; None where one process is enough. Raises `StoreUnavailable` where a worker dies."""
+    count = workers if workers is not None else (os.cpu_count() or 1) if records >= WORTH_WORKERS else 1
+    if count < 2:  # noqa: PLR2004  one is this one
+        yield None
+        return
+    folder = settings.file.parent if settings.file is not None else Path()
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _open, (settings.store, settings.keys, str(folder)))
+    try:
+        yield lambda state: _examined(pool, state, count * _AHEAD)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _examined(pool: ProcessPoolExecutor, state: TreeState, window: int) -> Iterator[Examined]:
+    """The log's rows, in order: up to the end of its tree by ranges, and what lies behind it in one."""
+    starts = iter(range(0, state.size, ROWS))
+    running: deque[Future[bytes]] = deque()
+    try:
+        while True:
+            while len(running) < window and (start := next(starts, None)) is not None:
+                running.append(pool.submit(_examine, state.log, start, min(start + ROWS, state.size)))
+            if not running:
+                break
+            yield from _decode(running.popleft().result())
+        yield from _decode(pool.submit(_examine, state.log, state.size, None).result())
+    except BrokenProcessPool as error:
+        raise StoreUnavailable("a process that verified a part of the ledger ended before it was done; try again") from error
+
+
+def _open(store: str, keys: str, folder: str) -> None:
+    """In a worker: the ledger at the moment at which it began."""
+    global _source  # noqa: PLW0603  a worker has one ledger, and nothing else to hold it by
+    try:
+        found = load_keys(keys, folder=Path(folder))
+    except KeyUnavailable:
+        found = None
+    opened = SqliteStore.open(store, now=lambda: datetime.now(UTC), keys=found, create=False, read_only=True)
+    _source = opened.source().__enter__()
+
+
+def _examine(log: str, start: int, stop: int | None) -> bytes:
+    """In a worker: these rows, examined."""
+    assert _source is not None
+    return _encode(list(examine_log(_source, log, start, stop)))
