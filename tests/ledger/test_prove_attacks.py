@@ -36,6 +36,7 @@ from tests.ledger.small_ledger import (
     head_tree,
     hexed,
     log_note,
+    opening,
     payload,
     proof,
     rotated_proof,
@@ -211,11 +212,21 @@ def test_an_envelope_in_the_tree_of_another_log_is_refused() -> None:
         prove(tree("acme"), 3, misfiled, envelope=RECORDS["acme"][3])
 
 
+def signed_alone(envelope: bytes) -> tuple[HashTree, int, Head]:
+    """A log of this one record, and a head log that says so."""
+    leaf = leaf_hash(envelope)
+    entry = encode_head_entry(HeadEntry(1, "acme", 1, leaf.hex(), 1))
+    state = msgspec.structs.replace(head_state(1), root=leaf_hash(entry))
+    return HashTree(Leaves([leaf]), 1), 0, Head(entry, 0, HashTree(Leaves([leaf_hash(entry)]), 1), sign_checkpoint(state, [SIGNER]))
+
+
 def test_an_envelope_of_another_version_is_refused() -> None:
     envelope = RECORDS["acme"][0].replace(b'{"v":1,', b'{"v":9,')
-    leaves = Leaves([leaf_hash(envelope)])
-    entry = encode_head_entry(HeadEntry(1, "acme", 1, leaf_hash(envelope).hex(), 1))
-    state = msgspec.structs.replace(head_state(1), root=leaf_hash(entry))
-    under = Head(entry, 0, HashTree(Leaves([leaf_hash(entry)]), 1), sign_checkpoint(state, [SIGNER]))
     with pytest.raises(IntegrityBroken, match="check 6: envelope has version `9`"):
-        prove(HashTree(leaves, 1), 0, under, envelope=envelope)
+        prove(*signed_alone(envelope), envelope=envelope)
+
+
+def test_a_payload_of_another_length_than_the_envelope_says_is_refused() -> None:
+    envelope = RECORDS["acme"][0].replace(b'"length":%d' % len(payload(0)), b'"length":9')
+    with pytest.raises(IntegrityBroken, match=f"check 7: the length of the payload is another: expected `9`, found `{len(payload(0))}`"):
+        prove(*signed_alone(envelope), envelope=envelope, opening=opening(0))
