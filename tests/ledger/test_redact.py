@@ -4,6 +4,7 @@ import hashlib
 import hmac as hmac_module
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,28 @@ def test_what_a_key_calls_a_password_is_one() -> None:
     assert names == ("credential",)
 
 
+def test_a_member_called_a_token_is_one_if_it_looks_drawn_at_random() -> None:
+    document = {"token": "aB3dE5fG7hJ9kL1m", "next_token": "aB3dE5fG7hJ9kL1m", "secret": "prod/db/main"}
+    hidden, names = redact_tokens(json.dumps(document).encode(), mac)
+    assert json.loads(hidden) == {**document, "token": stands("credential", "aB3dE5fG7hJ9kL1m")}
+    assert names == ("credential",)
+
+
+def test_a_clean_payload_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    def look(text: str) -> bool:
+        looks.append(text)
+        return False
+
+    monkeypatch.setattr("licet.ledger.redact.json_could_hold_token", look)
+    monkeypatch.setattr("licet.ledger.redact._redacted", never)
+    monkeypatch.setattr("licet.ledger.redact.hide_in_json", never)
+    body = encode_payload(Payload(arguments=Raw(b'{"a":1}'), reason="because"))
+    assert redact_encoded(body, never) == (body, ())
+    assert looks == [body.decode()]
+
+
 def test_a_placeholder_or_a_short_text_is_no_password() -> None:
     document = json.dumps({"password": "required", "api_key": "${API_KEY}", "passwd": "abc", "password_policy": "long enough"}).encode()
     assert redact_tokens(document, never) == (document, ())
@@ -266,6 +289,40 @@ def test_depth_hides_no_token(depth: int) -> None:
     hidden, names = redact_tokens(b"[" * depth + json.dumps(TOKEN).encode() + b"]" * depth, mac)
     assert hidden == b"[" * depth + json.dumps(stands("github_token", TOKEN)).encode() + b"]" * depth
     assert names == ("github_token",)
+
+
+PIECES = [
+    '"',
+    '\\"',
+    '"\\',
+    "[",
+    '{"password":"',
+    '{"a":',
+    '"\\u0067',
+    "\\\\u0067",
+    '"\\\\',
+    '"token":"',
+    '"(secret ',
+    '"a" ',
+    '":"',
+    '"ghp_", ',
+    '"password":"hunter2",',
+]
+
+
+def seconds(document: bytes) -> float:
+    started = time.process_time()
+    redact_tokens(document, mac)
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("before", ["", '"', '["\\u0067", "'])
+def test_work_grows_with_a_hostile_document_and_no_faster(before: str, piece: str) -> None:
+    """Sixteen times the document: linear work grows about 16 times, quadratic work 256 times."""
+    few, many = ((before + piece * (size // len(piece))).encode() for size in (2**15, 2**19))
+    least = max(min(seconds(few) for _ in range(3)), 1e-4)
+    assert min(seconds(many) for _ in range(2)) < 64 * least
 
 
 def shape(value: Any) -> Any:

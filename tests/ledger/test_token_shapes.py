@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from licet.ledger.token_checks import is_card_number
-from licet.ledger.token_shapes import SHAPES, could_hold_token, find_tokens, is_secret_key, json_could_hold_token
+from licet.ledger.token_checks import MARKER, is_card_number
+from licet.ledger.token_shapes import SHAPES, could_hold_token, find_tokens, is_credential_by_key, json_could_hold_token
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/redaction_v1.json").read_text())["tokens"]
 IDS = [f"{vector['shape']}-{number}" for number, vector in enumerate(VECTORS)]
@@ -24,6 +24,18 @@ ALONE = [vector for vector in VECTORS if vector["shape"] not in NEEDS_CONTEXT]
 
 def found(text: str) -> list[tuple[str, str]]:
     return [(token.name, text[token.start : token.end]) for token in find_tokens(text)]
+
+
+@pytest.mark.parametrize("name", {shape.name for shape in SHAPES})
+def test_the_name_of_a_shape_fits_into_a_marker(name: str) -> None:
+    assert MARKER.fullmatch(f"(secret {name}, hmac {'0' * 32})")
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=IDS)
+def test_no_credential_hides_in_a_marker_that_was_made_up(vector: dict[str, Any]) -> None:
+    if vector["shape"] not in NEEDS_CONTEXT:
+        secret = "".join(vector["hidden"])
+        assert found(f"(secret {secret}, hmac {'0' * 32})") == [(vector["shape"], secret)]
 
 
 def test_every_shape_has_a_sample() -> None:
@@ -169,7 +181,22 @@ def test_what_looks_alike_is_left_alone(text: str) -> None:
     ],
 )
 def test_what_a_key_says(key: str, *, is_secret: bool) -> None:
-    assert is_secret_key(key) is is_secret
+    assert is_credential_by_key(key, "correct horse") is is_secret
+    assert not is_credential_by_key(key, "required")
+    assert not is_credential_by_key(key, "")
+
+
+@pytest.mark.parametrize("key", ["token", "secret", "webhookSecret", "csrf_token"])
+def test_what_is_called_a_token_is_one_if_it_looks_drawn_at_random(key: str) -> None:
+    assert is_credential_by_key(key, "aB3dE5fG7hJ9kL1m")
+    assert is_credential_by_key(key, DIGEST)
+    assert not is_credential_by_key(key, "prod/db/main-password")
+    assert not is_credential_by_key(key, UUID)
+
+
+@pytest.mark.parametrize("key", ["nextToken", "next_token", "page_token", "nextPageToken", "continuationToken", "sync-token", "tokens"])
+def test_the_token_of_a_page_is_no_credential(key: str) -> None:
+    assert not is_credential_by_key(key, "aB3dE5fG7hJ9kL1m")
 
 
 def luhn(digits: str) -> bool:

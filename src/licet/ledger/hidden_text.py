@@ -5,7 +5,8 @@ Rules:
 1. Only strings change, keys of objects among them; every other byte of a document stays. What was JSON is JSON, of the same structure.
 2. A string is looked at as what it means, not as it is written: `\u0067hp_...` is found. JSON within a string is looked at once more with
    its own escapes undone, and stored so if something was found.
-3. The text of a member whose key says what it is (`password`, `clientSecret`, `authorization`) is hidden whole.
+3. The text of a member whose key says what it is (`password`, `clientSecret`, `authorization`) is hidden whole;
+   that of a `token` or `secret` where it looks drawn at random.
 4. What is no JSON is text.
 5. The HMAC is over `text:` and the UTF-8 of the secret, or `json:` and the canonical JSON of a secret that is no text; its first 16 bytes
    are shown in hex. The same secret shows the same HMAC wherever it stands.
@@ -18,8 +19,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from licet.ledger.token_checks import MARKER, is_placeholder
-from licet.ledger.token_shapes import find_tokens, is_secret_key, json_could_hold_token
+from licet.ledger.token_checks import MARKER
+from licet.ledger.token_shapes import find_tokens, is_credential_by_key, json_could_hold_token
 
 Hmac = Callable[[bytes], bytes]
 """HMAC-SHA256 under the tenant's pepper."""
@@ -29,7 +30,8 @@ KNOWN = "known"
 SHOWN_BYTES = 16
 KNOWN_WITHIN_LIMIT = 100
 """So many known secrets are looked for within longer texts; beyond that each is only found where it is a whole text."""
-_SHORTEST_OF_KEY = 4
+_SHORTEST = 4
+"""No credential has fewer characters; documents may have very many short strings."""
 _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?', re.DOTALL)
 _OUTSIDE = re.compile(r"[\s{}\[\]:,0-9+\-.eEtrufalsn]*+")
 _INNER_ESCAPE = re.compile(r"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
@@ -103,28 +105,31 @@ def hide_in_json(document: bytes, hmac: Hmac, known: Known = NONE_KNOWN) -> tupl
         return document, frozenset()
     names: set[str] = set()
     parts: list[str] = []
-    key, is_value, last = "", False, 0
+    key, is_value, last, copied = "", False, 0, 0
     while (opening := text.find('"', last)) >= 0:
         match = _STRING.match(text, opening)
         if match is None or not _OUTSIDE.fullmatch(text, last, opening):
             return _as_text(text, hmac, known)
-        meant = _meant(match[1])
-        # A text is called by the key right before it; what stands in a list or an object is not.
-        called = key if is_value and not text[last:opening].strip() else ""
-        written, found = _hide_string(meant, called, hmac, known)
-        parts += [text[last:opening], match[0] if not found else _quoted(written, match[1]) + (match[2] or "")]
-        names |= found
-        key, is_value, last = meant, match[2] is not None, match.end()
+        meant, is_key = _meant(match[1]), match[2] is not None
+        if len(meant) >= _SHORTEST:
+            # A text is called by the key right before it; what stands in a list or an object is not.
+            called = key if is_value and not text[last:opening].strip() else ""
+            written, found = _hide_string(meant, called, hmac, known)
+            if found:
+                parts += [text[copied:opening], _quoted(written, match[1]), match[2] or ""]
+                copied = match.end()
+                names |= found
+        key, is_value, last = meant, is_key, match.end()
     if not _OUTSIDE.fullmatch(text, last):
         return _as_text(text, hmac, known)
-    return "".join([*parts, text[last:]]).encode("utf-8", "surrogateescape") if names else document, frozenset(names)
+    return "".join([*parts, text[copied:]]).encode("utf-8", "surrogateescape") if names else document, frozenset(names)
 
 
 def _hide_string(meant: str, key: str, hmac: Hmac, known: Known) -> tuple[str, frozenset[str]]:
     hidden = known.hide(meant)
     if MARKER.fullmatch(hidden):
         return hidden, frozenset({KNOWN}) if hidden != meant else frozenset()
-    if key and is_secret_key(key) and len(meant) >= _SHORTEST_OF_KEY and not is_placeholder(meant):
+    if key and is_credential_by_key(key, meant):
         return text_marker(NAMED, meant, hmac), frozenset({NAMED})
     return hide_in_text(meant, hmac, known, f"{key}: " if key else "")
 

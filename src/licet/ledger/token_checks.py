@@ -6,8 +6,8 @@ import base64
 import binascii
 import re
 
-MARKER = re.compile(r"\(secret [a-z0-9_]+(?: of [0-9]+ [a-z]+)?, hmac [0-9a-f]{32}\)")
-"""What stands in place of a secret."""
+MARKER = re.compile(r"\(secret [a-z_]{1,24}(?: of [0-9]{1,10} (?:characters|members|bytes))?, hmac [0-9a-f]{32}\)")
+"""What stands in place of a secret. So narrow that no credential of a known shape fits into one that was made up."""
 
 _PLACEHOLDER_WORDS = frozenset(
     [

@@ -71,6 +71,8 @@ _WORDS = (
     r"|(?:api|secret|private|account|signing|encryption|storage|master|auth|shared[ _.-]?access|secret[ _.-]?access)[ _.-]?key"
     r"|client[ _.-]?secret|(?:access|auth|refresh|api|bearer|session|security|id)[ _.-]?token"
 )
+_OPAQUE = r"(?<!page)(?<!page.)(?<!next)(?<!next.)(?<!sync)(?<!sync.)(?<!continuation)(?<!continuation.)token|secret"
+"""What may hold a secret or only its name: counts where the value looks drawn at random. Tokens of pages are none."""
 _QUOTE = r"\\{0,6}[\"']"
 _VALUE = rf"(?:(?P<q>{_QUOTE})(?P<quoted>(?:(?!(?<!\\)(?P=q))[^\r\n])++)|(?P<bare>[^\s\"'\\,;&<>]++))"
 _SEPARATOR = r"(?P<sep>[ \t]{0,4}(?::=|=>|=(?![=~>])|:(?![:=]))[ \t]{0,4}|>)"
@@ -233,7 +235,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape(
         "credential",
         rf"(?i:token|secret){_ASSIGNED}",
-        rf"(?i:(?<!page.)(?<!next.)(?<!page)(?<!next)token|secret){_ASSIGNMENT}",
+        rf"(?i:{_OPAQUE}){_ASSIGNMENT}",
         _is_assigned_at_random,
     ),
     Shape(
@@ -265,6 +267,7 @@ _PATTERNS = tuple((shape, _Trigger(shape.trigger), re.compile(shape.pattern, re.
 _ANY = _Trigger("|".join(shape.trigger for shape in SHAPES))
 _KEY = rf"(?i:{_WORDS}|pwd|authorization|cookie)"
 _SECRET_KEY = re.compile(rf"{_KEY}\Z")
+_OPAQUE_KEY = re.compile(rf"(?i:{_OPAQUE})\Z")
 _ANY_IN_JSON = _Trigger("|".join([*(shape.trigger for shape in SHAPES), rf"{_KEY}\"\s*:", r"\\u00[2-7]"]))
 
 
@@ -278,9 +281,14 @@ def json_could_hold_token(json: str) -> bool:
     return _ANY_IN_JSON.fires(json)
 
 
-def is_secret_key(key: str) -> bool:
-    """Whether what a member of an object is called says that its text is a credential: `db_password`, `clientSecret`, `X-Api-Key`."""
-    return _SECRET_KEY.search(key) is not None
+def is_credential_by_key(key: str, value: str) -> bool:
+    """Whether the text of a member of an object is a credential by what the member is called: `db_password`, `clientSecret`, `X-Api-Key`.
+
+    What is called a token or a secret may be the name of one, and is a credential where it looks drawn at random.
+    """
+    if _SECRET_KEY.search(key):
+        return len(value) >= _SHORTEST and not is_placeholder(value)
+    return _OPAQUE_KEY.search(key) is not None and is_random(value)
 
 
 def find_tokens(text: str, before: str = "") -> tuple[Found, ...]:
