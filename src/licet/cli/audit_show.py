@@ -8,9 +8,10 @@ import click
 import msgspec
 from msgspec import Struct
 
+from licet.cli.access import note_access, recording
 from licet.cli.audit_search import Line, line_of
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, reading
+from licet.cli.loading import load_settings
 from licet.cli.output import Output, pretty
 from licet.cli.records import UNREADABLE_BECAUSE, Entry, find_entries, read_entry, tell
 from licet.cli.wording import clock, listed, moment
@@ -32,12 +33,17 @@ class Story(Struct, frozen=True, kw_only=True):
 def show(invocation: Invocation, /, reference: str) -> int:
     """Show the whole story of a call: what was asked, decided, voted, done and changed.
 
-    The call is named by its id, or by the place of any of its records.
+    The call is named by its id, or by the place of any of its records. That it was shown is recorded first.
     """
-    with reading(load_settings(invocation)) as store:
+    settings = load_settings(invocation)
+    with recording(settings) as ledger:
+        store = ledger.store
         named = find_entries(store, reference)
         call = named[0].envelope.call
         records = [store.get_record(entry.log, entry.index) for entry in named] if call is None else _records(store, named, call)
+        logs = {record.log for record in records}
+        log = logs.pop() if len(logs) == 1 else None
+        note_access(ledger, settings, "audit show", tenant=log, options={"reference": reference}, records=len(records), payloads=True)
     entries = [read_entry(record) for record in records]
     story = Story(call=call, records=tuple(line_of(record, entry) for record, entry in zip(records, entries, strict=True)))
     hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}
