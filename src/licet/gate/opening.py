@@ -7,23 +7,29 @@ Rules:
 2. Who only reads may do without the key; payloads stay closed then.
 3. A ledger in memory has a key that ends with it.
 4. Nothing is written to a ledger that is behind its witness. Whoever writes signs what was written, before closing at the latest.
+5. Who was erased stays so: whoever opens a ledger for writing erases again whom the manifest beside it names (ledger/erasure.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from licet.config import Settings
-from licet.errors import KeyUnavailable
+from licet.errors import KeyUnavailable, StoreError
+from licet.ledger.acts import Operator
+from licet.ledger.erasure import settle
+from licet.ledger.erasure_manifest import ErasureManifest
 from licet.ledger.keys import KeyEncryptionKeys, create_key_file, load_keys
 from licet.ledger.notary import Notary
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
 from licet.ledger.writer import Writer
+from licet.model import OPERATOR_LOG
 from licet.store.contract import PutCheckpoint
 from licet.store.finder import Finder, LedgerRows
 from licet.store.index import Index
@@ -31,6 +37,8 @@ from licet.store.indexer import Indexer
 from licet.store.sqlite import SqliteStore
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
+
+_log = logging.getLogger("licet.gate")
 
 
 class OpenLedger:
@@ -55,6 +63,8 @@ class OpenLedger:
                 self.writer.barrier = self.pins.find_problem
             self.notary = Notary(self.store, self.writer, self.signing, self._now_us, None if self.pins is None else self.pins.publish)
             self.writer.committed = self.notary.note
+            self.manifest = manifest_of(settings)
+            self._settle(settings)
             self.notary.start()
             self._searching = Searching(settings, self.store) if indexed and settings.search.index and not in_memory(settings) else None
             if self._searching is not None:
@@ -78,6 +88,21 @@ class OpenLedger:
         self.writer.close()
         self.store.close()
 
+    def operator(self, settings: Settings, by: str) -> Operator:
+        """Somebody who does to this ledger what is beside the calls."""
+        return Operator(store=self.store, writer=self.writer, environment=settings.environment, now=self._now, by=by)
+
+    def _settle(self, settings: Settings) -> None:
+        """Rule 5."""
+        again, problems = settle(self.operator(settings, "(the start)"), self.manifest)
+        if again:
+            self.store.cut_log()
+            _log.warning("licet: %d who were erased before were in the ledger again, and have been erased again", len(again))
+        erased = [(one.log, one.pseudonym) for one in self.manifest.read().values()]
+        problem = forget_in_index(settings, [(log, gone) for owner, gone in erased for log in (owner, OPERATOR_LOG)])
+        for text in (*problems, *((problem,) if problem else ())):
+            _log.warning("licet: what was erased before cannot be erased again now: %s", text)
+
     def _find_pins(self, settings: Settings) -> Pins | None:
         wanted = settings.witness
         if not wanted.anchors and not wanted.servers:
@@ -94,7 +119,7 @@ class OpenLedger:
 
     def _keep(self, size: int, note: bytes) -> None:
         """A checkpoint with its cosignatures takes the place of the one without."""
-        self.writer.submit(Filing((), (PutCheckpoint(size, self._now_us(), note),))).wait()
+        self.writer.submit(Filing((), (PutCheckpoint(size, self._now_us(), note, self.signing.get_signer().vkey),))).wait()
 
     def _now_us(self) -> int:
         return microseconds(self._now())
@@ -104,7 +129,7 @@ class Searching:
     """The search index of a ledger, what fills it, and what asks it. An index that cannot be opened is made anew by `Index.open`."""
 
     def __init__(self, settings: Settings, store: SqliteStore) -> None:
-        self.index = Index.open(settings.store_path.with_name(f"{settings.store_path.name}-index"), text=settings.search.text)
+        self.index = Index.open(index_path(settings), text=settings.search.text)
         self.indexer = Indexer(self.index, LedgerRows(store))
         self.finder = Finder(store, self.index)
 
@@ -120,9 +145,36 @@ class Searching:
         self.index.close()
 
 
+def index_path(settings: Settings) -> Path:
+    """Where the search index of the settings' ledger lies."""
+    return settings.store_path.with_name(f"{settings.store_path.name}-index")
+
+
+def forget_in_index(settings: Settings, erased: Sequence[tuple[str, str]]) -> str | None:
+    """No text of these (log, pseudonym) is in the search index, if there is one; or why that could not be made sure of now."""
+    if in_memory(settings) or not erased or not index_path(settings).exists():
+        return None
+    try:
+        index = Index.open(index_path(settings), text=settings.search.text)
+        try:
+            for log in dict.fromkeys([log for log, _ in erased]):
+                index.forget(log, [pseudonym for other, pseudonym in erased if other == log])
+        finally:
+            index.close()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
 def in_memory(settings: Settings) -> bool:
     """Whether the ledger ends with the process."""
     return settings.store.startswith("sqlite::memory:")
+
+
+def manifest_of(settings: Settings) -> ErasureManifest:
+    """The erasure manifest of the settings' ledger."""
+    path = settings.store_path
+    return ErasureManifest(None if in_memory(settings) else path.with_name(f"{path.name}-erasures"))
 
 
 def open_reading(settings: Settings, now: Callable[[], datetime]) -> SqliteStore:

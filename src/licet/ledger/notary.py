@@ -79,8 +79,9 @@ class Notary:
                 self._writer.submit(Filing((), (AppendHead(self._now_us()),))).wait()
                 head = self._store.head()
             if head.size > head.checkpoint:
-                note = sign_checkpoint(checkpoint_of(head), [self._signing.signer(self._writer)])
-                self._writer.submit(Filing((), (PutCheckpoint(head.size, self._now_us(), note),))).wait()
+                signer = self._signing.signer(self._writer)
+                note = sign_checkpoint(checkpoint_of(head), [signer])
+                self._writer.submit(Filing((), (PutCheckpoint(head.size, self._now_us(), note, signer.vkey),))).wait()
                 self._newest = note
                 self._news.set()
 

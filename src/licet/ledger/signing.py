@@ -37,9 +37,9 @@ class SigningKeys:
         """The key that signs now; made when there is none yet."""
         while not self._store.signing_keys():
             try:
-                self._put(writer, os.urandom(SEED_BYTES), seen=0)
+                self._put(writer, os.urandom(SEED_BYTES), self._store.head(), seen=0)
             except ConditionLost:
-                continue  # another process has made it: that one signs
+                continue  # another process has made it: that one signs; or the head has grown meanwhile
         return self.get_signer()
 
     def get_signer(self) -> Signer:
@@ -54,11 +54,18 @@ class SigningKeys:
 
         Raises `ConditionLost` where another process has done the same at this moment.
         """
-        old, head, seed = self.signer(writer), self._store.head(), os.urandom(SEED_BYTES)
-        new = Signer.from_seed(head.origin, seed)
-        endorsement = endorse(checkpoint_of(head), old, new)
-        self._put(writer, seed, seen=len(self._store.signing_keys()), endorsement=endorsement, statements=(record(old.vkey, new.vkey),))
-        return old.vkey, new.vkey
+        old, seen = self.signer(writer), len(self._store.signing_keys())
+        while True:
+            head, seed = self._store.head(), os.urandom(SEED_BYTES)
+            new = Signer.from_seed(head.origin, seed)
+            endorsement = endorse(checkpoint_of(head), old, new)
+            try:
+                self._put(writer, seed, head, seen=seen, endorsement=endorsement, statements=(record(old.vkey, new.vkey),))
+            except ConditionLost:
+                if len(self._store.signing_keys()) != seen:
+                    raise
+                continue  # the head has grown: the old key has signed, or may sign, beyond what it would have handed over
+            return old.vkey, new.vkey
 
     def sign_log(self, state: LogState) -> bytes:
         """A checkpoint of one log's own tree, under its own origin, by the same key: what its tiles are published with."""
@@ -75,11 +82,18 @@ class SigningKeys:
         return last.vkey, lambda: self._keys.unwrap(last.key, last.wrapped, OPERATOR_LOG, last.vkey)
 
     def _put(
-        self, writer: Writer, seed: bytes, *, seen: int, endorsement: bytes | None = None, statements: tuple[Statement, ...] = ()
+        self,
+        writer: Writer,
+        seed: bytes,
+        head: HeadState,
+        *,
+        seen: int,
+        endorsement: bytes | None = None,
+        statements: tuple[Statement, ...] = (),
     ) -> None:
-        vkey = Signer.from_seed(self._store.head().origin, seed).vkey
+        vkey = Signer.from_seed(head.origin, seed).vkey
         wrapped = self._keys.wrap(seed, OPERATOR_LOG, vkey)
-        writer.submit(Filing(statements, (PutSigningKey(vkey, self._keys.current, wrapped, seen, endorsement),))).wait()
+        writer.submit(Filing(statements, (PutSigningKey(vkey, self._keys.current, wrapped, seen, head.size, endorsement),))).wait()
 
 
 def checkpoint_of(head: HeadState) -> Checkpoint:

@@ -9,7 +9,7 @@ Rules:
 4. Indexes within a log are dense, start at 0 and follow commit order. Record bytes never change.
 5. Requests and votes are rows that point to their records: what they say is read there, and nowhere else.
 6. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
-7. Requests, votes, keys and open calls are projections of records: `verify` checks them, nothing else believes them for the past.
+7. Requests, votes, holds, keys and open calls are projections of records: `verify` checks them, nothing else believes them for the past.
 """
 
 from __future__ import annotations
@@ -23,6 +23,19 @@ from msgspec import Struct
 
 from licet.ledger.vault import SecretRow
 from licet.model import CallId, Receipt, Request, RequestId, RequestState, Vote
+from licet.store.forgetting import BeginAnew as BeginAnew  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import DestroySecret as DestroySecret  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import DropPayloads as DropPayloads  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import Forgetting, ForgettingChange
+from licet.store.forgetting import KeyUse as KeyUse  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import LiveRequest as LiveRequest  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import PlaceHold as PlaceHold  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import Prunable as Prunable  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import ReleaseHold as ReleaseHold  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import RetireKeys as RetireKeys  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import Rewrap as Rewrap  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import Rewrapped as Rewrapped  # noqa: PLC0414  the other half of this contract
+from licet.store.forgetting import Sealed as Sealed  # noqa: PLC0414  the other half of this contract
 
 if TYPE_CHECKING:
     from licet.ledger.seal import Filing
@@ -110,24 +123,44 @@ class AppendHead(Struct, frozen=True):
 
 
 class PutCheckpoint(Struct, frozen=True):
-    """Keep a signed checkpoint of the head log at this size, in place of one that is there: it has at least its signatures."""
+    """Keep a signed checkpoint of the head log at this size, in place of one that is there: it has at least its signatures.
+
+    Not kept where `vkey`, which signed it, does not sign any more.
+    """
 
     size: int
     at: int
     note: bytes
+    vkey: str
 
 
 class PutSigningKey(Struct, frozen=True):
-    """From now on this key signs. Condition `signing_key_moved`: there are `seen` keys so far. `endorsement` is the handover's note."""
+    """From now on this key signs. `endorsement` is the handover's note, at head log size `size`.
+
+    Condition `signing_key_moved`: there are `seen` keys so far, and the head log has not grown since.
+    """
 
     vkey: str
     key: str
     wrapped: bytes
     seen: int
+    size: int
     endorsement: bytes | None = None
 
 
-Change = OpenCall | CloseCall | TakeKey | OpenRequest | MoveRequest | AddVote | PutBlob | AppendHead | PutCheckpoint | PutSigningKey
+Change = (
+    OpenCall
+    | CloseCall
+    | TakeKey
+    | OpenRequest
+    | MoveRequest
+    | AddVote
+    | PutBlob
+    | AppendHead
+    | PutCheckpoint
+    | PutSigningKey
+    | ForgettingChange
+)
 
 
 class Batch(Struct, frozen=True):
@@ -248,7 +281,7 @@ class SigningKey(Struct, frozen=True):
     endorsement: bytes | None
 
 
-class Store(Protocol):
+class Store(Forgetting, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str

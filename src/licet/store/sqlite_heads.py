@@ -62,16 +62,22 @@ def _fill_tile(con: apsw.Connection, level: int, number: int) -> None:
 
 
 def put_checkpoint(con: apsw.Connection, change: PutCheckpoint) -> None:
-    """The checkpoint is kept."""
-    text = "INSERT INTO checkpoints (size, at, note) VALUES (?, ?, ?) ON CONFLICT (size) DO UPDATE SET note = excluded.note"
-    con.execute(text, (change.size, change.at, change.note))
+    """The checkpoint is kept, unless its key was changed while it signed: then the head is signed anew."""
+    text = (
+        "INSERT INTO checkpoints (size, at, note) SELECT ?, ?, ? "
+        "WHERE ? = (SELECT vkey FROM signing_keys ORDER BY number DESC LIMIT 1) ON CONFLICT (size) DO UPDATE SET note = excluded.note"
+    )
+    con.execute(text, (change.size, change.at, change.note, change.vkey))
 
 
 def put_signing_key(con: apsw.Connection, change: PutSigningKey) -> Lost | None:
-    """The key signs from now on, unless somebody else has put one meanwhile."""
-    text = "INSERT INTO signing_keys (vkey, key, wrapped, endorsement) SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM signing_keys) = ?"
-    con.execute(text, (change.vkey, change.key, change.wrapped, change.endorsement, change.seen))
-    return None if con.changes() else Lost("signing_key_moved", "another process has put a signing key at the same moment")
+    """The key signs from now on, unless somebody else has put one meanwhile, or the head has grown since it was endorsed."""
+    text = (
+        "INSERT INTO signing_keys (vkey, key, wrapped, endorsement) SELECT ?, ?, ?, ? "
+        "WHERE (SELECT count(*) FROM signing_keys) = ? AND (SELECT head_size FROM ledger) = ?"
+    )
+    con.execute(text, (change.vkey, change.key, change.wrapped, change.endorsement, change.seen, change.size))
+    return None if con.changes() else Lost("signing_key_moved", "the log grew, or another process put a signing key, at the same moment")
 
 
 def tree_of(log: str, size: int, compact_range: bytes) -> Tree:

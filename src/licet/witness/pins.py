@@ -4,8 +4,8 @@ Rules:
 
 1. At the start nothing is written before every anchor, and every witness that answers, has said what it holds. A store that is behind one
    of them, or whose history differs, is not opened for writing.
-2. A witness that does not answer is shown, and calls go on until fewer than are needed have cosigned within the stated age; then they are
-   refused until one does. An anchor that cannot be written is treated likewise.
+2. A witness that does not answer is shown, and calls go on until none has cosigned within the stated age; then they are refused until one
+   does. Anchors are counted likewise, and apart: one of each kind must have taken a checkpoint.
 3. One who finds while the store runs that it was set back or rewritten ends the calls at once, until somebody has looked.
 """
 
@@ -22,7 +22,7 @@ from licet.ledger.rotation import Trust
 from licet.ledger.tiles import HashTree
 from licet.store.contract import Store
 from licet.witness.anchor import Anchor
-from licet.witness.client import Cosigned, Witness
+from licet.witness.client import Cosigned, Seen, Witness
 from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
 
 _log = logging.getLogger("licet.witness")
@@ -51,22 +51,30 @@ class Pins:
         self._witnesses = witnesses
         self._keep = keep
         self._broken: str | None = None
-        names = [str(path) for path in anchors] + [witness.name for witness in witnesses]
-        self._watch = Watch(names, max_age_s=max_age_s, clock=clock, needed=min(1, len(names)))
+        # Two watches: an anchor beside the store must not hide a witness that has gone silent.
+        files, servers = [str(path) for path in anchors], [witness.name for witness in witnesses]
+        self._files = Watch(files, max_age_s=max_age_s, clock=clock, needed=min(1, len(files)))
+        self._servers = Watch(servers, max_age_s=max_age_s, clock=clock, needed=min(1, len(servers)))
 
     def check(self) -> None:
         """The store has all that is pinned. Raises `IntegrityBroken`, which says what to do, and `AnchorUnusable`."""
         head, newest, pins = self._store.head(), self._store.newest_checkpoint(), []
         for path in self._anchors:
             pinned = Anchor(path, self._trust()).read()
-            if pinned is not None:
+            if pinned is None and newest is not None:
+                _log.warning("licet: anchor `%s` is not there: it begins with what the store has now", path)
+            elif pinned is not None:
                 pins.append(Pin(f"anchor `{path}`", pinned.checkpoint.size, pinned.checkpoint.root))
         found = check_start(head.size, HashTree(self._store, head.size).root_at, pins)
         if not isinstance(found, Fine):
             raise IntegrityBroken(found.message)
-        for witness in self._witnesses if newest is not None else ():
-            assert newest is not None
-            self._submit(witness, newest.note)  # it says whether it knows more, or something else
+        for witness in self._witnesses:
+            if newest is not None:
+                self._submit(witness, newest.note)  # it says whether it knows more, or something else
+            elif isinstance(seen := witness.get_latest(self._trust()), Seen):
+                self._broken = (
+                    f"witness `{witness.name}` has seen {seen.checkpoint.size} entries of the head log, and the store has no checkpoint"
+                )
             if self._broken is not None:
                 raise IntegrityBroken(self._broken)
 
@@ -76,23 +84,23 @@ class Pins:
         for path in self._anchors:
             try:
                 Anchor(path, self._trust()).pin(note, self._prove)
-                self._watch.cosigned(str(path))
+                self._files.cosigned(str(path))
             except IntegrityBroken as error:
                 self._broken = str(error)
                 _log.error("licet: %s", error)
             except LicetError as error:
-                self._fail(str(path), str(error))
+                self._fail(self._files, str(path), str(error))
         lines = [line for witness in self._witnesses for line in self._submit(witness, note)]
         if lines:
             self._keep(checkpoint.size, add_signatures(note, lines))
 
     def find_problem(self) -> str | None:
         """Why nothing may be written now; None as long as it may."""
-        return self._broken or self._watch.find_problem()
+        return self._broken or self._files.find_problem() or self._servers.find_problem()
 
     def sightings(self) -> tuple[Sighting, ...]:
         """Each anchor and witness, and how long ago it last took a checkpoint."""
-        return self._watch.sightings()
+        return self._files.sightings() + self._servers.sightings()
 
     def _submit(self, witness: Witness, note: bytes) -> Sequence[bytes]:
         answer = witness.submit(note, self._prove)
@@ -101,14 +109,14 @@ class Pins:
             self._broken = judged.message
             _log.error("licet: %s", judged.message)
         if isinstance(answer, Cosigned):
-            self._watch.cosigned(witness.name)
+            self._servers.cosigned(witness.name)
             return answer.lines
-        self._fail(witness.name, getattr(answer, "message", type(answer).__name__))
+        self._fail(self._servers, witness.name, getattr(answer, "message", type(answer).__name__))
         return ()
 
-    def _fail(self, name: str, message: str) -> None:
+    def _fail(self, watch: Watch, name: str, message: str) -> None:
         _log.warning("licet: `%s` did not take the newest checkpoint: %s", name, message)
-        self._watch.failed(name, message)
+        watch.failed(name, message)
 
     def _prove(self, old: int, new: int) -> tuple[bytes, ...]:
         size = self._store.head().size
