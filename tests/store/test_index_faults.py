@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import apsw
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from licet.errors import GateClosed, StoreError, StoreUnavailable
+from licet.store import index_open
 from licet.store.index import Index
 from licet.store.index_ask import Query
 from licet.store.index_open import IndexDamaged
@@ -20,8 +22,7 @@ from licet.store.index_take import IndexRow
 from licet.store.indexer import Indexer
 from tests.store.faulty import FaultyDisk, full
 from tests.store.index_samples import AT, Ledger, row, sealed
-
-WANTED = ("acme", 6)
+from tests.store.powerloss import LOSSES, Loss, Playback, RecordingDisk, laid_out
 
 
 @pytest.fixture
@@ -81,6 +82,32 @@ def test_every_write_of_taking_may_fail_and_nothing_is_half_there(tmp_path: Path
         again.take("acme", rows(0, 8))
         assert is_whole(again, 8)
         again.close()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_power_cut_at_any_moment_leaves_an_index_that_is_whole_or_made_anew(tmp_path: Path, loss: Loss) -> None:
+    folder = tmp_path / "before"
+    folder.mkdir()
+    with RecordingDisk(folder).recording() as disk, patch.object(index_open, "CHECKPOINT_PAGES", 8):
+        index = Index.open(folder / "licet.db-index", vfs=disk.name)
+        for start in range(0, 12, 3):
+            index.take("acme", rows(start, start + 3))
+        index.forget("acme", ["b" * 32])
+        index.close()
+    playback, sizes = Playback(), set()
+    for number, event in enumerate(disk.events):
+        playback.see(event)
+        if number % 5 == 0:
+            left = laid_out(playback.left(loss, seed=number), tmp_path / str(number))
+            again = Index.open(left / "licet.db-index")
+            size = again.cursors().get("acme", 0)
+            sizes.add(size)
+            assert is_whole(again, size)
+            again.take("acme", rows(size, 15))
+            assert is_whole(again, 15)
+            again.close()
+            shutil.rmtree(left)
+    assert len(sizes) > 1
 
 
 def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_space(path: Path, disk: FaultyDisk) -> None:

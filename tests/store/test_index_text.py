@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from licet.errors import StoreUnavailable
-from licet.store import index_text
+from licet.store import index_open, index_text
 from licet.store.index import Index
 from licet.store.index_ask import Page, Query
 from licet.store.index_text import text_expression
@@ -198,7 +198,22 @@ def test_a_subject_named_inside_another_value_is_still_forgotten(index: Index, p
     assert lies_in(path.parent, "quixotry") == set()
 
 
-def test_forgetting_that_could_not_end_goes_on_later(index: Index, path: Path) -> None:
+def test_payloads_that_were_dropped_lie_nowhere_whichever_log_or_run_they_are_of(index: Index, path: Path) -> None:
+    words = ["quixotry", "zymurgy", "bezoar", "jackdaw", "vorpal", "wampeter"]
+    index.take("acme", [person(number, word, DANA) for number, word in enumerate(words[:4])])
+    index.take("operator", [person(0, "foma", DANA), person(1, "granfalloon", DANA)])
+    index.forget_payloads("acme", [(0, 1), (3, 4)])
+    assert lies_in(path.parent, *words, "foma", "granfalloon") == {"bezoar", "foma", "granfalloon"}
+    index.take("acme", [person(number, word, DANA) for number, word in enumerate(words[4:], start=4)])
+    assert lies_in(path.parent, *words) == {"bezoar", "wampeter"}, "it was read before it was dropped, and came in afterwards"
+    assert found(index, "vorpal") == []
+    index.forget_payloads("operator", [(1, 1)])
+    assert lies_in(path.parent, "foma", "granfalloon") == {"foma"}
+
+
+def test_forgetting_that_could_not_end_goes_on_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_open, "BUSY_TIMEOUT_S", 0.1)
+    index = Index.open(path)
     index.take("acme", [person(0, "quixotry", ALICE)])
     reader = apsw.Connection(str(path))
     reader.execute("BEGIN")
@@ -211,6 +226,19 @@ def test_forgetting_that_could_not_end_goes_on_later(index: Index, path: Path) -
     again = Index.open(path)
     again.finish_forgetting()
     assert lies_in(path.parent, "quixotry") == set()
+    again.close()
+
+
+@pytest.mark.parametrize("step", ["merge_shard", "delete_texts"])
+def test_forgetting_goes_on_where_a_process_died_over_it(index: Index, path: Path, step: str) -> None:
+    index.take("acme", [person(0, "quixotry", ALICE), person(1, "zymurgy", DANA)])
+    with patch.object(index_text, step, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        index.forget("acme", [ALICE])
+    index.close()
+    assert lies_in(path.parent, "quixotry") == {"quixotry"}
+    again = Index.open(path)
+    again.finish_forgetting()
+    assert lies_in(path.parent, "quixotry", "zymurgy") == {"zymurgy"}
     again.close()
 
 

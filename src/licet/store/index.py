@@ -23,8 +23,9 @@ from pathlib import Path
 import apsw
 
 from licet.errors import GateClosed, StoreUnavailable
-from licet.store import forks, index_text, index_tiles
-from licet.store.index_ask import Count, Page, Query, count_up_to, docs_of, find_page
+from licet.store import forks, index_forget, index_text, index_tiles
+from licet.store.index_ask import Count, Page, Query, count_up_to, find_page
+from licet.store.index_forget import Run
 from licet.store.index_open import (
     IndexDamaged,
     create_schema,
@@ -163,25 +164,29 @@ class Index:
         """
         with self._writing() as con:
             with _transaction(con):
-                number = log_number(con, log)
-                con.executemany("INSERT OR IGNORE INTO forgotten VALUES (?, ?, 0)", [(number, pseudonym) for pseudonym in pseudonyms])
+                index_forget.note_pseudonyms(con, log_number(con, log), pseudonyms)
+            self.finish_forgetting()
+
+    def forget_payloads(self, log: str, runs: Iterable[Run]) -> None:
+        """As `forget`, for the payloads of these records: runs of indexes, both ends included."""
+        with self._writing() as con:
+            with _transaction(con):
+                index_forget.note_runs(con, log_number(con, log), runs)
             self.finish_forgetting()
 
     def finish_forgetting(self) -> None:
-        """What `forget` began is done, also by a process that died over it."""
+        """What `forget` and `forget_payloads` began is done, also by a process that died over it."""
         with self._writing() as con:
-            text = "SELECT log, name, pseudonym FROM forgotten JOIN logs ON logs.number = log WHERE done = 0"
-            begun = fetch(con, text)
-            if not begun:
+            if not index_forget.is_anything_left(con):
                 return
             with _transaction(con):
-                docs = [doc for _, log, pseudonym in begun for doc in docs_of(con, {"log": (log,), "subject": (pseudonym,)})]
-                touched = index_text.delete_texts(con, docs)
+                touched = index_text.delete_texts(con, index_forget.docs_to_forget(con))
             for shard in touched:
                 with _transaction(con):
                     index_text.merge_shard(con, shard)
             self._cut_log(con)
-            con.executemany("UPDATE forgotten SET done = 1 WHERE log = ? AND pseudonym = ?", [(log, gone) for log, _, gone in begun])
+            with _transaction(con):
+                index_forget.note_done(con)
 
     def drop_text(self) -> None:
         """No word of any payload is in the file, its free pages or its log, and none comes in until it is opened with text."""

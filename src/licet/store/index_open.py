@@ -21,17 +21,19 @@ from pathlib import Path
 import apsw
 
 from licet.errors import NotAStore, StoreError, StoreUnavailable
-from licet.store.sqlite_open import BUSY_TIMEOUT_S, Location, connect
+from licet.store.sqlite_open import Location, connect
 
 APPLICATION_ID = 0x4C697849
 """`LixI`: tells a search index from a ledger and from any other SQLite file."""
 SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+"""Another process may be merging a shard of text. Nobody but the indexer and erasure waits for that."""
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4000
 """32 MiB of log: merges of the inverted index write pages again and again, and a longer log copies each but once."""
 WRITER_CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 8 * 1024
-_TABLES = {"settings", "logs", "docs", "terms", "shards", "forgotten", "rollups", "tiles"}
+_TABLES = {"settings", "logs", "docs", "terms", "shards", "forgotten", "pruned", "rollups", "tiles"}
 
 
 class IndexDamaged(StoreUnavailable):
@@ -41,6 +43,7 @@ class IndexDamaged(StoreUnavailable):
 def open_writer(location: Location, *, text: bool, vfs: str | None = None) -> apsw.Connection:
     """A connection that writes an index of this version, new or as it was; one without text if `text` is false, and made anew if it was."""
     con = connect(location, read_only=False, create=True, vfs=vfs)
+    con.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
     if not _is_usable(con, text=text):
         empty(con)
     _prepare(con, location)

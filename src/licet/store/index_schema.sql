@@ -37,6 +37,14 @@ CREATE TABLE forgotten (
     PRIMARY KEY (log, pseudonym)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE pruned (
+    log INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    done INTEGER NOT NULL, -- as above
+    PRIMARY KEY (log, first)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE rollups (
     log INTEGER NOT NULL, -- 0 for all logs together
     hour INTEGER NOT NULL, -- since 1970

@@ -13,6 +13,7 @@ import apsw
 from msgspec import Struct
 
 from licet.store.index_ask import AT_LIMIT_US, TIE_BITS, doc_floor
+from licet.store.index_forget import forgetter
 from licet.store.index_rollups import HOUR_US, Counts, add_counts
 from licet.store.index_terms import entry_of
 from licet.store.index_text import add_texts, cut_shard
@@ -61,12 +62,12 @@ def take_rows(con: apsw.Connection, taken: Iterable[tuple[str, Sequence[IndexRow
 
 def _take_log(con: apsw.Connection, name: str, log: _Log, rows: Sequence[IndexRow], counts: Counts) -> list[_New]:
     """The records of one log, their leaves in its tiles and its cursor behind them."""
-    forgotten = {row[0] for row in con.execute("SELECT pseudonym FROM forgotten WHERE log = ?", (log.number,))}
+    is_forgotten = forgetter(con, log.number, log.next)
     at, fresh, first = log.at, [], log.number << INDEX_BITS
     for row in rows:
         entry = entry_of(name, row.envelope, at)
         at = entry.at if 0 <= entry.at <= AT_LIMIT_US else doc_floor(entry.at) >> TIE_BITS
-        gone = forgotten and not forgotten.isdisjoint(entry.subjects)
+        gone = is_forgotten is not None and is_forgotten(row.index, entry.subjects)
         fresh.append((at << TIE_BITS, first | row.index, entry.terms, None if gone else row.text))
         counts[log.number, at // HOUR_US, entry.bucket] += entry.count
     edge = add_leaves(con, log.number, log.next, log.edge, [row.leaf for row in rows])
