@@ -83,7 +83,9 @@ def test_proofs_come_out_of_a_folder(tmp_path: Path) -> None:
     tree = HashTree(folder, folder.size, folder.edge())
     assert tree.root_at(1025) == root_of(LEAVES[:1025])
     assert tree.root_at(300) == root_of(LEAVES[:300])
+    assert HashTree(folder, folder.size).edge() == folder.edge()
     assert list(folder.entries(250, 515)) == ENTRIES[250:515]
+    assert list(folder.entries(0, 1025)) == ENTRIES[:1025]
     with pytest.raises(IndexError, match="no entry 1025 in a log of size 1025"):
         list(folder.entries(1020, 1026))
 
