@@ -49,7 +49,7 @@ def test_an_export_verifies_without_the_store_and_has_its_roots(store: SqliteSto
 
 def test_header_and_trailer_say_how_much_there_is(lines: list[bytes]) -> None:
     header, trailer = msgspec.json.decode(lines[0]), msgspec.json.decode(lines[-1])
-    assert (header["licet_export"], header["records"], len(lines)) == (0, 12, 14)
+    assert (header["licet_export"], header["records"], len(lines)) == (1, 12, 14)
     assert trailer == {"end": True, "records": 12, "logs": header["logs"]}
     assert [log["log"] for log in header["logs"]] == ["acme", "operator"]
 
@@ -125,9 +125,11 @@ def test_a_trailer_that_says_something_else_is_found(lines: list[bytes]) -> None
     )
 
 
-@pytest.mark.parametrize("first", [b"", b"{}", b"[]", b'{"licet_export":1,"records":0,"logs":[]}', b"\xff"])
+@pytest.mark.parametrize(
+    "first", [b"", b"{}", b"[]", b'{"licet_export":0,"records":0,"logs":[]}', b'{"licet_export":2,"records":0,"logs":[]}', b"\xff"]
+)
 def test_what_is_no_export_is_refused(first: bytes) -> None:
-    with pytest.raises(IntegrityBroken, match="the first line is not the header of an export of version 0"):
+    with pytest.raises(IntegrityBroken, match="the first line is not the header of an export of version 1"):
         verify_export([first])
     with pytest.raises(IntegrityBroken, match="the first line is not the header"):
         verify_export([])
@@ -135,6 +137,36 @@ def test_what_is_no_export_is_refused(first: bytes) -> None:
 
 def test_a_ledger_that_is_not_text_any_more_cannot_be_exported(store: SqliteStore) -> None:
     assert store._writer is not None
-    store._writer.execute("UPDATE payloads SET payload = x'ff' WHERE place = 1 << 40")
+    store._writer.execute("UPDATE records SET envelope = x'ff' WHERE place = 1 << 40")
     with pytest.raises(IntegrityBroken, match="record 0 of log `acme` is not text and cannot be exported; run `licet audit verify`"):
         exported(store)
+
+
+def test_an_export_without_the_key_has_every_envelope_and_says_that_payloads_are_locked(store: SqliteStore, tmp_path: Path) -> None:
+    reader = SqliteStore.open(tmp_path / "licet.db", now=now, keys=None, read_only=True)
+    lines = exported(reader)
+    reader.close()
+    line = msgspec.json.decode(lines[1])
+    assert (line["salt"], line["payload"], line["closed"]) == (None, None, "locked")
+    assert line["envelope"].encode() == store.get_record("acme", 0).envelope
+    report = verify_export(lines)
+    with store.source() as source:
+        assert (report.ok, report.locked, report.logs) == (True, 12, verify(source).logs)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("zeroblob(40)", "not those that were sealed"), ("NULL", "nothing says that it was erased")]
+)
+def test_a_payload_that_was_damaged_is_exported_as_such_and_found_there(store: SqliteStore, column: str, message: str) -> None:
+    assert store._writer is not None
+    store._writer.execute(f"UPDATE payloads SET sealed = {column} WHERE place = 1 << 40")
+    (problem,) = found(exported(store))
+    assert problem.startswith("log `acme`, record 0, payload: ")
+    assert message in problem
+
+
+def test_a_payload_that_was_taken_out_of_an_export_is_found(lines: list[bytes]) -> None:
+    line = msgspec.json.decode(lines[1])
+    for closed in ("", "erased", "damaged", "nonsense"):
+        changed = msgspec.json.encode({**line, "salt": None, "payload": None, "closed": closed})
+        assert found([lines[0], changed, *lines[2:]]), closed
