@@ -47,13 +47,17 @@ class LogReport(Struct, frozen=True):
 
 
 class HeadReport(Struct, frozen=True):
-    """The head log as recomputed: its origin, size and root (hex), the size of the last checkpoint that fits, and the keys that signed."""
+    """The head log as recomputed: its origin, size and root (hex), the size of the last checkpoint that fits, and the keys that signed.
+
+    `withheld` counts entries of which only the hash is there: they are of other logs, or somebody hides that a log went on.
+    """
 
     origin: str
     size: int
     root: str
     signed: int
     keys: tuple[str, ...]
+    withheld: int = 0
 
 
 class Report(Struct, frozen=True):

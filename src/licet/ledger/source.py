@@ -99,6 +99,12 @@ class Projections(Protocol):
         ...
 
 
+class Withheld(Struct, frozen=True):
+    """An entry of the head log of which only the leaf hash is shown: it is of a log that is not."""
+
+    leaf: bytes
+
+
 class HeadLog(Protocol):
     """The signed part of a ledger (ledger/checkpoint.py)."""
 
@@ -106,7 +112,7 @@ class HeadLog(Protocol):
         """The head log's tree as it is stored, under its origin. Raises `IntegrityBroken`, as every method may."""
         ...
 
-    def entries(self) -> Iterator[tuple[str, int, bytes]]:
+    def entries(self) -> Iterator[tuple[str, int, bytes | Withheld]]:
         """Every entry, in order, as it is hashed, with the log and size under which it is found."""
         ...
 

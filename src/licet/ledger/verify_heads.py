@@ -22,7 +22,7 @@ from licet.ledger.merkle import Tree
 from licet.ledger.record import leaf_hash
 from licet.ledger.report import Findings, HeadReport
 from licet.ledger.rotation import Trust, verify_rotation
-from licet.ledger.source import HeadLog
+from licet.ledger.source import HeadLog, Withheld
 
 
 class Mark(Struct, frozen=True):
@@ -101,16 +101,12 @@ class Heads:
             stored = head_log.tree()
             trust = self._trust(head_log, stored.log)
             checkpoints = iter(head_log.checkpoints())
-            tree, signed = Tree(), 0
+            tree, signed, withheld = Tree(), 0, 0
             due = next(checkpoints, None)
             due, signed = self._verify_due(due, checkpoints, tree, trust, signed)
             for log, size, raw in head_log.entries():
-                entry = self._decode(raw, tree.size)
-                if entry is not None and (entry.log, entry.size) != (log, size):
-                    self._findings.add(
-                        log, None, "head", f"entry {tree.size} is kept as that of another state", expected=entry.size, found=size
-                    )
-                tree.append(leaf_hash(raw))
+                withheld += isinstance(raw, Withheld)
+                tree.append(raw.leaf if isinstance(raw, Withheld) else self._verify_entry(log, size, raw, tree.size))
                 due, signed = self._verify_due(due, checkpoints, tree, trust, signed)
             if due is not None:
                 self._findings.add(
@@ -119,7 +115,7 @@ class Heads:
             if (stored.size, stored.compact_range) != (tree.size, tuple(tree.peaks)):
                 self._findings.add(None, None, "head", "the stored tree of the head log is another", expected=stored.size, found=tree.size)
             keys = tuple([span.key.vkey for span in trust.spans]) if trust is not None else ()
-            self.report = HeadReport(stored.log, tree.size, tree.root().hex(), signed, keys)
+            self.report = HeadReport(stored.log, tree.size, tree.root().hex(), signed, keys, withheld)
 
     def _marks(self, log: str) -> Iterator[Mark]:
         """The log's entries by size; 1 and 2. One that cannot be read is told by `finish`."""
@@ -133,6 +129,13 @@ class Heads:
                 continue
             last = size
             yield Mark(number, size, bytes.fromhex(entry.root))
+
+    def _verify_entry(self, log: str, size: int, stored: bytes, number: int) -> bytes:
+        """1 for one entry; its leaf hash."""
+        entry = self._decode(stored, number)
+        if entry is not None and (entry.log, entry.size) != (log, size):
+            self._findings.add(log, None, "head", f"entry {number} is kept as that of another state", expected=entry.size, found=size)
+        return leaf_hash(stored)
 
     def _decode(self, stored: bytes, number: int) -> HeadEntry | None:
         try:
