@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from licet.errors import NotAStore, StoreUnavailable
+from licet.ledger.record import (
+    FORMAT_VERSION,
+    Actor,
+    ApprovalEntry,
+    DecisionEntry,
+    Envelope,
+    OutcomeEntry,
+    PayloadEntry,
+    ToolEntry,
+    TraceEntry,
+    encode_envelope,
+    leaf_hash,
+)
+from licet.model import CallId, RequestId
 from licet.store.index import Index
 from licet.store.index_ask import Query
+from licet.store.index_take import IndexRow
+from licet.store.index_terms import Field
 from tests.store.index_samples import AT, HOUR_US, row
 
 
@@ -72,6 +89,83 @@ def test_a_rollup_counts_a_denial_as_often_as_it_stands_for(index: Index) -> Non
     index.take("acme", [row(0, kind="denial", decision=denied), row(1, decision={"verdict": "allow", "code": "allowed"})])
     bars = index.rollup("verdict", since_us=AT, until_us=AT + HOUR_US)
     assert [(bar.value, bar.count) for bar in bars] == [("allow", 1), ("deny", 40)]
+
+
+def test_a_record_as_the_ledger_writes_it_is_found_by_every_field(index: Index) -> None:
+    alice, dana, customer = "a" * 32, "d" * 32, "c" * 32
+    envelope = Envelope(
+        v=FORMAT_VERSION,
+        log="acme",
+        kind="call",
+        id="id",
+        at=AT,
+        boot="boot",
+        environment="production",
+        call=CallId("call-1"),
+        actor=Actor(agent="support-bot", user=alice, session="ticket 4711"),
+        tool=ToolEntry("billing.adjust", "write", "f" * 64),
+        targets=(f"Customer::{customer}", "Tenant::acme"),
+        decision=DecisionEntry(verdict="allow", code="approved", policies=("p1",), obligations=("two",), decided_by="human"),
+        approval=ApprovalEntry(RequestId("request-1"), (dana,)),
+        trace=TraceEntry(trace_id="7" * 32, span_id="8" * 16, workflow="refunds"),
+        outcome=OutcomeEntry(status="ok", duration_us=10, effects=1),
+        payload=PayloadEntry("e" * 64, 10, (alice, customer, "b" * 32)),
+    )
+    stored = encode_envelope(envelope)
+    index.take("acme", [IndexRow(0, stored, leaf_hash(stored), None), row(1, kind="gap", at=AT + 1)])
+    filters: dict[Field, str] = {
+        "kind": "call",
+        "agent": "support-bot",
+        "actor": "support-bot",
+        "user": alice,
+        "session": "ticket 4711",
+        "tool": "billing.adjust",
+        "access": "write",
+        "target": f"Customer::{customer}",
+        "target_type": "Customer",
+        "verdict": "allow",
+        "code": "approved",
+        "policy": "p1",
+        "obligation": "two",
+        "decided_by": "human",
+        "workflow": "refunds",
+        "trace_id": "7" * 32,
+        "call": "call-1",
+        "request": "request-1",
+        "environment": "production",
+        "voter": dana,
+        "outcome": "ok",
+        "subject": "b" * 32,
+    }
+    for field, value in filters.items():
+        assert indexes(index, Query(filters={field: (value,)})) == [0], field
+        assert indexes(index, Query(filters={field: (f"{value}x",)})) == [], field
+    assert indexes(index, Query(filters={field: (value,) for field, value in filters.items()})) == [0]
+    for subject in (alice, dana, customer, "b" * 32):
+        assert indexes(index, Query(filters={"subject": (subject,)})) == [0]
+
+
+def test_many_search_while_records_are_taken(index: Index) -> None:
+    """Each page is of one moment: without gaps, and never behind an earlier one."""
+    stop, wrong = threading.Event(), []
+
+    def search() -> None:
+        seen = 0
+        while not stop.is_set():
+            found = [place.index for place in index.search(Query(text="word", filters={"kind": ("intent",)}), limit=1000).places]
+            if found != list(range(len(found) - 1, -1, -1)) or len(found) < seen:
+                wrong.append(found)
+            seen = len(found)
+
+    threads = [threading.Thread(target=search) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for number in range(0, 300, 3):
+        index.take("acme", [row(at, "word", at=AT + at) for at in range(number, number + 3)])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 def test_only_its_owner_can_read_it(index: Index, path: Path) -> None:

@@ -173,7 +173,7 @@ def all_pages(index: Index, query: Query, limit: int, patience_s: float = 10) ->
     return pages
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(RECORDS, st.lists(QUERIES, min_size=3, max_size=6), st.integers(1, 9), st.integers(1, 5), st.sampled_from([10.0, 0.0]))
 def test_pages_together_are_what_a_scan_finds(
     records: list[tuple[str, dict[str, Any], str | None]], queries: list[Query], at_once: int, limit: int, patience_s: float

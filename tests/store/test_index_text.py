@@ -182,6 +182,21 @@ def test_forgetting_reaches_every_shard_and_what_was_merged_before(index: Index,
     assert lies_in(path.parent, "ebra", "uokka") == set()
 
 
+def test_a_clock_that_was_wrong_once_does_not_keep_a_shard_open_for_ever(index: Index) -> None:
+    century_us = 36_500 * 86_400_000_000
+    with patch.object(index_text, "SHARD_TEXTS", 10):
+        index.take("acme", [row(number, "word", at=AT + number) for number in range(5)])
+        index.take("acme", [row(5, "word", at=AT + century_us // 2), row(6, "word", at=AT + century_us // 4)])
+        for number in range(7, 67):
+            index.take("acme", [row(number, "word", at=AT + number)])
+        with index._writing() as con:
+            sizes = [size for (size,) in con.execute("SELECT size FROM shards ORDER BY start")]
+    assert sum(sizes) == 67
+    assert max(sizes) == 10
+    assert sizes[-1] == 1
+    assert sorted(found(index, "word")) == list(range(67))
+
+
 def test_what_was_read_before_it_was_erased_does_not_come_in_afterwards(index: Index, path: Path) -> None:
     index.forget("acme", [ALICE])
     index.take("acme", [person(0, "quixotry", ALICE), person(1, "zymurgy", DANA)])

@@ -149,8 +149,6 @@ def _prepare(con: apsw.Connection, location: Location) -> None:
     con.wal_autocheckpoint(CHECKPOINT_PAGES)
 
 
-_HARMLESS = (apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError, apsw.FullError, apsw.CantOpenError, apsw.PermissionsError)
-
 _MEANINGS: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.BusyError, f"is locked by another process for more than {BUSY_TIMEOUT_S:g} s"),
     (apsw.LockedError, "is locked by another connection of this process"),
@@ -158,4 +156,6 @@ _MEANINGS: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.FullError, "cannot grow: the disk is full"),
     (apsw.CantOpenError, "cannot be opened: check that the file and its folder can be read and written"),
     (apsw.PermissionsError, "cannot be opened: permission denied"),
+    (apsw.NoMemError, "needs more memory than there is"),
 )
+_HARMLESS = tuple([kind for kind, _ in _MEANINGS])

@@ -27,6 +27,7 @@ CREATE VIRTUAL TABLE terms USING fts5 (words, content = '', detail = none, colum
 CREATE TABLE shards (
     number INTEGER PRIMARY KEY,
     start INTEGER NOT NULL UNIQUE, -- the first doc; the next shard's start ends it
+    last INTEGER NOT NULL, -- the last doc that has a text
     size INTEGER NOT NULL -- texts put in
 ) STRICT;
 

@@ -16,7 +16,7 @@ from licet.store.index_ask import AT_LIMIT_US, TIE_BITS, doc_floor
 from licet.store.index_forget import forgetter
 from licet.store.index_rollups import HOUR_US, Counts, add_counts
 from licet.store.index_terms import entry_of
-from licet.store.index_text import add_texts, cut_shard
+from licet.store.index_text import add_texts
 from licet.store.index_tiles import add_leaves
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_rows import fetch
@@ -92,7 +92,6 @@ def _put(con: apsw.Connection, fresh: Sequence[_New], *, text: bool) -> None:
     con.executemany("INSERT INTO terms (rowid, words) VALUES (?, ?)", list(zip(docs, terms, strict=True)))
     if text:
         add_texts(con, [(doc, words) for doc, words in zip(docs, texts, strict=True) if words])
-        cut_shard(con, max(newest, last))
 
 
 def _free_doc(con: apsw.Connection, doc: int) -> int:

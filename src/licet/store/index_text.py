@@ -22,6 +22,8 @@ from licet.store.sqlite_rows import fetch
 
 SHARD_TEXTS = 500_000
 """Merging one takes a second or two; ten million records are twenty, which a search for a rare word asks in under a millisecond."""
+_JUMP = 30 * 86_400_000_000 << 11
+"""Thirty days of docs."""
 TEXT_LIMIT = 1_000
 WORDS_LIMIT = 32
 
@@ -62,29 +64,42 @@ def shards(con: apsw.Connection) -> list[tuple[int, int]]:
 
 def add_texts(con: apsw.Connection, texts: Sequence[tuple[int, str]]) -> None:
     """These texts can be found under these docs, which grow. Part of the caller's transaction."""
-    known = shards(con) or [_new_shard(con, 0)]  # the first one begins with time
+    if texts:
+        _part_off_jump(con, [doc for doc, _ in texts])
     rest = list(texts)
-    for number, start in known:
+    for number, start in shards(con):
         mine = [row for row in rest if row[0] >= start]
         if mine:
             rest = rest[: len(rest) - len(mine)]
             con.executemany(f"INSERT INTO text_{number} (rowid, words) VALUES (?, ?)", mine)  # noqa: S608  a number
-            con.execute("UPDATE shards SET size = size + ? WHERE number = ?", (len(mine), number))
+            con.execute("UPDATE shards SET size = size + ?, last = max(last, ?) WHERE number = ?", (len(mine), mine[-1][0], number))
+            _cut_if_full(con, number)
 
 
-def cut_shard(con: apsw.Connection, newest_doc: int) -> None:
-    """Later docs than all there are go into a new shard, if the last one is full."""
-    full = con.execute("SELECT 1 FROM shards WHERE start = (SELECT max(start) FROM shards) AND size >= ?", (SHARD_TEXTS,)).get
-    if full:
-        _new_shard(con, newest_doc + 1)
+def _part_off_jump(con: apsw.Connection, docs: Sequence[int]) -> None:
+    """What lies far ahead of all before it begins a shard: a clock that is wrong once would otherwise keep the last shard open for ever."""
+    newest = fetch(con, "SELECT last FROM shards ORDER BY start DESC LIMIT 1")
+    if not newest:
+        _new_shard(con, 0)  # the first one begins with time
+    before = newest[0][0] if newest else docs[0]
+    for doc in docs:
+        if doc - before > _JUMP:
+            _new_shard(con, doc)
+        before = max(before, doc)
 
 
-def _new_shard(con: apsw.Connection, start: int) -> tuple[int, int]:
-    con.execute("INSERT INTO shards (start, size) VALUES (?, 0)", (start,))
+def _cut_if_full(con: apsw.Connection, number: int) -> None:
+    """What comes behind a full shard goes into a new one, unless there is one already."""
+    full = fetch(con, "SELECT last + 1 FROM shards WHERE number = ? AND size >= ?", (number, SHARD_TEXTS))
+    if full and not fetch(con, "SELECT 1 FROM shards WHERE start = ?", full[0]):
+        _new_shard(con, full[0][0])
+
+
+def _new_shard(con: apsw.Connection, start: int) -> None:
+    con.execute("INSERT INTO shards (start, last, size) VALUES (?, ?, 0)", (start, start))
     number = con.last_insert_rowid()
     con.execute(_SHARD.format(number=number))
     tune(con, f"text_{number}")
-    return number, start
 
 
 def delete_texts(con: apsw.Connection, docs: Iterable[int]) -> set[int]:
