@@ -25,6 +25,7 @@
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
+    ├── ErasureRefused           a legal hold stands, or there is nothing to erase, hold or release
     └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
         └── NoteInvalid          a signed note, checkpoint or key is malformed, or not signed as it must be
 
@@ -185,6 +186,14 @@ class TransitionRefused(LicetError):
 
 class VoteRefused(LicetError):
     """This person may not vote on this request. `code` is for programs (`requester`, `not_in_group`, `not_open` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ErasureRefused(LicetError):
+    """Nothing was erased, dropped, held or released. `code` is for programs (`held`, `nothing_recorded`, `no_such_hold` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,13 +1,14 @@
-"""What a ledger says that it has forgotten, and must not forget: read from the envelopes of `erasure` and `legal_hold` records, so that no
-key is needed.
+"""What a ledger says that it has forgotten, and what it must not forget.
+
+Read from the envelopes of `erasure` and `legal_hold` records, so that no key is needed.
 
 An **erasure** names among its targets what is gone:
 
     Customer::6f1c...       every payload of the ledger, in whatever log, that was sealed under this pseudonym
     Payloads::0-1199        the payloads of these records of the erasure's own log, the last one included
 
-A **legal hold** names whom it protects (`Customer::6f1c...`), or the log's own `Tenant::acme` for everything in it. The record that releases
-it names the hold, by the id of the record that placed it: `Hold::<id>`.
+A **legal hold** names whom it protects (`Customer::6f1c...`), or the log's own `Tenant::acme` for everything in it. The record that
+releases it names the hold, by the id of the record that placed it: `Hold::<id>`.
 
 Rules:
 
@@ -37,7 +38,7 @@ _SUBJECT = re.compile(r"[^:]+::([0-9a-f]{32})", re.ASCII)
 
 
 class Hold(Struct, frozen=True, order=True):
-    """A legal hold that stands, in a log since `at` (UTC microseconds); `target` is `Type::pseudonym`, or None for everything in the log."""
+    """A legal hold that stands since `at` (UTC microseconds); `target` is `Type::pseudonym`, or None for everything in the log."""
 
     id: str
     log: str
@@ -105,9 +106,7 @@ class Forgotten:
             return False  # rule 3
         if any(erased.log != log or index < erased.index for subject in subjects for erased in self._erased.get(subject, ())):
             return True
-        return any(
-            dropped.first <= index <= dropped.last and dropped.held.isdisjoint(subjects) for dropped in self._dropped.get(log, ())
-        )
+        return any(dropped.first <= index <= dropped.last and dropped.held.isdisjoint(subjects) for dropped in self._dropped.get(log, ()))
 
     def holds(self) -> tuple[Hold, ...]:
         """The holds that stand: what the rows of `holds` must be."""

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,7 @@ from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
 from licet.store.sqlite_rows import fetch
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_PAUSE_S = 0.02
 _memory_leases: dict[str, ProcessLeases] = {}
 
 
@@ -102,11 +104,32 @@ class SqliteStore(SqliteReads):
             answers, generation = commit_group(con, self._boot_number, vault.blind, batches, leaves)
             if self._checkpoints is not None:
                 self._checkpoints.note(con, self._log_pages)
-        if any(isinstance(answer, Lost) and answer.condition == "secrets_moved" for answer in answers):
+        moved = any(isinstance(answer, Lost) and answer.condition == "secrets_moved" for answer in answers)
+        if moved or generation != vault.generation:
             vault.refresh(generation)
         else:
             vault.confirm([row for batch in batches for row in batch.secrets])
         return answers
+
+    def cut_log(self, timeout_s: float = 10.0) -> bool:
+        """Whether the write-ahead log is empty now, so that nothing that was overwritten lives on in it. False while others read it."""
+        if self._location.path is None:
+            return True
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                with self._writing() as con:
+                    con.set_busy_timeout(0)  # who holds the turn and waits for a reader holds up every writer
+                    try:
+                        con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                    finally:
+                        con.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
+            except StoreUnavailable:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(_PAUSE_S)
+            else:
+                return True
 
     def seal(self, filing: Filing) -> Batch:
         """The filing as a batch, its payloads sealed under the secrets that this store has."""

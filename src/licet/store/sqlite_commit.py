@@ -38,16 +38,18 @@ from licet.store.contract import (
     PutSigningKey,
     TakeKey,
 )
+from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
+from licet.store.sqlite_erase import forget, refuse_retired
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
+from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
 from licet.store.sqlite_rows import fetch
 
-INDEX_BITS = 40
-"""A log holds 10^12 records, a database 8 million logs."""
 _ROWS_A_STATEMENT = 64
 
 Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
 
+_FORGETTING = (DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
 _UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint})
 
 
@@ -105,13 +107,18 @@ class _Group:
             self._refuse_stale(batch) or (self._apply(batch.changes) if batch.changes else None) or self._append(batch.records, hashes)
             for batch, hashes in zip(self._batches, leaves, strict=True)
         ]
-        _insert(self._con, "INSERT INTO records (place, kind, call, request, envelope, leaf) VALUES ", 6, self._records)
-        _insert(self._con, "INSERT INTO payloads (place, sealed) VALUES ", 2, self._payloads)
-        self._write_states()
-        self._write_open_calls()
+        self._write_gathered()
         if self._head_at is not None:
             append_head(self._con, self._head_at)  # after all states: the head speaks of this group too
         return answers
+
+    def _write_gathered(self) -> None:
+        """What was gathered of the batches so far is in the tables."""
+        _insert(self._con, "INSERT INTO records (place, kind, call, request, envelope, leaf) VALUES ", 6, self._records)
+        _insert(self._con, "INSERT INTO payloads (place, sealed) VALUES ", 2, self._payloads)
+        self._records, self._payloads = [], []
+        self._write_states()
+        self._write_open_calls()
 
     def _read_logs(self) -> dict[str, _Log]:
         """The tree states of the logs that this group writes to, if this boot may still write (rule 1)."""
@@ -133,6 +140,8 @@ class _Group:
             return None
         if batch.generation != self.generation:
             return Lost("secrets_moved", "a secret was destroyed while this was sealed")
+        if batch.secrets and (lost := refuse_retired(self._con, [row.key for row in batch.secrets])) is not None:
+            return lost
         for row in batch.secrets:
             text = "INSERT INTO secrets (pseudonym, tenant, lookup, key, wrapped) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
             made = self._changed(text, (row.pseudonym, row.tenant, row.lookup, row.key, row.wrapped))
@@ -159,6 +168,7 @@ class _Group:
             if log.leaves:
                 log.tree.extend(log.leaves)
                 values += (log.number, log.name, log.tree.size, b"".join(log.tree.peaks))
+                log.leaves = []
         text = "INSERT INTO logs (number, name, size, compact_range) VALUES "
         _insert(
             self._con, text, 4, values, " ON CONFLICT (number) DO UPDATE SET size = excluded.size, compact_range = excluded.compact_range"
@@ -172,16 +182,22 @@ class _Group:
         for call, log in self._opened.items():
             values += (call, log, self._boot, self._boot)
         _insert(self._con, "REPLACE INTO open_calls (call, log, boot, holder) VALUES ", 4, values)
+        self._closed, self._opened = [], {}
 
     def _apply(self, changes: Sequence[Change]) -> Lost | None:
         """The batch's changes, or what it lost; then none of them (rule 2)."""
         conditional = [change for change in changes if type(change) not in _UNCONDITIONAL]
         lost = None
+        forgets = any(isinstance(change, _FORGETTING) for change in conditional)
+        if forgets:
+            self._write_gathered()  # before the savepoint: what came earlier in this group is looked at, and stays whatever this loses
         if conditional:
-            lost = self._try(conditional[0]) if len(conditional) == 1 else self._try_all(conditional)
+            lost = self._try(conditional[0]) if len(conditional) == 1 and not forgets else self._try_all(conditional)
         if lost is None:
             for change in changes:
                 self._gather(change)
+            # What comes behind it in this group was sealed before.
+            self.generation += sum(isinstance(change, DestroySecret) for change in changes) if forgets else 0
         return lost
 
     def _try_all(self, changes: Sequence[Change]) -> Lost | None:
@@ -222,6 +238,8 @@ class _Group:
             return self._add_vote(change)
         if isinstance(change, PutSigningKey):
             return put_signing_key(self._con, change)
+        if isinstance(change, _FORGETTING):
+            return forget(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
 
     def _changed(self, text: str, values: tuple[object, ...]) -> bool:

@@ -7,6 +7,8 @@ Rules:
    in a log whose folder entry a power cut takes away.
 3. Everything durable: `synchronous=FULL`, and `fullfsync` where the platform tells a flush from a real one.
 4. A new ledger is readable by its owner alone; what lies beside it has the same mode.
+5. What is deleted is overwritten, on every connection and from the first row on: a page that is split otherwise keeps copies of rows that
+   have moved to another, and nobody knows later which.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ CHECKPOINT_PAGES = 1000
 """4 MiB of log before it is copied into the database (store/checkpoints.py): more holds commits up for longer, less copies more in all."""
 STATEMENTS = 512
 """Prepared statements kept: a group's INSERT has a text of its own for each number of rows up to 64."""
+
+INDEX_BITS = 40
+"""A log holds 10^12 records, a database 8 million logs."""
 
 _memory_numbers = itertools.count()
 
@@ -110,8 +115,9 @@ def check_identity(con: apsw.Connection, location: Location) -> bool:
 
 
 def make_durable(con: apsw.Connection, location: Location) -> None:
-    """Pragmas of a writing connection, and the write-ahead log in place (rules 2 and 3)."""
+    """Pragmas of a writing connection, and the write-ahead log in place (rules 2, 3 and 5)."""
     con.pragma("synchronous", "FULL")
+    con.pragma("secure_delete", "ON")
     if location.path is None:
         con.pragma("journal_mode", "MEMORY")
         return

@@ -16,11 +16,12 @@ import apsw
 
 from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable
 from licet.ledger.keys import KeyEncryptionKeys
-from licet.ledger.vault import SecretRow, Vault
+from licet.ledger.vault import SecretRow, Subject, Vault
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store import forks
 from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.sqlite_commit import INDEX_BITS
+from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, votes_of
@@ -84,7 +85,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads):
+class SqliteReads(HeadReads, ForgettingReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
@@ -100,6 +101,10 @@ class SqliteReads(HeadReads):
         if self._vault is None:
             raise KeyUnavailable(f"the ledger `{self._location}` was opened without its key")
         return self._vault
+
+    def find_pseudonym(self, subject: Subject) -> str | None:
+        """The subject's pseudonym, if it was ever written about and not erased since."""
+        return self.vault.find_pseudonym(subject)
 
     def find_secret(self, lookup: bytes) -> SecretRow | None:
         """The row of a subject's secret."""
@@ -143,7 +148,7 @@ class SqliteReads(HeadReads):
             try:
                 yield con
             finally:
-                con.execute("COMMIT")
+                con.execute("ROLLBACK")  # of nothing; a COMMIT would meet damage once more that the reader has told of, and hide it
 
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:

@@ -134,3 +134,23 @@ CREATE TABLE blobs (
     kind TEXT NOT NULL,
     content BLOB NOT NULL
 ) STRICT;
+
+-- Legal holds that stand: projections of their records. `target` is Type::pseudonym; none for everything in the log.
+CREATE TABLE holds (
+    id TEXT PRIMARY KEY,
+    log TEXT NOT NULL,
+    target TEXT,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who was erased, by pseudonym: projections of their records. None of them has a row in `secrets`.
+CREATE TABLE erasures (
+    pseudonym TEXT PRIMARY KEY,
+    log TEXT NOT NULL,
+    target TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Key-encryption keys that were replaced: nothing new is wrapped under them.
+CREATE TABLE retired_keys (
+    key TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
