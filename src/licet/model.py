@@ -24,6 +24,8 @@ Verdict = Literal["allow", "deny", "hold"]
 PrincipalKind = Literal["User", "Agent", "Service"]
 ObligationKind = Literal["approval", "confirmation", "preview_only"]
 OutcomeStatus = Literal["ok", "error", "timeout", "not_executed", "unknown"]
+UNSEEN: frozenset[str] = frozenset({"timeout", "unknown"})
+"""Statuses of an outcome that nobody saw."""
 
 OPERATOR_LOG = "operator"
 """The log of everything that belongs to no tenant. No tenant may take this name."""

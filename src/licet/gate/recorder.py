@@ -33,7 +33,7 @@ from licet.ledger.record import (
 )
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.vault import Subject
-from licet.model import OPERATOR_LOG, Caller, CallId, Decision, JsonObject, Outcome, Request, RequestState, Target
+from licet.model import OPERATOR_LOG, UNSEEN, Caller, CallId, Decision, JsonObject, Outcome, Request, RequestState, Target
 from licet.store.contract import (
     Change,
     CloseCall,
@@ -41,6 +41,7 @@ from licet.store.contract import (
     OpenCall,
     TakeKey,
 )
+from licet.store.unsettled import EndUnsettled, MarkUnsettled
 
 UNREAD_LIMIT_BYTES = 4_096
 TOOL_NAME_LIMIT = 200
@@ -96,7 +97,7 @@ class Recorder:
     def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Filing:
         """How the tool ended. A late outcome follows one that said `timeout` or `unknown`, and closes nothing."""
         record = self._ended("outcome", draft, at_us, outcome, {"late": True} if late else None)
-        return Filing((record,), () if late else (CloseCall(draft.id),))
+        return Filing((record,), _ending(draft.id, record.log, outcome.status, late=late))
 
     def merged(self, draft: Draft, at_us: int, outcome: Outcome) -> Filing:
         """A read and its outcome in one record, durable before its result leaves."""
@@ -146,7 +147,7 @@ class Recorder:
             outcome=OutcomeEntry(status="unknown", code="process_died"),
             payload=Payload(message="the process ended before the outcome was recorded", detail={"boot": boot}),
         )
-        return Filing((record,), (CloseCall(call),))
+        return Filing((record,), _ending(call, log, "unknown", late=False))
 
     def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> Statement:
         entry = OutcomeEntry(status=outcome.status, code=outcome.code, duration_us=outcome.duration_us, effects=len(outcome.effects))
@@ -234,6 +235,13 @@ class Recorder:
         if draft.caller is not None and draft.caller.user is not None:
             about = (*about, Subject(draft.caller.tenant, "User", draft.caller.user))
         return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id, about=about),)
+
+
+def _ending(call: CallId, log: str, status: str, *, late: bool) -> tuple[Change, ...]:
+    """What the end of a call moves beside its record."""
+    if late:
+        return () if status in UNSEEN else (EndUnsettled(call),)
+    return (CloseCall(call), MarkUnsettled(call, log)) if status in UNSEEN else (CloseCall(call),)
 
 
 def log_of(draft: Draft) -> str:

@@ -1,7 +1,7 @@
 """Do the rows beside the records say what the records say, and nothing else?
 
-Every row of requests, votes, open calls and keys is held beside what `Replay` made of the records: a row that no record explains
-was forged, one that differs was edited, one that is missing was deleted.
+Every row of requests, votes, open calls, unsettled calls and keys is held beside what `Replay` made of the records: a row that no
+record explains was forged, one that differs was edited, one that is missing was deleted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from licet.ledger.source import Projections, RequestRow, VoteRow
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
     """All rows are held beside the replayed records; what differs, or cannot be read, is in the findings."""
-    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_keys):
+    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_unsettled, _verify_keys):
         with findings.of(None):
             verify(replay, projections, findings)
 
@@ -72,6 +72,17 @@ def _verify_open_calls(replay: Replay, projections: Projections, findings: Findi
             findings.add(row.log, index, "open_calls", message, expected=(log, boot) if log else "", found=(row.log, row.boot))
     for call, (log, index, _) in unseen.items():
         findings.add(log, index, "open_calls", "an intent without an end is not known as open", expected=call)
+
+
+def _verify_unsettled(replay: Replay, projections: Projections, findings: Findings) -> None:
+    unseen = dict(replay.unsettled)
+    for row in projections.unsettled():
+        log, index = unseen.pop(row.call, (None, None))
+        if log != row.log:
+            message = f"the row of call {row.call} is not what the records say"
+            findings.add(row.log, index, "unsettled", message, expected=log or "", found=row.log)
+    for call, (log, index) in unseen.items():
+        findings.add(log, index, "unsettled", "a call of which nobody saw the end is not known as unsettled", expected=call)
 
 
 def _verify_keys(replay: Replay, projections: Projections, findings: Findings) -> None:

@@ -2,7 +2,8 @@
 
 1. every outcome and recovery has an intent, or a late outcome its merged read, before it in its log; no call has two of either
 2. a call ends once; a later outcome says that it is late (`detail["late"]`)
-3. an intent without an end is an open call, and there is no other
+3. an intent without an end is an open call, and there is no other; one whose end nobody saw is unsettled until a record says how it
+   ended, and is settled once (`detail["settled"]`)
 4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
 5. a vote record holds a vote on an open request, one for each person, and what it brought about (`detail["event"]`): a rejection ends
    the request, an approval needs as many people as its policies ask for
@@ -24,7 +25,7 @@ from msgspec import Raw, Struct
 from licet.errors import IntegrityBroken
 from licet.ledger.record import UNREADABLE, Envelope, Head, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
-from licet.model import LIVE_STATES, Request, RequestState, Vote
+from licet.model import LIVE_STATES, UNSEEN, Request, RequestState, Vote
 
 
 class Followed(Struct, frozen=True, gc=False):
@@ -39,6 +40,7 @@ class Followed(Struct, frozen=True, gc=False):
     closed: str
     envelope: bytes = b""
     payload: bytes | None = None
+    unseen: bool = False
 
 
 FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry"})
@@ -47,12 +49,35 @@ FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "
 
 def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, closed: str) -> Followed:
     """What replaying needs of this record."""
+    unseen = head.kind == "recovery" or (head.kind == "outcome" and _is_unseen(envelope))
     request = head.approval.request if head.approval is not None else None
     if request is None and head.key is None and head.kind in {"intent", "call"}:
         envelope, payload = b"", None
     elif head.kind in {"outcome", "recovery"}:
         envelope, payload = b"", payload if payload is not None and b'"late":' in payload else None
-    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload)
+    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen)
+
+
+class _Status(Struct, frozen=True):
+    status: str
+
+
+class _Ended(Struct, frozen=True):
+    outcome: _Status | None = None
+
+
+_decode_ended = msgspec.json.Decoder(_Ended).decode
+
+
+def _is_unseen(envelope: bytes) -> bool:
+    """Whether this outcome says that nobody saw it. Most say neither word, and are not decoded once more."""
+    if b"timeout" not in envelope and b"unknown" not in envelope:
+        return False
+    try:
+        outcome = _decode_ended(envelope).outcome
+    except UNREADABLE:
+        return False  # which the examination of this record has found
+    return outcome is not None and outcome.status in UNSEEN
 
 
 class _Closing(Struct, frozen=True):
@@ -72,6 +97,7 @@ class _Detail(Struct, frozen=True):
     superseded: _Closing | None = None
     event: str | None = None
     late: bool = False
+    settled: Raw = Raw()
 
 
 class _Said(Struct, frozen=True):
@@ -127,8 +153,8 @@ _decode_request = msgspec.json.Decoder(Request).decode
 class Replay:
     """Takes records in order, log by log. Then `open`, `keys` and `requests` are what the projections must be.
 
-    `open` holds log, index and boot of each call that has not ended; `keys` what each intent took, or None where that cannot be told;
-    `unread` the requests of which a record cannot be read.
+    `open` holds log, index and boot of each call that has not ended, `unsettled` log and index of each end that nobody
+    saw; `keys` what each intent took, or None where that cannot be told; `unread` the requests of which a record cannot be read.
     """
 
     def __init__(self, findings: Findings, blind: Blind) -> None:
@@ -137,6 +163,7 @@ class Replay:
         self.unread: set[str] = set()
         self.open: dict[str, tuple[str, int, str]] = {}
         self.keys: dict[str, TakenKey | None] = {}
+        self.unsettled: dict[str, tuple[str, int]] = {}
         self.requests: dict[str, Asking] = {}
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
@@ -199,10 +226,21 @@ class Replay:
         call = row.call or ""
         if self._intents.pop(call, None) is not None:
             self._ended.add(call)
+            if row.unseen:
+                self.unsettled[call] = (log, row.index)
         elif call not in self._ended:
             self._findings.add(log, row.index, "call", "an outcome without an intent before it", found=call)
-        elif not row.closed and not self._said(log, row).late:
+        else:
+            self._end_late(log, row, call)
+
+    def _end_late(self, log: str, row: Followed, call: str) -> None:
+        said = None if row.closed else self._said(log, row)
+        if said is not None and not said.late:
             self._findings.add(log, row.index, "outcome", "a second end of a call, and it does not say that it is late", found=call)
+        if said is not None and bytes(said.settled) and call not in self.unsettled:
+            self._findings.add(log, row.index, "payload.detail.settled", "a settlement of a call that was not unsettled", found=call)
+        if not row.unseen:
+            self.unsettled.pop(call, None)
 
     def _said(self, log: str, row: Followed) -> _Detail:
         try:

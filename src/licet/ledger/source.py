@@ -64,6 +64,13 @@ class OpenRow(Struct, frozen=True):
     boot: str
 
 
+class UnsettledRow(Struct, frozen=True):
+    """A call of which nobody saw the end."""
+
+    call: str
+    log: str
+
+
 class BlobRow(Struct, frozen=True):
     """A snapshot and the hash under which it is kept."""
 
@@ -88,6 +95,10 @@ class Projections(Protocol):
 
     def open_calls(self) -> Iterable[OpenRow]:
         """Every open intent."""
+        ...
+
+    def unsettled(self) -> Iterable[UnsettledRow]:
+        """Every call of which nobody saw the end, and nobody has settled since."""
         ...
 
     def blobs(self) -> Iterable[BlobRow]:

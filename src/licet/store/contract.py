@@ -9,7 +9,8 @@ Rules:
 4. Indexes within a log are dense, start at 0 and follow commit order. Record bytes never change.
 5. Requests and votes are rows that point to their records: what they say is read there, and nowhere else.
 6. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
-7. Requests, votes, holds, keys and open calls are projections of records: `verify` checks them, nothing else believes them for the past.
+7. Requests, votes, holds, keys, open and unsettled calls are projections of records: `verify` checks them, nothing else believes them
+   for the past.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from licet.store.forgetting import RetireKeys as RetireKeys  # noqa: PLC0414  th
 from licet.store.forgetting import Rewrap as Rewrap  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Rewrapped as Rewrapped  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Sealed as Sealed  # noqa: PLC0414  the other half of this contract
+from licet.store.unsettled import UnsettledCalls, UnsettledChange
 
 if TYPE_CHECKING:
     from licet.ledger.seal import Filing
@@ -160,6 +162,7 @@ Change = (
     | PutCheckpoint
     | PutSigningKey
     | ForgettingChange
+    | UnsettledChange
 )
 
 
@@ -281,7 +284,7 @@ class SigningKey(Struct, frozen=True):
     endorsement: bytes | None
 
 
-class Store(Forgetting, Protocol):
+class Store(Forgetting, UnsettledCalls, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str

@@ -43,6 +43,8 @@ from licet.store.sqlite_erase import forget, refuse_retired
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
 from licet.store.sqlite_rows import fetch
+from licet.store.sqlite_unsettled import note_unsettled, settle
+from licet.store.unsettled import EndUnsettled, MarkUnsettled, Settle
 
 _ROWS_A_STATEMENT = 64
 
@@ -50,7 +52,7 @@ Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
 
 _FORGETTING = (DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
-_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint})
+_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint, MarkUnsettled, EndUnsettled})
 
 
 class _Log:
@@ -221,6 +223,8 @@ class _Group:
             self._head_at = change.at
         elif isinstance(change, PutCheckpoint):
             put_checkpoint(self._con, change)
+        elif isinstance(change, MarkUnsettled | EndUnsettled):
+            note_unsettled(self._con, change)
         elif isinstance(change, PutBlob):
             self._con.execute(
                 "INSERT INTO blobs (digest, kind, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -236,8 +240,8 @@ class _Group:
             return self._open_request(change)
         if isinstance(change, AddVote):
             return self._add_vote(change)
-        if isinstance(change, PutSigningKey):
-            return put_signing_key(self._con, change)
+        if isinstance(change, PutSigningKey | Settle):
+            return settle(self._con, change) if isinstance(change, Settle) else put_signing_key(self._con, change)
         if isinstance(change, _FORGETTING):
             return forget(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")

@@ -26,6 +26,7 @@ from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, votes_of
 from licet.store.sqlite_source import SqliteSource
+from licet.store.sqlite_unsettled import UnsettledReads
 
 _PAGE = 1000
 _READERS = 4
@@ -85,7 +86,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads, ForgettingReads):
+class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:

@@ -96,6 +96,12 @@ CREATE TABLE open_calls (
     holder INTEGER NOT NULL -- the boot that must close it: another one after a recovery
 ) STRICT, WITHOUT ROWID;
 
+-- Calls that ended without anybody seeing how, until a record says it (store/unsettled.py).
+CREATE TABLE unsettled (
+    call TEXT PRIMARY KEY,
+    log TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What these rows are found by are blinds: nobody reads an idempotency key or a caller from them.
 CREATE TABLE keys (
     scope TEXT NOT NULL,

@@ -12,7 +12,7 @@ import apsw
 
 from licet.errors import IntegrityBroken, KeyUnavailable, SecretBroken
 from licet.ledger.record import Head
-from licet.ledger.source import BlobRow, HeadLog, KeyRow, Opening, OpenRow, Projections, RequestRow, Row, TreeState, VoteRow
+from licet.ledger.source import BlobRow, HeadLog, KeyRow, Opening, OpenRow, Projections, RequestRow, Row, TreeState, UnsettledRow, VoteRow
 from licet.ledger.vault import Vault
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_heads import split_range
@@ -21,7 +21,7 @@ from licet.store.sqlite_rows import fetch, opened
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
 
-_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "logs", "boots", "blobs", "secrets")
+_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "unsettled", "logs", "boots", "blobs", "secrets")
 """Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
 
 _ROWS = (
@@ -113,6 +113,10 @@ class SqliteSource:
         """Every open intent."""
         text = "SELECT call, log, coalesce(boots.id, '') FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
         return [OpenRow(*row) for row in self._all("open calls", text, types=(str, str, str))]
+
+    def unsettled(self) -> Iterable[UnsettledRow]:
+        """Every call of which nobody saw the end."""
+        return [UnsettledRow(*row) for row in self._all("unsettled calls", "SELECT call, log FROM unsettled", types=(str, str))]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
