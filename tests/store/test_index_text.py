@@ -278,6 +278,13 @@ def test_text_that_is_dropped_lies_nowhere_and_no_more_comes_in(index: Index, pa
     assert index.count(Query()).number == 501
 
 
+def test_text_that_another_process_dropped_does_not_come_in_again(index: Index, path: Path) -> None:
+    other = Index.open(path, text=False)
+    index.take("acme", [person(0, "quixotry", ALICE)])
+    assert lies_in(path.parent, "quixotry") == set()
+    other.close()
+
+
 def test_opening_without_text_drops_it_and_opening_with_text_begins_anew(index: Index, path: Path) -> None:
     index.take("acme", [person(0, "quixotry", ALICE)])
     index.close()

@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
+import apsw
 import pytest
 
 from licet.errors import StoreUnavailable
 from licet.store import indexer as indexer_module
 from licet.store.index import Index
 from licet.store.index_ask import Query
+from licet.store.index_open import IndexDamaged
 from licet.store.index_take import IndexRow
 from licet.store.indexer import Indexer
 from tests.store.index_samples import AT, Ledger, row, sealed
@@ -149,6 +152,52 @@ def test_a_ledger_that_shrinks_while_it_is_indexed_is_indexed_anew(index: Index)
     indexer.close()
 
 
+def test_an_index_that_another_process_made_anew_is_filled_anew(index: Index, path: Path) -> None:
+    ledger = Ledger({"acme": rows(0, 9)})
+    indexer = Indexer(index, ledger, poll_s=0.01)
+    indexer.start()
+    assert soon(lambda: indexer.behind() == 0)
+    other = Index.open(path)
+    other.rebuild()
+    other.close()
+    ledger.logs["acme"] = rows(0, 12)
+    assert soon(lambda: index.cursors() == {"acme": 12})
+    indexer.close()
+
+
+def test_an_index_that_is_damaged_while_it_is_filled_is_filled_anew(index: Index, path: Path) -> None:
+    ledger = Ledger({"acme": rows(0, 9)})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    con = apsw.Connection(str(path))
+    con.execute("DROP TABLE docs")
+    con.close()
+    ledger.logs["acme"] = rows(0, 12)
+    indexer.catch_up()
+    assert index.count(Query()).number == 12
+    assert not index.damaged
+    indexer.close()
+
+
+def test_one_that_is_damaged_again_and_again_is_said_to_be(index: Index) -> None:
+    indexer = Indexer(index, Ledger({"acme": rows(0, 9)}))
+    with patch.object(index, "take_all", side_effect=IndexDamaged("again")), pytest.raises(IndexDamaged, match="again"):
+        indexer.catch_up()
+    indexer.close()
+
+
+def test_an_index_in_memory_is_filled_without_a_lock() -> None:
+    index = Index.open("sqlite::memory:")
+    ledger = Ledger({"acme": rows(0, 9)})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    indexer.catch_up()
+    assert index.count(Query()).number == 9
+    assert ledger.asked == [("acme", 0, 9)]
+    indexer.close()
+    index.close()
+
+
 def test_one_fills_the_index_and_another_goes_on_when_it_has_gone(path: Path, index: Index) -> None:
     other = Index.open(path)
     ledger = Ledger({"acme": rows(0, 5)})
@@ -171,6 +220,7 @@ def test_one_fills_the_index_and_another_goes_on_when_it_has_gone(path: Path, in
 CHILD = """
 import sys, time
 from pathlib import Path
+from unittest.mock import patch
 from licet.store import indexer as indexer_module
 from licet.store.index import Index
 from licet.store.indexer import Indexer

@@ -38,7 +38,7 @@ from licet.store.index_open import (
     translate_index_error,
 )
 from licet.store.index_rollups import HOUR_US, Bar, By, bars
-from licet.store.index_take import IndexRow, log_number, take_rows
+from licet.store.index_take import IndexRow, has_text, log_number, take_rows
 from licet.store.sqlite_open import Location, locate
 from licet.store.sqlite_read import Readers, SharedReader
 from licet.store.sqlite_rows import fetch
@@ -269,7 +269,7 @@ class Index:
             raise
 
     def _check_text(self, con: apsw.Connection, query: Query) -> None:
-        if query.text is not None and not con.execute("SELECT value FROM settings WHERE name = 'text'").get:
+        if query.text is not None and not has_text(con):
             raise StoreUnavailable("text search is switched off for this ledger")
 
     def _cut_log(self, con: apsw.Connection) -> None:

@@ -56,7 +56,7 @@ def take_rows(con: apsw.Connection, taken: Iterable[tuple[str, Sequence[IndexRow
         if rest:
             fresh += _take_log(con, name, log, rest, counts)
     if fresh:
-        _put(con, sorted(fresh), text=text)
+        _put(con, sorted(fresh), text=text and has_text(con))
         add_counts(con, counts)
 
 
@@ -92,6 +92,11 @@ def _put(con: apsw.Connection, fresh: Sequence[_New], *, text: bool) -> None:
     con.executemany("INSERT INTO terms (rowid, words) VALUES (?, ?)", list(zip(docs, terms, strict=True)))
     if text:
         add_texts(con, [(doc, words) for doc, words in zip(docs, texts, strict=True) if words])
+
+
+def has_text(con: apsw.Connection) -> bool:
+    """Whether this index keeps text. Another process may have dropped it."""
+    return bool(con.execute("SELECT value FROM settings WHERE name = 'text'").get)
 
 
 def _free_doc(con: apsw.Connection, doc: int) -> int:

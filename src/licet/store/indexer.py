@@ -18,6 +18,7 @@ from typing import Protocol
 
 from licet.errors import LicetError
 from licet.store.index import Index
+from licet.store.index_open import IndexDamaged
 from licet.store.index_take import IndexRow
 from licet.store.leases import _LockFile
 
@@ -53,6 +54,7 @@ class Indexer:
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()
         self._lock: _LockFile | None = None
+        self._filling = False
         self._next: dict[str, int] = {}
         self._times: dict[str, int] = {}
         self.problem: str | None = None
@@ -80,20 +82,26 @@ class Indexer:
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Every record that the ledger has now is in the index. `progress` is told how many are done, and of how many.
 
-        While another process fills it, this waits for that one.
+        While another process fills it, this waits for that one. An index that turns out to be damaged is filled anew, once.
         """
-        whole = self.behind()
+        whole, anew = 0, False
         while not self._closed.is_set():
-            with self._turn:
-                taken = self._step()
-            left = self.behind()
-            whole = max(whole, left)
+            try:
+                with self._turn:
+                    taken = self._step()
+                left = self.behind()
+            except IndexDamaged:
+                if anew:
+                    raise
+                anew = True
+                continue
+            whole = max(whole, left + (taken or 0))
             if progress is not None:
                 progress(whole - left, whole)
             if not left:
                 return
             if taken is None:
-                time.sleep(self._poll_s)
+                self._closed.wait(self._poll_s)
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -110,13 +118,17 @@ class Indexer:
 
     def _step(self) -> int | None:
         """How many records were taken; None where another process does it."""
-        if self._lock is None and not self._acquire():
+        if not self._filling and not self._acquire():
             return None
-        if self._index.damaged:
-            self._index.rebuild()
-            self._remember()
+        try:
+            return self._take()
+        except BaseException:
+            self._release()  # whoever goes on looks again at what there is
+            raise
+
+    def _take(self) -> int:
         sizes = self._source.sizes()
-        if any(self._next[log] > sizes.get(log, 0) for log in self._next):
+        if any(following > sizes.get(log, 0) for log, following in self._next.items()):
             self._begin_anew()
         behind = [log for log, size in sizes.items() if size > self._next.get(log, 0)]
         taken: list[tuple[str, Sequence[IndexRow]]] = []
@@ -144,6 +156,7 @@ class Indexer:
                 lock.close()
                 return False
             self._lock = lock
+        self._filling = True
         try:
             self._begin()
         except BaseException:
@@ -152,12 +165,15 @@ class Indexer:
         return True
 
     def _release(self) -> None:
+        self._filling = False
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.close()
 
     def _begin(self) -> None:
         """The index fits the ledger, as it is or empty."""
+        if self._index.damaged:
+            self._index.rebuild()
         self._index.finish_forgetting()
         self._remember()
         sizes = self._source.sizes()
