@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from licet import config
-from licet.cli.access import note_access, recording
+from licet.cli.access import record_access, recording
 from licet.cli.approvals_vote import operating_user
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -37,7 +37,7 @@ def detail(record: StoredRecord) -> dict[str, Any]:
 def note(project: Path, tenant: str | None = None, **options: object) -> None:
     settings = config.load(project / "licet.toml")
     with recording(settings) as ledger:
-        note_access(ledger, settings, "audit search", tenant=tenant, options=options, records=3, payloads=True)
+        record_access(ledger, settings, "audit search", options, tenant=tenant, shown=3)
 
 
 def test_showing_a_call_is_recorded_in_its_tenants_log(licet: Licet, used: Path) -> None:
@@ -95,6 +95,11 @@ def test_an_agent_that_is_asked_for_is_nobody_to_be_forgotten(used: Path) -> Non
     assert detail(accesses(used, "operator")[0])["filter"] == {"actor": "support-bot"}
 
 
+def test_who_voted_seals_the_record_too(used: Path) -> None:
+    note(used, "acme", voter="alice", tenant_name="")
+    assert len(msgspec.json.decode(accesses(used, "acme")[0].envelope)["payload"]["subjects"]) == 1
+
+
 def test_an_unknown_tenant_makes_no_log(used: Path) -> None:
     note(used, "acmee")
     assert detail(accesses(used, "operator")[0])["filter"] == {"tenant": "acmee"}
@@ -114,7 +119,7 @@ def test_nothing_is_shown_when_the_record_cannot_be_written(used: Path, monkeypa
     with recording(settings) as ledger:
         ledger.writer.barrier = lambda: "the log is not witnessed"
         with pytest.raises(Refusal, match="so nothing is shown: the log is not witnessed"):
-            note_access(ledger, settings, "audit search", tenant=None, options={}, records=1, payloads=True)
+            record_access(ledger, settings, "audit search", {}, tenant=None, shown=1)
     assert accesses(used, "operator") == []
 
 

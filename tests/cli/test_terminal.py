@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import run_licet
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PROGRAM = "from licet.cli import audit_verify, main; audit_verify.WORTH_A_BAR = 0; main()"
+PROGRAM = "from licet.cli import progress, main; progress.WORTH_A_BAR = 0; main()"
 
 
 def on_terminal(folder: Path, *arguments: str, columns: int = 80, **environ: str) -> str:

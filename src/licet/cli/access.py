@@ -15,13 +15,16 @@ from licet.config import Settings
 from licet.errors import CatalogInvalid, NotAStore, StoreError
 from licet.gate.house import SNAPSHOTS_MERGED
 from licet.gate.opening import OpenLedger
-from licet.ledger.access import Access, Sought, record_access
+from licet.ledger.access import Access, Sought
+from licet.ledger.access import record_access as recorded
 from licet.ledger.record import microseconds
 from licet.model import Receipt
 from licet.store.contract import Store
 
 _REF = re.compile(r'([A-Z][A-Za-z0-9_]*)(?:::"(.*)"|/(.*))', re.DOTALL)
 """`Customer::"C-412"` or `Customer/C-412`."""
+PEOPLE = ("user", "actor", "voter", "target")
+"""Options that name a person or a target."""
 _STEP = "give it its key and a place that can be written; of a ledger on a read-only medium, make a copy with its key and read that"
 
 
@@ -41,30 +44,35 @@ def recording(settings: Settings) -> Iterator[OpenLedger]:
         yield ledger
 
 
-def note_access(
-    ledger: OpenLedger, settings: Settings, verb: str, *, tenant: str | None, options: Mapping[str, object], records: int, payloads: bool
+def record_access(
+    ledger: OpenLedger,
+    settings: Settings,
+    verb: str,
+    options: Mapping[str, object],
+    *,
+    tenant: str | None,
+    shown: int,
+    payloads: bool = True,
 ) -> Receipt:
     """The reading is recorded, durably: now it may be shown. Raises `Refusal` where it cannot be.
 
-    `options` are those of the verb by their names, as typed; `user`, `actor` and `target` name somebody, who seals the record if the ledger
-    knows them. `records` says how many are about to be shown or written.
+    `options` are those of the verb by their names, as typed; those in `PEOPLE` name somebody, who seals the record if the ledger knows
+    them. `shown` says how many records are about to be shown or written.
     """
-    typed = {name: value for name, value in options.items() if value not in (None, False, "", (), [])}
-    people = [
-        name for name in ("user", "actor", "target") if name in typed and not (name == "actor" and _is_program(settings, typed[name]))
-    ]
-    sought = tuple([_sought(ledger.store, settings, name, str(typed.pop(name))) for name in people])
+    typed = {name: value for name, value in options.items() if value not in (None, False, "", (), []) and name != "tenant"}
+    named = [name for name in PEOPLE if name in typed and not (name == "actor" and _is_program(settings, typed[name]))]
+    sought = tuple([_sought(ledger.store, settings, name, str(typed.pop(name))) for name in named])
     access = Access(
         verb=verb,
         operating_user=operating_user(),
         tenant=tenant,
-        records=records,
+        records=shown,
         payloads=payloads,
         filter=typed if tenant is None else {"tenant": tenant, **typed},
         sought=sought,
     )
     try:
-        return record_access(ledger.store, ledger.writer, access, environment=settings.environment, at_us=microseconds(utc_now()))
+        return recorded(ledger.store, ledger.writer, access, environment=settings.environment, at_us=microseconds(utc_now()))
     except StoreError as error:
         raise _refusal(error) from error
 

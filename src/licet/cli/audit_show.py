@@ -8,7 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from licet.cli.access import note_access, recording
+from licet.cli.access import record_access, recording
 from licet.cli.audit_search import Line, line_of
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings
@@ -43,7 +43,7 @@ def show(invocation: Invocation, /, reference: str) -> int:
         records = [store.get_record(entry.log, entry.index) for entry in named] if call is None else _records(store, named, call)
         logs = {record.log for record in records}
         log = logs.pop() if len(logs) == 1 else None
-        note_access(ledger, settings, "audit show", tenant=log, options={"reference": reference}, records=len(records), payloads=True)
+        record_access(ledger, settings, "audit show", {"reference": reference}, tenant=log, shown=len(records))
     entries = [read_entry(record) for record in records]
     story = Story(call=call, records=tuple(line_of(record, entry) for record, entry in zip(records, entries, strict=True)))
     hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import click
 
@@ -14,6 +12,7 @@ from licet.cli.faults import Fault
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading
 from licet.cli.output import Output
+from licet.cli.progress import Step, progress
 from licet.cli.wording import counted
 from licet.ledger.export import verify_export
 from licet.ledger.report import Report
@@ -22,18 +21,6 @@ from licet.ledger.verify import verify as verify_ledger
 
 SHOWN = 20
 """Problems that are printed; `--json` has up to a thousand."""
-
-
-WORTH_A_BAR = 10_000
-"""Records that take a tenth of a second: a bar that only flickers says nothing."""
-
-
-class Step(Protocol):
-    """Told how many records have been read since the last time."""
-
-    def __call__(self, records: int) -> None:
-        """So many more."""
-        ...
 
 
 @click.command()
@@ -75,21 +62,6 @@ def _counted(chunks: Iterable[Examined], step: Step) -> Iterator[Examined]:
 def _of_file(path: Path) -> Report:
     with path.open("rb") as lines:
         return verify_export(line.rstrip(b"\n") for line in lines)
-
-
-@contextmanager
-def progress(invocation: Invocation, what: str, total: int) -> Iterator[Step]:
-    """A bar on stderr where that is a terminal, nothing is asked for as JSON and it takes a while; nothing otherwise."""
-    console = invocation.output.err
-    if invocation.as_json or not console.is_terminal or total < WORTH_A_BAR:
-        yield lambda records: None  # noqa: ARG005 - the protocol's
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - only for a bar
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda records: bar.advance(task, records)
 
 
 def _show(output: Output, report: Report) -> None:
