@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
@@ -13,9 +13,11 @@ from msgspec import Struct
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.config import parse_duration_s
-from licet.ledger.record import Actor, Envelope, Kind
-from licet.model import OutcomeStatus
+from licet.ledger.record import Actor, Envelope, Kind, parse_ref
+from licet.model import EntityRef, OutcomeStatus
 from licet.store.contract import StoredRecord
+from licet.store.finder import Wanted
+from licet.store.index_terms import Field
 
 _TARGET_ID = re.compile(r'[A-Z][A-Za-z0-9_]*::"(.*)"', re.DOTALL)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -34,6 +36,10 @@ class Filter(Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     outcome: str | None = None
     kinds: tuple[str, ...] = ()
+    policy: str | None = None
+    workflow: str | None = None
+    trace: str | None = None
+    voter: str | None = None
     since: int | None = None
     until: int | None = None
     text: str | None = None
@@ -45,6 +51,7 @@ class Filter(Struct, frozen=True, kw_only=True):
             and (self.since is None or envelope.at >= self.since)
             and (self.until is None or envelope.at < self.until)
             and self._fits_act(envelope)
+            and self._fits_rest(envelope)
             and self._fits_actor(envelope.actor)
             and self._fits_text(record)
         )
@@ -56,6 +63,15 @@ class Filter(Struct, frozen=True, kw_only=True):
             and (self.verdict is None or (decision is not None and decision.verdict == self.verdict))
             and (self.outcome is None or (outcome is not None and outcome.status == self.outcome))
             and (self.target is None or any(_is_target(target, self.target) for target in envelope.targets))
+        )
+
+    def _fits_rest(self, envelope: Envelope) -> bool:
+        decision, trace, approval = envelope.decision, envelope.trace, envelope.approval
+        return (
+            (self.policy is None or (decision is not None and self.policy in decision.policies))
+            and (self.workflow is None or (trace is not None and trace.workflow == self.workflow))
+            and (self.trace is None or (trace is not None and trace.trace_id == self.trace))
+            and (self.voter is None or (approval is not None and self.voter in approval.voters))
         )
 
     def _fits_actor(self, actor: Actor | None) -> bool:
@@ -86,15 +102,19 @@ def filter_options(function: _F) -> _F:
         click.option("--user", metavar="NAME", help="Only what was done for this user."),
         click.option("--session", metavar="ID", help="Only one session."),
         click.option("--tool", metavar="NAME", help="Only this tool."),
-        click.option("--target", metavar="REF", help="Only this target: 'Customer::\"C-412\"', or its id alone."),
+        click.option("--target", metavar="REF", help="Only this target: Customer/C-412, or its id alone."),
         click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]), help="Only decisions with this verdict."),
         click.option("--outcome", type=click.Choice(get_args(OutcomeStatus)), help="Only calls that ended so."),
         click.option(
             "--kind", "kinds", multiple=True, type=click.Choice(get_args(Kind)), metavar="KIND", help="Only records of this kind."
         ),
+        click.option("--policy", metavar="ID", help="Only what this policy decided."),
+        click.option("--workflow", metavar="NAME", help="Only one workflow."),
+        click.option("--trace", metavar="ID", help="Only one trace: 32 hex digits."),
+        click.option("--voter", metavar="NAME", help="Only what this person approved or rejected, and what ran because of it."),
         click.option("--since", metavar="TIME", help="Only from this time on: 2026-11-22T09:30, UTC, or 2h for two hours ago."),
         click.option("--until", metavar="TIME", help="Only before this time."),
-        click.option("--text", metavar="TEXT", help="Only records that hold this text anywhere."),
+        click.option("--text", metavar="TEXT", help='Only records with these words; "a phrase" in quotes, and begin* for what begins so.'),
     )
     for option in reversed(options):
         function = option(function)
@@ -105,6 +125,56 @@ def read_filter(options: Mapping[str, Any], now: datetime) -> Filter:
     """The filter that was typed. Raises `Refusal`."""
     named = {name: value for name, value in options.items() if name not in {"since", "until"}}
     return Filter(**named, since=_moment("since", options["since"], now), until=_moment("until", options["until"], now))
+
+
+def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str]) -> Wanted:
+    """What was typed, for the search index. `types` are those that a target may be of where its id stands alone. Raises `Refusal`."""
+    plain: dict[Field, tuple[str, ...]] = {
+        field: values if isinstance(values, tuple) else (values,) for option, field in _PLAIN.items() if (values := options[option])
+    }
+    return Wanted(
+        tenant=options["tenant"],
+        actor=options["actor"],
+        user=options["user"],
+        voter=options["voter"],
+        targets=_targets(options["target"], types),
+        plain=plain,
+        text=options["text"],
+        since_us=_moment("since", options["since"], now),
+        until_us=_moment("until", options["until"], now),
+    )
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, as they were typed."""
+    return {name: value for name, value in options.items() if value}
+
+
+def _targets(text: str | None, types: Sequence[str]) -> tuple[EntityRef, ...]:
+    """`Customer::"C-412"`, `Customer/C-412`, or an id of any type."""
+    if text is None:
+        return ()
+    kind, slash, identifier = text.partition("/")
+    if _TARGET_ID.fullmatch(text):
+        return (parse_ref(text),)
+    if slash and kind in {*types, "Tenant"}:
+        return (EntityRef(kind, identifier),)
+    return tuple([EntityRef(each, text) for each in types])
+
+
+_PLAIN: dict[str, Field] = {
+    "agent": "agent",
+    "service": "service",
+    "session": "session",
+    "tool": "tool",
+    "verdict": "verdict",
+    "outcome": "outcome",
+    "kinds": "kind",
+    "policy": "policy",
+    "workflow": "workflow",
+    "trace": "trace_id",
+}
+"""Options whose values stand in envelopes as they are, and the fields of the index."""
 
 
 def _moment(name: str, text: str | None, now: datetime) -> int | None:
@@ -122,4 +192,4 @@ def _moment(name: str, text: str | None, now: datetime) -> int | None:
 
 def _is_target(found: str, wanted: str) -> bool:
     match = _TARGET_ID.fullmatch(found)
-    return found == wanted or (match is not None and match[1] == wanted)
+    return found == wanted or (match is not None and wanted in {match[1], f"{found.partition('::')[0]}/{match[1]}"})

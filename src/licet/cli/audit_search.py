@@ -1,27 +1,33 @@
-"""`licet audit search`: which calls, since when? Newest first, a page at a time."""
+"""`licet audit search`: which calls, since when? Newest first, a page at a time, through the search index."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import click
 from msgspec import Raw, Struct
 
-from licet.cli.audit_filter import filter_options, read_filter
+from licet.cli.access import record_access, recording
+from licet.cli.audit_filter import asked, filter_options, read_wanted
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, reading, utc_now
+from licet.cli.loading import load, utc_now
 from licet.cli.output import Output
+from licet.cli.progress import progress
 from licet.cli.records import Entry, read_entry, tell
-from licet.cli.scan import NewestFirst, read_position, sizes, write_position
+from licet.cli.scan import sizes
 from licet.cli.wording import moment
+from licet.gate.opening import Searching
 from licet.store.contract import StoredRecord
 
 PAGE = 20
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One record with `--json`: where it is, what it says, and its exact envelope and payload (None where that was erased)."""
+    """One record with `--json`: where it is, what it says, and its exact envelope and payload (None where that cannot be opened)."""
 
     place: str
     sentence: str
@@ -38,29 +44,42 @@ class Page(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 10_000), default=PAGE, show_default=True, help="Records on a page.")
-@click.option("--before", metavar="PLACES", help="Go on behind an earlier page, at the places that it ended with.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=PAGE, show_default=True, help="Records on a page.")
+@click.option("--before", metavar="CURSOR", help="Go on behind an earlier page, at the cursor that it ended with.")
 @click.pass_obj
-def search(invocation: Invocation, /, tenant: str | None, limit: int, before: str | None, **options: Any) -> int:
+def search(invocation: Invocation, /, limit: int, before: str | None, **options: Any) -> int:
     """Search the audit log, newest first.
 
-    Every option narrows. Each record is told in one sentence; `licet audit show` tells all that is known of a call.
+    Every option narrows. Each record is told in one sentence; `licet audit show` tells all that is known of a call. The search itself is
+    recorded.
     """
-    wanted = read_filter(options, utc_now())
-    with reading(load_settings(invocation)) as store:
-        known = sizes(store, tenant)
-        walk = NewestFirst(store, known if before is None else read_position(before, known))
-        found: list[StoredRecord] = []
-        for record, envelope in walk:
-            if wanted.fits(record, envelope):
-                found.append(record)
-                if len(found) == limit:
-                    break
-        position = None if walk.is_over or len(found) < limit else write_position(walk.position)
-    entries = [read_entry(record) for record in found]
-    page = Page(records=tuple(line_of(record, entry) for record, entry in zip(found, entries, strict=True)), before=position)
-    step = f"older ones: the same with `--before {shlex.quote(position)}`" if position else None
-    return invocation.answer(page, lambda output: _show(output, entries), next_step=step)
+    loaded = load(invocation)
+    wanted = read_wanted(options, utc_now(), tuple(loaded.catalog.resources))
+    with recording(loaded.settings) as ledger, Searching(loaded.settings, ledger.store) as searching:
+        sizes(ledger.store, wanted.tenant)  # a tenant that is not there is told, not found empty
+        with progress(invocation, "indexing", searching.indexer.behind()) as step:
+            searching.indexer.catch_up(_steps(step))
+        try:
+            found = searching.finder.find(wanted, limit=limit, after=before)
+        except ValueError as error:
+            raise Refusal(Exit.USAGE, "usage", str(error), next_step="take the cursor from the `before` of the page before") from error
+        entries = [read_entry(record) for record in found.records]
+        record_access(ledger, loaded.settings, "search", asked(options), tenant=wanted.tenant, shown=len(entries))
+    page = Page(records=tuple(line_of(record, entry) for record, entry in zip(found.records, entries, strict=True)), before=found.next)
+    step_next = f"older ones: the same with `--before {shlex.quote(found.next)}`" if found.next else None
+    return invocation.answer(page, lambda output: _show(output, entries), next_step=step_next)
+
+
+def _steps(step: Callable[[int], None]) -> Callable[[int, int], None]:
+    """Progress as the bar takes it: by how much, not how far."""
+    done = 0
+
+    def advance(so_far: int, _whole: int) -> None:
+        nonlocal done
+        step(so_far - done)
+        done = so_far
+
+    return advance
 
 
 def line_of(record: StoredRecord, entry: Entry) -> Line:

@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from licet.cli.audit_filter import Filter, filter_options, read_filter
+from licet.cli.access import record_access, recording
+from licet.cli.audit_filter import Filter, asked, filter_options, read_filter
 from licet.cli.audit_search import line_of, show_entry
 from licet.cli.exits import Exit
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, reading, utc_now
+from licet.cli.loading import load_settings, utc_now
 from licet.cli.output import envelope, print_json
 from licet.cli.records import read_entry
 from licet.cli.scan import Growth, NewestFirst, sizes
+from licet.model import Receipt
 from licet.store.contract import Store, StoredRecord
 
 POLL_S = 0.25
@@ -31,12 +33,15 @@ def tail(invocation: Invocation, /, tenant: str | None, lines: int, follow: bool
     With --json each record is an envelope on a line of its own.
     """
     wanted = read_filter(options, utc_now())
-    with reading(load_settings(invocation)) as store:
-        begin = sizes(store, tenant)
-        for record in reversed(_newest(store, begin, wanted, lines)):
+    settings = load_settings(invocation)
+    with recording(settings) as ledger:
+        begin = sizes(ledger.store, tenant)
+        found = _newest(ledger.store, begin, wanted, lines)
+        own = record_access(ledger, settings, "tail", {**asked(options), "follow": follow}, tenant=tenant, shown=len(found))
+        for record in reversed(found):
             _print(invocation, record)
         if follow:
-            _follow(invocation, Growth(store, tenant, begin), wanted)
+            _follow(invocation, Growth(ledger.store, tenant, begin), wanted, own)
     return int(Exit.OK)
 
 
@@ -52,12 +57,12 @@ def _newest(store: Store, begin: dict[str, int], wanted: Filter, lines: int) -> 
     return found
 
 
-def _follow(invocation: Invocation, growth: Growth, wanted: Filter) -> None:
-    """Until interrupted, which is how this ends well."""
+def _follow(invocation: Invocation, growth: Growth, wanted: Filter, own: Receipt) -> None:
+    """Until interrupted, which is how this ends well. The record of this very reading is left out."""
     try:
         while True:
             for record, head in growth.take():
-                if wanted.fits(record, head):
+                if wanted.fits(record, head) and (record.log, record.index) != (own.log, own.index):
                     _print(invocation, record)
             time.sleep(POLL_S)
     except KeyboardInterrupt:
