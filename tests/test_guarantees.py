@@ -13,11 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from licet.approvals.standing import binding_of
 from licet.errors import PolicyInvalid, StoreUnavailable, VoteRefused
 from licet.gate.results import Failed, Held, Ok
 from licet.ledger.verify import verify
-from licet.model import RequestId, Vote
 from licet.store.contract import Batch, Committed, Lost
 from licet.store.sqlite import SqliteStore
 from licet.testing import vote
@@ -262,13 +260,11 @@ def test_a_forged_approval_row_runs_nothing_and_is_found_by_verification(tmp_pat
 def test_a_forged_vote_runs_nothing(tmp_path: Path) -> None:
     with world_on(tmp_path) as w:
         held = w.held()
-        request = w.gate.store.get_request(held.request or RequestId(""))
-        bound = binding_of(request.key, request.preview_digest, request.obligations)
-        forged = Vote(request=request.id, voter="lena", person="lena", verdict="approve", at=w.clock(), binding=bound)
+        lena = w.gate.store.blind("acme", "person", "lena")  # more than somebody without the key can know
         edit(
             tmp_path,
-            ("UPDATE requests SET state = 'approved' WHERE id = ?", (request.id,)),
-            ("INSERT INTO votes (request, person, body) VALUES (?, 'lena', ?)", (request.id, msgspec.json.encode(forged))),
+            ("UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,)),
+            ("INSERT INTO votes (request, person) VALUES (?, ?)", (held.request, lena)),
         )
         w.denied(w.adjust(50_000), "approval_not_in_log", "the votes on request", "audit verify")
         assert w.ran == []
@@ -284,17 +280,23 @@ def test_an_approval_that_was_used_cannot_be_put_back(tmp_path: Path) -> None:
         assert len(w.ran) == 1
 
 
-def test_a_request_whose_obligation_was_edited_away_is_not_used(tmp_path: Path) -> None:
+def test_a_request_that_was_given_the_terms_of_an_easier_one_is_not_used(tmp_path: Path) -> None:
     with world_on(tmp_path) as w:
+        w.held()  # needs one approval
         with w.alice():
-            held = w.gate.call("account.suspend", {"customer_id": "C-1"})
+            held = w.gate.call("account.suspend", {"customer_id": "C-1"})  # needs two
         assert isinstance(held, Held)
         vote(w.gate, held.request, "dana")
-        text = "UPDATE requests SET state = 'approved', body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB) WHERE id = ?"
-        edit(tmp_path, (text, ('"count":2', '"count":1', held.request)))
+        easier = "SELECT sealed FROM payloads JOIN records USING (place) WHERE kind = 'hold' AND request <> ?1"
+        harder = "SELECT place FROM records WHERE kind = 'hold' AND request = ?1"
+        edit(
+            tmp_path,
+            ("UPDATE requests SET state = 'approved' WHERE id = ?", (held.request,)),
+            (f"UPDATE payloads SET sealed = ({easier}) WHERE place = ({harder})", (held.request,)),
+        )
         with w.alice():
             again = w.gate.call("account.suspend", {"customer_id": "C-1"})
-        w.denied(again, "approval_not_in_log", "is not what the log says was opened")
+        w.denied(again, "approval_not_in_log", "no record opened request", "audit verify")
         assert w.ran == []
 
 

@@ -138,7 +138,7 @@ def test_a_process_that_died_and_its_call_are_told(licet: Licet, used: Path) -> 
     [
         "DELETE FROM records WHERE place = (SELECT max(place) FROM records)",
         "DELETE FROM records WHERE place = (SELECT max(place) - 1 FROM records)",
-        "UPDATE payloads SET payload = CAST('{}' AS BLOB) WHERE place = (SELECT max(place) FROM payloads)",
+        "UPDATE payloads SET sealed = CAST('{}' AS BLOB) WHERE place = (SELECT max(place) FROM payloads)",
         "UPDATE records SET envelope = CAST('{}' AS BLOB) WHERE place = (SELECT max(place) FROM records)",
     ],
 )

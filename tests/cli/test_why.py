@@ -120,7 +120,7 @@ def test_looking_back_needs_no_application(licet: Licet, project: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "note"),
     [
-        ("UPDATE payloads SET payload = NULL, salt = NULL", "what the decision saw was erased"),
+        ("UPDATE payloads SET sealed = NULL", "what the decision saw cannot be read: it was erased"),
         ("DELETE FROM blobs WHERE kind = 'scene'", "the policies of that time are not in this ledger"),
         ("DELETE FROM blobs WHERE kind = 'bundle'", "the policies of that time are not in this ledger"),
     ],
