@@ -1,10 +1,11 @@
-"""`licet audit`: the audit log, searched, followed, shown, verified and exported."""
+"""`licet audit`: the audit log, searched, followed, shown, verified, proved and exported."""
 
 from __future__ import annotations
 
 import click
 
 from licet.cli.audit_export import export
+from licet.cli.audit_prove import checkpoint, prove, receipt
 from licet.cli.audit_search import search
 from licet.cli.audit_show import show
 from licet.cli.audit_tail import tail
@@ -13,8 +14,8 @@ from licet.cli.audit_verify import verify
 
 @click.group()
 def audit() -> None:
-    """Search, show, verify and export the audit log."""
+    """Search, show, verify, prove and export the audit log."""
 
 
-for _command in (search, tail, show, verify, export):
+for _command in (search, tail, show, verify, prove, receipt, checkpoint, export):
     audit.add_command(_command)

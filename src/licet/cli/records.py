@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -100,6 +100,29 @@ def find_entries(store: Store, reference: str) -> tuple[Entry, ...]:
     if not found:
         raise Refusal(Exit.ERROR, "not_found", f"there is no call `{reference}` in this ledger", next_step=_FIND)
     return tuple(read_entry(record) for record in found)
+
+
+def find_records(store: Store, reference: str) -> tuple[StoredRecord, ...]:
+    """The record at `LOG:INDEX` or with this id, or all of a call, as they are stored. Raises `Refusal` where there is none.
+
+    By the id of a record every log is read through, from its end: no index has those ids.
+    """
+    try:
+        found = find_entries(store, reference)
+    except Refusal:
+        named = [one for log in store.logs() for one in _with_id(store, log.log, reference)] if _CALL.fullmatch(reference) else []
+        if not named:
+            raise
+        return tuple(named)
+    return tuple(store.get_record(entry.log, entry.index) for entry in found)
+
+
+def _with_id(store: Store, log: str, record: str) -> Iterator[StoredRecord]:
+    wanted = f'"id":"{record}"'.encode()
+    for one in store.records(log, newest_first=True):
+        if wanted in one.envelope and read_envelope(one.envelope, None).id == record:
+            yield one
+            return
 
 
 _FIND = "`licet audit search` lists records with their places and call ids"
