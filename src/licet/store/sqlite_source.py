@@ -77,7 +77,7 @@ class SqliteSource:
             return None, None, "damaged"
         try:
             return opened(self._vault, head, body)
-        except SecretBroken:
+        except (SecretBroken, apsw.CorruptError, UnicodeDecodeError):  # the secrets' own rows may be damaged too
             return None, None, "damaged"
         except KeyUnavailable:
             return None, None, "locked"
