@@ -14,12 +14,13 @@ import msgspec
 import pytest
 
 from licet.gate import clerk
-from licet.gate.results import Denied, Held, Ok
+from licet.gate.results import Denied, Failed, Held, Ok
 from licet.store.sqlite import SqliteStore
 from licet.testing import Read, vote
 from tests.gate.faulty import IMPATIENT
 from tests.gate.proof import assert_whole
 from tests.gate.waiting import AMOUNT
+from tests.store.faulty import broken, full
 from tests.store.powerloss import Loss, Mark, Playback, RecordingDisk, laid_out
 from tests.world import CONFIG, World, world_on
 
@@ -122,6 +123,44 @@ def intended(records: list[Read]) -> list[int]:
         for record in records
         if record.kind == "intent" and record.payload.arguments
     ]
+
+
+@pytest.mark.parametrize("error", [broken, full])
+def test_a_disk_error_at_any_moment_lets_nothing_run_without_its_intent_and_no_result_out_without_its_outcome(
+    tmp_path: Path, error: Any
+) -> None:
+    """On a full disk the same gate goes on when there is room; after any other error nothing runs until it is opened again."""
+    at, denied, withheld = 0, 0, 0
+    while True:
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        with RecordingDisk(folder).recording() as disk, stored_on(disk):
+            with world_on(folder) as w:
+                w.gate.seal()
+                disk.fail(at, error=error, still=error is full)
+                results = [w.adjust(100), w.adjust(101)]
+                reached = len(disk.operations) > at
+                ran = len(w.ran)
+                disk.fail(None)
+                after = w.adjust(102)
+                assert isinstance(after, Ok) or error is broken
+                assert len(w.ran) - ran == (not isinstance(after, Denied))
+            with world_on(folder) as again:
+                again.gate.seal()
+                assert_whole(again.gate)
+                assert again.gate.store.open_calls() == ()
+                records = again.records()
+                assert {arguments["amount_cents"] for _, arguments in w.ran} <= set(intended(records))
+                there = {record.receipt for record in records}
+                assert {result.receipt for result in [*results, after] if isinstance(result, Ok)} <= there
+                assert isinstance(again.adjust(103), Ok)
+        denied += any(isinstance(result, Denied) for result in results)
+        withheld += any(isinstance(result, Failed) for result in results)
+        if not reached:
+            break
+        at += 3 if error is full else 1
+    assert denied > 0
+    assert withheld > 0
 
 
 def test_a_disk_that_hangs_is_given_up_after_the_deadline_and_serves_again_when_it_answers(tmp_path: Path) -> None:

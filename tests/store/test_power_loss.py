@@ -13,14 +13,14 @@ import pytest
 
 import licet.store.checkpoints
 import licet.store.sqlite
-from licet.ledger.record import Payload, leaf_hash
+from licet.ledger.record import Payload, leaf_hash, microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import Receipt
-from licet.store.contract import Batch, CloseCall, Committed, Lost, OpenCall
+from licet.store.contract import AppendHead, Batch, CloseCall, Committed, Lost, OpenCall
 from licet.store.sqlite import SqliteStore
 from tests.store.powerloss import LOSSES, Loss, Playback, RecordingDisk, laid_out
-from tests.store.samples import KEYS, call_id, intent, now, outcome, record, small_ledger, written
+from tests.store.samples import KEYS, NOW, call_id, intent, now, outcome, record, small_ledger, written
 
 Image = tuple[dict[str, bytes], list[Receipt]]
 
@@ -78,6 +78,7 @@ def workload(path: Path, disk: RecordingDisk) -> None:
     small_ledger(first)
     for _ in range(3):
         written(first, *group(first, chance))
+        written(first, Filing((), (AppendHead(microseconds(NOW)),)))
     first.close()
     stores = [acknowledging(path, disk) for _ in range(2)]
     for number in range(5):
