@@ -47,7 +47,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     def fits(self, record: StoredRecord, envelope: Envelope) -> bool:
         """Whether this record is meant."""
         return (
-            (not self.kinds or envelope.kind in self.kinds)
+            (envelope.kind in self.kinds if self.kinds else envelope.kind != "access")
             and (self.since is None or envelope.at >= self.since)
             and (self.until is None or envelope.at < self.until)
             and self._fits_act(envelope)
@@ -106,7 +106,12 @@ def filter_options(function: _F) -> _F:
         click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]), help="Only decisions with this verdict."),
         click.option("--outcome", type=click.Choice(get_args(OutcomeStatus)), help="Only calls that ended so."),
         click.option(
-            "--kind", "kinds", multiple=True, type=click.Choice(get_args(Kind)), metavar="KIND", help="Only records of this kind."
+            "--kind",
+            "kinds",
+            multiple=True,
+            type=click.Choice(get_args(Kind)),
+            metavar="KIND",
+            help="Only records of this kind; `access`, who read the log, is shown only so.",
         ),
         click.option("--policy", metavar="ID", help="Only what this policy decided."),
         click.option("--workflow", metavar="NAME", help="Only one workflow."),
@@ -132,6 +137,7 @@ def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str])
     plain: dict[Field, tuple[str, ...]] = {
         field: values if isinstance(values, tuple) else (values,) for option, field in _PLAIN.items() if (values := options[option])
     }
+    plain.setdefault("kind", tuple(kind for kind in get_args(Kind) if kind != "access"))  # who read the log is shown when it is asked for
     return Wanted(
         tenant=options["tenant"],
         actor=options["actor"],

@@ -30,6 +30,7 @@ from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
 from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
+from licet.store import sqlite_open
 from licet.store.contract import PutCheckpoint
 from licet.store.finder import Finder, LedgerRows
 from licet.store.index import Index
@@ -50,6 +51,8 @@ class OpenLedger:
     """
 
     def __init__(self, settings: Settings, now: Callable[[], datetime], *, create: bool = True, indexed: bool = False) -> None:
+        if not create and not in_memory(settings):
+            sqlite_open.check_file(settings.store_path, create=False)  # said before a key is missed that was never made
         self.keys = keys_of(settings, create=create)
         self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
         self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)

@@ -83,9 +83,9 @@ class Recorder:
 
     def intent(self, draft: Draft, at_us: int, now: datetime) -> Filing:
         """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
-        detail = (
-            {"key": {"scope": scope_of(draft.caller), "digest": digest_of_use(draft)}} if draft.idempotency_key and draft.caller else None
-        )
+        detail: JsonObject | None = None
+        if draft.idempotency_key is not None and draft.caller is not None:
+            detail = {"key": {"text": draft.idempotency_key, "scope": scope_of(draft.caller), "digest": digest_of_use(draft)}}
         record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
         changes: list[Change] = [OpenCall(draft.id, record.log)]
         if draft.idempotency_key is not None:

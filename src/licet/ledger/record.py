@@ -265,8 +265,15 @@ def unmask(envelope: Envelope, names: dict[str, str] | None) -> Envelope:
 
 
 def read_envelope(envelope: bytes, payload: bytes | None) -> Envelope:
-    """The envelope with the names that its payload gives, where that is at hand. Raises `IntegrityBroken`."""
-    return unmask(decode_envelope(envelope), decode_payload(payload).names if payload is not None else None)
+    """The envelope with the names and the idempotency key that its payload gives, where that is at hand. Raises `IntegrityBroken`."""
+    found = decode_envelope(envelope)
+    if payload is None:
+        return found
+    opened = decode_payload(payload)
+    key = (opened.detail or {}).get("key")
+    if found.key is not None and isinstance(key, dict) and isinstance(key.get("text"), str):
+        found = msgspec.structs.replace(found, key=key["text"])
+    return unmask(found, opened.names)
 
 
 def parse_ref(text: str) -> EntityRef:
