@@ -230,6 +230,15 @@ def test_an_unknown_field_is_refused() -> None:
         index.search(Query(filters={"colour": ("red",)}))  # type: ignore[dict-item]
 
 
+def test_a_field_has_a_thousand_values_at_most() -> None:
+    values = tuple(f"agent-{number}" for number in range(1001))
+    with open_small() as index:
+        index.take("acme", [row(0, actor={"agent": "agent-999"})])
+        assert len(index.search(Query(filters={"agent": values[:1000]})).places) == 1
+        with pytest.raises(ValueError, match="at most 1000 values of `agent`, not 1001"):
+            index.search(Query(filters={"agent": values}))
+
+
 def test_a_field_without_values_matches_nothing() -> None:
     with open_small() as index:
         index.take("acme", [row(0)])

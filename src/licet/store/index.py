@@ -129,8 +129,8 @@ class Index:
     def search(self, query: Query, *, limit: int = 100, after: str | None = None, patience_s: float = PATIENCE_S) -> Page:
         """Records that match, the newest first, behind the page that ended at `after`.
 
-        Raises `ValueError` for a cursor that no page gave, a text that is too long, or a limit outside 1 to 1,000; `KeyError` for a field
-        that records do not have; `StoreUnavailable` for text where it is switched off.
+        Raises `ValueError` for a cursor that no page gave, a text that is too long, a field with more than 1,000 values, or a limit outside
+        1 to 1,000; `KeyError` for a field that records do not have; `StoreUnavailable` for text where it is switched off.
         """
         if not 1 <= limit <= PAGE_LIMIT:
             raise ValueError(f"a page has 1 to {PAGE_LIMIT} records, not {limit}")

@@ -75,6 +75,8 @@ _CODES: Final[dict[str, str]] = {
 _ALSO: Final[dict[str, tuple[str, ...]]] = {"actor": ("agent", "service", "user"), "subject": ("subject", "user", "voter", "target")}
 """Fields that are found by the terms of others: a pseudonym that stands in a record as its user is no second term as its subject."""
 _LONG_BYTES = 200
+VALUES_LIMIT = 1_000
+"""Of one field: it takes time by the square of them."""
 _COUNT_LIMIT = 1 << 40
 """Of the calls that one denial stands for: a sum of them stays within what the database can count."""
 _plain = re.compile(r"[a-z0-9]+").fullmatch
@@ -204,7 +206,13 @@ def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
 
 
 def expression_of(filters: Filters) -> str | None:
-    """The filters as an expression of FTS5; None where there are none. Raises `KeyError` for a field that records do not have."""
+    """The filters as an expression of FTS5; None where there are none.
+
+    Raises `KeyError` for a field that records do not have, `ValueError` for more than 1,000 values of one.
+    """
+    for field, values in filters.items():
+        if len(values) > VALUES_LIMIT:
+            raise ValueError(f"a search takes at most {VALUES_LIMIT} values of `{field}`, not {len(values)}")
     return " AND ".join([f"({_any_of(field, values)})" for field, values in sorted(filters.items())]) or None
 
 
