@@ -142,8 +142,10 @@ TABLES: dict[str, type[Struct]] = {
     "resources": ResourceSettings,
     "meters": config.MeterSettings,
     "limits": config.LimitSettings,
+    "witness": config.WitnessSettings,
+    "search": config.SearchSettings,
 }
-TOP = ("environment", "store", "policies", "roles", "cross_tenant")
+TOP = ("environment", "store", "keys", "policies", "roles", "cross_tenant")
 
 
 def keys_in_source() -> set[str]:

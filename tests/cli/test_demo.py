@@ -20,6 +20,7 @@ from licet.cli import demo_app, main
 from licet.cli.demo_app import example_folder, set_up
 from licet.cli.demo_ledger import verified
 from licet.cli.faults import Refusal
+from licet.config import loads
 
 ROOT = Path(__file__).parents[2]
 LICET = (sys.executable, "-c", "from licet.cli import main; main()")
@@ -138,9 +139,10 @@ def test_the_trail_has_what_happened_to_one_customer_oldest_first(kept: Kept) ->
 
 def test_the_ledger_is_intact_and_one_byte_in_a_copy_is_found(kept: Kept) -> None:
     tampered = kept.data["tampered"]
-    assert verified(kept.folder / "licet.db").ok
-    problem = verified(kept.folder / "tampered.db").problems[0]
-    assert (problem.log, problem.index, problem.field) == (tampered["log"], tampered["index"], "payload")
+    settings = loads((kept.folder / "licet.toml").read_text(), file=kept.folder / "licet.toml")
+    assert verified(settings).ok
+    problem = verified(settings, kept.folder / "tampered.db").problems[0]
+    assert (problem.log, problem.index, problem.field) == (tampered["log"], tampered["index"], "envelope")
     one, other = ((kept.folder / name).read_bytes() for name in ("licet.db", "tampered.db"))
     assert [at for at, byte in enumerate(one) if byte != other[at]] == [tampered["offset"]]
 
@@ -162,7 +164,7 @@ def test_it_is_told_in_plain_text_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "\x1b" not in out
     assert "✗ refused  `alice` is the one this call is made for, and nobody approves their own\n" in out
     assert "changed A-2001 balance: $54.00 -> $234.00\n" in out
-    assert "✗ broken   log `acme`, record #6: payload or salt is not what the envelope commits to\n" in out
+    assert "✗ broken   log `acme`, record #2: its bytes are not those that were hashed\n" in out
     assert "all 23 steps went as the plan says" in out.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
@@ -176,7 +178,7 @@ def test_each_expectation_that_was_not_met_is_named(tmp_path: Path, capsys: pyte
         ("policies: [billing-ceiling]", "policies: [billing-needs-lead]"),
         ("verdict: counted", "verdict: approved"),
         ("records: [denial, admin]", "records: [denial]"),
-        ("{field: payload}", "{field: envelope}"),
+        ("{field: envelope}", "{field: payload}"),
     )
     code, out, err = ask(capsys, "demo", "--once", "--plan", plan)
     assert code == 1
@@ -188,7 +190,7 @@ def test_each_expectation_that_was_not_met_is_named(tmp_path: Path, capsys: pyte
     assert "expected policies `billing-needs-lead`, found `billing-ceiling`\n" in err
     assert "expected verdict `approved`, found `counted`\n" in err
     assert "expected records `denial`, found `denial`, `admin`\n" in err
-    assert "expected the changed byte to be found in `envelope`, found payload" in err
+    assert "expected the changed byte to be found in `payload`, found envelope" in err
     assert "went as the plan says" not in out
     assert out.count("✗ not so") == 6
 
@@ -210,6 +212,8 @@ def test_a_plan_that_goes_another_way_is_played_to_its_end(tmp_path: Path, capsy
         ("amount_cents: 18000}", "amount_cents: 8000}"),  # needs nobody
         ("amount_cents: 2000}", "amount_cents: 2000000}"),  # is denied before its process can be killed
         ("customer: C-412\n", "customer: C-400\n"),
+        ('"agent":"support-bot"', '"agent":"nobody-bot"'),
+        ('"agent":"support-bat"', '"agent":"nobody-bat"'),
     )
     code, out, _ = ask(capsys, "demo", "--once", "--json", "--plan", plan)
     assert code == 1
@@ -223,7 +227,7 @@ def test_a_plan_that_goes_another_way_is_played_to_its_end(tmp_path: Path, capsy
     assert data["tampered"] is None
     assert data["unmet"][-2:] == [
         "expected an audit trail of `C-400`, found no record",
-        'expected a byte to change in `"amount_cents":18000`, found no intent that holds it',
+        'expected a byte to change in `"agent":"nobody-bot"`, found no intent that holds it',
     ]
 
 
@@ -264,8 +268,8 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
         ("verdict: counted", "verdict: allowed", "step 15: `expect.verdict` is `allowed`; it can be approved, counted, rejected, refused"),
         ("        vote: {voter: dana, verdict: approve, about: suspension}\n", "", "step 15: a step has one of `call`, `vote` and `kill`"),
         ("vote: {voter: dana,", "call: *suspend\n        vote: {voter: dana,", "step 15: a step has one of `call`, `vote` and `kill`"),
-        ("write: '\"amount_cents\":98000'", "write: '\"amount_cents\":99000'", "must differ in one byte"),
-        ("write: '\"amount_cents\":98000'", "write: '\"amount_cents\":180000'", "must differ in one byte"),
+        ('write: \'"agent":"support-bat"\'', 'write: \'"agent":"support-tab"\'', "must differ in one byte"),
+        ('write: \'"agent":"support-bat"\'', 'write: \'"agent":"support-boot"\'', "must differ in one byte"),
         ("chapters:\n", "chapters: [\n", "is not YAML"),
     ],
 )
