@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from licet.gate.results import Denied, Failed, Held, Ok, Result
+from licet.ledger.record import decode_envelope
 from licet.testing import vote
 from tests.gate.faulty import drain
 from tests.gate.proof import assert_whole
@@ -36,7 +37,8 @@ def test_a_repeat_returns_the_recorded_result_and_runs_nothing(w: World) -> None
     blind = w.gate.store.blind("acme", "key", "k")
     assert (repeat.receipt, repeat.envelope.call, repeat.envelope.key) == (again.receipt, again.call, blind)
     assert repeat.payload.detail == {"repeats": first.call}
-    assert w.records()[0].envelope.key == blind
+    assert w.records()[0].envelope.key == "k", "its payload has it"
+    assert decode_envelope(next(iter(w.gate.store.records("acme"))).envelope).key == blind, "the envelope has its blind"
 
 
 def test_a_repeat_from_asynchronous_code_finds_what_synchronous_code_did(w: World) -> None:
