@@ -28,6 +28,9 @@ _ROWS = (
     "SELECT records.place - ?1, {columns} FROM records LEFT JOIN payloads USING (place) "
     "WHERE records.place >= ?2 AND records.place < ?3 ORDER BY records.place LIMIT ?4"
 )
+_CANNOT_BE_READ = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError)
+"""What reading raises where pages or texts are damaged: a schema of which a letter has changed has no such column."""
+
 _TEXTS, _BLOBS = ("kind", "call", "request"), ("envelope", "leaf", "sealed")
 _AS_IT_IS = _ROWS.format(columns=", ".join(_TEXTS + _BLOBS))
 _DAMAGED = _ROWS.format(
@@ -77,7 +80,7 @@ class SqliteSource:
             return None, None, "damaged"
         try:
             return opened(self._vault, head, body)
-        except (SecretBroken, apsw.CorruptError, UnicodeDecodeError):  # the secrets' own rows may be damaged too
+        except (SecretBroken, *_CANNOT_BE_READ):  # the secrets' own rows may be damaged too
             return None, None, "damaged"
         except KeyUnavailable:
             return None, None, "locked"
@@ -91,7 +94,7 @@ class SqliteSource:
             return fetch(self._con, _AS_IT_IS, (base, start, end, _CHUNK))
         except UnicodeDecodeError:
             return [(row[0], *map(_shown, row[1:4]), *row[4:]) for row in fetch(self._con, _DAMAGED, (base, start, end, _CHUNK))]
-        except apsw.CorruptError as error:
+        except _CANNOT_BE_READ as error:
             raise IntegrityBroken(f"records from index {start - base} on cannot be read ({error})") from error
 
     def requests(self) -> Iterable[RequestRow]:
@@ -212,7 +215,7 @@ def _all(con: apsw.Connection, what: str, text: str, values: Sequence[Any] = (),
     """All rows, their values of these types: SQLite checks types when it writes, and believes the file when it reads."""
     try:
         rows = fetch(con, text, values)
-    except (apsw.CorruptError, UnicodeDecodeError) as error:
+    except _CANNOT_BE_READ as error:
         raise IntegrityBroken(f"{what} cannot be read ({error})") from error
     if types and any(tuple(map(type, row)) != types for row in rows):
         raise IntegrityBroken(f"{what} cannot be read (a value is of the wrong type)")
