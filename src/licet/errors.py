@@ -25,6 +25,7 @@
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
+    ├── SettlementRefused        the end of this call is known, or was settled by somebody else, or this person may not settle it
     ├── ErasureRefused           a legal hold stands, or there is nothing to erase, hold or release
     └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
         └── NoteInvalid          a signed note, checkpoint or key is malformed, or not signed as it must be
@@ -186,6 +187,14 @@ class TransitionRefused(LicetError):
 
 class VoteRefused(LicetError):
     """This person may not vote on this request. `code` is for programs (`requester`, `not_in_group`, `not_open` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SettlementRefused(LicetError):
+    """The call is not settled by this. `code` is for programs (`not_unknown`, `already_settled`, `no_reason` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

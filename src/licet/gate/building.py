@@ -42,6 +42,7 @@ def build_scene(
         readers=registry.readers(catalog),
         implementations=MappingProxyType(dict(registry.tools)),
         previews=MappingProxyType(dict(registry.previews)),
+        probes=MappingProxyType(dict(registry.probes)),
         resolvers=MappingProxyType(dict(registry.resolvers) if resolvers is None else dict(resolvers)),
         metered=metered_tools(settings, catalog),
         digest=digest,

@@ -32,11 +32,14 @@ from licet.gate.draft import Draft
 from licet.gate.governed import GovernedTool, P, R
 from licet.gate.house import OpenHouse
 from licet.gate.pipeline import examine, govern
+from licet.gate.probing import Probed
 from licet.gate.registry import Registry
 from licet.gate.results import Failed, Result
 from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
+from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
+from licet.gate.writable import whoever_runs_this
 from licet.ledger.record import microseconds, new_id
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
@@ -121,6 +124,19 @@ class Gate:
         def register(function: F) -> F:
             with self._lock:
                 self._registry.add_preview(name, function)
+            return function
+
+        return register
+
+    def probe(self, name: str) -> Callable[[F], F]:
+        """Register what tells whether a call happened of which nobody saw the end: a function of the same arguments.
+
+        It returns True, False, or None where it cannot tell, and changes nothing. Raises `CatalogInvalid`.
+        """
+
+        def register(function: F) -> F:
+            with self._lock:
+                self._registry.add_probe(name, function)
             return function
 
         return register
@@ -267,6 +283,25 @@ class Gate:
         """Where people decide on held calls, under the directory that is in force."""
         house = self._opened()
         return Desk(house.store, house.writer, house.scene.directory, self.settings.environment, self._clock)
+
+    def unknown(self, tenant: str | None = None) -> tuple[UnknownCall, ...]:
+        """The calls of which nobody saw the end, and which nobody has settled since, the oldest first."""
+        house = self._opened()
+        return unknown_calls(house.store, tenant, house.scene.probes)
+
+    def probe_unknown(self, call: CallId) -> Probed:
+        """Ask the tool's probe whether this call happened, and settle it by a clear answer. Never runs the tool.
+
+        Raises `SettlementRefused` where the end of the call is known, or becomes known meanwhile.
+        """
+        return self._opened().probe(call)
+
+    def settle(self, call: CallId, status: SettledAs, *, reason: str, by: str | None = None) -> Settled:
+        """Say how a call ended of which nobody saw the end, in the name of a user of the directory or of this process alone.
+
+        It is recorded with the reason and the operating user, grants nothing and runs nothing. Raises `SettlementRefused`.
+        """
+        return self._opened().reconciliation.settle(call, status, reason=reason, by=by, operating_user=whoever_runs_this().name)
 
     def verify(self) -> Report:
         """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""

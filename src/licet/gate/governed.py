@@ -57,6 +57,11 @@ class GovernedTool(Generic[P, R]):
         self._gate.preview(self.spec.name)(function)
         return function
 
+    def probe(self, function: Callable[P, Any]) -> Callable[P, Any]:
+        """Register what tells whether a call happened: a function of the same arguments that returns True, False or None."""
+        self._gate.probe(self.spec.name)(function)
+        return function
+
     def _bound(self, instance: object, /, *args: Any, **kwargs: Any) -> R:
         return self._call(instance, args, kwargs)
 

@@ -16,6 +16,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from licet.config import Settings
 from licet.errors import OperatorError, StoreError
 from licet.gate import checks
@@ -25,16 +27,18 @@ from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
 from licet.gate.opening import OpenLedger
 from licet.gate.pipeline import House
+from licet.gate.probing import Probed, Prober
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
 from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.sync_driver import Portal
+from licet.gate.unknown import Reconciliation, Said, SettledAs, find_case
 from licet.gate.workers import Workers
 from licet.gate.writable import exposed, whoever_runs_this
 from licet.ledger.record import Kind, microseconds
 from licet.ledger.seal import Filing
-from licet.model import OPERATOR_LOG
+from licet.model import OPERATOR_LOG, CallId
 from licet.store.contract import PutBlob, Store
 
 SNAPSHOTS_MERGED = 20
@@ -111,6 +115,22 @@ class OpenHouse:
     def label(self, acting: Acting, label: str) -> None:
         """Put a label on the session that acts. Raises `CallerRefused` if the caller is not in the directory."""
         self.sessions.label(checks.caller_of(acting, self._scene), acting.session, label)
+
+    @property
+    def reconciliation(self) -> Reconciliation:
+        """Where calls are settled of which nobody saw the end."""
+        return Reconciliation(self.store, self.writer, self._scene.directory, self._settings.environment, self._now)
+
+    def probe(self, call: CallId) -> Probed:
+        """Ask the probe of a call's tool, and settle the call by a clear answer. Raises `SettlementRefused`."""
+        case = find_case(self.store, call)
+        prober = Prober(self._scene, self._workers, self.portal, self._settings.limits.resolver_timeout_s, self.ledger.store.boots)
+        probed = prober.ask(case)
+        if probed.answer is None or probed.why is not None:
+            return probed
+        status: SettledAs = "ok" if probed.answer else "not_executed"
+        said = Said(status=status, operating_user=whoever_runs_this().name, answer=probed.answer)
+        return replace(probed, settled=self.reconciliation.record(case, said))
 
     def renew(self) -> None:
         """Put what was registered since into force; if it does not load, the scene that stands keeps standing, and the log says why."""

@@ -41,7 +41,7 @@ from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import NOTHING, microseconds
 from licet.ledger.seal import Statement
-from licet.model import Decision, Outcome, OutcomeStatus, Receipt
+from licet.model import UNSEEN, Decision, Outcome, OutcomeStatus, Receipt
 from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord
 
 ATTEMPTS = 5
@@ -360,20 +360,26 @@ class _Enveloped(Struct):
 
 def _earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Receipt) -> Result:
     assert draft.decision is not None
-    for record in reversed(records):
-        if record.kind not in ("outcome", "recovery") or record.payload is None:
-            continue
-        entry = msgspec.json.decode(record.envelope, type=_Enveloped).outcome
-        ended = msgspec.json.decode(record.payload, type=_Ended)
-        if entry is not None and entry.status == "ok" and bytes(ended.result):
+    for entry, ended in _ends(records):
+        if entry.status == "ok" and bytes(ended.result):
             value = msgspec.json.decode(ended.result)
             return Ok(value=value, call=draft.id, decision=draft.decision, receipt=receipt, replayed=True)
-        if entry is not None:
-            message = ended.message or f"the first call with this key ended as {entry.status}"
-            code = entry.code or ("result_not_kept" if entry.status == "ok" else entry.status)
-            return _failed_before(draft, receipt, entry.status, code, message)
+        message = ended.message or f"the first call with this key ended as {entry.status}"
+        code = "result_not_kept" if entry.status == "ok" else entry.code or entry.status
+        return _failed_before(draft, receipt, entry.status, code, message)
     message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
     return _failed_before(draft, receipt, "unknown", "unknown", message)
+
+
+def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
+    """How the call ended, the newest word first; before all that say that nobody saw it. An erased word has lost its result only."""
+    found = []
+    for record in reversed(records):
+        if record.kind in {"outcome", "recovery"}:
+            entry = msgspec.json.decode(record.envelope, type=_Enveloped).outcome
+            if entry is not None:
+                found.append((entry, msgspec.json.decode(record.payload or b"{}", type=_Ended)))
+    return sorted(found, key=lambda end: end[0].status in UNSEEN)
 
 
 def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:

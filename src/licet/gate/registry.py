@@ -1,4 +1,4 @@
-"""What a gate has been given so far: tools, previews and resolvers, from Python and from licet.toml."""
+"""What a gate has been given so far: tools, previews, probes and resolvers, from Python and from licet.toml."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Registry:
         self.catalog = Catalog()
         self.tools: dict[str, PythonTool] = {}
         self.previews: dict[str, PythonTool] = {}
+        self.probes: dict[str, PythonTool] = {}
         self.resolvers: dict[str, Resolver] = {}
         self._settings = settings
         folder = settings.file.parent if settings.file is not None else Path.cwd()
@@ -42,13 +43,15 @@ class Registry:
 
     def add_preview(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""
-        spec = self.catalog.find_tool(name)
-        if spec is None:
-            raise CatalogInvalid(f"a preview is for a tool that is registered before it, and there is no `{name}`")
-        preview = tool_from_function(function, name=name, access="read", targets=spec.targets, timeout_s=spec.timeout_s)
-        if preview.spec.input_schema != spec.input_schema:
-            raise CatalogInvalid(f"the preview of `{name}` must take the arguments of its tool, with the same types and defaults")
-        self.previews[name] = preview
+        self.previews[name] = self._companion("preview", name, function)
+        self.revision += 1
+
+    def add_probe(self, name: str, function: Callable[..., Any]) -> None:
+        """Make a tool's probe known. Raises `CatalogInvalid` as `add_preview`, and for a method, which would have no object."""
+        probe = self._companion("probe", name, function)
+        if probe.is_method:
+            raise CatalogInvalid(f"the probe of `{name}` is asked when no object is at hand: make it a function")
+        self.probes[name] = probe
         self.revision += 1
 
     def add_resolver(self, resolver: Resolver) -> None:
@@ -59,6 +62,16 @@ class Registry:
         self.catalog.add_resource(spec)
         self.resolvers[spec.type] = resolver
         self.revision += 1
+
+    def _companion(self, kind: str, name: str, function: Callable[..., Any]) -> PythonTool:
+        """A function of the same arguments as the tool of this name."""
+        spec = self.catalog.find_tool(name)
+        if spec is None:
+            raise CatalogInvalid(f"a {kind} is for a tool that is registered before it, and there is no `{name}`")
+        found = tool_from_function(function, name=name, access="read", targets=spec.targets, timeout_s=spec.timeout_s)
+        if found.spec.input_schema != spec.input_schema:
+            raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
+        return found
 
     def readers(self, catalog: Catalog) -> Mapping[str, ArgumentReader]:
         """A reader for each tool of `catalog`, with the limit of licet.toml."""

@@ -93,6 +93,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     readers: Mapping[str, ArgumentReader]
     implementations: Mapping[str, Implementation]
     previews: Mapping[str, Implementation]
+    probes: Mapping[str, Implementation]
     resolvers: Mapping[str, Resolver]
     metered: Mapping[str, tuple[tuple[str, str], ...]]
     digest: str

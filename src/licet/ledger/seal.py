@@ -59,8 +59,8 @@ class Statement(Struct, frozen=True, kw_only=True):
     """What a record will say. `at` is UTC microseconds; `actor.user` and `approval.voters` are ids of users of the log's tenant.
 
     `about` are further subjects, who stand in the payload only. `marks` are further targets, written as they are: whom they name seals
-    nothing, so that the record can be read when they are gone. `secrets` are the paths of arguments that are never stored; where the
-    payload does not hold those arguments, they are in `secret_arguments`.
+    nothing, so that the record can be read when they are gone. `user_mark` is such a pseudonym of the actor's user. `secrets` are the
+    paths of arguments that are never stored; where the payload does not hold those arguments, they are in `secret_arguments`.
     """
 
     log: str
@@ -83,6 +83,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     redactions: tuple[str, ...] = ()
     about: tuple[Subject, ...] = ()
     marks: tuple[str, ...] = ()
+    user_mark: str | None = None
     secrets: tuple[str, ...] = ()
     secret_arguments: bytes | None = None
 
@@ -162,7 +163,7 @@ class _Sealing:
 
     def _actor(self, actor: Actor | None) -> Actor | None:
         if actor is None or actor.user is None:
-            return actor
+            return actor if actor is None or self._said.user_mark is None else _replace(actor, user=self._said.user_mark)
         return Actor(agent=actor.agent, service=actor.service, user=self._person(actor.user), session=actor.session)
 
     def _approval(self, approval: ApprovalEntry | None) -> ApprovalEntry | None:
