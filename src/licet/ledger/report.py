@@ -38,7 +38,7 @@ class Problem(Struct, frozen=True):
 
 
 class LogReport(Struct, frozen=True):
-    """A log as recomputed from its records: how many there are, their root (hex), and how many of them are as the head log signed them."""
+    """A log as recomputed from its records: how many there are, their root (hex), and how many of them a signed checkpoint commits to."""
 
     log: str
     size: int
@@ -63,7 +63,7 @@ class HeadReport(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """The result of a verification. `checked_projections` is False where the source has records only.
 
-    `locked` counts payloads that could not be opened for want of a key: what they say was not checked.
+    `locked` counts payloads that could not be opened for want of a key: what they say was not checked. `erased` counts those that are gone.
     """
 
     logs: tuple[LogReport, ...]
@@ -73,6 +73,7 @@ class Report(Struct, frozen=True):
     problems: tuple[Problem, ...]
     locked: int = 0
     head: HeadReport | None = None
+    erased: int = 0
 
     @property
     def ok(self) -> bool:
@@ -86,6 +87,7 @@ class Findings:
     def __init__(self) -> None:
         self.count = 0
         self.locked = 0
+        self.erased = 0
         self.problems: list[Problem] = []
 
     def add(self, log: str | None, index: int | None, field: str, message: str, *, expected: object = "", found: object = "") -> None:

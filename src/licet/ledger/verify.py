@@ -28,6 +28,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from licet.ledger.forgotten import Forgotten
@@ -66,6 +67,9 @@ class Examined(Struct, frozen=True):
     problems: list[Problem]
 
 
+Kept = dict[int, set[str]]
+"""The leaves that receipts name, by index."""
+
 Chunks = Callable[[TreeState], Iterable[Examined]]
 """The rows of a log, examined, in order. Another process may have done it."""
 
@@ -75,18 +79,18 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
     findings = Findings()
     replay = Replay(findings, source.blind)
     heads = Heads(source.head_log, findings)
-    kept: dict[str, dict[int, str]] = {}
+    kept: dict[str, Kept] = {}
     for receipt in receipts:
-        kept.setdefault(receipt.log, {})[receipt.index] = receipt.leaf
+        kept.setdefault(receipt.log, {}).setdefault(receipt.index, set()).add(receipt.leaf)
     logs: list[LogReport] = []
     with findings.of(None):
         for state in source.trees():
             examined = chunks(state) if chunks is not None else examine_log(source, state.log)
             logs.append(_verify_log(state, examined, replay, heads, kept=kept.pop(state.log, {}), findings=findings))
     for log, missing in kept.items():
-        for index, leaf in missing.items():
-            findings.add(log, index, "receipt", "a receipt names a log that is not there", expected=leaf)
+        _verify_missing(log, missing, "a receipt names a log that is not there", findings)
     heads.finish()
+    logs = [msgspec.structs.replace(log, signed=heads.signed_of(log.log)) for log in logs]
     if source.projections is not None:
         verify_projections(replay, source.projections, findings)
         _verify_rest(source.projections, findings)
@@ -98,6 +102,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
         tuple(findings.problems),
         findings.locked,
         heads.report,
+        findings.erased,
     )
 
 
@@ -249,15 +254,16 @@ def _verify_payload(source: Source, place: tuple[str, int], head: Head, opening:
 
 
 def _verify_log(
-    state: TreeState, examined: Iterable[Examined], replay: Replay, heads: Heads, *, kept: dict[int, str], findings: Findings
+    state: TreeState, examined: Iterable[Examined], replay: Replay, heads: Heads, *, kept: Kept, findings: Findings
 ) -> LogReport:
     """5 and 9 for one log, and its side of 4, 6 and 7."""
     tree, gone, forgotten = heads.growing(state.log), [], Forgotten()
     with findings.of(state.log):
         for chunk in examined:
             findings.take(chunk.problem_count, chunk.problems, chunk.locked)
-            for index in [index for index in kept if chunk.first <= index < chunk.first + chunk.count]:
-                _verify_receipt(state.log, index, kept.pop(index), chunk, findings)
+            for index in range(chunk.first, chunk.first + chunk.count) if kept else ():
+                for leaf in sorted(kept.pop(index, ())):
+                    _verify_receipt(state.log, index, leaf, chunk, findings)
             tree.extend(chunk.leaves)
             replay.take(state.log, chunk.followed)
             gone += chunk.gone
@@ -267,11 +273,17 @@ def _verify_log(
     for one in gone:
         if not forgotten.explains(state.log, one.index, one.subjects):
             findings.add(state.log, one.index, "payload", "it is missing, and nothing says that it was erased")
-    for index, leaf in kept.items():
-        findings.add(state.log, index, "receipt", "a receipt names a record that is not there", expected=leaf)
-    signed = tree.end()
+    _verify_missing(state.log, kept, "a receipt names a record that is not there", findings)
+    tree.end()
+    findings.erased += len(gone)
     _verify_tree(state, tree.tree, findings)
-    return LogReport(state.log, tree.tree.size, tree.tree.root().hex(), signed)
+    return LogReport(state.log, tree.tree.size, tree.tree.root().hex())
+
+
+def _verify_missing(log: str, kept: Kept, message: str, findings: Findings) -> None:
+    for index, leaves in kept.items():
+        for leaf in sorted(leaves):
+            findings.add(log, index, "receipt", message, expected=leaf)
 
 
 def _verify_receipt(log: str, index: int, leaf: str, chunk: Examined, findings: Findings) -> None:

@@ -12,6 +12,8 @@ An entry that does not fit tells between which two signed states records were ch
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -41,7 +43,8 @@ class GrowingLog:
         self._log = log
         self._marks = marks
         self._findings = findings
-        self._signed = 0
+        self._same = 0
+        self._numbers, self._sizes = array("q"), array("q")
         self._differs = False
         self._mark = next(marks, None)
 
@@ -55,8 +58,8 @@ class GrowingLog:
             self._mark = next(self._marks, None)
         self.tree.extend(leaves)
 
-    def end(self) -> int:
-        """How many records are as they were signed; all leaves have come."""
+    def end(self) -> None:
+        """All leaves have come."""
         if self._mark is not None:
             self._findings.add(
                 self._log,
@@ -66,17 +69,23 @@ class GrowingLog:
                 expected=self._mark.size,
                 found=self.tree.size,
             )
-        return self._signed
+
+    def signed_by(self, head_size: int) -> int:
+        """How many records are as a head log of this size says: one root after another, from the first."""
+        place = bisect_left(self._numbers, head_size)
+        return self._sizes[place - 1] if place else 0
 
     def _compare(self, mark: Mark) -> None:
         """3; only the first difference is told: all that follow are its consequence."""
         root = self.tree.root()
         if root == mark.root:
             if not self._differs:
-                self._signed = mark.size
+                self._same = mark.size
+                self._numbers.append(mark.number)
+                self._sizes.append(mark.size)
         elif not self._differs:
             self._differs = True
-            message = f"records {self._signed} to {mark.size - 1} are not those that entry {mark.number} of the head log was made from"
+            message = f"records {self._same} to {mark.size - 1} are not those that entry {mark.number} of the head log was made from"
             self._findings.add(self._log, None, "head", message, expected=mark.root, found=root)
 
 
@@ -86,11 +95,17 @@ class Heads:
     def __init__(self, head_log: HeadLog | None, findings: Findings) -> None:
         self._head_log = head_log
         self._findings = findings
+        self._growing: dict[str, GrowingLog] = {}
         self.report: HeadReport | None = None
 
     def growing(self, log: str) -> GrowingLog:
         """The log, to be held against its marks."""
-        return GrowingLog(log, self._marks(log), self._findings)
+        self._growing[log] = GrowingLog(log, self._marks(log), self._findings)
+        return self._growing[log]
+
+    def signed_of(self, log: str) -> int:
+        """How many records of this log are as a checkpoint that fits commits to. To be asked after `finish`."""
+        return self._growing[log].signed_by(self.report.signed) if self.report is not None else 0
 
     def finish(self) -> None:
         """4 to 6, and 1 for every entry."""
