@@ -10,16 +10,16 @@ from tests.attacks.stored import Stored
 
 
 def seen_from_outside(stored: Stored) -> set[str]:
-    """Who of these: a caller with its `receipt`, an auditor with the newest `checkpoint` and the first key, the `anchor` at the next start."""
-    seen = set()
+    """Who of these: a caller with its `receipt`; an auditor with the newest `checkpoint` and the ledger's first signing key; at the next start,
+    the `anchor`, or the `key` under which the secrets of the ledger are."""
+    seen: set[str] = set()
     if any(problem.field == "receipt" for problem in stored.report(receipts=stored.receipts).problems):
         seen.add("receipt")
     with stored.reading() as store:
         if not continues(store, stored):
             seen.add("checkpoint")
-    if not stored.opens_against_its_anchor():
-        seen.add("anchor")
-    return seen
+    refused = stored.refused_at_start_by()
+    return seen | ({refused} if refused else set())
 
 
 def continues(store: SqliteStore, stored: Stored) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from licet.config import Settings, loads
-from licet.errors import IntegrityBroken
+from licet.errors import IntegrityBroken, SecretBroken
 from licet.gate.opening import OpenLedger
 from licet.gate.results import Held, Ok
 from licet.ledger.erasure import erase
@@ -81,15 +81,17 @@ class Stored:
         """What verification finds, as it is shown."""
         return [str(problem) for problem in self.report(with_key=with_key).problems]
 
-    def opens_against_its_anchor(self) -> bool:
-        """Whether a gate that knows the anchor would write to it."""
+    def refused_at_start_by(self) -> str | None:
+        """What keeps a gate that has the key and knows the anchor from writing to it: the `anchor`, the `key`, or nothing."""
         try:
             OpenLedger(settings_of(self.folder), Clock(), create=False).close()
         except IntegrityBroken as error:
             if "anchor" not in str(error):
                 raise
-            return False
-        return True
+            return "anchor"
+        except SecretBroken:
+            return "key"
+        return None
 
 
 def settings_of(folder: Path) -> Settings:
