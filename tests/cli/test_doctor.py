@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -42,13 +43,14 @@ def locked(used: Path) -> Path:
     """The used project, which nobody but its owner can change. Folders above it are as pytest makes them: their owner's."""
     for path in (used, used / "policies", *used.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
+    (used / "licet.key").chmod(0o600)
     return used
 
 
 def test_an_installation_that_is_well_ends_with_0(locked: Path) -> None:
     done = run_licet(locked, "doctor", "--app", "shop:gate", *NOBODY)
     assert (done.returncode, done.stderr) == (Exit.OK, "")
-    assert done.stdout.endswith(" ok, 0 warnings, 0 failed\n")
+    assert done.stdout.endswith(" ok, 1 warning, 0 failed\n")  # the key lies beside the ledger
     for line in (
         "✓ ok       policies: 4 policies in ",
         "✓ ok       approvers: every approval that a policy asks for can be given",
@@ -203,3 +205,28 @@ def test_a_file_can_be_changed_by_who_may_write_it_or_replace_it(
     folder.chmod(above)
     assert (why_writable(file, user) is not None) is writable
     folder.chmod(0o755)
+
+
+def test_the_key_is_looked_at_and_warned_of_where_it_lies_beside_the_ledger(licet: Licet, used: Path) -> None:
+    ok, warned = findings(licet)["key"]
+    assert (ok["level"], warned["level"]) == ("ok", "warn")
+    assert f"1 key in `{used / 'licet.key'}`; `" in ok["message"]
+    assert "lies beside the ledger" in warned["message"]
+    key = (used / "licet.key").read_text().strip().removeprefix("licet-key-1:")
+    assert key not in json.dumps([ok, warned])
+
+
+def test_a_key_that_is_lost_or_open_to_others_fails(licet: Licet, used: Path) -> None:
+    (used / "licet.key").chmod(0o644)
+    (finding,) = findings(licet)["key"]
+    assert (finding["level"], "can be read by others (mode 644)" in finding["message"]) == ("fail", True)
+    (used / "licet.key").unlink()
+    (finding,) = findings(licet)["key"]
+    assert finding["level"] == "fail"
+    assert "restore it from its copy" in finding["message"]
+
+
+def test_no_key_before_there_is_a_ledger_is_a_warning_and_makes_none(licet: Licet, project: Path) -> None:
+    (finding,) = findings(licet)["key"]
+    assert finding["level"] == "warn"
+    assert not (project / "licet.key").exists()

@@ -72,6 +72,10 @@ def _show(output: Output, report: Report) -> None:
         )
     else:
         output.mark("fail", "broken", f"{counted(report.problem_count, 'problem')}: the log is not what was written")
+    if report.locked:
+        output.mark(
+            "note", "locked", f"{counted(report.locked, 'payload')} could not be opened without the key: what they say was not checked"
+        )
     for problem in report.problems[:SHOWN]:
         output.line(f"- {problem}", indent=11)
     if report.problem_count > SHOWN:

@@ -98,6 +98,10 @@ def _known(error: BaseException) -> Fault | None:
         case errors.VoteRefused():
             exit_code = Exit.NOT_AUTHENTICATED if error.code == "unknown_user" else Exit.DENIED
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next="`licet approvals show ID` says who may vote")
+        case errors.SettlementRefused():
+            exit_code = _SETTLING.get(error.code, Exit.ERROR)
+            step = "`licet audit unknown` lists the calls that can be settled"
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=step)
         case errors.LicetError():
             fault = Fault(exit=Exit.ERROR, code=_snake(error), message=str(error))
         case _:
@@ -125,8 +129,18 @@ def _operator(error: OperatorError) -> Fault:
             return Fault(exit=Exit.ERROR, code=_snake(error), message=str(error), next=_STORE_STEPS.get(type(error).__name__))
 
 
+_SETTLING = {
+    "unknown_user": Exit.NOT_AUTHENTICATED,
+    "user_disabled": Exit.DENIED,
+    "not_in_tenant": Exit.DENIED,
+    "bad_status": Exit.USAGE,
+    "no_reason": Exit.USAGE,
+}
+
 _STORE_STEPS = {
     "NotAStore": "an application makes the ledger at its first call; `store` in licet.toml says where, `--config` which licet.toml",
+    "KeyUnavailable": "`keys` in licet.toml says where the key comes from; `licet doctor` looks at it",
+    "SecretBroken": "keep the file as it is, and run `licet audit verify`",
     "StoreUnavailable": "see who else uses the file and whether it can be read and written; `licet doctor` looks at both",
     "StorePoisoned": "stop what writes to it, then run `licet audit verify`",
 }
