@@ -8,7 +8,7 @@ Rules:
 
 1. Everything is as of one moment, and the head log covers it: the root of each log is an entry of the head log.
 2. A folder is gone on with, never overwritten (ledger/tile_folder.py). A crash leaves each log as it was before or as it is now.
-3. `trust.json` is written last, in one step. Nobody need believe it: `verify_tile_export` begins with a key that it is given.
+3. `trust.json` is written last, in one step. Nobody need believe it: who verifies brings a key along (ledger/tile_trust.py).
 4. An export of one log has no head log, which would tell of the others. It shows what the ledger's key has signed, and no more.
 """
 
@@ -17,53 +17,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
 
 from licet.errors import IntegrityBroken, OperatorError
-from licet.ledger.checkpoint import origin_of_log
 from licet.ledger.note import Verifier
 from licet.ledger.signing import SigningKeys
 from licet.ledger.source import Source, TreeState
 from licet.ledger.tile_folder import Written, write_tiles
+from licet.ledger.tile_trust import HEAD, LOGS, TRUST, TRUST_VERSION, TiledLog, TrustedKey, TrustFile, folder_of, key_of_log
 from licet.store.contract import LogState, SigningKey, Store, StoredCheckpoint
 
-TRUST_VERSION = 1
-TRUST = "trust.json"
-HEAD = "head"
-LOGS = "logs"
 _CHUNK = 1_024
 _MODE = 0o700
 
 Step = Callable[[int], None]
 """Told how many entries more have been written."""
-
-
-class TrustedKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key that has signed, and the note by which the one before it handed over."""
-
-    vkey: str
-    endorsement: str | None
-
-
-class TiledLog(Struct, frozen=True, forbid_unknown_fields=True):
-    """A log, its folder below the export, and the key that signs its checkpoint there."""
-
-    log: str
-    folder: str
-    vkey: str
-
-
-class TrustFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """`trust.json`. `head` is None where one log alone was exported."""
-
-    licet_trust: int
-    origin: str
-    keys: tuple[TrustedKey, ...]
-    head: str | None
-    logs: tuple[TiledLog, ...]
 
 
 def export_tiles(
@@ -88,27 +57,6 @@ def export_tiles(
         logs.append(TiledLog(state.log, folder, key_of_log(origin, state.log, Verifier.parse(keys[-1].vkey)).vkey))
     _write_trust(path, TrustFile(TRUST_VERSION, origin, _trusted(keys), None if head is None else HEAD, tuple(logs)))
     return tuple(written)
-
-
-def folder_of(log: str) -> str:
-    """How the folder of a log is called."""
-    return quote(log, safe="") if log.strip(".") else log.replace(".", "%2E")
-
-
-def key_of_log(origin: str, log: str, key: Verifier) -> Verifier:
-    """The key of the head log `origin`, under the name by which it signs a log's own checkpoints."""
-    return Verifier(origin_of_log(origin, log), key.public_key)
-
-
-def read_trust(path: Path) -> TrustFile:
-    """What `trust.json` in this folder says, believed by nobody. Raises `IntegrityBroken` where it cannot be read."""
-    try:
-        found = msgspec.json.decode((path / TRUST).read_bytes(), type=TrustFile)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityBroken(f"`{path / TRUST}` is missing or cannot be read: {error}") from error
-    if found.licet_trust != TRUST_VERSION:
-        raise IntegrityBroken(f"`{path / TRUST}` has version {found.licet_trust}, this is for version {TRUST_VERSION}")
-    return found
 
 
 def _make_folder(path: Path) -> None:
