@@ -33,7 +33,7 @@ OPERATOR_LOG = "operator"
 JsonObject: TypeAlias = dict[str, Any]
 
 
-class EntityRef(Struct, frozen=True, order=True):
+class EntityRef(Struct, frozen=True, gc=False, order=True):
     """A type and an id, written `Type::"id"` as Cedar does."""
 
     type: str
@@ -65,7 +65,7 @@ class Trace(Struct, frozen=True, kw_only=True):
     workflow: str | None = None
 
 
-class Principal(Struct, frozen=True, kw_only=True):
+class Principal(Struct, frozen=True, gc=False, kw_only=True):
     """One link of the caller as policy sees it: a `User`, an `Agent` or a `Service` with its roles and groups."""
 
     kind: PrincipalKind
@@ -80,7 +80,7 @@ class Principal(Struct, frozen=True, kw_only=True):
         return EntityRef(self.kind, self.id)
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class Target(Struct, frozen=True, gc=False, kw_only=True):
     """A resource that a call acts on, as the resolver described it at `resolve`.
 
     `attributes` holds only declared attributes, without `tenant` and `environment`, which every target has.
@@ -112,7 +112,7 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
 
 
-class DecidingPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecidingPolicy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A policy that decided, where it stands, and for which principal and target it did."""
 
     id: str
@@ -124,7 +124,7 @@ class DecidingPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Obligation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Obligation(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What must happen before a held call may run, and the conditional policy that says so.
 
     A vote discharges it only for this `policy`, this `policy_digest` (SHA-256 of the policy's text, hex) and this `principal`.
@@ -139,7 +139,7 @@ class Obligation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, gc=False, kw_only=True):
     """Allow, deny or hold, with what decided it.
 
     `code` is stable and for programs (`allowed`, `no_permit`, `forbidden`, `policy_error`, `unknown_tool` ...); `message` is for people.
@@ -161,7 +161,7 @@ class Effect(Struct, frozen=True, kw_only=True):
     after: Any = None
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """What became of an intent. `result` is JSON bytes or None; `code` is an error class, never a secret.
 
     `detail` says what `result` leaves out: the size and salted digest of a result that was not kept.
@@ -176,7 +176,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     detail: JsonObject | None = None
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """What the caller of Licet gets back for a record: its log, its index there, its RFC 6962 leaf hash (hex)."""
 
     log: str

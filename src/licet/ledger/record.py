@@ -49,7 +49,7 @@ Kind = Literal[
 ]
 
 
-class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Actor(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Who called; in an envelope, `user` is a pseudonym."""
 
     agent: str | None = None
@@ -58,7 +58,7 @@ class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: str | None = None
 
 
-class ToolEntry(Struct, frozen=True):
+class ToolEntry(Struct, frozen=True, gc=False):
     """Which tool, in which access class, by which pinned definition (SHA-256, hex)."""
 
     name: str
@@ -66,7 +66,7 @@ class ToolEntry(Struct, frozen=True):
     definition: str | None
 
 
-class DecisionEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What was decided, by which policies, under which bundle; `decided_by` is `policy`, `rule` or `human`."""
 
     verdict: str
@@ -78,7 +78,7 @@ class DecisionEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: int | None = None
 
 
-class ApprovalEntry(Struct, frozen=True, omit_defaults=True):
+class ApprovalEntry(Struct, frozen=True, gc=False, omit_defaults=True):
     """The request this record opened, voted on or consumed, and the people (in an envelope: pseudonyms) whose votes it rests on."""
 
     request: RequestId
@@ -86,7 +86,7 @@ class ApprovalEntry(Struct, frozen=True, omit_defaults=True):
     verdict: str | None = None
 
 
-class TraceEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TraceEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Where the call stands in a larger piece of work."""
 
     trace_id: str | None = None
@@ -95,7 +95,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     workflow: str | None = None
 
 
-class OutcomeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OutcomeEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What became of the call; `effects` counts them."""
 
     status: str
@@ -104,7 +104,7 @@ class OutcomeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     effects: int = 0
 
 
-class PayloadEntry(Struct, frozen=True, omit_defaults=True):
+class PayloadEntry(Struct, frozen=True, gc=False, omit_defaults=True):
     """The commitment to the payload (SHA-256, hex), its length in bytes, and the pseudonyms of all whose secrets seal it."""
 
     commitment: str
@@ -112,7 +112,7 @@ class PayloadEntry(Struct, frozen=True, omit_defaults=True):
     subjects: tuple[str, ...] = ()
 
 
-class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What is hashed. Fields are append-only; a removed name is never reused; an unknown version is refused. `at` is UTC microseconds."""
 
     v: int
@@ -160,7 +160,7 @@ NOTHING: Final = Raw()
 """The default of embedded JSON. It is left out by identity, so no other empty `Raw` may stand in a payload."""
 
 
-class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Payload(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What is committed to: readable ids, arguments and everything else the decision saw, and what came of it.
 
     `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only. `names` says whose

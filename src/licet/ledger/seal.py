@@ -55,7 +55,7 @@ _NEVER_CUT = frozenset({"v", "log", "kind", "id", "at", "boot", "call", "targets
 _replace = msgspec.structs.replace
 
 
-class Statement(Struct, frozen=True, kw_only=True):
+class Statement(Struct, frozen=True, kw_only=True, gc=False):
     """What a record will say. `at` is UTC microseconds; `actor.user` and `approval.voters` are ids of users of the log's tenant.
 
     `about` are further subjects, who stand in the payload only. `marks` are further targets, written as they are: whom they name seals
@@ -88,7 +88,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     secret_arguments: bytes | None = None
 
 
-class Filing(Struct, frozen=True):
+class Filing(Struct, frozen=True, gc=False):
     """What must happen together: statements to record, in order, and changes to projections with their conditions."""
 
     statements: tuple[Statement, ...]
@@ -110,6 +110,8 @@ def seal_filing(vault: Vault, filing: Filing) -> Batch:
 
 class _Sealing:
     """One statement on its way to a record."""
+
+    __slots__ = ("_held", "_names", "_rows", "_said", "_vault")
 
     def __init__(self, vault: Vault, statement: Statement, rows: dict[str, SecretRow]) -> None:
         self._vault = vault
@@ -182,12 +184,14 @@ class _Sealing:
 
     def _pseudonym(self, subject: Subject) -> str:
         held = self._vault.hold(subject)
-        self._held[held.pseudonym] = held
-        self._names[held.pseudonym] = str(EntityRef(subject.type, subject.id))
-        self._note(held)
-        if held.row is not None and subject.tenant != self._said.log:
-            self._note(self._vault.hold_log(subject.tenant))  # its rows are found under the secret of its own log
-        return held.pseudonym
+        pseudonym = held.pseudonym
+        self._held[pseudonym] = held
+        self._names[pseudonym] = held.ref
+        if held.row is not None:
+            self._note(held)
+            if subject.tenant != self._said.log:
+                self._note(self._vault.hold_log(subject.tenant))  # its rows are found under the secret of its own log
+        return pseudonym
 
     def _note(self, held: Held) -> None:
         if held.row is not None:

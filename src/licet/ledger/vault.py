@@ -44,6 +44,7 @@ from licet.errors import SecretBroken
 from licet.ledger.entropy import NONCE_BYTES, SALT_BYTES, draw_nonce
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.record import parse_ref
+from licet.model import EntityRef
 
 LOG_TYPE = "Log"
 """Not a name that a target type can have: Cedar's types are declared, and this one is refused (catalog)."""
@@ -85,11 +86,12 @@ class SecretRows(Protocol):
 
 
 class Held(Struct, frozen=True):
-    """A subject's secret in memory; `row` while it is not known to be durable."""
+    """A subject's secret in memory; `ref` is its `Type::"id"`, and `row` is there while it is not known to be durable."""
 
     pseudonym: str
     secret: bytes
     row: SecretRow | None
+    ref: str
 
 
 class Opened(Struct, frozen=True):
@@ -138,7 +140,7 @@ class Vault:
         wanted = {row.pseudonym for row in rows}
         for name, held in list(self._held.items()):
             if held.row is not None and held.pseudonym in wanted:
-                self._held[name] = Held(held.pseudonym, held.secret, None)
+                self._held[name] = Held(held.pseudonym, held.secret, None, held.ref)
 
     def blind(self, log: str, label: str, text: str) -> str:
         """The digest (32 hex digits) by which rows of this log find the text, and from which nobody without its secret finds the text."""
@@ -287,14 +289,14 @@ class Vault:
         secret = os.urandom(32)
         pseudonym = pseudonym_of(secret, Subject(*name))
         wrapped = self._keys.wrap(secret, name[0], pseudonym)
-        return Held(pseudonym, secret, SecretRow(pseudonym, name[0], lookup, self._keys.current, wrapped))
+        return Held(pseudonym, secret, SecretRow(pseudonym, name[0], lookup, self._keys.current, wrapped), _ref(name))
 
     def _held_by(self, row: SecretRow, name: tuple[str, str, str]) -> Held:
         """What the row holds, which was found for this subject (rule 5)."""
         secret = self._unwrap(row)
         if pseudonym_of(secret, Subject(*name)) != row.pseudonym:
             raise SecretBroken("a stored secret belongs to another subject than it was found for; run `licet audit verify`")
-        return Held(row.pseudonym, secret, None)
+        return Held(row.pseudonym, secret, None, _ref(name))
 
     def _unwrap(self, row: SecretRow) -> bytes:
         return self._keys.unwrap(row.key, row.wrapped, row.tenant, row.pseudonym)
@@ -304,6 +306,10 @@ class Vault:
             self._secrets.clear()
         self._secrets[pseudonym] = secret
         return secret
+
+
+def _ref(name: tuple[str, str, str]) -> str:
+    return str(EntityRef(name[1], name[2]))
 
 
 def pseudonym_of(secret: bytes, subject: Subject) -> str:

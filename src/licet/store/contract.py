@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from licet.ledger.source import Source
 
 
-class NewRecord(Struct, frozen=True):
+class NewRecord(Struct, frozen=True, gc=False):
     """One record to append: the log it goes to, its exact envelope bytes, and its payload, sealed (`ledger/vault.py`).
 
     `call` and `request` (the approval request that it opened, voted on, ended or used up) are indexed. `kind` repeats the envelope's kind
@@ -59,14 +59,14 @@ class NewRecord(Struct, frozen=True):
     request: RequestId | None = None
 
 
-class OpenCall(Struct, frozen=True):
+class OpenCall(Struct, frozen=True, gc=False):
     """Remember that an intent is open. Condition: this boot still holds its lease."""
 
     call: CallId
     log: str
 
 
-class CloseCall(Struct, frozen=True):
+class CloseCall(Struct, frozen=True, gc=False):
     """The intent's outcome is in this batch. Without condition: a late outcome closes nothing and is still appended."""
 
     call: CallId
@@ -166,7 +166,7 @@ Change = (
 )
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, gc=False):
     """What must happen together: records to append, in order, and changes to projections with their conditions.
 
     `secrets` are rows that the records rest on and that may not be durable yet. Condition `secrets_moved`: none of their subjects has
@@ -186,7 +186,7 @@ class Lost(Struct, frozen=True):
     message: str
 
 
-class Committed(Struct, frozen=True):
+class Committed(Struct, frozen=True, gc=False):
     """A durable batch: one receipt for each of its records."""
 
     receipts: tuple[Receipt, ...]
