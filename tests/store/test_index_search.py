@@ -148,8 +148,8 @@ def holds(field: Field, value: str, log: str, record: Mapping[str, Any]) -> bool
         "voter": approval.get("voters", ()),
         "subject": (*people, *record.get("payload", {}).get("subjects", ())),
     }
-    if field == "target" and value == f"Account::{CUSTOMER}":  # a pseudonym is one subject's: the type is not part of whose it is
-        return f"Customer::{CUSTOMER}" in targets and f"Account::{ACCOUNT}" in targets
+    if field == "target" and value == f"Account::{CUSTOMER}":  # a pseudonym is one subject's: the type adds nothing
+        return f"Customer::{CUSTOMER}" in targets
     return value in has[field]
 
 

@@ -48,12 +48,11 @@ CREATE TABLE pruned (
 
 CREATE TABLE rollups (
     log INTEGER NOT NULL, -- 0 for all logs together
+    by TEXT NOT NULL, -- tool, verdict or outcome
     hour INTEGER NOT NULL, -- since 1970
-    tool TEXT NOT NULL,
-    verdict TEXT NOT NULL,
-    outcome TEXT NOT NULL,
+    value TEXT NOT NULL,
     count INTEGER NOT NULL,
-    PRIMARY KEY (log, hour, tool, verdict, outcome)
+    PRIMARY KEY (log, by, hour, value)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE tiles (

@@ -223,7 +223,7 @@ def is_impossible(filters: Filters) -> bool:
 
 def _any_of(field: str, values: tuple[str, ...]) -> str:
     if field == "target":
-        return " OR ".join([f"({' AND '.join(_of_target(value))})" for value in values])
+        return " OR ".join([_of_target(value)[0] for value in values])
     return " OR ".join([term(each, value) for value in values for each in _ALSO.get(field, (field,))])
 
 
