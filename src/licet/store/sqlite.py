@@ -236,8 +236,8 @@ class SqliteStore(SqliteReads):
             self._begin_boot(con)
             if path is not None:
                 con.set_wal_hook(self._note_log_pages)
+                sqlite_open.flush_folder(path)  # before anything is copied: without its log, a half-copied database cannot be mended
                 self._checkpoints = Checkpoints(self._connect_copier, CHECKPOINT_PAGES, self._poison_by_copying)
-                sqlite_open.flush_folder(path)
             self._check_ends(con)
         self._readers = SharedReader(con, self._committing) if path is None else Readers(self._connect_reader)
 
