@@ -67,7 +67,7 @@ _PRUNED = "SELECT log, first, last FROM pruned WHERE done = 0 ORDER BY log, firs
 
 
 def _docs_at(con: apsw.Connection, runs: Sequence[Run]) -> list[int]:
-    """Docs by place. Nothing leads from a place to its doc, for only forgetting asks: all are read, a second for ten million."""
+    """Docs by place. Nothing leads from a place to its doc, for only forgetting asks: all are read."""
     starts = [first for first, _ in runs]
     docs: list[int] = []
     reached = -1

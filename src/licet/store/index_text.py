@@ -3,7 +3,7 @@
 Rules:
 
 1. Texts lie in shards (`text_N`) by time, about `SHARD_TEXTS` each: forgetting rewrites only the shards that held the text, a word's
-   beginning is looked up shard by shard, and a full shard is never merged again.
+   beginning is looked up shard by shard, and what is added is merged with one shard at most.
 2. What people type is never an expression of the database: it is cut into words and phrases here, and each is quoted.
 3. No column keeps the text (`content=''`): what is there are words and where they stand. Deleting only marks (FTS5 knows the words of a
    deleted text no more, so its own `secure-delete` cannot act); the bytes go when the shard is merged into one segment
@@ -21,7 +21,7 @@ from licet.store.index_open import tune
 from licet.store.sqlite_rows import fetch
 
 SHARD_TEXTS = 500_000
-"""Merging one takes a second or two; ten million records are twenty, which a search for a rare word asks in under a millisecond."""
+"""Merging one takes a few seconds; ten million records are twenty of them, each of which a search for a rare word asks."""
 _JUMP = 30 * 86_400_000_000 << 11
 """Thirty days of docs."""
 TEXT_LIMIT = 1_000
