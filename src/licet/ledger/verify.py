@@ -2,7 +2,7 @@
 
  1. every index of a log is there, from 0 on
  2. every leaf hash is the hash of its envelope's bytes
- 3. every envelope is one of this version, and names the log, kind and call under which it is stored
+ 3. every envelope is one of this version, names the log, kind and call under which it is stored, and has an id of its own in its log
  4. every payload that can be opened is the one that its envelope commits to, by commitment and length, and the names in it are those
     behind the pseudonyms; one that is gone was erased, and a record says so (ledger/forgotten.py)
  5. every log's tree, recomputed, is the stored one: size and compact range
@@ -19,6 +19,7 @@ What this does **not** show without somebody outside: who holds the store and it
 the end or altered from one record on. A checkpoint or receipt that is kept elsewhere shows that: give it, or compare `Report.logs`.
 
 It works alone and offline: it imports the standard library, msgspec, cryptography and its neighbours in this folder, no store and no SQL.
+An auditor runs `python -m licet.ledger.verify FILE --key VKEY` on a bundle or on proofs.
 It keeps about 200 bytes for each call of the log that it is reading, and streams the rest.
 """
 
@@ -43,6 +44,9 @@ from licet.model import Receipt
 
 _sha256 = hashlib.sha256
 _MAY_BE_CLOSED = frozenset({"erased", "locked"})
+_FORGETTING = frozenset({"erasure", "legal_hold"})
+_ONCE_A_CALL = frozenset({"intent", "outcome", "recovery", "call"})
+"""Replaying finds a second one; but for outcomes that are late."""
 _NO_OPENING: Opening = (None, None, "damaged")
 
 
@@ -54,17 +58,31 @@ class Gone(Struct, frozen=True, gc=False):
 
 
 class Examined(Struct, frozen=True):
-    """Rows that stand next to each other, each checked by itself: what the log as a whole is checked from."""
+    """Rows that stand next to each other, each checked by itself: what the log as a whole is checked from.
+
+    `forgetting` are the envelopes of erasures and legal holds, `single` the ids of records of which no call says that they come once.
+    """
 
     first: int
     count: int
     leaves: list[bytes]
     followed: list[Followed]
     gone: list[Gone]
-    forgetting: list[bytes]
+    forgetting: list[tuple[int, bytes]]
+    single: list[tuple[int, str]]
     locked: int
     problem_count: int
     problems: list[Problem]
+
+
+class _Whole(Struct):
+    """What is known of the ledger as a whole while its logs are read."""
+
+    replay: Replay
+    heads: Heads
+    findings: Findings
+    forgotten: Forgotten
+    gone: list[tuple[str, Gone]]
 
 
 Kept = dict[int, set[str]]
@@ -79,6 +97,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
     findings = Findings()
     replay = Replay(findings, source.blind)
     heads = Heads(source.head_log, findings)
+    whole = _Whole(replay, heads, findings, Forgotten(), [])
     kept: dict[str, Kept] = {}
     for receipt in receipts:
         kept.setdefault(receipt.log, {}).setdefault(receipt.index, set()).add(receipt.leaf)
@@ -86,7 +105,8 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
     with findings.of(None):
         for state in source.trees():
             examined = chunks(state) if chunks is not None else examine_log(source, state.log)
-            logs.append(_verify_log(state, examined, replay, heads, kept=kept.pop(state.log, {}), findings=findings))
+            logs.append(_verify_log(state, examined, whole, kept.pop(state.log, {})))
+    _verify_gone(whole)
     for log, missing in kept.items():
         _verify_missing(log, missing, "a receipt names a log that is not there", findings)
     heads.finish()
@@ -155,18 +175,23 @@ def _examined(
 ) -> Examined:
     followed: list[Followed] = []
     gone: list[Gone] = []
-    forgetting: list[bytes] = []
+    forgetting: list[tuple[int, bytes]] = []
+    single: list[tuple[int, str]] = []
     for row, head, opening in zip(rows, heads, openings, strict=True):
         if head is None:
             continue  # it could not be read, and says nothing
+        late = False
         if head.kind in FOLLOWED:
             followed.append(follow(row[0], head, row[4], opening[1], opening[2]))
-        elif head.kind == "erasure":
-            forgetting.append(row[4])
+            late = head.kind == "outcome" and followed[-1].payload is not None
+        elif head.kind in _FORGETTING:
+            forgetting.append((row[0], row[4]))
+        if late or head.kind not in _ONCE_A_CALL:
+            single.append((row[0], head.id))
         if opening[2] == "erased":
             gone.append(Gone(row[0], head.payload.subjects))
     locked = sum(opening[2] == "locked" for opening in openings)
-    return Examined(rows[0][0], len(rows), leaves, followed, gone, forgetting, locked, findings.count, findings.problems)
+    return Examined(rows[0][0], len(rows), leaves, followed, gone, forgetting, single, locked, findings.count, findings.problems)
 
 
 def _are_committed_to(source: Source, heads: Sequence[Head], openings: Sequence[Opening]) -> bool:
@@ -253,11 +278,9 @@ def _verify_payload(source: Source, place: tuple[str, int], head: Head, opening:
             findings.add(log, index, "payload.names", "a pseudonym is not that of this name", expected=ref, found=pseudonym)
 
 
-def _verify_log(
-    state: TreeState, examined: Iterable[Examined], replay: Replay, heads: Heads, *, kept: Kept, findings: Findings
-) -> LogReport:
-    """5 and 9 for one log, and its side of 4, 6 and 7."""
-    tree, gone, forgotten = heads.growing(state.log), [], Forgotten()
+def _verify_log(state: TreeState, examined: Iterable[Examined], whole: _Whole, kept: Kept) -> LogReport:
+    """5 and 9 for one log, and its side of 3, 4, 6 and 7."""
+    tree, findings, seen = whole.heads.growing(state.log), whole.findings, dict[str, int]()
     with findings.of(state.log):
         for chunk in examined:
             findings.take(chunk.problem_count, chunk.problems, chunk.locked)
@@ -265,19 +288,32 @@ def _verify_log(
                 for leaf in sorted(kept.pop(index, ())):
                     _verify_receipt(state.log, index, leaf, chunk, findings)
             tree.extend(chunk.leaves)
-            replay.take(state.log, chunk.followed)
-            gone += chunk.gone
-            for envelope in chunk.forgetting:
-                forgotten.take(envelope)
-    replay.end_log(state.log)
-    for one in gone:
-        if not forgotten.explains(state.log, one.index, one.subjects):
-            findings.add(state.log, one.index, "payload", "it is missing, and nothing says that it was erased")
+            whole.replay.take(state.log, chunk.followed)
+            whole.gone += [(state.log, one) for one in chunk.gone]
+            for index, envelope in chunk.forgetting:
+                whole.forgotten.take(envelope, index)
+            _verify_ids(state.log, chunk, seen, findings)
+    whole.replay.end_log(state.log)
     _verify_missing(state.log, kept, "a receipt names a record that is not there", findings)
     tree.end()
-    findings.erased += len(gone)
     _verify_tree(state, tree.tree, findings)
     return LogReport(state.log, tree.tree.size, tree.tree.root().hex())
+
+
+def _verify_ids(log: str, chunk: Examined, seen: dict[str, int], findings: Findings) -> None:
+    """3: a payload opens under the id of its record, so that one which is repeated would open twice."""
+    for index, record in chunk.single:
+        first = seen.setdefault(record, index)
+        if first != index:
+            findings.add(log, index, "id", f"record {first} has it already", found=record)
+
+
+def _verify_gone(whole: _Whole) -> None:
+    """4, for payloads that are gone; all logs were read, since an erasure speaks of all."""
+    for log, one in whole.gone:
+        if not whole.forgotten.explains(log, one.index, one.subjects):
+            whole.findings.add(log, one.index, "payload", "it is missing, and nothing says that it was erased")
+    whole.findings.erased += len(whole.gone)
 
 
 def _verify_missing(log: str, kept: Kept, message: str, findings: Findings) -> None:
@@ -327,3 +363,9 @@ def _verify_rest(projections: Projections, findings: Findings) -> None:
     with findings.of(None):
         for sentence in projections.strays():
             findings.add(None, None, "store", sentence)
+
+
+if __name__ == "__main__":
+    from licet.ledger.verify_alone import main
+
+    raise SystemExit(main())

@@ -69,7 +69,7 @@ def kept_problems(head_log: HeadLog | None, kept: Sequence[Kept], vkey: str | No
 def _compared(source: str, checkpoint: Checkpoint, roots: dict[int, bytes]) -> Problem | None:
     root = roots.get(checkpoint.size)
     if root is None:
-        message = f"records are missing: {source} knows more of the head log than there is"
+        message = f"{source} knows more of the head log than there is: records are missing, or this is an older copy"
         return _problem("checkpoint", message, checkpoint.size, max(roots))
     if root != checkpoint.root:
         message = f"history was changed: {source} knows another head log of size {checkpoint.size}"

@@ -25,7 +25,9 @@ def verify_proof_lines(
     A receipt whose record no line proves is a problem, as is a file without a line. Raises `NoteInvalid` for what is no key.
     """
     trusted = Trusted(Verifier.parse(vkey).name, vkey)
-    wanted = {(receipt.log, receipt.index): receipt for receipt in receipts}
+    wanted: dict[tuple[str, int], set[Receipt]] = {}
+    for receipt in receipts:
+        wanted.setdefault((receipt.log, receipt.index), set()).add(receipt)
     proved: list[Proved] = []
     problems: list[Problem] = []
     for number, line in enumerate(unverified_lines, 1):
@@ -36,9 +38,8 @@ def verify_proof_lines(
     if not proved and not problems:
         problems.append(Problem(None, None, "lines", "", "", "the file holds no proof"))
     shown = {(one.log, one.index) for one in proved if isinstance(one, ProofReport)}
-    for receipt in wanted.values():
-        if (receipt.log, receipt.index) not in shown:
-            problems.append(Problem(receipt.log, receipt.index, "receipt", receipt.leaf, "", "no proof shows the record of this receipt"))
+    missing = [place for place in wanted if place not in shown]
+    problems += [Problem(*place, "receipt", "", "", "no proof shows the record of this receipt") for place in missing]
     return tuple(proved), tuple(problems)
 
 
@@ -53,11 +54,12 @@ def read_receipts(unverified_lines: Iterable[bytes]) -> Iterator[Receipt]:
             raise IntegrityBroken(f"line {number}: {error}") from error
 
 
-def _verify(line: bytes, trusted: Trusted, wanted: dict[tuple[str, int], Receipt]) -> Proved:
+def _verify(line: bytes, trusted: Trusted, wanted: dict[tuple[str, int], set[Receipt]]) -> Proved:
     if len(line) > LINE_LIMIT_BYTES:
         raise IntegrityBroken(f"a proof is not longer than {LINE_LIMIT_BYTES} bytes")
     if line.startswith(b'{"licet_consistency":'):
         return verify_consistency(line, trusted)
     report = verify_proof(line, trusted)
-    receipt = wanted.get((report.log, report.index))
-    return report if receipt is None else verify_proof(line, trusted, receipt)
+    for receipt in wanted.get((report.log, report.index), ()):
+        verify_proof(line, trusted, receipt)
+    return report
