@@ -274,7 +274,7 @@ class Replay:
         if request.tenant != log:
             self._findings.add(log, row.index, "payload.detail.request", "it is of another tenant", expected=log, found=request.tenant)
         rival = self.requests.get(self._live.get(request.key, ""))
-        if request.id in self.requests or (rival is not None and rival.state in LIVE_STATES):
+        if request.id in self.requests or (rival is not None and rival.state in LIVE_STATES and rival.opened.id not in self.unread):
             self._findings.add(log, row.index, "payload.detail.request", "a live request has its key already", found=request.id)
         self.requests[request.id] = Asking(request, log, row.index, RequestState.OPEN, [])
         self._live[request.key] = request.id

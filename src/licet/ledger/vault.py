@@ -169,7 +169,7 @@ class Vault:
         return None if row is None else row.pseudonym
 
     def fits(self, pseudonym: str, ref: str) -> bool:
-        """Whether the pseudonym is that of `Type::"id"`; True where its secret is gone, since then nobody can tell."""
+        """Whether the pseudonym is that of `Type::"id"`, and found by it; True where its secret is gone, since then nobody can tell."""
         if (pseudonym, ref) in self._fitting:
             return True
         row = self._rows.find_secret_of(pseudonym)
@@ -178,6 +178,7 @@ class Vault:
         named = parse_ref(ref)
         try:
             fits = pseudonym_of(self._unwrap(row), Subject(row.tenant, named.type, named.id)) == pseudonym
+            fits = fits and self._lookup((row.tenant, named.type, named.id)) in {row.lookup, None}
         except SecretBroken:
             return False
         if fits and len(self._fitting) < _CACHED:
