@@ -7,8 +7,10 @@ import click
 from licet.cli.audit_export import export
 from licet.cli.audit_prove import checkpoint, prove, receipt
 from licet.cli.audit_search import search
+from licet.cli.audit_settle import settle
 from licet.cli.audit_show import show
 from licet.cli.audit_tail import tail
+from licet.cli.audit_unknown import unknown
 from licet.cli.audit_verify import verify
 
 
@@ -17,5 +19,5 @@ def audit() -> None:
     """Search, show, verify, prove and export the audit log."""
 
 
-for _command in (search, tail, show, verify, prove, receipt, checkpoint, export):
+for _command in (search, tail, show, verify, prove, receipt, checkpoint, export, unknown, settle):
     audit.add_command(_command)

@@ -37,6 +37,7 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
         with reading(settings) as store:
             yield from _ends(store)
             yield from _boots(store)
+            yield from _unsettled(store)
     except NotAStore as error:
         yield Finding("fail", "store", str(error), "move it away, or name another `store` in licet.toml")
         return
@@ -97,7 +98,16 @@ def _open_calls(calls: tuple[OpenIntent, ...], living: set[str]) -> Iterator[Fin
     yield Finding("ok", "open calls", f"{counted(len(calls) - len(orphans), 'call')} running now")
     if orphans:
         message = f"{counted(len(orphans), 'call')} begun by a process that is gone, such as `{orphans[0].call}`"
-        yield Finding("warn", "open calls", message, "open a gate: each becomes `unknown`; then see what they did")
+        yield Finding("warn", "open calls", message, "open a gate: each becomes `unknown`; then `licet audit unknown`")
+
+
+def _unsettled(store: SqliteStore) -> Iterator[Finding]:
+    calls = store.unsettled_calls()
+    if calls:
+        message = f"{counted(len(calls), 'call')} of which nobody saw the end, such as `{calls[0].call}`"
+        yield Finding("warn", "unknown calls", message, "`licet audit unknown` lists them; ask their probes, or settle them by hand")
+    else:
+        yield Finding("ok", "unknown calls", "the end of every call is known")
 
 
 def _journal(path: Path) -> Iterator[Finding]:

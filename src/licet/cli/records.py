@@ -178,11 +178,25 @@ _ENDS = {
 def _outcome(entry: Entry) -> Told:
     outcome = entry.envelope.outcome
     assert outcome is not None
+    if "settled" in entry.detail:
+        return _settlement(entry, outcome.status)
     mark, word, how = _ENDS[outcome.status]
     took = f" in {duration(outcome.duration_us)}" if outcome.duration_us is not None and outcome.status == "ok" else ""
     changes = f", {counted(outcome.effects, 'change')} declared" if outcome.effects else ""
     late = ", later than its timeout" if entry.detail.get("late") else ""
     return Told(mark, word, f"{entry.act} {how}{took}{changes}{late}", _cause(entry))
+
+
+def _settlement(entry: Entry, status: str) -> Told:
+    settled = entry.detail["settled"]
+    if settled.get("by") == "probe":
+        how = "happened" if status == "ok" else "did not happen"
+        return Told("note", "settled", f"{entry.act} {how}, says its probe")
+    said = {"ok": "happened", "not_executed": "did not happen", "error": "failed"}.get(status, status)
+    by = settled.get("as") or "a person"
+    return Told(
+        "note", "settled", f"{entry.act} {said}, says {by} (operating user {settled.get('operating_user')})", str(settled.get("reason"))
+    )
 
 
 def _recovery(entry: Entry) -> Told:
