@@ -217,6 +217,11 @@ def unknown_calls(store: Store, tenant: str | None = None, probes: Container[str
     return tuple(found)
 
 
+def unknown_call(store: Store, call: CallId, probes: Container[str] | None = None) -> UnknownCall:
+    """One unsettled call. Raises as `find_case`."""
+    return _shown(find_case(store, call), probes)
+
+
 def find_case(store: Store, call: CallId) -> Case:
     """The unsettled call. Raises `SettlementRefused` where it is not one, `IntegrityBroken` where row and records differ."""
     case = _read_case(store, call)
