@@ -133,6 +133,12 @@ class SearchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: bool = True
 
 
+class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[retention]`. `payloads_s` (written `payloads = "400d"`) is the age past which `licet audit prune` drops payloads."""
+
+    payloads_s: int | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
@@ -158,6 +164,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     witness: WitnessSettings = WitnessSettings()
     search: SearchSettings = SearchSettings()
+    retention: RetentionSettings = RetentionSettings()
     file: Path | None = None
 
     @property
@@ -186,6 +193,7 @@ class _Document(Struct, kw_only=True):
     approvals: Any = {}
     limits: Any = {}
     witness: Any = {}
+    retention: Any = {}
     search: Any = {}
 
 
@@ -196,6 +204,12 @@ class _Witness(Struct):
     servers: tuple[WitnessServer, ...] = ()
     log: str | None = None
     max_age: str = "1h"
+
+
+class _Retention(Struct):
+    """`[retention]` as written."""
+
+    payloads: str | None = None
 
 
 class _Expiry(Struct):
@@ -265,6 +279,7 @@ class _Reader:
             approvals=self._approvals(top.approvals, overrides["approvals"]),
             limits=self._limits(top.limits, overrides["limits"]),
             witness=self._witness(top.witness, file.parent),
+            retention=self._retention(top.retention),
             search=self._struct(top.search, SearchSettings, "search"),
             file=file,
         )
@@ -335,6 +350,13 @@ class _Reader:
         if expires_s > LONGEST_EXPIRY_S:
             raise self._invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
         return ApprovalSettings(expires_s=expires_s)
+
+    def _retention(self, table: object) -> RetentionSettings:
+        written = self._struct(table, _Retention, "retention").payloads
+        payloads_s = None if written is None else parse_duration_s(written)
+        if written is not None and payloads_s is None:
+            raise self._invalid("retention.payloads", f"is `{written}`, which is not a duration such as `90d`")
+        return RetentionSettings(payloads_s=payloads_s)
 
     def _witness(self, table: object, folder: Path) -> WitnessSettings:
         written = self._struct(table, _Witness, "witness")

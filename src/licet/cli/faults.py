@@ -102,6 +102,10 @@ def _known(error: BaseException) -> Fault | None:
             exit_code = _SETTLING.get(error.code, Exit.ERROR)
             step = "`licet audit unknown` lists the calls that can be settled"
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next=step)
+        case errors.ErasureRefused():
+            held = error.code == "held"
+            step = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None
+            fault = Fault(exit=Exit.DENIED if held else Exit.ERROR, code=error.code, message=str(error), next=step)
         case errors.LicetError():
             fault = Fault(exit=Exit.ERROR, code=_snake(error), message=str(error))
         case _:

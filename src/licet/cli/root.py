@@ -24,6 +24,8 @@ VERBS: dict[str, str] = {
     "why": "Explain a decision: one that would be taken, or one that was.",
     "approvals": "List, show and decide what waits for people.",
     "audit": "Search, show, verify and export the audit log.",
+    "keys": "Show, make and change the keys of the ledger.",
+    "db": "Back the ledger up, and restore it.",
     "demo": "Watch a support agent being governed on a database of its own.",
     "doctor": "Look for what is wrong with an installation.",
     "version": "Print the version.",

@@ -47,10 +47,12 @@ class OpenLedger:
 
     Raises `StoreError` (among others `KeyUnavailable`, and `NotAStore` where there is none and not `create`), `AnchorUnusable`, and
     `IntegrityBroken` where the store is behind its witness. Close it, or use it as a context manager. With `indexed`, a thread fills the
-    search index as long as it is open, unless the settings say otherwise.
+    search index as long as it is open, unless the settings say otherwise. Only a loss that is being accepted is not `pinned`.
     """
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime], *, create: bool = True, indexed: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], datetime], *, create: bool = True, indexed: bool = False, pinned: bool = True
+    ) -> None:
         if not create and not in_memory(settings):
             sqlite_open.check_file(settings.store_path, create=False)  # said before a key is missed that was never made
         self.keys = keys_of(settings, create=create)
@@ -60,7 +62,7 @@ class OpenLedger:
         self._searching: Searching | None = None
         try:
             self.signing = SigningKeys(self.store, self.keys)
-            self.pins = self._find_pins(settings)
+            self.pins = self._find_pins(settings) if pinned else None
             if self.pins is not None:
                 self.pins.check()
                 self.writer.barrier = self.pins.find_problem
@@ -68,7 +70,8 @@ class OpenLedger:
             self.writer.committed = self.notary.note
             self.manifest = manifest_of(settings)
             self._settle(settings)
-            self.notary.start()
+            if pinned:
+                self.notary.start()
             self._searching = Searching(settings, self.store) if indexed and settings.search.index and not in_memory(settings) else None
             if self._searching is not None:
                 self._searching.indexer.start()

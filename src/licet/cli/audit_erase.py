@@ -1,0 +1,86 @@
+"""`licet audit erase`: forget a person or a target."""
+
+from __future__ import annotations
+
+import click
+from msgspec import Struct
+
+from licet.cli.acting import acting, make_sure, subject_of
+from licet.cli.invocation import Invocation
+from licet.cli.loading import load_settings
+from licet.cli.output import Output
+from licet.cli.wording import counted
+from licet.config import Settings
+from licet.errors import StoreError
+from licet.gate.opening import forget_in_index, in_memory, index_path
+from licet.ledger.erasure import Erased, erase
+from licet.store.index import Index
+from licet.store.index_ask import Query
+
+
+class Forgot(Struct, frozen=True, kw_only=True):
+    """What is printed with `--json`. `bytes_gone`: the write-ahead log is empty, so that no file beside the ledger holds what was erased.
+
+    `index` says what kept the search index from forgetting; `mentions` how many other records name the id in text, where that can be asked.
+    """
+
+    erased: Erased
+    bytes_gone: bool
+    index: str | None
+    mentions: int | None
+
+
+@click.command("erase")
+@click.option("--tenant", required=True, metavar="TENANT", help="Whose the subject is.")
+@click.option("--subject", required=True, metavar="TYPE/ID", help="Customer/C-412, or User/alice.")
+@click.option("--reason", required=True, metavar="TEXT", help="Recorded; must not name the subject.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: str, *, yes: bool) -> int:
+    """Forget a person or a target, for ever.
+
+    Its secret, every payload sealed under it and its text in the search index are destroyed, and the log says so; every hash and proof
+    stays as it was. Ends with 6 where a legal hold stands. What other people's records say about it in free text is not found by this.
+    """
+    settings = load_settings(invocation)
+    wanted = subject_of(settings, tenant, subject)
+    make_sure(f"Erase everything that is recorded about {subject} of {tenant}? This cannot be undone.", yes=yes)
+    with acting(settings) as (ledger, operator):
+        done = erase(operator, ledger.manifest, wanted, reason)
+        problem = forget_in_index(settings, [(log, done.pseudonym) for log in dict.fromkeys((tenant, *done.logs))])
+        forgot = Forgot(erased=done, bytes_gone=ledger.store.cut_log(), index=problem, mentions=_mentions(settings, tenant, wanted.id))
+    return invocation.answer(forgot, lambda output: _show(output, forgot, subject))
+
+
+def _mentions(settings: Settings, tenant: str, id_: str) -> int | None:
+    """How many records of the tenant name the id in text; None where nobody can tell now."""
+    if in_memory(settings) or not settings.search.text or not index_path(settings).exists():
+        return None
+    try:
+        index = Index.open(index_path(settings), read_only=True)
+        try:
+            return index.count(Query(text=id_, filters={"log": (tenant,)})).number
+        finally:
+            index.close()
+    except (StoreError, ValueError):
+        return None
+
+
+def _show(output: Output, forgot: Forgot, subject: str) -> None:
+    done = forgot.erased
+    place = f"recorded as {done.receipt.log}:{done.receipt.index}, which names it {done.target}"
+    output.mark("ok", "erased", f"{subject}: {counted(done.payloads, 'payload')} destroyed, with the secret that sealed them", below=place)
+    if done.requests:
+        output.line(f"{counted(len(done.requests), 'request')} that waited were withdrawn: {', '.join(done.requests)}", indent=11)
+    if done.open_calls:
+        output.line(
+            f"{counted(done.open_calls, 'call')} about it had begun; what they still record stands under a new pseudonym", indent=11
+        )
+    if not forgot.bytes_gone:
+        output.hint("another process reads the write-ahead log; what was erased lies in it, unreadable by Licet, until it is copied")
+    if forgot.index is not None:
+        output.hint(f"the search index has not forgotten yet ({forgot.index}); whatever next fills it goes on")
+    if forgot.mentions:
+        output.hint(f"{counted(forgot.mentions, 'other record')} of the tenant name it in text: `licet audit search --text` finds them")
+    if subject.startswith("User/"):
+        output.hint("snapshots of the directory still list users by name, and so does licet.toml")

@@ -1,0 +1,84 @@
+"""`licet db`: copies of the ledger, and putting one back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from licet.cli.acting import acting, make_sure
+from licet.cli.approvals_vote import operating_user
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
+from licet.cli.invocation import Invocation
+from licet.cli.loading import load_settings, utc_now
+from licet.cli.output import Output
+from licet.cli.wording import counted
+from licet.gate.restoring import Restored
+from licet.gate.restoring import restore as restore_ledger
+from licet.ledger.seal import Filing
+from licet.model import OPERATOR_LOG
+from licet.store.backup import back_up
+
+
+class BackedUp(Struct, frozen=True):
+    """What is printed with `--json`."""
+
+    file: str
+    size_bytes: int
+
+
+@click.group()
+def db() -> None:
+    """Back the ledger up, and restore it."""
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def backup(invocation: Invocation, /, file: Path) -> int:
+    """Copy the ledger to FILE while calls go on, and verify the copy.
+
+    It holds everything but the search index and the key: keep the key, and a copy of the erasure manifest, apart from it.
+    """
+    settings = load_settings(invocation)
+    with acting(settings) as (_, operator):
+        made = BackedUp(str(file), back_up(settings.store_path, file))
+        record = operator.say("admin", OPERATOR_LOG, {"act": "backup", "file": file.name, "bytes": made.size_bytes})
+        operator.writer.submit(Filing((record,))).wait()
+    return invocation.answer(made, lambda output: output.mark("ok", "copied", f"{file}: {made.size_bytes} bytes, verified"))
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
+@click.option("--accept-loss", is_flag=True, help="Go on although anchors or witnesses know more: the log begins anew.")
+@click.option("--reason", default="restore", show_default=True, metavar="TEXT", help="Recorded.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def restore(invocation: Invocation, /, file: Path | None, reason: str, *, accept_loss: bool, yes: bool) -> int:
+    """Put the backup FILE in the place of the ledger; what was there is kept beside it under another name.
+
+    Who was erased since the backup is erased again. Ends with 8, and changes nothing, where anchors or witnesses know more than FILE: find
+    a newer copy, or accept the loss. Without FILE, `--accept-loss` is about the ledger as it lies there.
+    """
+    settings = load_settings(invocation)
+    if file is None and not accept_loss:
+        raise Refusal(
+            Exit.USAGE, "usage", "there is nothing to restore", next_step="name a backup; or, for the ledger as it is, `--accept-loss`"
+        )
+    what = f"Put {file} in the place of {settings.store_path}?" if file is not None else f"Accept what {settings.store_path} has lost?"
+    make_sure(what, yes=yes)
+    done = restore_ledger(settings, utc_now, file, by=operating_user(), reason=reason, accept_loss=accept_loss)
+    step = None
+    if done.anew is not None and settings.witness.log is not None:
+        step = f"write the new key into licet.toml: `log` of [witness] is `{done.anew.vkey}`"
+    return invocation.answer(done, lambda output: _show(output, done), next_step=step)
+
+
+def _show(output: Output, done: Restored) -> None:
+    below = "" if done.kept is None else f"what was there lies at {done.kept}"
+    output.mark("ok", "restored", f"{counted(done.records, 'record')}, ready to be written", below=below)
+    if done.anew is not None:
+        anew = done.anew
+        output.line(f"the log begins anew as {anew.origin}; before, it was {anew.former_origin} with {anew.former_size} entries", indent=11)
