@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from licet.cli.audit_erase import erase_command
 from licet.cli.audit_export import export
+from licet.cli.audit_hold import hold, holds, release
 from licet.cli.audit_prove import checkpoint, prove, receipt
+from licet.cli.audit_prune import prune_command
 from licet.cli.audit_search import search
 from licet.cli.audit_settle import settle
 from licet.cli.audit_show import show
@@ -19,5 +22,21 @@ def audit() -> None:
     """Search, show, verify, prove and export the audit log."""
 
 
-for _command in (search, tail, show, verify, prove, receipt, checkpoint, export, unknown, settle):
+for _command in (
+    search,
+    tail,
+    show,
+    verify,
+    prove,
+    receipt,
+    checkpoint,
+    export,
+    unknown,
+    settle,
+    erase_command,
+    hold,
+    release,
+    holds,
+    prune_command,
+):
     audit.add_command(_command)
