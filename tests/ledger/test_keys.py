@@ -175,7 +175,8 @@ def test_a_new_key_file_and_its_folder_are_flushed(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", seen)
     create_key_file(tmp_path / "licet.key")
-    assert flushed == [tmp_path.resolve() / "licet.key", tmp_path.resolve()]
+    assert [path.parent for path in flushed] == [tmp_path.resolve(), tmp_path.resolve().parent]
+    assert flushed[0].name.startswith(".licet.key."), "under another name until it is whole"
 
 
 # the environment
@@ -236,3 +237,27 @@ def test_a_command_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("source", ["", "licet.key", "file", "vault:secret/licet", "FILE:licet.key", "https://example.com/key"])
 def test_another_kind_of_source_is_refused(source: str) -> None:
     assert refusal(source) == f"`{source}` is not `file:PATH`, `env:NAME` or `command:COMMAND LINE`"
+
+
+def test_a_crash_while_a_key_is_made_leaves_none_or_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "licet.key"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            create_key_file(path)
+    assert not path.exists()
+    create_key_file(path)
+    made = path.read_text()
+    create_key_file(path)
+    assert path.read_text() == made, "nothing is written over"
+    assert parse_keys(made.encode(), "here").ids
+    assert [file.name for file in tmp_path.iterdir()] == ["licet.key"]
+
+
+def test_a_key_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnavailable, match="cannot be created"):
+        create_key_file(tmp_path / "missing" / "licet.key")

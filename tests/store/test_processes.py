@@ -20,6 +20,7 @@ from licet.ledger.verify import verify
 from licet.model import CallId
 from licet.store.contract import CloseCall, OpenIntent
 from licet.store.sqlite import SqliteStore
+from licet.store.unsettled import MarkUnsettled
 from tests.store.samples import KEYS, commit, now, record, written
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -123,7 +124,7 @@ def test_the_open_calls_of_a_killed_process_are_orphaned_and_recovered(tmp_path:
     kill(process)
     assert store.orphaned_calls() == (OpenIntent(CallId(call), "acme", boot),)
     assert store.orphaned_calls() == ()
-    written(store, Filing((record("recovery", call=CallId(call)),), (CloseCall(CallId(call)),)))
+    written(store, Filing((record("recovery", call=CallId(call)),), (CloseCall(CallId(call)), MarkUnsettled(CallId(call), "acme"))))
     with store.source() as source:
         assert verify(source).problems == ()
     assert store.open_calls() == ()

@@ -24,6 +24,7 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -120,22 +121,28 @@ def load_keys(source: str, *, folder: Path, environ: Mapping[str, str] | None = 
 
 
 def create_key_file(path: Path) -> None:
-    """A new key lies at `path`, readable by its owner alone, and survives a power cut. Never writes over anything."""
+    """A new key lies at `path`, whole, readable by its owner alone, and survives a power cut. Never writes over anything.
+
+    A crash at any moment leaves no file at `path` or the whole one. Raises `KeyUnavailable`.
+    """
+    beside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
+        with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as stream:
+            stream.write(new_key_line() + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            with suppress(FileExistsError):  # another process was quicker: its key is the one
+                os.link(beside, path)
+        finally:
+            beside.unlink()
+        folder = os.open(path.resolve().parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise KeyUnavailable(f"the ledger's key cannot be created at `{path}`: {error.strerror}") from error
-    with os.fdopen(fd, "w", encoding="ascii") as stream:
-        stream.write(new_key_line() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    folder = os.open(path.resolve().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read_file(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -168,24 +168,28 @@ class SqliteStore(SqliteReads):
         """Release the lease and the files. Safe to call twice, and in a forked child, where it leaves the parent's store alone."""
         if self._is_forked():
             return
-        with self._committing:
+        # Whatever one of them raises, lease and locks are given back: the callbacks run from the last to the first.
+        with self._committing, ExitStack() as closing:
             readers, self._readers = self._readers, None
             writer, self._writer = self._writer, None
-            if self._checkpoints is not None:
-                self._checkpoints.close()
-            if readers is not None:
-                readers.close()
-            if writer is not None:
-                self._end_boot(writer)
-                writer.close()
-            if self._lease is not None:
-                self._lease.release()
-            if isinstance(self._leases, ProcessLeases) and self._leases.is_empty():
-                _memory_leases.pop(str(self._location.memory), None)  # the database is gone with its last connection
-            if self._turn is not None:
-                self._turn.close()
             if self._file is not None:
-                self._file.release()
+                closing.callback(self._file.release)
+            if self._turn is not None:
+                closing.callback(self._turn.close)
+            closing.callback(self._give_lease_back)
+            if writer is not None:
+                closing.callback(writer.close)
+                closing.callback(self._end_boot, writer)
+            if readers is not None:
+                closing.callback(readers.close)
+            if self._checkpoints is not None:
+                closing.callback(self._checkpoints.close)
+
+    def _give_lease_back(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
+        if isinstance(self._leases, ProcessLeases) and self._leases.is_empty():
+            _memory_leases.pop(str(self._location.memory), None)  # the database is gone with its last connection
 
     # opening
 
