@@ -4,7 +4,7 @@
  2. every leaf hash is the hash of its envelope's bytes
  3. every envelope is one of this version, names the log, kind and call under which it is stored, and has an id of its own in its log
  4. every payload that can be opened is the one that its envelope commits to, by commitment and length, and the names in it are those
-    behind the pseudonyms; one that is gone was erased, and a record says so (ledger/forgotten.py)
+    behind the pseudonyms; one that is gone was erased, and a record says so (ledger/forgotten.py); who was erased has no secret
  5. every log's tree, recomputed, is the stored one: size and compact range
  6. every entry of the head log is the root that its log had at that size; the head log's tree, recomputed, is the stored one; every
     checkpoint is signed by a key of its size and has the head log's root (ledger/verify_heads.py)
@@ -47,6 +47,8 @@ _MAY_BE_CLOSED = frozenset({"erased", "locked"})
 _FORGETTING = frozenset({"erasure", "legal_hold"})
 _ONCE_A_CALL = frozenset({"intent", "outcome", "recovery", "call"})
 """Replaying finds a second one; but for outcomes that are late."""
+_NOBODY = '::""'
+"""A name that no subject has."""
 _NO_OPENING: Opening = (None, None, "damaged")
 
 
@@ -107,6 +109,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
             examined = chunks(state) if chunks is not None else examine_log(source, state.log)
             logs.append(_verify_log(state, examined, whole, kept.pop(state.log, {})))
     _verify_gone(whole)
+    _verify_erased(source, whole)
     for log, missing in kept.items():
         _verify_missing(log, missing, "a receipt names a log that is not there", findings)
     heads.finish()
@@ -314,6 +317,14 @@ def _verify_gone(whole: _Whole) -> None:
         if not whole.forgotten.explains(log, one.index, one.subjects):
             whole.findings.add(log, one.index, "payload", "it is missing, and nothing says that it was erased")
     whole.findings.erased += len(whole.gone)
+
+
+def _verify_erased(source: Source, whole: _Whole) -> None:
+    """4: who was erased stays so. A secret fits nobody's name but one, and nobody's at all where it is gone."""
+    with whole.findings.of(None):
+        for pseudonym, (log, target) in whole.forgotten.erased().items():
+            if not source.fits(pseudonym, _NOBODY):
+                whole.findings.add(log, None, "secrets", "the secret of somebody who was erased is there", found=target)
 
 
 def _verify_missing(log: str, kept: Kept, message: str, findings: Findings) -> None:
