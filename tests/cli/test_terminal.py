@@ -16,16 +16,17 @@ import pytest
 from tests.cli.conftest import run_licet
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PROGRAM = "from licet.cli import progress, main; progress.WORTH_A_BAR = 0; main()"
+PROGRAM = "from licet.cli import main; main()"
+WITH_BARS = "from licet.cli import progress, main; progress.WORTH_A_BAR = 0; main()"
 
 
-def on_terminal(folder: Path, *arguments: str, columns: int = 80, **environ: str) -> str:
+def on_terminal(folder: Path, *arguments: str, columns: int = 80, code: str = PROGRAM, **environ: str) -> str:
     """What a terminal of this width is sent, stdout and stderr."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE"}}
     env = kept | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environ
-    program = [sys.executable, "-c", PROGRAM, *arguments]
+    program = [sys.executable, "-c", code, *arguments]
     sent = b""
     with subprocess.Popen(program, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as shown:
         # Our copy of the other end stays open until all has been read: what is on its way when the last one closes can be lost.
@@ -37,7 +38,7 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 80, **environ: str
     return sent.decode().replace("\r\n", "\n")
 
 
-VERBS = [("audit", "search"), ("audit", "show", "acme:5"), ("approvals", "list"), ("why", "acme:5"), ("check",), ("nope",)]
+VERBS = [("audit", "search"), ("audit", "show", "acme:5"), ("audit", "verify"), ("approvals", "list"), ("why", "acme:5"), ("check",), ("nope",)]
 MOVING = ("doctor",)  # free room and the like are not the same twice
 
 
@@ -75,6 +76,12 @@ def test_where_the_encoding_has_no_glyphs_plain_marks_stand_in(used: Path) -> No
 
 
 def test_verify_shows_how_far_it_is_on_a_terminal_only(used: Path) -> None:
-    assert "13/13 records" in ESCAPE.sub("", on_terminal(used, "audit", "verify"))
-    assert run_licet(used, "audit", "verify").stderr == ""
-    assert "records" not in on_terminal(used, "audit", "verify", "--json").split('"records"')[0]
+    assert "13/13 records" in ESCAPE.sub("", on_terminal(used, "audit", "verify", code=WITH_BARS))
+    assert "13/13" not in run_licet(used, "audit", "verify").stderr
+    assert "records" not in on_terminal(used, "audit", "verify", "--json", code=WITH_BARS).split('"records"')[0]
+
+
+def test_export_shows_how_far_it_is_on_a_terminal_only(used: Path) -> None:
+    shown = ESCAPE.sub("", on_terminal(used, "audit", "export", "-o", "log.jsonl", code=WITH_BARS))
+    assert "exporting" in shown
+    assert "next: `licet audit verify --file log.jsonl` verifies it" in shown
