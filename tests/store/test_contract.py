@@ -127,8 +127,8 @@ def test_later_batches_of_a_group_see_what_earlier_ones_did(store: SqliteStore) 
 
 
 def test_a_key_is_taken_once_and_says_by_whom(store: SqliteStore) -> None:
-    written(store, Filing((), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
-    written(store, Filing((), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
+    written(store, Filing((record(),), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
+    written(store, Filing((record(),), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
     assert store.find_key("acme", "scope", "key", "digest") == TakenKey(True, CallId("first"), "acme")
     assert store.find_key("acme", "scope", "key", "of another use") == TakenKey(False, CallId("first"), "acme")
     assert store.find_key("acme", "another scope", "key", "digest") == TakenKey(True, CallId("second"), "acme")

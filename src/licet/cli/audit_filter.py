@@ -17,7 +17,7 @@ from licet.ledger.record import Actor, Envelope, Kind, parse_ref
 from licet.model import EntityRef, OutcomeStatus
 from licet.store.contract import StoredRecord
 from licet.store.finder import Wanted
-from licet.store.index_terms import Field
+from licet.store.index_terms import UNREADABLE, Field
 
 _TARGET_ID = re.compile(r'[A-Z][A-Za-z0-9_]*::"(.*)"', re.DOTALL)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -137,7 +137,9 @@ def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str])
     plain: dict[Field, tuple[str, ...]] = {
         field: values if isinstance(values, tuple) else (values,) for option, field in _PLAIN.items() if (values := options[option])
     }
-    plain.setdefault("kind", tuple(kind for kind in get_args(Kind) if kind != "access"))  # who read the log is shown when it is asked for
+    plain.setdefault(
+        "kind", (*[kind for kind in get_args(Kind) if kind != "access"], UNREADABLE)
+    )  # who read the log is shown when it is asked for
     return Wanted(
         tenant=options["tenant"],
         actor=options["actor"],

@@ -106,7 +106,8 @@ class Finder:
         return [f"{ref.type}::{pseudonym}" for pseudonym in self._pseudonyms(wanted, [ref])]
 
     def _pseudonyms(self, wanted: Wanted, refs: Sequence[EntityRef]) -> tuple[str, ...]:
-        """Those of these people or targets, in the tenant that is asked for, or in every one."""
-        tenants = [wanted.tenant] if wanted.tenant is not None else [state.log for state in self._store.logs()]
+        """Those of these people or targets: of people in the tenant that is asked for, if one is; a target may be another tenant's."""
+        one = wanted.tenant is not None and all(ref.type == "User" for ref in refs)
+        tenants = [str(wanted.tenant)] if one else self._store.tenants_of_secrets()
         found = [self._store.vault.find_pseudonym(Subject(tenant, ref.type, ref.id)) for tenant in tenants for ref in refs]
         return tuple([pseudonym for pseudonym in found if pseudonym is not None])

@@ -111,6 +111,15 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
         """The row of a subject's secret."""
         return find_secret(self._rows(f"{SECRET_ROW}lookup = ?", (lookup,)))
 
+    def tenants_of_secrets(self) -> tuple[str, ...]:
+        """Every tenant of whom somebody or something was written about, in whatever log."""
+        text = (  # from one tenant to the next: a scan of a million secrets would take longer than the search
+            "WITH RECURSIVE found (tenant) AS (SELECT min(tenant) FROM secrets UNION ALL "
+            "SELECT (SELECT min(tenant) FROM secrets WHERE secrets.tenant > found.tenant) FROM found WHERE found.tenant IS NOT NULL) "
+            "SELECT tenant FROM found WHERE tenant IS NOT NULL"
+        )
+        return tuple([row[0] for row in self._rows(text)])
+
     def find_secret_of(self, pseudonym: str) -> SecretRow | None:
         """The row of the secret behind a pseudonym."""
         return find_secret(self._rows(f"{SECRET_ROW}pseudonym = ?", (pseudonym,)))
@@ -196,13 +205,19 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
 
     def find_key(self, log: str, scope: str, key: str, digest: str) -> TakenKey | None:
         """Who has this idempotency key, and whether for the use that has this digest."""
-        blinds = (self.blind(log, "scope", scope), self.blind(log, "key", key))
-        rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", blinds)
-        return TakenKey(rows[0][0] == self.blind(log, "digest", digest), *rows[0][1:]) if rows else None
+        sought, taken, use = [
+            self.vault.find_blind(log, label, text) for label, text in (("scope", scope), ("key", key), ("digest", digest))
+        ]
+        if sought is None or taken is None:
+            return None  # the log has no secret yet, so no row of it has anything
+        rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", (sought, taken))
+        return TakenKey(rows[0][0] == use, *rows[0][1:]) if rows else None
 
     def find_dossier(self, tenant: str, key: str) -> Dossier | None:
         """The request with this key that was opened last, with votes and records, at one moment."""
-        blind = self.blind(tenant, "request", key)
+        blind = self.vault.find_blind(tenant, "request", key)
+        if blind is None:
+            return None
         found = self._find_dossier(f"{_REQUEST}WHERE key = ? ORDER BY number DESC LIMIT 1", blind)
         if found is not None and (found.request.key, found.request.tenant) != (key, tenant):
             raise IntegrityBroken(f"request `{found.request.id}` is kept under the key of another call; run `licet audit verify`")

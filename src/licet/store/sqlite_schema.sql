@@ -57,6 +57,8 @@ CREATE TABLE secrets (
     wrapped BLOB NOT NULL
 ) STRICT;
 
+CREATE INDEX secrets_by_tenant ON secrets (tenant);
+
 CREATE TABLE boots (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

@@ -72,7 +72,7 @@ class SqliteSource:
 
     def blind(self, log: str, label: str, text: str) -> str | None:
         """How rows of this log write a text; None without a key."""
-        return None if self._vault is None else self._vault.blind(log, label, text)
+        return None if self._vault is None else self._vault.find_blind(log, label, text)
 
     def open(self, head: Head, body: Any) -> Opening:
         """The payload, decrypted, or the reason why it is not."""
