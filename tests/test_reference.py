@@ -20,6 +20,7 @@ from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
+from licet.witness.client import Witness
 from tests.documents import Document
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +147,7 @@ TABLES: dict[str, type[Struct]] = {
     "limits": config.LimitSettings,
     "witness": config._Witness,  # as it is written, like the keys of `approvals`
     "search": config.SearchSettings,
+    "retention": config._Retention,  # as it is written
 }
 TOP = ("environment", "store", "keys", "policies", "roles", "cross_tenant")
 
@@ -219,33 +221,51 @@ def test_every_attack_of_the_threat_model_names_its_test_or_says_that_nothing_st
 REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def steps(page: Document) -> Iterator[tuple[str, list[str]]]:
-    """Each command of the page's consoles with the lines that it must print."""
+CONSOLES = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```console" in path.read_text()]
+
+
+def steps(page: Document) -> Iterator[tuple[str, int, list[str]]]:
+    """Each command of the page's consoles, what it ends with (`# ends with 8` behind it; else 0), and the lines that it must print."""
     for block in page.blocks:
         if block.language == "console":
             for step in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
                 command, *printed = step.splitlines()
-                yield command, printed
+                command, _, ends = command.partition("  # ends with ")
+                yield command, int(ends or 0), printed
 
 
-def test_the_first_page_works_as_it_says(tmp_path: Path) -> None:
-    page = Document.read(ROOT / "docs/getting-started.md")
+@pytest.mark.parametrize("path", CONSOLES, ids=lambda path: path.name)
+def test_what_a_page_tells_to_type_does_what_it_says(path: Path, tmp_path: Path) -> None:
+    page = Document.read(path)
     for block in page.blocks:
         if block.file is not None:
+            (tmp_path / block.file).parent.mkdir(exist_ok=True)
             (tmp_path / block.file).write_text(block.code)
     programs = Path(sys.executable).parent
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LICET_")} | {
         "PATH": f"{programs}:{os.environ['PATH']}"
     }
     seen = ""
-    for command, printed in steps(page):
+    for command, ends, printed in steps(page):
         line = command.replace("REQUEST_ID", seen)
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
         output = done.stdout + done.stderr
-        assert done.returncode == 0, f"{line}: {output}"
+        assert done.returncode == ends, f"{line}: {output}"
         assert [line for line in printed if line not in output] == [], f"{line}: {output}"
         if held := REQUEST_ID.findall(done.stdout):
             seen = held[0]
+
+
+def test_there_are_pages_to_type_along() -> None:
+    assert {path.name for path in CONSOLES} >= {"getting-started.md", "witness.md"}
+
+
+def test_the_settings_of_a_witness_are_settings(tmp_path: Path) -> None:
+    written = [block.code for block in Document.read(ROOT / "docs/witness.md").blocks if block.language == "toml" and block.file is None]
+    assert len(written) == 1
+    witness = config.loads(f'environment = "production"\n{written[0]}', file=tmp_path / "licet.toml").witness
+    assert (len(witness.anchors), witness.max_age_s) == (1, 3_600)
+    assert [Witness(server.url, server.vkey).name for server in witness.servers] == ["witness.example.com/w1"]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +307,6 @@ def test_the_fields_of_an_envelope_are_those_that_are_written() -> None:
 def test_the_kinds_of_records_are_those_that_the_code_writes() -> None:
     section = (ROOT / "docs/ledger.md").read_text().partition("## What is recorded when")[2].partition("\n## ")[0]
     listed = {kind for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for kind in re.findall(r"`(\w+)`", row)}
-    source = "".join(file.read_text() for room in ("approvals", "gate") for file in (SOURCE / room).glob("*.py"))
-    written = {kind for kind in get_args(Kind) if re.search(rf'(_record|_ended|event|\() ?\(?"{kind}", |kind="{kind}"', source)}
+    source = "".join(file.read_text() for file in SOURCE.rglob("*.py"))
+    written = {kind for kind in get_args(Kind) if re.search(rf'(_record|_ended|event|say|\() ?\(?\s*"{kind}",|kind="{kind}"', source)}
     assert listed == written

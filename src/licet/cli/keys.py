@@ -32,7 +32,7 @@ class Keys(Struct, frozen=True, kw_only=True):
 
 @click.group()
 def keys() -> None:
-    """Show, make and change the keys of the ledger. No secret is ever shown but by `new`."""
+    """Show, make and change the keys of the ledger."""
 
 
 @keys.command()

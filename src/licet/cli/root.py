@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "can": "Say whether a call would be allowed.",
     "why": "Explain a decision: one that would be taken, or one that was.",
     "approvals": "List, show and decide what waits for people.",
-    "audit": "Search, show, verify and export the audit log.",
+    "audit": "Search, show, verify, prove and export the audit log.",
     "keys": "Show, make and change the keys of the ledger.",
     "db": "Back the ledger up, and restore it.",
     "demo": "Watch a support agent being governed on a database of its own.",
