@@ -138,7 +138,7 @@ def small_ledger(store: Store) -> dict[str, Any]:
     written(
         store,
         Filing((intent(done, store, key="once"),), (OpenCall(done, "acme"), taking("once", done))),
-        Filing((record("policy", "operator", payload=Payload(detail={"digest": "x"})),), (PutBlob(DIGEST, "bundle", CONTENT),)),
+        Filing((record("policy", "operator", payload=Payload(detail={"sha256": DIGEST})),), (PutBlob(DIGEST, "bundle", CONTENT),)),
     )
     written(store, Filing((outcome(done),), (CloseCall(done),)), opening(used), opening(waiting))
     written(store, voting(used, "dana"), voting(used, "omar", seen=1, move=RequestState.APPROVED))

@@ -1,11 +1,12 @@
 """Do the rows beside the records say what the records say, and nothing else?
 
-Every row of requests, votes, open calls, unsettled calls and keys is held beside what `Replay` made of the records: a row that no
-record explains was forged, one that differs was edited, one that is missing was deleted.
+Every row of requests, votes, open calls, unsettled calls, keys and snapshots is held beside what `Replay` made of the records: a row that
+no record explains was forged, one that differs was edited, one that is missing was deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 
 from licet.ledger.record import microseconds
@@ -16,7 +17,7 @@ from licet.ledger.source import Projections, RequestRow, VoteRow
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
     """All rows are held beside the replayed records; what differs, or cannot be read, is in the findings."""
-    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_unsettled, _verify_keys):
+    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_unsettled, _verify_keys, _verify_snapshots):
         with findings.of(None):
             verify(replay, projections, findings)
 
@@ -100,3 +101,16 @@ def _verify_keys(replay: Replay, projections: Projections, findings: Findings) -
     for call, taken in unseen.items():
         log, index = (taken.log, taken.index) if taken is not None else (None, None)
         findings.add(log, index, "keys", "an idempotency key is not known as taken", expected=taken.key if taken is not None else call)
+
+
+def _verify_snapshots(replay: Replay, projections: Projections, findings: Findings) -> None:
+    """A gate reads catalogs of others from here, so that nobody may put one there without a record."""
+    unseen = dict(replay.snapshots)
+    for blob in projections.blobs():
+        if unseen.pop(blob.digest, None) is None and not replay.unread_snapshots:
+            findings.add(None, None, "snapshot", "no record says that it was in force", found=blob.digest)
+        digest = hashlib.sha256(blob.content).hexdigest()
+        if digest != blob.digest:
+            findings.add(None, None, "snapshot", "its bytes are not those that were hashed", expected=blob.digest, found=digest)
+    for missing, (log, index) in unseen.items():
+        findings.add(log, index, "snapshot", "what was in force is missing", expected=missing)

@@ -9,6 +9,7 @@
    the request, an approval needs as many people as its policies ask for
 6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
    arguments
+7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
 
 A record whose payload cannot be opened (erased, or no key at hand) says nothing of requests: those that it names are left out.
 Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
@@ -43,7 +44,8 @@ class Followed(Struct, frozen=True, gc=False):
     unseen: bool = False
 
 
-FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry"})
+_IN_FORCE = frozenset({"policy", "catalog", "directory"})
+FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry"}) | _IN_FORCE
 """Kinds from which something follows."""
 
 
@@ -55,6 +57,8 @@ def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, close
         envelope, payload = b"", None
     elif head.kind in {"outcome", "recovery"}:
         envelope, payload = b"", payload if payload is not None and b'"late":' in payload else None
+    elif head.kind in _IN_FORCE:
+        envelope = b""
     return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen)
 
 
@@ -96,6 +100,7 @@ class _Detail(Struct, frozen=True):
     vote: Vote | None = None
     superseded: _Closing | None = None
     event: str | None = None
+    sha256: str | None = None
     late: bool = False
     settled: Raw = Raw()
 
@@ -155,6 +160,7 @@ class Replay:
 
     `open` holds log, index and boot of each call that has not ended, `unsettled` log and index of each end that nobody
     saw; `keys` what each intent took, or None where that cannot be told; `unread` the requests of which a record cannot be read.
+    `snapshots` are log and index by digest of what was in force; `unread_snapshots` where a record that would say so cannot be read.
     """
 
     def __init__(self, findings: Findings, blind: Blind) -> None:
@@ -165,6 +171,8 @@ class Replay:
         self.keys: dict[str, TakenKey | None] = {}
         self.unsettled: dict[str, tuple[str, int]] = {}
         self.requests: dict[str, Asking] = {}
+        self.snapshots: dict[str, tuple[str, int]] = {}
+        self.unread_snapshots = False
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
         self._live: dict[str, str] = {}
@@ -176,6 +184,7 @@ class Replay:
             "hold": self._ask,
             "vote": self._ask,
             "expiry": self._ask,
+            **dict.fromkeys(_IN_FORCE, self._put_in_force),
         }
 
     def take(self, log: str, records: Sequence[Followed]) -> None:
@@ -248,6 +257,15 @@ class Replay:
         except UNREADABLE as error:
             self._findings.add(log, row.index, "payload.detail", "it cannot be read", found=error)
             return _Detail()
+
+    # snapshots
+
+    def _put_in_force(self, log: str, row: Followed) -> None:
+        """Rule 7."""
+        digest = None if row.closed else self._said(log, row).sha256
+        self.unread_snapshots = self.unread_snapshots or bool(row.closed)
+        if digest is not None:
+            self.snapshots.setdefault(digest, (log, row.index))
 
     # requests
 

@@ -6,11 +6,11 @@
  4. every payload that can be opened is the one that its envelope commits to, by commitment and length, and the names in it are those
     behind the pseudonyms; one that is gone was erased, and a record says so (ledger/forgotten.py); who was erased has no secret
  5. every log's tree, recomputed, is the stored one: size and compact range
- 6. every entry of the head log is the root that its log had at that size; the head log's tree, recomputed, is the stored one; every
-    checkpoint is signed by a key of its size and has the head log's root (ledger/verify_heads.py)
- 7. the calls, requests, votes, keys and open intents that follow from the records (ledger/replay.py) are those that are stored
-    (ledger/projections.py)
- 8. snapshots have their hashes, and the store itself finds no damage
+ 6. every entry of the head log is the root that its log had at that size, and no log is gone; the head log's tree, recomputed, is the
+    stored one; every checkpoint is signed by a key of its size and has the head log's root (ledger/verify_heads.py)
+ 7. the calls, requests, votes, keys, open intents and snapshots that follow from the records (ledger/replay.py) are those that are
+    stored (ledger/projections.py)
+ 8. the store itself finds no damage
  9. receipts that somebody kept name records that are there
 
 Payloads that cannot be opened for want of a key are counted (`Report.locked`): 4 and 7 say nothing about them.
@@ -38,7 +38,7 @@ from licet.ledger.projections import verify_projections
 from licet.ledger.record import FORMAT_VERSION, UNREADABLE, Head, decode_head, decode_payload_names
 from licet.ledger.replay import FOLLOWED, Followed, Replay, follow
 from licet.ledger.report import Findings, LogReport, Problem, Report
-from licet.ledger.source import Opening, Projections, Row, Source, TreeState
+from licet.ledger.source import HeadLog, Opening, Projections, Row, Source, TreeState, Withheld
 from licet.ledger.verify_heads import Heads
 from licet.model import Receipt
 
@@ -108,6 +108,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
         for state in source.trees():
             examined = chunks(state) if chunks is not None else examine_log(source, state.log)
             logs.append(_verify_log(state, examined, whole, kept.pop(state.log, {})))
+        _verify_dropped(source.head_log, {log.log for log in logs}, findings)
     _verify_gone(whole)
     _verify_erased(source, whole)
     for log, missing in kept.items():
@@ -116,7 +117,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
     logs = [msgspec.structs.replace(log, signed=heads.signed_of(log.log)) for log in logs]
     if source.projections is not None:
         verify_projections(replay, source.projections, findings)
-        _verify_rest(source.projections, findings)
+        _verify_store(source.projections, findings)
     return Report(
         tuple(logs),
         sum(log.size for log in logs),
@@ -364,19 +365,16 @@ def _where(stored: Tree, tree: Tree) -> str:
     return f"the trees over records {', '.join(ranges)}"
 
 
-def _verify_rest(projections: Projections, findings: Findings) -> None:
-    """8: snapshots, and what the store says about itself."""
-    with findings.of(None):
-        for blob in projections.blobs():
-            digest = _sha256(blob.content).hexdigest()
-            if digest != blob.digest:
-                findings.add(None, None, "snapshot", "its bytes are not those that were hashed", expected=blob.digest, found=digest)
+def _verify_dropped(head_log: HeadLog | None, known: set[str], findings: Findings) -> None:
+    """6: a log that was dropped has no records that could contradict its entries; they are still there."""
+    entries = head_log.entries() if head_log is not None else ()
+    missing = {log: size for log, size, entry in entries if not isinstance(entry, Withheld) and log not in known}
+    for log, size in missing.items():
+        findings.add(log, None, "head", "the head log knows its records, and there is no such log", expected=size)
+
+
+def _verify_store(projections: Projections, findings: Findings) -> None:
+    """8: what the store says about itself."""
     with findings.of(None):
         for sentence in projections.strays():
             findings.add(None, None, "store", sentence)
-
-
-if __name__ == "__main__":
-    from licet.ledger.verify_alone import main
-
-    raise SystemExit(main())
