@@ -73,13 +73,13 @@ class Notary:
     def turn(self) -> None:
         """Everything that is durable now is signed. Raises `StoreError`, `GateClosed`."""
         with self._turning:
-            self._records = 0
-            head = self._store.head()
-            if head.grown:
+            new, self._records = self._records, 0
+            head = None if new else self._store.head()  # what this process has committed needs no look
+            if head is None or head.grown:
                 self._writer.submit(Filing((), (AppendHead(self._now_us()),))).wait()
                 head = self._store.head()
             if head.size > head.checkpoint:
-                signer = self._signing.signer(self._writer)
+                signer = self._signing.signer_at(head, self._writer)
                 note = sign_checkpoint(checkpoint_of(head), [signer])
                 self._writer.submit(Filing((), (PutCheckpoint(head.size, self._now_us(), note, signer.vkey),))).wait()
                 self._newest = note

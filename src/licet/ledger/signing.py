@@ -42,6 +42,12 @@ class SigningKeys:
                 continue  # another process has made it: that one signs; or the head has grown meanwhile
         return self.get_signer()
 
+    def signer_at(self, head: HeadState, writer: Writer) -> Signer:
+        """The key that signed last when `head` was read, without a look at the store where it is known."""
+        if self._known is not None and self._known[0] == head.vkey:
+            return self._known[1]
+        return self.signer(writer)
+
     def get_signer(self) -> Signer:
         """The key that signs now. Raises `LookupError` when nothing was ever signed."""
         vkey, seed = self._current()

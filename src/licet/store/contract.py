@@ -258,13 +258,17 @@ class LogState(Struct, frozen=True):
 
 
 class HeadState(Struct, frozen=True):
-    """The head log's tree; `checkpoint` is the size of its newest checkpoint; `grown` says whether a log has grown since its last leaf."""
+    """The head log's tree; `checkpoint` is the size of its newest checkpoint; `grown` says whether a log has grown since its last leaf.
+
+    `vkey` names the key that signs now; None where nothing was signed yet.
+    """
 
     origin: str
     size: int
     compact_range: tuple[bytes, ...]
     checkpoint: int
     grown: bool
+    vkey: str | None
 
 
 class StoredCheckpoint(Struct, frozen=True):

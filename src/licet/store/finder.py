@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from licet.ledger.record import leaf_hash
-from licet.ledger.searchable import searchable_text
 from licet.ledger.vault import Subject
 from licet.model import EntityRef
 from licet.store.contract import StoredRecord
@@ -62,15 +60,7 @@ class LedgerRows:
 
     def rows(self, log: str, start: int, stop: int) -> Sequence[IndexRow]:
         """The records of a log from `start` up to `stop`."""
-        return [
-            IndexRow(
-                record.index,
-                record.envelope,
-                leaf_hash(record.envelope),
-                None if record.payload is None else searchable_text(record.payload),
-            )
-            for record in self._store.records(log, start=start, stop=stop)
-        ]
+        return self._store.index_rows(log, start, stop)
 
 
 class Finder:

@@ -167,8 +167,11 @@ _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def term(field: str, value: str) -> str:
     """The term that a record has whose `field` is `value`."""
     code = _CODES[field]
-    if len(value) <= _LONG_BYTES and _plain(value):
-        return f"{code}_{value}"
+    if len(value) <= _LONG_BYTES:
+        if _plain(value):
+            return f"{code}_{value}"
+        if "_" not in value and _plain(bare := value.replace("-", "")) and bare:  # ids of calls, names with hyphens: most of the rest
+            return f"{code}_{value.replace('-', '_2d')}"
     encoded = value.encode("utf-8", "surrogatepass")
     if len(encoded) > _LONG_BYTES:
         return f"{code}__{hashlib.sha256(encoded).hexdigest()}"

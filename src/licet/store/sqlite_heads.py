@@ -103,10 +103,10 @@ class HeadReads:
         """The head log as it stands."""
         text = (
             "SELECT origin, head_size, head_range, coalesce((SELECT max(size) FROM checkpoints), 0), "
-            "EXISTS (SELECT 1 FROM logs WHERE size > headed) FROM ledger"
+            "EXISTS (SELECT 1 FROM logs WHERE size > headed), (SELECT vkey FROM signing_keys ORDER BY number DESC LIMIT 1) FROM ledger"
         )
-        origin, size, compact_range, checkpoint, grown = self._rows(text)[0]
-        return HeadState(origin, size, split_range(compact_range), checkpoint, bool(grown))
+        origin, size, compact_range, checkpoint, grown, vkey = self._rows(text)[0]
+        return HeadState(origin, size, split_range(compact_range), checkpoint, bool(grown), vkey)
 
     def head_entries(self, start: int, stop: int) -> tuple[bytes, ...]:
         """Entries of the head log by index, as they are hashed."""

@@ -20,11 +20,12 @@ from licet.ledger.vault import SecretRow, Subject, Vault
 from licet.model import CallId, Request, RequestId, RequestState, Vote
 from licet.store import forks
 from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
+from licet.store.index_take import IndexRow
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
-from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, votes_of
+from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, text_in, votes_of
 from licet.store.sqlite_source import SqliteSource
 from licet.store.sqlite_unsettled import UnsettledReads
 
@@ -181,6 +182,16 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
             if len(rows) < _PAGE:
                 return
             low, high = (low, base + rows[-1][1]) if newest_first else (base + rows[-1][1] + 1, high)
+
+    def index_rows(self, log: str, start: int, stop: int) -> list[IndexRow]:
+        """Records of one log as the search index takes them, without those behind the log's end."""
+        rows: list[Any] = []
+        found = self._rows("SELECT number FROM logs WHERE name = ?", (log,))
+        if found:
+            base = found[0][0] << INDEX_BITS
+            text = "SELECT place, envelope, leaf, sealed FROM records LEFT JOIN payloads USING (place) "
+            rows = self._rows(f"{text}WHERE place >= ? AND place < ? ORDER BY place", (base + start, base + min(stop, 1 << INDEX_BITS)))
+        return [IndexRow(place - base, envelope, leaf, text_in(self._vault, envelope, sealed)) for place, envelope, leaf, sealed in rows]
 
     def get_record(self, log: str, index: int) -> StoredRecord:
         """One record. Raises `KeyError` when there is none."""

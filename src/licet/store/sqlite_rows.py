@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from licet.errors import IntegrityBroken, SecretBroken
 from licet.ledger.record import UNREADABLE, Head, decode_head
+from licet.ledger.searchable import searchable_text
 from licet.ledger.vault import SecretRow, Vault, payload_aad
 from licet.model import Request, RequestState, Vote
 from licet.store.contract import Closed, StoredRecord
@@ -80,6 +81,15 @@ def record_of(vault: Vault | None, row: Sequence[Any]) -> StoredRecord:
     except UNREADABLE_ROW:
         return StoredRecord(log, index, kind, call, envelope, None, None, "damaged")
     return StoredRecord(log, index, kind, call, envelope, *opened(vault, head, sealed))
+
+
+def text_in(vault: Vault | None, envelope: bytes, sealed: bytes | None) -> str | None:
+    """The words by which a record can be found; None where its payload cannot be opened."""
+    try:
+        payload = opened(vault, decode_head(envelope), sealed)[1]
+    except UNREADABLE_ROW:
+        return None
+    return None if payload is None else searchable_text(payload)
 
 
 def request_of(request: str, state: str, records: Sequence[StoredRecord]) -> Request | None:
