@@ -84,7 +84,12 @@ def prove(invocation: Invocation, /, reference: str, path: Path | None, with_pay
             payloads=with_payload,
         )
         proofs = _prove(invocation, ledger, settings, records, with_payload=with_payload)
-    return _hand_out(invocation, path, b"".join(proofs), Proofs(file=None if path is None else str(path), proofs=tuple(map(Raw, proofs))))
+    return _hand_out(
+        invocation,
+        path,
+        b"".join(proofs),
+        Proofs(file=None if path is None else str(path), proofs=tuple([Raw(one.rstrip(b"\n")) for one in proofs])),
+    )
 
 
 @click.command()
@@ -133,7 +138,7 @@ def checkpoint(invocation: Invocation, /, kept: Path | None, path: Path | None) 
         root=said.root.hex(),
         note=note.decode(),
         file=None if path is None else str(path),
-        proof=None if proof is None else Raw(proof),
+        proof=None if proof is None else Raw(proof.rstrip(b"\n")),
     )
     return _hand_out(invocation, path, note if proof is None else proof, signed)
 

@@ -232,6 +232,8 @@ class ExportSource:
             self._fault("trailer", "the export was cut: its last line is missing or cannot be read")
         elif isinstance(self._next, _Trailer):
             self._verify_said("trailer", self._next.logs, self._next.records, read)
+            if self._next.logs != self._header.logs:
+                self._fault("trailer", "it speaks of other trees than the header")
             if next(self._lines, None) is not None:
                 self._fault("lines", "something follows the trailer")
         else:

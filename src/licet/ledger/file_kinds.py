@@ -12,7 +12,7 @@ from licet.errors import IntegrityBroken
 
 FileKind: TypeAlias = Literal["jsonl", "proof", "csv", "parquet", "ocsf", "otlp"]
 MANIFEST_SUFFIX = ".manifest.json"
-_LOOKED_AT_BYTES = 1 << 20
+_LOOKED_AT_BYTES = 4_096
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
@@ -20,12 +20,14 @@ class _Manifest(Struct):
     format: str
 
 
-class _Line(Struct):
-    licet_export: int | None = None
-    licet_proof: int | None = None
-    licet_consistency: int | None = None
-    class_uid: int | None = None
-    resource_spans: msgspec.Raw | None = msgspec.field(name="resourceSpans", default=None)
+_BEGINNINGS: tuple[tuple[bytes, FileKind], ...] = (
+    (b"PAR1", "parquet"),
+    (b"log,index,leaf,", "csv"),
+    (b'{"licet_export":', "jsonl"),
+    (b'{"licet_proof":', "proof"),
+    (b'{"licet_consistency":', "proof"),
+    (b'{"resourceSpans":', "otlp"),
+)
 
 
 def kind_of(path: Path) -> FileKind:
@@ -35,20 +37,11 @@ def kind_of(path: Path) -> FileKind:
         return said
     with path.open("rb") as file:
         first = file.read(_LOOKED_AT_BYTES)
-    if first.startswith(b"PAR1"):
-        return "parquet"
-    if first.startswith(b"log,index,leaf,"):
-        return "csv"
-    try:
-        line = msgspec.json.decode(first.partition(b"\n")[0], type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        line = _Line()
-    if line.licet_proof is not None or line.licet_consistency is not None:
-        return "proof"
-    if line.licet_export is not None or b'"licet_export":' in first[:200]:
-        return "jsonl"
-    if line.class_uid is not None or line.resource_spans is not None:
-        return "ocsf" if line.resource_spans is None else "otlp"
+    found = next((kind for beginning, kind in _BEGINNINGS if first.startswith(beginning)), None)
+    if found is not None:
+        return found
+    if b'"class_uid":' in first:
+        return "ocsf"
     raise IntegrityBroken(f"`{path}` begins as nothing that Licet exports: it is something else, or its beginning is gone")
 
 

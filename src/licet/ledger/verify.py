@@ -378,3 +378,9 @@ def _verify_store(projections: Projections, findings: Findings) -> None:
     with findings.of(None):
         for sentence in projections.strays():
             findings.add(None, None, "store", sentence)
+
+
+if __name__ == "__main__":
+    from licet.ledger.verify_alone import main
+
+    raise SystemExit(main())
