@@ -8,9 +8,11 @@ import pwd
 import click
 from msgspec import Struct
 
+from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
 from licet.cli.doctor_store import store_findings
+from licet.cli.doctor_witness import witness_findings
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault, Refusal, fault_of
 from licet.cli.finding import Finding
@@ -46,7 +48,9 @@ def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
         findings += config_findings(loaded)
         findings += policy_findings(loaded)
         findings += store_findings(loaded.settings)
+        findings += index_findings(loaded.settings)
         findings += key_findings(loaded.settings)
+        findings += witness_findings(loaded.settings)
         findings += safety_findings(loaded.settings, user)
     counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
     diagnosis = Diagnosis(findings=tuple(findings), **counts)
