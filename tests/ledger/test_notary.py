@@ -12,13 +12,14 @@ from licet.errors import ConditionLost, StoreUnavailable
 from licet.ledger.checkpoint import Checkpoint, decode_head_entry
 from licet.ledger.merkle import Tree
 from licet.ledger.notary import RECORDS, Notary
-from licet.ledger.note import text_of
+from licet.ledger.note import Cosigner, add_signatures, text_of
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
 from licet.ledger.tiles import HashTree
 from licet.ledger.verify import verify
 from licet.ledger.writer import Writer
+from licet.store.contract import PutCheckpoint
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import KEYS, NOW, now, record
 
@@ -211,6 +212,24 @@ def test_a_checkpoint_that_the_old_key_signed_meanwhile_is_not_kept(office: Offi
     office.notary.turn()
     assert office.newest().size == 1, "another process that had not heard of the change signed in vain"
     assert office.problems() == []
+
+
+def test_what_a_witness_added_stays_when_another_process_signs_the_same_head(path: Path) -> None:
+    first, second = Office(path), Office(path)
+    first.write(1)
+    first.notary.turn()
+    kept = first.store.newest_checkpoint()
+    assert kept is not None
+    cosigner = Cosigner.from_seed("witness.invalid/w1", bytes(32))
+    cosigned = add_signatures(kept.note, [cosigner.cosign(text_of(kept.note), 5)])
+    vkey = first.signing.get_signer().vkey
+    first.writer.submit(Filing((), (PutCheckpoint(kept.size, kept.at, cosigned, vkey),))).wait()
+    second.writer.submit(Filing((), (PutCheckpoint(kept.size, kept.at + 1, kept.note, vkey),))).wait()
+    newest = second.store.newest_checkpoint()
+    assert newest is not None
+    assert newest.note == cosigned
+    first.close()
+    second.close()
 
 
 def test_two_rotations_at_one_moment_end_with_one(path: Path) -> None:

@@ -301,6 +301,7 @@ def test_added_signatures_stand_at_the_end_once() -> None:
     once = add_signatures(NOTE, [line, line])
     assert once == NOTE + line
     assert add_signatures(once, [line]) == once
+    assert add_signatures(once, [COSIGNER.cosign(TEXT, 6)]) == once, "a key that signed twice would make the note invalid"
     with pytest.raises(NoteInvalid):
         add_signatures(b"no note", [line])
 

@@ -24,7 +24,7 @@ from licet.ledger.acts import Operator
 from licet.ledger.erasure import settle
 from licet.ledger.erasure_manifest import ErasureManifest
 from licet.ledger.keys import KeyEncryptionKeys, create_key_file, load_keys
-from licet.ledger.notary import Notary
+from licet.ledger.notary import PUBLISH_AGAIN_S, Notary
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
@@ -66,7 +66,14 @@ class OpenLedger:
             if self.pins is not None:
                 self.pins.check()
                 self.writer.barrier = self.pins.find_problem
-            self.notary = Notary(self.store, self.writer, self.signing, self._now_us, None if self.pins is None else self.pins.publish)
+            self.notary = Notary(
+                self.store,
+                self.writer,
+                self.signing,
+                self._now_us,
+                None if self.pins is None else self.pins.publish,
+                publish_again_s=min(PUBLISH_AGAIN_S, settings.witness.max_age_s / 4),
+            )
             self.writer.committed = self.notary.note
             self.manifest = manifest_of(settings)
             self._settle(settings)

@@ -13,12 +13,15 @@ Rules:
    is signed then, by this process or another: a head that nobody has signed yet is found in the store.
 2. Only what is durable is published: a witness must never have seen more than a power cut leaves.
 3. Publishing has a thread of its own and takes the newest note only: a slow witness holds up no signature.
+4. When nothing is signed, because nobody calls or nothing may be written, the newest checkpoint of the store is published again: a witness
+   that has seen nothing for long would count as silent, and one that was silent would never be asked again.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from licet.errors import GateClosed, LicetError, StoreError
@@ -31,30 +34,41 @@ from licet.store.contract import AppendHead, PutCheckpoint, Store
 EVERY_S = 1.0
 RECORDS = 256
 """A full tile: what is signed is published in whole ones as far as possible."""
+PUBLISH_AGAIN_S = 60.0
+"""So long at the most a ledger waits for a witness that is back."""
 
 _log = logging.getLogger("licet.ledger")
 
 Publish = Callable[[bytes], None]
-"""Told a signed note that is durable. May take its time."""
+"""Told a signed note that is durable, again and again while there is no newer one. May take its time."""
 
 
 class Notary:
     """Signs the heads of one store. Its threads run from `start` to `close`."""
 
     def __init__(
-        self, store: Store, writer: Writer, signing: SigningKeys, now_us: Callable[[], int], publish: Publish | None = None
+        self,
+        store: Store,
+        writer: Writer,
+        signing: SigningKeys,
+        now_us: Callable[[], int],
+        publish: Publish | None = None,
+        *,
+        publish_again_s: float = PUBLISH_AGAIN_S,
     ) -> None:
         self._store = store
         self._writer = writer
         self._signing = signing
         self._now_us = now_us
         self._publish = publish
+        self._publish_again_s = publish_again_s
         self._records = 0
         self._due = threading.Event()
         self._turning = threading.Lock()
         self._news = threading.Event()
-        self._newest: bytes | None = None
+        self._newest: deque[bytes] = deque(maxlen=1)
         self._closed = False
+        self._is_last = False
         self._threads = [threading.Thread(target=self._run, name="licet-notary", daemon=True)]
         if publish is not None:
             self._threads.append(threading.Thread(target=self._tell, name="licet-publisher", daemon=True))
@@ -82,7 +96,7 @@ class Notary:
                 signer = self._signing.signer_at(head, self._writer)
                 note = sign_checkpoint(checkpoint_of(head), [signer])
                 self._writer.submit(Filing((), (PutCheckpoint(head.size, self._now_us(), note, signer.vkey),))).wait()
-                self._newest = note
+                self._newest.append(note)
                 self._news.set()
 
     def close(self) -> None:
@@ -94,6 +108,7 @@ class Notary:
         if self._threads[0].is_alive():
             self._threads[0].join()
         self._try()
+        self._is_last = True
         self._news.set()
         if len(self._threads) > 1 and self._threads[1].is_alive():
             self._threads[1].join()
@@ -113,20 +128,26 @@ class Notary:
             _log.exception("licet: the head of the log could not be signed")
 
     def _tell(self) -> None:
+        assert self._publish is not None
         while True:
-            self._news.wait()
+            self._news.wait(self._publish_again_s)
             self._news.clear()
-            note, self._newest = self._newest, None
-            if note is None:
-                if self._closed:
-                    return
-                continue
-            assert self._publish is not None
+            ends = self._is_last
             try:
-                self._publish(note)
+                note = self._find_note(again=not ends)
+                if note is not None:
+                    self._publish(note)
             except LicetError as error:
                 _log.warning("licet: a checkpoint could not be published: %s", error)
             except Exception:  # noqa: BLE001 - as above
                 _log.exception("licet: a checkpoint could not be published")
-            if self._closed and self._newest is None:
+            if ends:
                 return
+
+    def _find_note(self, *, again: bool) -> bytes | None:
+        """What was signed since; where there is nothing, what the store has, if that is wanted again (rule 4)."""
+        try:
+            return self._newest.popleft()
+        except IndexError:
+            kept = self._store.newest_checkpoint() if again else None
+            return None if kept is None else kept.note

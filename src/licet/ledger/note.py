@@ -214,9 +214,14 @@ def sign_note(text: bytes, signers: Iterable[Signer]) -> bytes:
 
 
 def add_signatures(note: bytes, lines: Iterable[bytes]) -> bytes:
-    """The note with these signature lines at its end, but for those that it has already. Verifies nothing. Raises `NoteInvalid`."""
-    has = {f"{line}\n".encode() for line in _split(note)[1]}
-    return note + b"".join(line for line in dict.fromkeys(lines) if line not in has)
+    """The note with these signature lines at its end, but for those of keys that have signed it. Verifies nothing. Raises `NoteInvalid`."""
+    has = {_parse_line(line)[:2] for line in _split(note)[1]}
+    for line in lines:
+        signer = _parse_line(line.decode().removesuffix("\n"))[:2]
+        if signer not in has:
+            has.add(signer)
+            note += line
+    return note
 
 
 def open_note(unverified: bytes, verifiers: Iterable[Verifier]) -> Note:

@@ -125,7 +125,7 @@ class AppendHead(Struct, frozen=True):
 
 
 class PutCheckpoint(Struct, frozen=True):
-    """Keep a signed checkpoint of the head log at this size, in place of one that is there: it has at least its signatures.
+    """Keep a signed checkpoint of the head log at this size, in place of one that is there if it has more signatures.
 
     Not kept where `vkey`, which signed it, does not sign any more.
     """

@@ -62,10 +62,15 @@ def _fill_tile(con: apsw.Connection, level: int, number: int) -> None:
 
 
 def put_checkpoint(con: apsw.Connection, change: PutCheckpoint) -> None:
-    """The checkpoint is kept, unless its key was changed while it signed: then the head is signed anew."""
+    """The checkpoint is kept, unless its key was changed while it signed: then the head is signed anew.
+
+    One that is there stays unless this one has more signatures: two processes sign the same head, and one of them is told first what
+    witnesses have added.
+    """
     text = (
         "INSERT INTO checkpoints (size, at, note) SELECT ?, ?, ? "
-        "WHERE ? = (SELECT vkey FROM signing_keys ORDER BY number DESC LIMIT 1) ON CONFLICT (size) DO UPDATE SET note = excluded.note"
+        "WHERE ? = (SELECT vkey FROM signing_keys ORDER BY number DESC LIMIT 1) "
+        "ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE length(excluded.note) > length(note)"
     )
     con.execute(text, (change.size, change.at, change.note, change.vkey))
 

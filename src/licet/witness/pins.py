@@ -79,7 +79,7 @@ class Pins:
                 raise IntegrityBroken(self._broken)
 
     def publish(self, note: bytes) -> None:
-        """Every anchor and witness has been told of this checkpoint; what they add to it is kept."""
+        """Every anchor and witness has been told of this checkpoint; what they add to it is kept. It may be one that they know."""
         checkpoint, _ = self._trust().open(note)
         for path in self._anchors:
             try:
@@ -91,8 +91,9 @@ class Pins:
             except LicetError as error:
                 self._fail(self._files, str(path), str(error))
         lines = [line for witness in self._witnesses for line in self._submit(witness, note)]
-        if lines:
-            self._keep(checkpoint.size, add_signatures(note, lines))
+        cosigned = add_signatures(note, lines)
+        if cosigned != note:
+            self._keep(checkpoint.size, cosigned)
 
     def find_problem(self) -> str | None:
         """Why nothing may be written now; None as long as it may."""
