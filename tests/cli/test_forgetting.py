@@ -37,7 +37,8 @@ def test_erasing_leaves_no_byte_and_the_log_verifies(used: Path, licet: Licet) -
     result = licet(*ERASE, "--json")
     assert result.exit_code == 0, result.output
     data = envelope(result)["data"]
-    assert data["bytes_gone"] is True
+    assert (data["rewritten"], data["bytes_gone"], data["index"]) == (True, True, None)
+    assert (used / "licet.db-index").exists()
     assert data["erased"]["requests"] == [(used / "request").read_text()]
     pseudonym = data["erased"]["target"].rpartition("::")[2]
     gone = [sealed for envelope_, sealed in payloads if pseudonym in envelope_] + [
@@ -107,10 +108,14 @@ def test_keys_are_changed_while_everything_stays_readable(used: Path, licet: Lic
     assert licet(*ERASE).exit_code == 1, "the old key opens nothing any more"
 
 
-def test_a_new_signing_key_is_endorsed_by_the_old_one(used: Path, licet: Licet) -> None:
+def test_a_new_signing_key_is_endorsed_by_the_old_one_and_proofs_from_before_verify(used: Path, licet: Licet) -> None:
     before = envelope(licet("keys", "show", "--json"))["data"]["vkeys"]
+    assert licet("audit", "prove", "acme:0", "-o", "old.proof").exit_code == 0
     done = envelope(licet("keys", "rotate-signing", "--json"))["data"]
     assert envelope(licet("keys", "show", "--json"))["data"]["vkeys"] == [*before, done["to"]]
+    assert licet("audit", "prove", "acme:0", "-o", "new.proof").exit_code == 0
+    for proof in ("old.proof", "new.proof"):
+        assert licet("audit", "verify", "--proof", proof, "--key", before[0]).exit_code == 0
     verified(licet)
 
 

@@ -17,14 +17,20 @@ from licet.ledger.erasure import Erased, erase
 from licet.store.index import Index
 from licet.store.index_ask import Query
 
+REWRITE_LIMIT_BYTES = 256 * 1024 * 1024
+"""A second or two, in which calls wait. A larger ledger is written anew when its operator says so."""
+
 
 class Forgot(Struct, frozen=True, kw_only=True):
-    """What is printed with `--json`. `bytes_gone`: the write-ahead log is empty, so that no file beside the ledger holds what was erased.
+    """What is printed with `--json`.
 
-    `index` says what kept the search index from forgetting; `mentions` how many other records name the id in text, where that can be asked.
+    `rewritten`: all pages were written anew; with that, `bytes_gone` (the write-ahead log is empty) says that no file of the ledger holds
+    what was erased. `index` says what kept the search index from forgetting; `mentions` how many other records name the id in text, where
+    that can be asked.
     """
 
     erased: Erased
+    rewritten: bool
     bytes_gone: bool
     index: str | None
     mentions: int | None
@@ -48,7 +54,14 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
     with acting(settings) as (ledger, operator):
         done = erase(operator, ledger.manifest, wanted, reason)
         problem = forget_in_index(settings, [(log, done.pseudonym) for log in dict.fromkeys((tenant, *done.logs))])
-        forgot = Forgot(erased=done, bytes_gone=ledger.store.cut_log(), index=problem, mentions=_mentions(settings, tenant, wanted.id))
+        rewritten = ledger.store.rewrite(REWRITE_LIMIT_BYTES)
+        forgot = Forgot(
+            rewritten=rewritten,
+            erased=done,
+            bytes_gone=ledger.store.cut_log(),
+            index=problem,
+            mentions=_mentions(settings, tenant, wanted.id),
+        )
     return invocation.answer(forgot, lambda output: _show(output, forgot, subject))
 
 
@@ -78,6 +91,8 @@ def _show(output: Output, forgot: Forgot, subject: str) -> None:
         )
     if not forgot.bytes_gone:
         output.hint("another process reads the write-ahead log; what was erased lies in it, unreadable by Licet, until it is copied")
+    if not forgot.rewritten:
+        output.hint("unused parts of pages may hold what was erased, unreadable by Licet: `licet db vacuum` writes them anew")
     if forgot.index is not None:
         output.hint(f"the search index has not forgotten yet ({forgot.index}); whatever next fills it goes on")
     if forgot.mentions:

@@ -8,6 +8,7 @@ import click
 from msgspec import Struct
 
 from licet.cli.acting import acting, check_tenant, make_sure
+from licet.cli.audit_erase import REWRITE_LIMIT_BYTES
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
@@ -25,6 +26,7 @@ class Dropped(Struct, frozen=True):
 
     logs: tuple[Pruned, ...]
     dry_run: bool
+    rewritten: bool
     bytes_gone: bool
 
 
@@ -50,7 +52,9 @@ def prune_command(invocation: Invocation, /, older_than: str | None, tenant: str
     with acting(settings) as (ledger, operator):
         wanted = [state.log for state in ledger.store.logs() if tenant in (None, state.log)]
         logs = tuple([prune(operator, log, microseconds(before), reason, dry_run=dry_run) for log in wanted])
-        dropped = Dropped(logs, dry_run, dry_run or not any(log.payloads for log in logs) or ledger.store.cut_log())
+        some = not dry_run and any(log.payloads for log in logs)
+        rewritten = not some or ledger.store.rewrite(REWRITE_LIMIT_BYTES)
+        dropped = Dropped(logs, dry_run, rewritten, not some or ledger.store.cut_log())
     if tenant is not None and logs and logs[0].held is not None:
         raise Refusal(Exit.DENIED, "held", held_by(logs[0].held), next_step="`licet audit release ID` ends a hold")
     return invocation.answer(dropped, lambda output: _show(output, dropped))
@@ -75,5 +79,7 @@ def _show(output: Output, dropped: Dropped) -> None:
             output.mark("hold", "held", f"{log.log}: {held_by(log.held)}")
         else:
             output.mark("ok", "pruned", f"{log.log}: {counted(log.payloads, 'payload')} {verb}")
+    if not dropped.rewritten:
+        output.hint("unused parts of pages may hold what was dropped, unreadable by Licet: `licet db vacuum` writes them anew")
     if not dropped.bytes_gone:
         output.hint("another process reads the write-ahead log; what was dropped lies in it until it is copied")

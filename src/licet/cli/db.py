@@ -51,6 +51,17 @@ def backup(invocation: Invocation, /, file: Path) -> int:
 
 
 @db.command()
+@click.pass_obj
+def vacuum(invocation: Invocation, /) -> int:
+    """Write every page of the ledger anew, so that none keeps a copy of what was erased. Calls wait meanwhile."""
+    with acting(load_settings(invocation)) as (ledger, _):
+        ledger.store.rewrite()
+        gone = ledger.store.cut_log()
+    text = "every page was written anew" if gone else "every page was written anew; another process still reads the write-ahead log"
+    return invocation.answer({"bytes_gone": gone}, lambda output: output.mark("ok" if gone else "warn", "rewritten", text))
+
+
+@db.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
 @click.option("--accept-loss", is_flag=True, help="Go on although anchors or witnesses know more: the log begins anew.")
 @click.option("--reason", default="restore", show_default=True, metavar="TEXT", help="Recorded.")

@@ -5,8 +5,8 @@ Rules:
 1. Each of these changes stands in a batch with the record that says so: both are durable together, or neither is.
 2. What was found outside the transaction is looked at again inside it. Where it has moved, the batch is lost and the search goes on from
    where it had come to.
-3. What is destroyed is overwritten: secrets, payloads and blinds leave no copy in a page that is still in use, nor in a free one. A copy
-   may be left in the write-ahead log until `cut_log` has emptied it.
+3. What is destroyed is overwritten where it lies. A copy may be left in the unused part of a page that rows were moved out of, until
+   `rewrite` has written all pages anew, and in the write-ahead log, until `cut_log` has emptied it: in this order nothing is left.
 4. A secret that was destroyed raises the store's generation: every process that sealed under it, or knows it, seals anew.
 """
 
@@ -179,6 +179,13 @@ class Forgetting(Protocol):
 
     def secrets_not_under(self, key: str, limit: int) -> tuple[SecretRow, ...]:
         """Secrets that other keys wrap."""
+        ...
+
+    def rewrite(self, limit_bytes: int | None = None) -> bool:
+        """Whether every page was written anew, so that none keeps a copy of a row that was moved out of it. False where the file is larger.
+
+        Holds up every writer meanwhile: about a second for 200 MB.
+        """
         ...
 
     def cut_log(self, timeout_s: float = 10.0) -> bool:

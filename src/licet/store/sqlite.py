@@ -131,6 +131,17 @@ class SqliteStore(SqliteReads):
             else:
                 return True
 
+    def rewrite(self, limit_bytes: int | None = None) -> bool:
+        """Whether every page was written anew, so that none keeps a copy of a row that has moved. False where the file is larger."""
+        path = self._location.path
+        if path is None:
+            return True
+        if limit_bytes is not None and path.stat().st_size > limit_bytes:
+            return False
+        with self._writing() as con:
+            con.execute("VACUUM")
+        return True
+
     def seal(self, filing: Filing) -> Batch:
         """The filing as a batch, its payloads sealed under the secrets that this store has."""
         return seal_filing(self.vault, filing)

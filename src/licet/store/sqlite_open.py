@@ -7,8 +7,8 @@ Rules:
    in a log whose folder entry a power cut takes away.
 3. Everything durable: `synchronous=FULL`, and `fullfsync` where the platform tells a flush from a real one.
 4. A new ledger is readable by its owner alone; what lies beside it has the same mode.
-5. What is deleted is overwritten, on every connection and from the first row on: a page that is split otherwise keeps copies of rows that
-   have moved to another, and nobody knows later which.
+5. What is deleted is overwritten, on every connection and from the first row on: a page that is split otherwise keeps copies of most rows
+   that have moved to another, and nobody knows later which.
 """
 
 from __future__ import annotations
