@@ -28,4 +28,5 @@ class Attack(NamedTuple):
 
 def name_of(attack: object) -> str:
     """What it is called in the list of tests."""
-    return attack.act.__name__ if isinstance(attack, Attack) else str(attack)
+    named = attack.act if isinstance(attack, Attack) else attack
+    return str(getattr(named, "__name__", named))
