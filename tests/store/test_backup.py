@@ -10,7 +10,7 @@ import pytest
 from licet.errors import GateClosed, IntegrityBroken, NotAStore, StorePoisoned, StoreUnavailable
 from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
-from licet.store.backup import back_up, put_back, refuse_living, verify_copy
+from licet.store.backup import alone, back_up, put_back, verify_copy
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import KEYS, now, record, small_ledger, written
 
@@ -84,12 +84,12 @@ def test_what_is_damaged_or_no_ledger_is_no_copy(path: Path, tmp_path: Path) -> 
 
 def test_nothing_is_put_back_while_somebody_writes(path: Path) -> None:
     store = opened(path)
-    with pytest.raises(GateClosed, match="another process has the ledger"):
-        refuse_living(path)
+    with pytest.raises(GateClosed, match="another process has the ledger"), alone(path):
+        pytest.fail("somebody writes")
     store.close()
-    turn = refuse_living(path)
-    assert turn is not None
-    turn.close()
+    with alone(path), pytest.raises(StoreUnavailable, match="another process has been writing"):
+        opened(path)
+    opened(path).close()
 
 
 def test_what_was_there_is_kept_and_the_copy_takes_its_place(path: Path, tmp_path: Path) -> None:

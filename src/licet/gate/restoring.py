@@ -22,7 +22,7 @@ from licet.ledger.anew import BegunAnew, begin_anew
 from licet.ledger.seal import Filing
 from licet.ledger.signing import trust_of
 from licet.model import OPERATOR_LOG
-from licet.store.backup import open_copy, put_back, refuse_living, verify_copy
+from licet.store.backup import alone, open_copy, put_back, verify_copy
 from licet.witness.anchor import Anchor
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
@@ -47,13 +47,9 @@ def restore(settings: Settings, now: Callable[[], datetime], copy: Path | None, 
         verify_copy(copy)
         if not accept_loss:
             check_pins(settings, now, copy)
-    turn = refuse_living(path)
-    try:
+    with alone(path):
         if copy is not None:
             kept = put_back(copy, path, f"{now():%Y%m%dT%H%M%SZ}")
-    finally:
-        if turn is not None:
-            turn.close()
     evidence = {"act": "restore", "from": None if copy is None else copy.name, "kept": None if kept is None else kept.name}
     with OpenLedger(settings, now, create=False, pinned=not accept_loss) as ledger:
         operator = ledger.operator(settings, by)

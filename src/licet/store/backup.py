@@ -12,8 +12,8 @@ Rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -103,18 +103,25 @@ def put_back(copy: Path, path: Path, stamp: str) -> Path | None:
     return kept
 
 
-def refuse_living(path: Path) -> Turn | None:
-    """Nobody has the ledger open for writing, and nobody can until the turn that is returned is given back (rule 3).
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else has the ledger open for writing, and nobody begins to, for as long as this lasts (rule 3).
 
-    Raises `GateClosed` where somebody has.
+    Raises `GateClosed` where somebody has, `StoreUnavailable` where somebody keeps the turn.
     """
     if not path.exists():
-        return None
-    leases, folder = FileLeases(path.with_name(f"{path.name}-boots"), mode_of(path)), path.with_name(f"{path.name}-boots")
-    living = [boot.name for boot in folder.iterdir() if not leases.is_gone(boot.name)] if folder.is_dir() else []
-    if living:
-        raise GateClosed(f"another process has the ledger `{path}` open (boot `{living[0]}`); stop it first")
-    return Turn(path, mode_of(path), BUSY_TIMEOUT_S * 2)
+        yield
+        return
+    folder = path.with_name(f"{path.name}-boots")
+    leases, turn = FileLeases(folder, mode_of(path)), Turn(path, mode_of(path), BUSY_TIMEOUT_S * 2)
+    try:
+        with turn:
+            living = [boot.name for boot in folder.iterdir() if not leases.is_gone(boot.name)] if folder.is_dir() else []
+            if living:
+                raise GateClosed(f"another process has the ledger `{path}` open (boot `{living[0]}`); stop it first")
+            yield
+    finally:
+        turn.close()
 
 
 def open_copy(copy: Path, now: Callable[[], datetime]) -> SqliteStore:
