@@ -16,7 +16,7 @@ ADJUST = ToolEntry("billing.adjust", "write", "d")
 
 def entry(kind: Kind, payload: Payload | None = None, **fields: Any) -> Entry:
     envelope = Envelope(
-        v=0,
+        v=1,
         log="acme",
         kind=kind,
         id="i",
@@ -26,7 +26,7 @@ def entry(kind: Kind, payload: Payload | None = None, **fields: Any) -> Entry:
         payload=PayloadEntry("c", 1),
         **({"actor": BOT} | fields),
     )
-    return Entry("acme", 7, envelope, payload or Payload(), payload is None)
+    return Entry("acme", 7, envelope, payload or Payload(), "" if payload is not None else "erased")
 
 
 def denied(count: int | None = None) -> DecisionEntry:
@@ -62,7 +62,9 @@ TOLD = {
     "an expiry": (entry("expiry", detail(request="r")), "note", "a request expired: r"),
     "a withdrawal": (entry("expiry", detail(request="r", event="withdraw")), "note", "a request was withdrawn: r"),
     "a gap": (entry("gap", detail(count=3, reason="the disk is full")), "unknown", "3 calls could not be recorded and did not run: the disk is full"),
-    "a bundle": (entry("policy", detail(part="bundle", sha256="0123456789abcdef")), "note", "bundle 0123456789ab is in force"),
+    "a bundle": (entry("policy", detail(part="bundle", sha256="0123456789abcdef")), "note", "the bundle of policies 0123456789ab is in force"),
+    "a withdrawal by an erasure": (entry("expiry", detail(request="r", event="withdraw", because="erasure")), "note", "a request was withdrawn: r: somebody whom it was about was erased"),
+    "what a probe says": (entry("outcome", detail(settled={"by": "probe"}), tool=ADJUST, outcome=OutcomeEntry(status="ok")), "note", "`billing.adjust` happened, says its probe"),
     "a twin": (entry("admin", detail(twin="c", tool="billing.adjust")), "note", "a call reached for another tenant: billing.adjust; its record is call c"),
     "something else": (entry("review", Payload()), "note", "a record of kind `review`"),
 }  # fmt: skip

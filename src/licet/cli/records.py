@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
+from licet.cli.told import SHORT, TELLERS, Told
 from licet.cli.wording import counted, duration, listed, on_targets, who
 from licet.ledger.record import Envelope, Payload, decode_payload, read_envelope
 from licet.model import CallId, JsonObject, Vote
@@ -60,20 +61,6 @@ class Entry(Struct, frozen=True):
         """The tool and its targets, in words."""
         tool = self.envelope.tool
         return f"`{tool.name}`{on_targets(self.envelope.targets)}" if tool is not None else "nothing"
-
-
-class Told(Struct, frozen=True):
-    """A record in one sentence, behind a mark (`cli/output.py`) and a word: what happened, and why, as far as that is said."""
-
-    mark: str
-    word: str
-    act: str
-    because: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The whole sentence."""
-        return f"{self.act}: {self.because}" if self.because else self.act
 
 
 def read_entry(record: StoredRecord) -> Entry:
@@ -130,8 +117,10 @@ _FIND = "`licet audit search` lists records with their places and call ids"
 
 def tell(entry: Entry) -> Told:
     """The record in one sentence."""
-    known = _TELLERS.get(entry.envelope.kind)
-    return known(entry) if known is not None else Told("note", entry.envelope.kind, f"a record of kind `{entry.envelope.kind}`")
+    kind = entry.envelope.kind
+    if kind in TELLERS:
+        return TELLERS[kind](entry.envelope, entry.detail)
+    return _TELLERS[kind](entry) if kind in _TELLERS else Told("note", kind, f"a record of kind `{kind}`")
 
 
 def message_of(entry: Entry) -> str:
@@ -216,7 +205,11 @@ def _vote(entry: Entry) -> Told:
 
 def _expiry(entry: Entry) -> Told:
     verb = {"withdraw": "was withdrawn", "supersede": "was superseded"}.get(str(entry.detail.get("event")), "expired")
-    return Told("note", verb.removeprefix("was "), f"a request {verb}: {entry.detail.get('request', 'unknown')}")
+    because = "somebody whom it was about was erased" if entry.detail.get("because") == "erasure" else ""
+    return Told("note", _ENDED[verb], f"a request {verb}: {entry.detail.get('request', 'unknown')}", because)
+
+
+_ENDED = {"was withdrawn": "ended", "was superseded": "replaced", "expired": "expired"}
 
 
 def _gap(entry: Entry) -> Told:
@@ -226,15 +219,17 @@ def _gap(entry: Entry) -> Told:
 
 def _put_in_force(entry: Entry) -> Told:
     part, digest = str(entry.detail.get("part", entry.envelope.kind)), str(entry.detail.get("sha256", ""))
-    return Told("note", entry.envelope.kind, f"{part.replace('_', ' ')} {digest[:12]} is in force")
+    return Told("note", "in force", f"{_PARTS.get(part, part.replace('_', ' '))} {digest[:SHORT]} is in force")
 
 
-def _admin(entry: Entry) -> Told:
-    if "twin" in entry.detail:
-        return Told(
-            "note", "twin", f"a call reached for another tenant: {entry.detail.get('tool')}; its record is call {entry.detail['twin']}"
-        )
-    return Told("note", "admin", "something was done to Licet itself")
+_PARTS = {
+    "catalog": "the catalog of a process",
+    "catalog_in_force": "the catalog of all processes",
+    "directory": "the directory",
+    "schema": "the schema of the policies",
+    "bundle": "the bundle of policies",
+    "scene": "what all decisions rest on",
+}
 
 
 def _times(entry: Entry) -> str:
@@ -263,5 +258,4 @@ _TELLERS: dict[str, Callable[[Entry], Told]] = {
     "policy": _put_in_force,
     "catalog": _put_in_force,
     "directory": _put_in_force,
-    "admin": _admin,
 }
