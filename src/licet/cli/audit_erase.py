@@ -12,13 +12,10 @@ from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.config import Settings
 from licet.errors import StoreError
-from licet.gate.opening import forget_in_index, in_memory, index_path
+from licet.gate.opening import REWRITE_LIMIT_BYTES, forget_in_index, in_memory, index_path
 from licet.ledger.erasure import Erased, erase
 from licet.store.index import Index
 from licet.store.index_ask import Query
-
-REWRITE_LIMIT_BYTES = 256 * 1024 * 1024
-"""A second or two, in which calls wait. A larger ledger is written anew when its operator says so."""
 
 
 class Forgot(Struct, frozen=True, kw_only=True):

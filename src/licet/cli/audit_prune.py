@@ -8,7 +8,6 @@ import click
 from msgspec import Struct
 
 from licet.cli.acting import acting, check_tenant, make_sure
-from licet.cli.audit_erase import REWRITE_LIMIT_BYTES
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
@@ -16,6 +15,7 @@ from licet.cli.loading import load_settings, utc_now
 from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.config import Settings, parse_duration_s
+from licet.gate.opening import REWRITE_LIMIT_BYTES
 from licet.ledger.erasure import held_by
 from licet.ledger.record import microseconds
 from licet.ledger.retention import Pruned, prune

@@ -39,6 +39,8 @@ from licet.store.sqlite import SqliteStore
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
 
+REWRITE_LIMIT_BYTES = 256 * 1024 * 1024
+"""A second or two, in which calls wait. A larger ledger is written anew when its operator says so (`licet db vacuum`)."""
 _log = logging.getLogger("licet.gate")
 
 
@@ -109,6 +111,7 @@ class OpenLedger:
         """Rule 5."""
         again, problems = settle(self.operator(settings, "(the start)"), self.manifest)
         if again:
+            self.store.rewrite(REWRITE_LIMIT_BYTES)
             self.store.cut_log()
             _log.warning("licet: %d who were erased before were in the ledger again, and have been erased again", len(again))
         erased = [(one.log, one.pseudonym) for one in self.manifest.read().values()]
