@@ -21,7 +21,7 @@ from licet.model import CallId
 from tests.gate.proof import assert_whole
 from tests.gate.test_kill import killed
 from tests.gate.unseen import LIMIT_S, add_payments, add_probe, lost, settlement_of
-from tests.world import CONFIG, World, world_on
+from tests.world import CONFIG, World, world, world_on
 
 
 @pytest.fixture(autouse=True)
@@ -134,27 +134,49 @@ def test_a_probe_of_a_tool_without_a_limit_is_bounded_as_resolvers_are(tmp_path:
         w.release.set()
 
 
-def test_a_no_settles_nothing_while_a_thread_may_still_do_it_and_a_yes_does(w: World) -> None:
-    answer = False
+@pytest.mark.parametrize("place", ["in memory", "in a file"])
+def test_a_no_settles_nothing_while_a_thread_may_still_do_it_and_a_yes_does(place: str, tmp_path: Path) -> None:
+    with world() if place == "in memory" else world_on(tmp_path) as w:
+        answer = False
 
-    @w.gate.tool("account.wipe", access="destructive", touches={"access"}, timeout_s=0.05)
-    def wipe() -> str:
-        w.release.wait(10)
-        return "wiped"
+        @w.gate.tool("account.wipe", access="destructive", touches={"access"}, timeout_s=0.05)
+        def wipe() -> str:
+            w.release.wait(10)
+            return "wiped"
 
-    @wipe.probe
-    def is_wiped() -> bool:
-        return answer
+        @wipe.probe
+        def is_wiped() -> bool:
+            return answer
 
-    with w.alice():
-        result = w.gate.call("account.wipe", {})
-    assert isinstance(result, Failed)
-    unsettled(w, result.call, False, "it has not happened yet, but its process lives and may still be at it")
-    answer = True
-    probed = w.gate.probe_unknown(result.call)
-    assert probed.settled is not None
-    assert probed.settled.status == "ok"
-    w.release.set()
+        with w.alice():
+            result = w.gate.call("account.wipe", {})
+        assert isinstance(result, Failed)
+        unsettled(w, result.call, False, "it has not happened yet, but its process lives and may still be at it")
+        answer = True
+        probed = w.gate.probe_unknown(result.call)
+        assert probed.settled is not None
+        assert probed.settled.status == "ok"
+        w.release.set()
+
+
+def test_a_no_is_believed_once_the_gate_that_made_the_call_is_closed(tmp_path: Path) -> None:
+    def with_wipe(w: World) -> None:
+        @w.gate.tool("account.wipe", access="destructive", touches={"access"}, timeout_s=0.05)
+        def wipe() -> None:
+            w.release.wait(10)
+
+        wipe.probe(lambda: False)
+
+    with world_on(tmp_path) as w:
+        with_wipe(w)
+        with w.alice():
+            call = w.gate.call("account.wipe", {}).call
+    with world_on(tmp_path) as later:
+        with_wipe(later)
+        probed = later.gate.probe_unknown(call)
+        assert probed.settled is not None
+        assert probed.settled.status == "not_executed"
+        w.release.set()
 
 
 def test_arguments_that_were_erased_are_not_made_up(tmp_path: Path) -> None:

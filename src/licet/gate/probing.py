@@ -6,7 +6,11 @@ Rules:
    or the tool as it is defined now reads others from them, it is not run.
 2. `True` and `False` are answers, and settle; `None` is one too, and settles nothing. Anything else is none, nor is an exception or an
    answer that comes too late (the tool's time limit, or that of resolvers). What a probe says is never worth more than its code.
-3. A probe's `False` settles nothing while the tool may still be at it: a function in a thread cannot be stopped, and its process lives.
+3. A probe's `False` settles nothing while the tool may still be at it: a function in a thread cannot be stopped, and the gate that made the
+   call is open.
+
+Not guaranteed: that nothing happens after a `False`. What the tool had sent may still be on its way, a coroutine may have begun a thread of
+its own, and a process that closed its gate may go on with the thread. A late end is recorded beside the settlement.
 """
 
 from __future__ import annotations
