@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from licet import config
 from licet.cli.exits import Exit
-from licet.cli.init import FILES
+from licet.cli.init import FILES, IGNORED
 from tests.cli.conftest import Licet, envelope
 
 HELD = '{"customer_id": "C-412", "amount_cents": 20000}'
@@ -35,7 +37,7 @@ def test_the_visible_tenant_wall_is_among_the_policies(licet: Licet, tmp_path: P
     assert '@id("tenant-wall")' in (tmp_path / "new/policies/base.cedar").read_text()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name != IGNORED])
 def test_init_overwrites_nothing_and_then_writes_nothing(licet: Licet, tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
@@ -56,7 +58,7 @@ def test_init_as_json_names_the_files(licet: Licet, tmp_path: Path) -> None:
     found = envelope(licet("init", str(tmp_path), "--json"))
     assert found["data"] == {"folder": str(tmp_path), "files": list(FILES)}
     taken = envelope(licet("init", str(tmp_path), "--json"))
-    assert (taken["error"]["code"], taken["error"]["files"]) == ("exists", list(FILES))
+    assert (taken["error"]["code"], taken["error"]["files"]) == ("exists", [name for name in FILES if name != IGNORED])
 
 
 def test_a_folder_that_cannot_be_written_is_told(licet: Licet, tmp_path: Path) -> None:
@@ -65,3 +67,32 @@ def test_a_folder_that_cannot_be_written_is_told(licet: Licet, tmp_path: Path) -
     assert result.exit_code == Exit.ERROR
     assert "not a directory" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_gitignore_that_is_there_is_left_as_it_is_and_what_belongs_into_it_is_said(licet: Licet, tmp_path: Path) -> None:
+    (tmp_path / IGNORED).write_text("mine")
+    result = licet("init", str(tmp_path))
+    assert result.exit_code == Exit.OK
+    assert f"`{tmp_path / IGNORED}` is left as it is: see that it has `licet.key` and `licet.db*`" in result.stderr
+    assert (tmp_path / IGNORED).read_text() == "mine"
+    assert IGNORED not in result.stdout
+    assert (tmp_path / "licet.toml").exists()
+
+
+def test_git_sees_neither_the_key_nor_the_log(licet: Licet, tmp_path: Path) -> None:
+    assert licet("init", str(tmp_path)).exit_code == Exit.OK
+    for name in ("licet.key", "licet.db", "licet.db-wal", "licet.db-index", "licet.db-boots/lease", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    listed = subprocess.run(["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert sorted(listed.stdout.split()) == sorted([*FILES, "notes.txt"])
+
+
+def test_the_witness_that_is_only_shown_is_one_that_loads(licet: Licet, tmp_path: Path) -> None:
+    licet("init", str(tmp_path))
+    text = (tmp_path / "licet.toml").read_text()
+    shown = text[text.index("# [witness]") :]
+    assert config.loads(text, file=tmp_path / "licet.toml").witness.anchors == ()
+    meant = text.replace(shown, shown.replace("# ", ""))
+    assert [path.name for path in config.loads(meant, file=tmp_path / "licet.toml").witness.anchors] == ["licet.anchor"]

@@ -50,7 +50,7 @@ TOLD = {
     ),
     "retention": (
         told("erasure", "Payloads::0-11", "Payloads::13-20", by="root", reason="retention", payloads=20, before=1_763_802_000_000_000),
-        "root dropped 20 payloads of before 2025-11-22 09:00:00, of the records 0-11 and 13-20: retention",
+        "root dropped 20 payloads older than 2025-11-22 09:00:00: those of the records 0-11 and 13-20: retention",
     ),
     "a hold of a customer": (
         told("legal_hold", CUSTOMER, by="root", act="hold", reason="case 9"),

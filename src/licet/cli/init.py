@@ -18,8 +18,13 @@ FILES = {
     "policies/base.cedar": "the tenant wall, and what support may read",
     "policies/billing.cedar": "who may adjust how much, and when a lead must agree",
     "policies/billing.test.yaml": "calls, and the decision that each must have",
+    ".gitignore": "keeps the audit log and its key out of version control",
 }
 """What is written, in this order, and what each is for."""
+IGNORED = ".gitignore"
+"""A project has one of its own: then it is left as it is, and what belongs into it is said."""
+_STARTER = {IGNORED: "gitignore"}
+"""Files whose names would mean something to the tools that build and publish Licet itself."""
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -35,19 +40,23 @@ class Written(Struct, frozen=True, kw_only=True):
 def init(invocation: Invocation, /, folder: Path) -> int:
     """Write a licet.toml, policies and policy tests to start from.
 
-    They go into FOLDER, by default this one. A file that is there is never overwritten: then nothing is written at all.
+    They go into FOLDER, by default this one. A file that is there is never overwritten: then nothing is written at all. Only a .gitignore
+    that is there is left as it is, and what belongs into it is said.
     """
-    taken = [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    there = [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    taken = [name for name in there if name != IGNORED]
     if taken:
         message = f"`{folder / taken[0]}` is there already, and nothing is overwritten"
         raise Refusal(Exit.ERROR, "exists", message, next_step="give another folder: `licet init FOLDER`", files=taken)
-    for name in FILES:
-        _write(folder / name, resources.files("licet.cli").joinpath("starter", name).read_bytes())
-    written = Written(folder=str(folder.absolute()), files=tuple(FILES))
+    files = tuple([name for name in FILES if name not in there])
+    for name in files:
+        _write(folder / name, resources.files("licet.cli").joinpath("starter", _STARTER.get(name, name)).read_bytes())
+    written = Written(folder=str(folder.absolute()), files=files)
     enter = "" if folder.absolute() == Path.cwd() else f"cd {folder} && "
-    return invocation.answer(
-        written, _show, next_step=f"`{enter}licet check`, then `licet test`; `licet can --help` shows how to ask for one call"
-    )
+    step = f"`{enter}licet check`, then `licet test`; `licet can --help` shows how to ask for one call"
+    if IGNORED in there:
+        invocation.hint(f"`{folder / IGNORED}` is left as it is: see that it has `licet.key` and `licet.db*`")
+    return invocation.answer(written, lambda output: _show(output, files), next_step=step)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -57,6 +66,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _show(output: Output) -> None:
-    for name, purpose in FILES.items():
-        output.mark("ok", "wrote", name, below=purpose)
+def _show(output: Output, files: tuple[str, ...]) -> None:
+    for name in files:
+        output.mark("ok", "wrote", name, below=FILES[name])

@@ -54,8 +54,8 @@ def tell_erasure(envelope: Envelope, detail: JsonObject) -> Told:
     if any(target.startswith("Payloads::") for target in envelope.targets):
         ranges = listed([target.removeprefix("Payloads::") for target in envelope.targets])
         before = detail.get("before")
-        old = f" of before {moment(before)}" if isinstance(before, int) else ""
-        return Told("note", "dropped", f"{by} dropped {much}{old}, of the records {ranges}", _text(detail.get("reason")))
+        old = f" older than {moment(before)}" if isinstance(before, int) else ""
+        return Told("note", "dropped", f"{by} dropped {much}{old}: those of the records {ranges}", _text(detail.get("reason")))
     requests = detail.get("requests")
     withdrawn = f", and withdrew {counted(len(requests), 'request')}" if requests else ""
     act = f"{by} erased {_pseudonyms(envelope)}, so that {much} cannot be opened any more{withdrawn}"
@@ -103,7 +103,7 @@ def tell_admin(_envelope: Envelope, detail: JsonObject) -> Told:
     if done == "accept_loss":
         was = f"it was {detail.get('origin')} with {counted(detail.get('size', 0), 'entry', 'entries')} in its head log"
         return Told("warn", "loss", f"{by} accepted that records are lost, and the head log began anew; before, {was}", reason)
-    return Told("note", "admin", "something was done to Licet itself")
+    return Told("note", "admin", "something was done to the ledger, and what it was cannot be read")
 
 
 TELLERS: Mapping[str, Teller] = {
