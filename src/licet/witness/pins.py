@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from licet.errors import IntegrityBroken, LicetError
+from licet.ledger.merkle import Tree
 from licet.ledger.note import add_signatures
 from licet.ledger.rotation import Trust
 from licet.ledger.tiles import HashTree
-from licet.store.contract import Store
+from licet.store.contract import HeadState, Store
 from licet.witness.anchor import Anchor
 from licet.witness.client import Cosigned, Seen, Witness
 from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
@@ -65,7 +66,13 @@ class Pins:
                 _log.warning("licet: anchor `%s` is not there: it begins with what the store has now", path)
             elif pinned is not None:
                 pins.append(Pin(f"anchor `{path}`", pinned.checkpoint.size, pinned.checkpoint.root))
-        found = check_start(head.size, HashTree(self._store, head.size).root_at, pins)
+        tree = HashTree(self._store, head.size)
+        if tree.root_at(head.size) != _root_of(head):  # else true tiles could stand in for rewritten entries
+            raise IntegrityBroken(
+                "the tiles of the head log do not lead to its root, so that what an anchor or a witness knows cannot be found in it: "
+                "keep this store as evidence, and run `licet audit verify`"
+            )
+        found = check_start(head.size, tree.root_at, pins)
         if not isinstance(found, Fine):
             raise IntegrityBroken(found.message)
         for witness in self._witnesses:
@@ -124,3 +131,11 @@ class Pins:
         if not 0 <= old <= new <= size:
             raise LookupError(f"the head log has {size} entries")
         return HashTree(self._store, new).consistency_proof(old, new)
+
+
+def _root_of(head: HeadState) -> bytes | None:
+    """The root that the stored state of the head log has; None where the state contradicts itself."""
+    try:
+        return Tree(head.size, head.compact_range).root()
+    except ValueError:
+        return None
