@@ -38,7 +38,15 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 80, code: str = PR
     return sent.decode().replace("\r\n", "\n")
 
 
-VERBS = [("audit", "search"), ("audit", "show", "acme:5"), ("audit", "verify"), ("approvals", "list"), ("why", "acme:5"), ("check",), ("nope",)]
+VERBS = [
+    ("audit", "search"),
+    ("audit", "show", "acme:5"),
+    ("audit", "verify"),
+    ("approvals", "list"),
+    ("why", "acme:5"),
+    ("check",),
+    ("nope",),
+]
 MOVING = ("doctor",)  # free room and the like are not the same twice
 
 
@@ -48,7 +56,7 @@ def test_lines_fit_the_terminal(used: Path, arguments: tuple[str, ...], columns:
     shown = ESCAPE.sub("", on_terminal(used, *arguments, columns=columns))
     assert shown.strip()
     for line in shown.splitlines():
-        assert len(line) <= max(columns, 77), line  # a hash is never cut
+        assert len(line) <= max(columns, 77) or line.startswith("licet.invalid/"), line  # a hash is never cut, nor a key
 
 
 @pytest.mark.parametrize("arguments", VERBS, ids=" ".join)

@@ -84,6 +84,10 @@ class Output:
             for line in rest:
                 self._wrapped(self.out, " " * (indent + LABEL_WIDTH + 1), _text(line), indent + LABEL_WIDTH + 1)
 
+    def whole(self, text: str) -> None:
+        """A text that people copy: on a line of its own, which nothing here wraps or indents."""
+        self.out.print(_text(text), soft_wrap=True)
+
     def heading(self, text: str) -> None:
         """The name of a part, with an empty line before it."""
         self.out.print()

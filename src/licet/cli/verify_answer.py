@@ -22,13 +22,15 @@ SHOWN = 20
 class Answer(Struct, frozen=True, kw_only=True):
     """What was found. `summary` is the sentence where nothing is wrong, `facts` are names and values below it, `data` is for `--json`.
 
-    `notes` say what could not be looked at. `key` is the one that trust began with; None where what was verified was believed itself.
+    `keys` have signed it, the oldest first. `notes` say what could not be looked at. `key` is the one that trust began with; None where
+    what was verified was believed itself.
     """
 
     summary: str
     problem_count: int
     problems: tuple[Problem, ...]
     facts: tuple[tuple[str, str], ...] = ()
+    keys: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     key: str | None
     data: JsonObject
@@ -49,7 +51,6 @@ def of_report(report: Report, *, exported: bool, problems: tuple[Problem, ...], 
     head = report.head
     if head is not None and head.size:
         facts.append(("head log", f"{counted(head.size, 'entry', 'entries')}, {_of(head.signed, head.size)} under a signed checkpoint"))
-        facts.append(("signed by", "\n".join(head.keys) or "nobody"))
     if head is not None and head.withheld:
         hidden = f"{counted(head.withheld, 'entry', 'entries')} of the head log stand there as hashes alone"
         notes = (*notes, f"{hidden}: they are of other logs, and that these logs do not go on is not shown; receipts and proofs show it")
@@ -58,6 +59,7 @@ def of_report(report: Report, *, exported: bool, problems: tuple[Problem, ...], 
         problem_count=report.problem_count + len(problems),
         problems=(*problems, *report.problems),
         facts=tuple(facts),
+        keys=head.keys if head is not None else (),
         notes=notes,
         key=key,
         data=_builtins(report),
@@ -76,7 +78,8 @@ def of_tiles(report: TiledReport, *, key: str | None) -> Answer:
         summary=f"{counted(report.records, 'record')} in {counted(len(report.logs), 'log')}: every tile is what was signed",
         problem_count=report.problem_count,
         problems=report.problems,
-        facts=(*facts, ("signed by", "\n".join(report.keys))),
+        facts=tuple(facts),
+        keys=report.keys,
         notes=notes,
         key=key,
         data={"origin": report.origin, "logs": [{"log": log, "size": size, "root": root} for log, size, root in report.logs]},
@@ -108,6 +111,11 @@ def show(output: Output, answer: Answer) -> None:
     if answer.facts:
         output.line()
         output.facts(answer.facts)
+    if answer.keys:
+        output.line()
+        output.line("signed by the key" if len(answer.keys) == 1 else "signed by the keys, the oldest first:", style="dim")
+        for key in answer.keys:
+            output.whole(key)
 
 
 def _signed(signed: int, size: int, report: Report) -> str:
