@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -149,11 +150,12 @@ class OpenHouse:
         self._revision = revision
 
     def close(self) -> None:
-        """Write what is still to be written; give threads and lease back."""
-        self._clerk.close()
-        self.ledger.close()
-        self._workers.close()
-        self.portal.close()
+        """Write what is still to be written; give threads and lease back, whatever goes wrong on the way."""
+        with ExitStack() as rest:
+            rest.callback(self.portal.close)
+            rest.callback(self._workers.close)
+            rest.callback(self.ledger.close)
+            self._clerk.close()
 
     def _recover(self) -> None:
         for orphan in self.store.orphaned_calls():

@@ -13,7 +13,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -58,36 +60,28 @@ class OpenLedger:
         if not create and not in_memory(settings):
             sqlite_open.check_file(settings.store_path, create=False)  # said before a key is missed that was never made
         self.keys = keys_of(settings, create=create)
-        self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
-        self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
         self._now = now
-        self._searching: Searching | None = None
-        try:
+        self._process = os.getpid()
+        with ExitStack() as opened:  # whatever fails below, what is open by then is closed, the last one first
+            self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
+            opened.callback(self.store.close)
+            self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
+            opened.callback(self.writer.close)
             self.signing = SigningKeys(self.store, self.keys)
             self.pins = self._find_pins(settings) if pinned else None
             if self.pins is not None:
                 self.pins.check()
                 self.writer.barrier = self.pins.find_problem
-            self.notary = Notary(
-                self.store,
-                self.writer,
-                self.signing,
-                self._now_us,
-                None if self.pins is None else self.pins.publish,
-                publish_again_s=min(PUBLISH_AGAIN_S, settings.witness.max_age_s / 4),
-            )
+            self.notary = self._make_notary(settings)
             self.writer.committed = self.notary.note
             self.manifest = manifest_of(settings)
             self._settle(settings)
+            opened.callback(self.notary.close)
             if pinned:
                 self.notary.start()
-            self._searching = Searching(settings, self.store) if indexed and settings.search.index and not in_memory(settings) else None
-            if self._searching is not None:
-                self._searching.indexer.start()
-        except BaseException:
-            self.writer.close()
-            self.store.close()
-            raise
+            if indexed and settings.search.index and not in_memory(settings):
+                self._begin_indexing(settings, opened)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -96,12 +90,29 @@ class OpenLedger:
         self.close()
 
     def close(self) -> None:
-        """Everything is committed, signed and closed."""
-        if self._searching is not None:
-            self._searching.close()
-        self.notary.close()
-        self.writer.close()
-        self.store.close()
+        """Everything is committed, signed and closed; in a forked child nothing is touched, since all of it is the parent's."""
+        if os.getpid() == self._process:  # a thread of the parent may have held any lock at the fork
+            self._opened.close()
+
+    def _make_notary(self, settings: Settings) -> Notary:
+        return Notary(
+            self.store,
+            self.writer,
+            self.signing,
+            self._now_us,
+            None if self.pins is None else self.pins.publish,
+            publish_again_s=min(PUBLISH_AGAIN_S, settings.witness.max_age_s / 4),
+        )
+
+    def _begin_indexing(self, settings: Settings, opened: ExitStack) -> None:
+        """A thread fills the search index. One that cannot be opened stops no call: whoever searches is told."""
+        try:
+            searching = Searching(settings, self.store)
+        except StoreError as error:
+            _log.warning("licet: the ledger cannot be searched: %s", error)
+            return
+        opened.callback(searching.close)
+        searching.indexer.start()
 
     def operator(self, settings: Settings, by: str) -> Operator:
         """Somebody who does to this ledger what is beside the calls."""
@@ -157,8 +168,10 @@ class Searching:
 
     def close(self) -> None:
         """The index is closed; another process may go on filling it."""
-        self.indexer.close()
-        self.index.close()
+        try:
+            self.indexer.close()
+        finally:
+            self.index.close()
 
 
 def index_path(settings: Settings) -> Path:

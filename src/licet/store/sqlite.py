@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,9 @@ from licet.store.sqlite_rows import fetch
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_S = 0.02
+CLOSE_TIMEOUT_S = 10.0
 _memory_leases: dict[str, ProcessLeases] = {}
+_log = logging.getLogger("licet.store")
 
 
 class SqliteStore(SqliteReads):
@@ -176,11 +179,23 @@ class SqliteStore(SqliteReads):
         )
 
     def close(self) -> None:
-        """Release the lease and the files. Safe to call twice, and in a forked child, where it leaves the parent's store alone."""
+        """Release the lease and the files. Safe to call twice, and in a forked child, where it leaves the parent's store alone.
+
+        A commit that hangs is waited for `CLOSE_TIMEOUT_S`. Then everything stays as it is, the lease too: what hangs may still land.
+        """
         if self._is_forked():
             return
+        if not self._committing.acquire(timeout=CLOSE_TIMEOUT_S):
+            _log.error("licet: the ledger `%s` still hangs in a commit; its files and lease go with the process", self._location)
+            return
+        try:
+            self._close()
+        finally:
+            self._committing.release()
+
+    def _close(self) -> None:
         # Whatever one of them raises, lease and locks are given back: the callbacks run from the last to the first.
-        with self._committing, ExitStack() as closing:
+        with ExitStack() as closing:
             readers, self._readers = self._readers, None
             writer, self._writer = self._writer, None
             if self._file is not None:
