@@ -6,17 +6,22 @@ The fields come from the Structs themselves: one that is added is attacked from 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pytest
 from msgspec import Struct
 
 from licet.ledger.note import Signer
-from licet.ledger.record import Envelope
+from licet.ledger.record import Envelope, leaf_hash
+from licet.ledger.verify import verify
+from licet.model import Receipt
+from licet.store.sqlite import SqliteStore
 from tests.attacks.forger import Forger
 from tests.attacks.outside import seen_from_outside
 from tests.attacks.owner import Owner
-from tests.attacks.stored import Stored
+from tests.attacks.stored import Kept, Stored
+from tests.store.samples import KEYS, now, small_ledger
 
 LOG = "acme"
 EVERYBODY = {"anchor", "checkpoint", "receipt"}
@@ -149,3 +154,20 @@ def test_a_field_that_the_keys_owner_edits_is_shown_by_everybody_outside(stored:
 def test_the_fields_are_those_of_the_envelope() -> None:
     assert {"v", "at", "actor.user", "decision.count", "payload.subjects", "redactions"} <= set(FIELDS)
     assert len(FIELDS) == len(set(FIELDS)) >= 36
+
+
+def test_what_is_not_signed_yet_is_told_by_receipts_alone(tmp_path: Path) -> None:
+    """Envelopes are bound to the key by signatures only, which come a second later at most."""
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS)
+    small_ledger(store)
+    receipts = tuple([Receipt(LOG, stored.index, leaf_hash(stored.envelope).hex()) for stored in store.records(LOG)])
+    store.close()
+    with Forger(Stored(tmp_path, receipts, Kept("", "", b""))) as forger:
+        index = forger.last(LOG, "call")
+        forger.put_fields(LOG, index, {**forger.fields(LOG, index), "outcome": {"status": "error"}})
+        forger.mend_trees()
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS, read_only=True)
+    with store.source() as source:
+        assert verify(source).ok
+        assert [(problem.index, problem.field) for problem in verify(source, receipts=receipts).problems] == [(index, "receipt")]
+    store.close()
