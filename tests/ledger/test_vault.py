@@ -312,6 +312,43 @@ def test_more_subjects_than_are_kept_in_memory_lose_no_secret_that_is_not_durabl
     assert [vault.hold(Subject(LOG, "Customer", f"C-{number}")).secret for number in range(50)] == [one.secret for one in held]
 
 
+class NotSearched(dict[Any, Any]):
+    """What is held: too much to be looked through at each commit."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("it was looked through")
+
+    items = values = keys = __iter__
+
+
+def test_a_commit_looks_through_nothing_that_is_held() -> None:
+    vault = Vault(KEYS, Rows())
+    row = vault.hold(CUSTOMER).row
+    assert row is not None
+    vault._held = NotSearched(vault._held)
+    vault.confirm([])
+    vault.confirm([row])
+    assert vault.hold(CUSTOMER).row is None
+
+
+def test_secrets_that_never_become_durable_do_not_fill_the_memory(small_caches: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(licet.ledger.vault, "_PENDING", 20)
+    rows = Rows()
+    vault = Vault(KEYS, rows)
+    sealed = seal_filing(
+        vault, Filing((state(log=LOG, kind="gap", at=1, boot="b", environment="e", payload=Payload(), targets=(CUSTOMER,)),))
+    )
+    for number in range(500):
+        vault.hold(Subject(LOG, "Order", str(number)))
+    assert len(vault._held) <= 40
+    assert vault.hold_log(LOG).pseudonym in {row.pseudonym for row in sealed.secrets}, "a log keeps its secret"
+    again = vault.hold(CUSTOMER)
+    assert again.pseudonym not in {row.pseudonym for row in sealed.secrets}, "this one was given up: the store tells which counts"
+    rows.keep(*sealed.secrets)
+    vault.refresh(0)
+    assert vault.hold(CUSTOMER).pseudonym in {row.pseudonym for row in sealed.secrets}
+
+
 def test_threads_that_write_about_one_subject_first_make_one_secret() -> None:
     vault, barrier = Vault(KEYS, Rows()), threading.Barrier(8)
     held: list[str] = []

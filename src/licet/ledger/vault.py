@@ -51,6 +51,8 @@ LOG_TYPE = "Log"
 PSEUDONYM_BYTES = 16
 _CACHED = 20_000
 """Subjects, and ciphers, that are kept in memory; about 400 bytes each."""
+_PENDING = 50_000
+"""Secrets that are kept in memory because they are not durable yet; about 1 KiB each. A store that cannot be written makes them many."""
 
 _digest = hmac.digest
 
@@ -113,6 +115,7 @@ class Vault:
 
     def _forget(self) -> None:
         self._held: dict[tuple[str, str, str], Held] = {}
+        self._pending: dict[str, tuple[str, str, str]] = {}
         self._owners: dict[str, Held] = {}
         self._secrets: dict[str, bytes] = {}
         self._fitting: set[tuple[str, str]] = set()
@@ -137,10 +140,14 @@ class Vault:
 
     def confirm(self, rows: Sequence[SecretRow]) -> None:
         """These rows are durable."""
-        wanted = {row.pseudonym for row in rows}
-        for name, held in list(self._held.items()):
-            if held.row is not None and held.pseudonym in wanted:
-                self._held[name] = Held(held.pseudonym, held.secret, None, held.ref)
+        if not rows:
+            return
+        with self._making:
+            for row in rows:
+                name = self._pending.pop(row.pseudonym, None)
+                held = self._held.get(name) if name is not None else None
+                if name is not None and held is not None and held.pseudonym == row.pseudonym:
+                    self._held[name] = Held(held.pseudonym, held.secret, None, held.ref)
 
     def blind(self, log: str, label: str, text: str) -> str:
         """The digest (32 hex digits) by which rows of this log find the text, and from which nobody without its secret finds the text."""
@@ -254,12 +261,25 @@ class Vault:
             held = self._held.get(name)
             if held is None:
                 row = self._find_row(name)
-                held = self._make(name) if row is None else self._held_by(row, name)
-                if len(self._held) >= _CACHED:
-                    self._held = {key: kept for key, kept in self._held.items() if kept.row is not None or key[1] == LOG_TYPE}
-                self._held[name] = held
-                self._keep(held.pseudonym, held.secret)
+                held = self._remember(name, self._make(name) if row is None else self._held_by(row, name))
             return held
+
+    def _remember(self, name: tuple[str, str, str], held: Held) -> Held:
+        """The subject is held from now on; others are given up where there are too many, but for logs.
+
+        One that is given up before it is durable gets another secret when it is written about again. Whichever is committed first
+        counts, and what rests on the other is sealed anew (rule 4).
+        """
+        if held.row is not None:
+            if len(self._pending) >= _PENDING:
+                self._held = {key: kept for key, kept in self._held.items() if kept.row is None or key[1] == LOG_TYPE}
+                self._pending = {gone: key for gone, key in self._pending.items() if key[1] == LOG_TYPE}
+            self._pending[held.pseudonym] = name
+        elif len(self._held) - len(self._pending) >= _CACHED:
+            self._held = {key: kept for key, kept in self._held.items() if kept.row is not None or key[1] == LOG_TYPE}
+        self._held[name] = held
+        self._keep(held.pseudonym, held.secret)
+        return held
 
     def _find_row(self, name: tuple[str, str, str]) -> SecretRow | None:
         lookup = self._lookup(name)
@@ -279,9 +299,7 @@ class Vault:
 
     def _make_owner(self, log: str) -> Held:
         name = (log, LOG_TYPE, log)
-        self._held[name] = held = self._make(name)
-        self._keep(held.pseudonym, held.secret)
-        return held
+        return self._remember(name, self._make(name))
 
     def _make(self, name: tuple[str, str, str]) -> Held:
         """A new secret, in memory only so far."""
