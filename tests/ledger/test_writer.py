@@ -310,6 +310,37 @@ def test_a_store_that_hangs_fails_who_waits_and_says_what_may_still_land(store: 
     writer.close()
 
 
+def test_a_store_that_answers_at_the_last_moment_is_not_taken_for_one_that_hangs(store: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, answered = threading.Event(), threading.Event()
+
+    class Clock:
+        """The time as the watch sees it: it has just looked since when the writer works, and the writer is done before it goes on."""
+
+        sleep = staticmethod(time.sleep)
+
+        @staticmethod
+        def monotonic() -> float:
+            if threading.current_thread().name != "licet-writer-watch" or answered.is_set():
+                return time.monotonic()
+            looked.set()
+            answered.wait(10)
+            return time.monotonic() + 3600
+
+    monkeypatch.setattr("licet.ledger.writer.time", Clock)
+    writer = Writer(store, deadline_s=0.1)
+    store.hold.clear()
+    ticket = writer.submit(one())
+    assert looked.wait(10)
+    store.hold.set()
+    assert ticket.wait()[0].index == 0
+    while writer._working_since is not None:
+        time.sleep(0.001)
+    answered.set()
+    time.sleep(0.1)
+    assert writer.submit(one()).wait()[0].index == 1
+    writer.close()
+
+
 def test_a_wait_with_a_timeout_is_ambiguous_when_it_is_over(store: Scripted, writer: Writer) -> None:
     store.hold.clear()
     ticket = writer.submit(one())

@@ -314,7 +314,10 @@ class Writer:
             since = self._working_since
             if since is not None and time.monotonic() - since > self._deadline_s:
                 self._stalled = True
-                self._fail_all(f"the ledger has not answered within {self._deadline_s:g} s")
+                if self._working_since == since:
+                    self._fail_all(f"the ledger has not answered within {self._deadline_s:g} s")
+                else:
+                    self._stalled = False  # it answered between the two looks: nobody else would say so, and all would be refused for ever
 
 
 def _wake(futures: Iterable[asyncio.Future[None]]) -> None:
