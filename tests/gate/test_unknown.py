@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from licet.errors import CatalogInvalid, IntegrityBroken, SettlementRefused
+from licet.gate.acting import Acting
+from licet.gate.draft import Draft
 from licet.gate.results import Denied, Failed, Ok
 from licet.gate.unknown import Settled, SettledAs
 from licet.gate.writable import whoever_runs_this
-from licet.model import CallId
+from licet.model import CallId, Outcome
+from licet.store.unsettled import EndUnsettled
 from tests.gate.proof import assert_whole, report_of
 from tests.gate.test_kill import killed
 from tests.gate.unseen import PAID, add_payments, add_probe, lost, pay, settlement_of
@@ -50,6 +54,38 @@ def test_a_call_that_took_too_long_is_listed_as_it_was_made(w: World) -> None:
     assert found.at == found.ended_at == w.clock()
     assert w.gate.unknown("acme") == (found,)
     assert w.gate.unknown("globex") == ()
+
+
+def test_a_call_that_was_cancelled_while_its_tool_ran_is_listed(w: World) -> None:
+    started = asyncio.Event()
+
+    @w.gate.tool("bank.wire", access="write", touches={"access"})
+    async def wire() -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    async def cancelled() -> None:
+        with w.alice():
+            task = asyncio.ensure_future(w.gate.acall("bank.wire", {}))
+            await started.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(cancelled())
+    (found,) = w.gate.unknown()
+    assert (found.tool, found.status, found.code) == ("bank.wire", "unknown", "CancelledError")
+    w.gate.settle(found.call, "not_executed", reason="the bank knows nothing of it")
+    assert w.gate.unknown() == ()
+
+
+def test_a_late_end_that_nobody_saw_either_settles_nothing(w: World) -> None:
+    lost(w)
+    house: Any = w.gate._house
+    draft = Draft(CallId("late"), 0, Acting(), "bank.pay", {})
+    seen = house._recorder.outcome(draft, 0, Outcome(status="ok"), late=True)
+    unseen = house._recorder.outcome(draft, 0, Outcome(status="unknown"), late=True)
+    assert (seen.changes, unseen.changes) == ((EndUnsettled(CallId("late")),), ())
 
 
 def test_a_call_that_ended_is_not_listed(w: World) -> None:

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from licet.ledger.entropy import new_id
 from licet.ledger.record import OutcomeEntry, Payload
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
@@ -68,6 +70,17 @@ def test_a_late_end_needs_no_row(store: SqliteStore) -> None:
     late = Filing((outcome(call, late=True),), (EndUnsettled(call),))
     written(store, late, Filing((outcome(call, late=True),), (EndUnsettled(call),)))
     assert store.unsettled_calls() == ()
+    assert problems(store) == []
+
+
+def test_a_late_end_that_nobody_saw_either_leaves_the_call_unsettled(store: SqliteStore) -> None:
+    call = lose(store)
+    said = record("outcome", payload=Payload(detail={"late": True}), call=call, outcome=OutcomeEntry(status="timeout", code="TimeoutError"))
+    written(store, Filing((said,)))
+    assert store.is_unsettled(call)
+    assert problems(store) == []
+    written(store, settling(call), Filing((structs.replace(said, id=new_id()),)))
+    assert not store.is_unsettled(call), "and nothing makes a settled call unsettled again"
     assert problems(store) == []
 
 
