@@ -54,20 +54,25 @@ class Readers:
     def one(self) -> Iterator[apsw.Connection]:
         """A connection for the length of one read."""
         with self._free:
-            con = self._idle.pop() if self._idle else self._connect()
+            con = self._take_idle() or self._connect()
             try:
                 yield con
             finally:
+                self._idle.append(con)
                 if self._closed:
-                    con.close()
-                else:
-                    self._idle.append(con)
+                    self.close()
 
     def close(self) -> None:
         """No connection is idle; those in use close when their read ends."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        while (con := self._take_idle()) is not None:
+            con.close()
+
+    def _take_idle(self) -> apsw.Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # looked at first, it could be taken by another thread between the two looks
+            return None
 
 
 class SharedReader:
