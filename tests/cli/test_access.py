@@ -95,6 +95,17 @@ def test_an_agent_that_is_asked_for_is_nobody_to_be_forgotten(used: Path) -> Non
     assert detail(accesses(used, "operator")[0])["filter"] == {"actor": "support-bot"}
 
 
+def test_erasing_who_was_asked_for_erases_that_somebody_asked(licet: Licet, used: Path) -> None:
+    note(used, "acme", target="Customer/C-1")
+    note(used, target="Customer/C-1")
+    note(used, "acme", user="alice")
+    erased = licet("audit", "erase", "--tenant", "acme", "--subject", "Customer/C-1", "--reason", "asked for", "--yes")
+    assert erased.exit_code == Exit.OK, erased.stderr
+    assert [record.closed for record in accesses(used, "acme")] == ["erased", ""]
+    assert [record.closed for record in accesses(used, "operator")] == ["erased"]
+    assert licet("audit", "verify").exit_code == Exit.OK
+
+
 def test_who_voted_seals_the_record_too(used: Path) -> None:
     note(used, "acme", voter="alice", tenant_name="")
     assert len(msgspec.json.decode(accesses(used, "acme")[0].envelope)["payload"]["subjects"]) == 1

@@ -20,7 +20,7 @@ from licet.cli.wording import counted
 from licet.errors import IntegrityBroken, NoteInvalid
 from licet.ledger.export import ExportSource, verify_open_export
 from licet.ledger.exports.formats import verify_file
-from licet.ledger.file_kinds import FileKind, kind_of, manifest_beside
+from licet.ledger.file_kinds import FileKind, kind_of, lines_of, manifest_beside
 from licet.ledger.note import Verifier
 from licet.ledger.report import Problem
 from licet.ledger.source import Source
@@ -126,7 +126,7 @@ def _of_file(invocation: Invocation, path: Path, asked: Asked, receipts: tuple[R
         return _of_rows(path, kind, held=bool(vkey or asked.receipts or asked.kept))
     outside = [Kept(f"`{one}`", one.read_bytes()) for one in asked.kept]
     with path.open("rb") as lines:
-        source = ExportSource(line.rstrip(b"\n") for line in lines)
+        source = ExportSource(lines_of(lines))
         with progress(invocation, "verifying", sum(tree.size for tree in source.trees())) as step:
             report = verify_open_export(source, receipts=receipts, chunks=_stepping(source, step))
     problems = (*kept_problems(source.head_log, outside, vkey), *(key_problems(report, vkey) if vkey is not None else ()))

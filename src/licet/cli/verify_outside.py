@@ -30,7 +30,10 @@ def gather(settings: Settings, store: Store, given: Sequence[Path], vkey: str | 
         except OSError as error:
             notes.append(f"anchor `{path}` cannot be read: {error.strerror}")
     for found in _witnesses(settings, store, vkey):
-        (kept if isinstance(found, Kept) else notes).append(found)  # type: ignore[arg-type]
+        if isinstance(found, Kept):
+            kept.append(found)
+        else:
+            notes.append(found)
     return kept, notes
 
 

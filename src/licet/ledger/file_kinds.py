@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,8 @@ from licet.errors import IntegrityBroken
 
 FileKind: TypeAlias = Literal["jsonl", "proof", "csv", "parquet", "ocsf", "otlp"]
 MANIFEST_SUFFIX = ".manifest.json"
+LINE_LIMIT_BYTES = 256 << 20
+"""No record is as long as this, payload and escapes included. A file without line ends is not read into memory whole."""
 _LOOKED_AT_BYTES = 4_096
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
@@ -43,6 +46,14 @@ def kind_of(path: Path) -> FileKind:
     if b'"class_uid":' in first:
         return "ocsf"
     raise IntegrityBroken(f"`{path}` begins as nothing that Licet exports: it is something else, or its beginning is gone")
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, without their ends. Raises `IntegrityBroken` at one that is longer than any of ours."""
+    while line := file.readline(LINE_LIMIT_BYTES):
+        if len(line) == LINE_LIMIT_BYTES:
+            raise IntegrityBroken(f"a line is longer than {LINE_LIMIT_BYTES} bytes, as none of ours is")
+        yield line.rstrip(b"\n")
 
 
 def manifest_beside(path: Path) -> bytes:

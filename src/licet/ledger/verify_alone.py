@@ -13,7 +13,7 @@ from pathlib import Path
 
 from licet.errors import IntegrityBroken
 from licet.ledger.export import verify_export
-from licet.ledger.file_kinds import kind_of
+from licet.ledger.file_kinds import kind_of, lines_of
 from licet.ledger.prove import ConsistencyReport
 from licet.ledger.report import Problem
 from licet.ledger.tile_trust import verify_tile_export
@@ -60,7 +60,7 @@ def _verified(path: Path, vkey: str | None) -> tuple[Sequence[str], Iterable[obj
     if kind != "jsonl":
         raise _NeedsKey(f"an export as {kind} carries nothing that is signed; ask for one as JSON Lines")
     with path.open("rb") as lines:
-        report = verify_export(line.rstrip(b"\n") for line in lines)
+        report = verify_export(lines_of(lines))
     facts = [f"{log.log}: {log.size} records, {log.signed} of them signed, root {log.root}" for log in report.logs]
     facts += [f"payloads: {report.erased} erased, {report.locked} not in the file"] if report.erased or report.locked else []
     if report.head is not None:
