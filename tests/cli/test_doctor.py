@@ -65,12 +65,12 @@ def test_an_installation_that_is_well_ends_with_0(locked: Path) -> None:
 def test_the_one_who_could_approve_themselves_fails(licet: Licet, locked: Path) -> None:
     result = licet("doctor")  # whoever runs this test owns the project
     assert result.exit_code == Exit.ERROR
-    for about in ("config", "policies", "store"):
+    for about in ("config", "policies", "store", "key"):
         assert f"✗ fail     {about} safety: `{get_user(None).name}`, who runs the tools, " in result.stdout
-    assert result.stdout.count("next: run the tools as another operating user") == 3
+    assert result.stdout.count("next: run the tools as another operating user") == 4
 
 
-@pytest.mark.parametrize("name", ["licet.toml", "policies", "policies/base.cedar", "licet.db", "."])
+@pytest.mark.parametrize("name", ["licet.toml", "policies", "policies/base.cedar", "licet.db", "licet.key", "."])
 def test_what_another_user_may_write_fails(licet: Licet, locked: Path, name: str) -> None:
     (locked / name).chmod(0o777)
     levels = {finding["level"] for about, found in findings(licet, *NOBODY).items() if about.endswith("safety") for finding in found}

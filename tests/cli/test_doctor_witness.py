@@ -67,6 +67,18 @@ def test_an_anchor_on_another_disk_is_no_warning(licet: Licet, anchored: Path, m
     assert [finding["level"] for finding in findings(licet)["anchor"]] == ["ok"]
 
 
+def test_an_anchor_that_the_tools_could_set_back_fails(licet: Licet, anchored: Path) -> None:
+    level, message = only(licet, "anchor safety")  # whoever runs this test owns it
+    assert (level, "an agent with a shell could set the anchor back together with the ledger" in message) == ("fail", True)
+
+
+def test_a_head_log_whose_entries_were_rewritten_fails(licet: Licet, used: Path) -> None:
+    with closing(sqlite3.connect(used / "licet.db")) as con, con:
+        con.execute('UPDATE heads SET entry = CAST(replace(CAST(entry AS TEXT), \'"root":"\', \'"root":"00\') AS BLOB) WHERE number = 0')
+    level, message = only(licet, "signed")
+    assert (level, message) == ("fail", "the entries of the head log do not lead to its root")
+
+
 def test_an_anchor_that_is_not_there_or_cannot_be_is_told(licet: Licet, anchored: Path) -> None:
     anchor = anchored / "elsewhere/licet.anchor"
     anchor.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from licet.cli.finding import Finding
 from licet.cli.loading import Loaded
@@ -59,12 +60,15 @@ def policy_findings(loaded: Loaded) -> Iterator[Finding]:
 def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding]:
     """Whether the user who runs the tools could give them what nobody gave."""
     step = "run the tools as another operating user, who may not write this, and look again with `--tools-user NAME`"
+    scheme, _, key = settings.keys.partition(":")
     things = (
-        ("config", [settings.file] if settings.file is not None else []),
-        ("policies", [settings.policies, *sorted(settings.policies.glob("*.cedar"))]),
-        ("store", [settings.store_path]),
+        ("config", "change the config", [settings.file] if settings.file is not None else []),
+        ("policies", "change the policies", [settings.policies, *sorted(settings.policies.glob("*.cedar"))]),
+        ("store", "change the store", [settings.store_path]),
+        ("key", "read the ledger and sign for it", [Path(key)] if scheme == "file" else []),
+        ("anchor", "set the anchor back together with the ledger", list(settings.witness.anchors)),
     )
-    for about, paths in things:
+    for about, harm, paths in things:
         there = [path for path in paths if path.exists()]
         if not there:
             continue
@@ -73,7 +77,7 @@ def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding
         if how is None:
             yield Finding("ok", f"{about} safety", f"`{user.name}`, who runs the tools, cannot change `{path}`")
         else:
-            message = f"`{user.name}`, who runs the tools, {how}: an agent with a shell could change the {about}"
+            message = f"`{user.name}`, who runs the tools, {how}: an agent with a shell could {harm}"
             yield Finding("fail", f"{about} safety", message, step)
 
 

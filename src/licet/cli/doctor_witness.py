@@ -16,7 +16,7 @@ from licet.config import Settings, WitnessServer
 from licet.errors import AnchorUnusable, ConfigInvalid, IntegrityBroken, NoteInvalid, StoreError
 from licet.ledger.record import microseconds
 from licet.ledger.rotation import Trust
-from licet.ledger.signing import trust_of
+from licet.ledger.signing import checkpoint_of, trust_of
 from licet.ledger.tiles import HashTree
 from licet.store.contract import Store, StoredCheckpoint
 from licet.witness.anchor import Anchor
@@ -26,6 +26,7 @@ from licet.witness.guard import Fine, Pin, check_start
 LATE_S = 30.0
 """A process signs every second and tells those outside at once; what is older than this does not come by itself."""
 _DO_NOT_ACCEPT = "stop what writes, keep the file as it is, and run `licet audit verify`: docs/witness.md says what to do"
+_REFUSED = "after `max_age` without one that can be written, calls are refused"
 _SILENT = "see what the application's log says of it; after `max_age` calls are refused"
 
 
@@ -68,7 +69,7 @@ def _trusted(store: Store, pinned: str | None) -> Trust:
 def _place_of(anchor: Path, store: Path) -> Iterator[Finding]:
     if not anchor.parent.is_dir():
         message = f"there is no folder `{anchor.parent}`, so nothing can be pinned in it"
-        yield Finding("fail", "anchor", message, "make it, or mount what it should lie on; until then each start fails or begins anew")
+        yield Finding("fail", "anchor", message, f"make it, or mount what it should lie on; {_REFUSED}")
     elif store.parent.is_dir() and _device(anchor) == _device(store):
         message = f"`{anchor}` lies on the same disk as the ledger: both are restored, and rewritten, together"
         yield Finding("warn", "anchor", message, "name a file on another disk, best of another machine")
@@ -79,7 +80,10 @@ def _device(path: Path) -> int:
 
 
 def _signed(store: Store, newest: StoredCheckpoint | None) -> Finding:
+    """Raises `IntegrityBroken` where the head log cannot be what was signed."""
     head = store.head()
+    if HashTree(store, head.size).root_at(head.size) != checkpoint_of(head).root:
+        raise IntegrityBroken("the entries of the head log do not lead to its root")
     if newest is None:
         level, message = ("warn", "nothing was signed yet") if any(log.size for log in store.logs()) else ("ok", "nothing is recorded yet")
     elif not head.grown and head.checkpoint == head.size:
