@@ -118,6 +118,9 @@ class Owner(Forger):
             self.run("INSERT INTO unsettled VALUES (?, ?)", call, log)
 
         self._put_holds()
+        for (digest,) in self.run("SELECT digest FROM blobs"):
+            if digest not in replay.snapshots:
+                self.run("DELETE FROM blobs WHERE digest = ?", digest)
 
     def _put_requests(self, replay: Replay) -> None:
         for asking in replay.requests.values():

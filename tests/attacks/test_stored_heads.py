@@ -117,7 +117,7 @@ def damage_a_signature(forger: Forger) -> None:
 
 
 def move_a_checkpoint(forger: Forger) -> None:
-    forger.run("UPDATE checkpoints SET size = size - 1 WHERE size = (SELECT max(size) FROM checkpoints)")
+    forger.run("UPDATE checkpoints SET size = size + 1 WHERE size = (SELECT max(size) FROM checkpoints)")
 
 
 def put_an_older_note_in_its_place(forger: Forger) -> None:
@@ -207,18 +207,18 @@ def delete_all_checkpoints(forger: Forger) -> None:
 
 
 ATTACKS: list[tuple[Act, type[Forger], str]] = [
-    (edit_a_root, Forger, "log `acme`, head: records 0 to 8 are not those that entry 0 of the head log was made from"),
-    (edit_a_root_and_mend_the_tree, Forger, "checkpoint 2 is of another head log"),
-    (edit_a_time_and_mend_the_tree, Forger, "checkpoint 2 is of another head log"),
+    (edit_a_root, Forger, "are not those that entry 0 of the head log was made from"),
+    (edit_a_root_and_mend_the_tree, Forger, "is of another head log"),
+    (edit_a_time_and_mend_the_tree, Forger, "is of another head log"),
     (keep_an_entry_as_that_of_another_size, Forger, "log `acme`, head: entry 2 is kept as that of another state"),
     (write_an_entry_in_another_form, Forger, "ledger, head: entry 2 of the head log: stored entry of the head log is not valid"),
     (delete_the_last_entry, Forger, "ledger, head: the stored tree of the head log is another"),
     (delete_the_last_entry_and_mend_the_tree, Forger, "ledger, head: the head log was cut off: a checkpoint knows more"),
     (delete_an_entry, Forger, "ledger, store: entry 3 of the head log is missing or cannot be read"),
     (delete_an_entry_and_close_the_gap, Forger, "is of another head log"),
-    (add_an_entry_that_lies, Forger, "head: records 9 to 9 are not those that entry 10 of the head log was made from"),
+    (add_an_entry_that_lies, Forger, "are not those that entry"),
     (add_an_entry_of_no_log, Forger, "log `initech`, head: the head log knows its records, and there is no such log"),
-    (add_an_entry_that_knows_more, Forger, "log `acme`, head: records were cut off: entry 10 of the head log knows more"),
+    (add_an_entry_that_knows_more, Forger, "of the head log knows more"),
     (edit_the_size_of_the_head_log, Forger, "ledger, head: the stored tree of the head log is another"),
     (edit_the_range_of_the_head_log, Forger, "ledger, head: the stored tree of the head log is another"),
     (
@@ -228,15 +228,15 @@ ATTACKS: list[tuple[Act, type[Forger], str]] = [
     ),
     (edit_a_note, Forger, "does not verify"),
     (damage_a_signature, Forger, "does not verify"),
-    (move_a_checkpoint, Forger, "ledger, checkpoint: checkpoint 9 is of another head log"),
+    (move_a_checkpoint, Forger, "ledger, head: the head log was cut off: a checkpoint knows more"),
     (put_an_older_note_in_its_place, Forger, "is of another head log"),
-    (put_the_note_of_another_ledger, Forger, "ledger, checkpoint: checkpoint 10: the note is not signed by any known key"),
+    (put_the_note_of_another_ledger, Forger, ": the note is not signed by any known key"),
     (let_a_retired_key_sign, Owner, "has signed, only one that may at other sizes"),
-    (let_the_new_key_sign_the_past, Owner, "ledger, checkpoint: checkpoint 2: no key that may sign"),
-    (take_an_endorsement_out, Forger, "ledger, checkpoint: checkpoint 10: the note is not signed by any known key"),
+    (let_the_new_key_sign_the_past, Owner, ": no key that may sign"),
+    (take_an_endorsement_out, Forger, ": the note is not signed by any known key"),
     (forge_an_endorsement, Forger, "ledger, signing_keys: the keys that sign do not follow from one another"),
     (damage_an_endorsement, Forger, "ledger, signing_keys: the keys that sign do not follow from one another"),
-    (delete_the_newest_key, Forger, "ledger, checkpoint: checkpoint 10: the note is not signed by any known key"),
+    (delete_the_newest_key, Forger, ": the note is not signed by any known key"),
     (delete_all_keys, Forger, "there is no key that could have signed it"),
 ]
 OUTSIDE: list[tuple[Act, type[Forger], set[str]]] = [
