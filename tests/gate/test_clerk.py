@@ -210,3 +210,65 @@ def test_old_counts_are_forgotten(tmp_path: Path, minute: Minute, monkeypatch: p
             assert house is not None
             house_keeps.append(len(house._clerk._repeats))
         assert max(house_keeps) <= 12
+
+
+class Scene:
+    """A clerk without a gate, whose chores are what a test says."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.entered, self.release = threading.Event(), threading.Event()
+        nothing: Any = None  # chores are all that it is given
+        self.clerk = clerk.Clerk(nothing, nothing, nothing, lambda: 0, 20)
+
+    def add(self, number: int) -> None:
+        self.clerk._add(lambda: self.done.append(number))
+
+    def add_slow(self, number: int) -> None:
+        def slow() -> None:
+            self.entered.set()
+            self.release.wait(20)
+            self.done.append(number)
+
+        self.clerk._add(slow)
+
+
+def test_closing_does_not_do_once_more_what_the_thread_is_still_doing() -> None:
+    scene = Scene()
+    scene.add_slow(1)
+    scene.add(2)
+    assert scene.entered.wait(10)
+    closing = threading.Thread(target=lambda: scene.clerk.close(0.05))
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive(), "it waits for as long as it said, and no longer"
+    thread = scene.clerk._thread
+    assert thread is not None
+    scene.release.set()
+    thread.join(10)
+    assert scene.done == [1, 2]
+
+
+def test_what_is_given_up_when_there_is_too_much_is_the_oldest_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clerk, "KEPT_LIMIT", 3)
+    scene = Scene()
+    scene.add_slow(0)
+    assert scene.entered.wait(10)
+    for number in range(1, 6):
+        scene.add(number)
+    scene.release.set()
+    scene.clerk.close()
+    assert scene.done == [0, 3, 4, 5]
+
+
+def test_a_log_that_stays_away_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with faulty_world(monkeypatch, tmp_path) as (w, store):
+        w.adjust()
+        store.fail("down")
+        w.adjust()
+        before = store.failures
+        while store.failures < before + 12:
+            store.met.clear()
+            assert store.met.wait(20)
+        store.mend()
+    assert caplog.text.count("still cannot be written") == 1

@@ -51,7 +51,7 @@ class Repeats(Struct):
 
 
 class Chore(Protocol):
-    """Something to be written once the store answers. Returns whether it is done; raises `StoreError` while it cannot be."""
+    """Something to be written once the store answers; raises `StoreError` while it cannot be."""
 
     def __call__(self) -> None:
         """Do it, or raise `StoreError`."""
@@ -71,7 +71,9 @@ class Clerk:
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._chores: deque[Chore] = deque(maxlen=KEPT_LIMIT)
+        self._at_work = threading.Lock()
+        self._problem: str | None = None
+        self._chores: deque[Chore] = deque()
         self._gaps: dict[str, JsonObject] = {}
         self._repeats: dict[tuple[object, ...], Repeats] = {}
 
@@ -124,17 +126,24 @@ class Clerk:
         """Write what can be written now, and stop. What cannot is said in the log of the process."""
         with self._lock:
             self._closed = True
+            thread = self._thread
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-        with contextlib.suppress(LicetError):
-            self._work(everything=True)
+        if thread is not None:
+            thread.join(timeout_s)
+        if self._at_work.acquire(blocking=False):  # else the thread waits for the store, in the middle of something that is its own
+            try:
+                with contextlib.suppress(LicetError):
+                    self._work(everything=True)
+            finally:
+                self._at_work.release()
         left = len(self._chores) + len(self._gaps)
         if left:
             _log.error("licet: %d entries could not be written to the audit log before closing", left)
 
     def _add(self, chore: Chore) -> None:
         with self._lock:
+            if len(self._chores) >= KEPT_LIMIT:
+                self._chores.popleft()
             self._chores.append(chore)
         self._start()
 
@@ -151,9 +160,13 @@ class Clerk:
             self._wake.wait(TICK_S)
             self._wake.clear()
             try:
-                self._work(everything=False)
-            except StoreError as error:
-                _log.warning("licet: the audit log still cannot be written: %s", error)
+                with self._at_work:
+                    self._work(everything=False)
+                self._problem = None
+            except (StoreError, GateClosed) as error:
+                if self._problem != str(error):  # said once: it is tried again every second, for as long as it lasts
+                    self._problem = str(error)
+                    _log.warning("licet: the audit log still cannot be written: %s", error)
                 time.sleep(0 if self._closed else TICK_S)
             except Exception:  # noqa: BLE001 - the thread must outlive whatever one chore meets
                 _log.exception("licet: the clerk met an error; what it keeps is tried again")
@@ -164,16 +177,21 @@ class Clerk:
                     return
 
     def _work(self, *, everything: bool) -> None:
-        while self._chores:
+        while (chore := self._find_chore()) is not None:
             try:
-                self._chores[0]()
+                chore()
             except (StoreError, GateClosed):
+                with self._lock:
+                    self._chores.appendleft(chore)
                 raise
             except Exception:  # noqa: BLE001 - it would stand in the way of all others for ever
                 _log.exception("licet: an entry cannot be written and is given up; its intent stays open until the next start")
-            self._chores.popleft()
         self._write_gaps()
         self._write_counts(everything=everything)
+
+    def _find_chore(self) -> Chore | None:
+        with self._lock:
+            return self._chores.popleft() if self._chores else None
 
     def _write_gaps(self) -> None:
         with self._lock:
