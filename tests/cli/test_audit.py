@@ -196,6 +196,7 @@ def test_show_of_a_record_without_a_call(licet: Licet, used: Path) -> None:
     result = licet("audit", "show", "operator:0")
     assert result.exit_code == Exit.OK
     assert "is in force" in result.stdout
+    assert "None" not in result.stdout
 
 
 def test_what_an_agent_wrote_cannot_command_the_terminal(licet: Licet, used: Path) -> None:

@@ -132,7 +132,7 @@ def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
 
 def _ids(entry: Entry) -> list[tuple[str, str]]:
     envelope = entry.envelope
-    facts = [("in", envelope.environment), ("call", str(envelope.call))]
+    facts = [("in", envelope.environment)] + ([("call", str(envelope.call))] if envelope.call is not None else [])
     if envelope.actor is not None and envelope.actor.session is not None:
         facts.append(("session", envelope.actor.session))
     if envelope.approval is not None:
