@@ -116,6 +116,23 @@ def test_a_ledger_that_was_set_back_does_not_open_against_its_anchor(folder: Pat
     licet("audit", "verify", ends=Exit.INTEGRITY_BROKEN)
 
 
+def test_another_ledger_in_its_place_does_not_open_where_its_key_is_pinned(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    adjust(folder)
+    (key,) = told("keys", "show")["vkeys"]
+    pinned = f'{ANCHORED}log = "{key}"\n'
+    (folder / "licet.toml").write_text(pinned)
+    licet("keys", "rotate-signing")
+    adjust(folder, pinned)
+    for path in (*folder.glob("licet.db*"), *folder.glob("elsewhere/*")):
+        if path.is_file():
+            path.unlink()
+    with world_on(folder, pinned) as w:
+        with pytest.raises(IntegrityBroken, match=r"`log` under `\[witness\]` does not lead to"):
+            w.adjust()
+        assert w.ran == []
+
+
 def test_who_reads_the_log_is_on_record_and_without_a_record_nothing_is_shown(folder: Path) -> None:
     adjust(folder)
     assert "billing.adjust" in licet("audit", "search", "--user", "alice").stdout

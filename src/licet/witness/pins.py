@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from licet.errors import IntegrityBroken, LicetError
+from licet.errors import IntegrityBroken, LicetError, NoteInvalid
 from licet.ledger.merkle import Tree
 from licet.ledger.note import add_signatures
 from licet.ledger.rotation import Trust
@@ -59,6 +59,7 @@ class Pins:
 
     def check(self) -> None:
         """The store has all that is pinned. Raises `IntegrityBroken`, which says what to do, and `AnchorUnusable`."""
+        self._check_key()
         head, newest, pins = self._store.head(), self._store.newest_checkpoint(), []
         for path in self._anchors:
             pinned = Anchor(path, self._trust()).read()
@@ -84,6 +85,19 @@ class Pins:
                 )
             if self._broken is not None:
                 raise IntegrityBroken(self._broken)
+
+    def _check_key(self) -> None:
+        """The pinned key of the log leads to the one that signs now: else another ledger lies here, and nobody outside would take it."""
+        signs = self._store.signing_keys()[-1].vkey
+        try:
+            leads = self._trust().current.vkey == signs
+        except NoteInvalid:
+            leads = False
+        if not leads:
+            raise IntegrityBroken(
+                f"`log` under `[witness]` does not lead to `{signs}`, which signs this ledger: another ledger lies in its place, or the "
+                "key is not its own. keep this store as evidence; if it began anew with your knowledge, write the key that signs it there"
+            )
 
     def publish(self, note: bytes) -> None:
         """Every anchor and witness has been told of this checkpoint; what they add to it is kept. It may be one that they know."""
