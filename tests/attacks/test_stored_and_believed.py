@@ -252,3 +252,21 @@ def test_a_key_that_was_edited_repeats_a_call_at_most_where_verification_says_so
         assert not w.gate.verify().ok
         result = w.adjust(500, idempotency_key="once")
         assert not (isinstance(result, Ok) and result.replayed)
+
+
+def test_a_key_that_leads_to_the_call_of_somebody_else_hands_out_no_result(tmp_path: Path) -> None:
+    """Who can write the database, but has no key to open payloads, would have the gate read them to an agent of his."""
+    with world_on(tmp_path) as w:
+        w.returns = "for alice alone"
+        first = w.adjust(500, idempotency_key="hers")
+        w.returns = "for the other"
+        second = w.adjust(600, idempotency_key="his")
+        assert isinstance(first, Ok)
+        assert isinstance(second, Ok)
+    con = apsw.Connection(str(tmp_path / "licet.db"))
+    con.execute("UPDATE keys SET call = ? WHERE call = ?", (first.call, second.call))
+    con.close()
+    with world_on(tmp_path) as w:
+        w.denied(w.adjust(600, idempotency_key="his"), "key_not_in_log", "audit verify")
+        assert isinstance(w.adjust(500, idempotency_key="hers"), Ok)
+        assert w.ran == []

@@ -24,7 +24,6 @@ from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from licet.approvals.states import Event, next_state, sources
@@ -33,15 +32,16 @@ from licet.gate import checks
 from licet.gate.clerk import Clerk
 from licet.gate.conclude import Latecomer, outcome_of
 from licet.gate.draft import Draft, Refused
+from licet.gate.earlier import earlier_result, find_problem
 from licet.gate.oblige import oblige
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
-from licet.ledger.record import NOTHING, microseconds
+from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
-from licet.model import UNSEEN, Decision, Outcome, OutcomeStatus, Receipt
+from licet.model import Decision, Outcome, Receipt
 from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord
 
 ATTEMPTS = 5
@@ -334,62 +334,11 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
             draft.decision = Decision(verdict="deny", code="key_reused", message=message)
             return (yield from _deny(draft, house))
         records: tuple[StoredRecord, ...] = yield FindOutcome(taken.call)
+        problem = find_problem(draft, taken.call, records)
+        if problem is not None:
+            draft.decision = Decision(verdict="deny", code="key_not_in_log", message=problem)
+            return (yield from _deny(draft, house))
         receipts = yield Append(house.recorder.repeat(draft, microseconds(house.now()), taken.call))
     except StoreError as error:
         return (yield from _log_down(draft, house, error))
-    return _earlier_result(draft, records, receipts[0])
-
-
-class _Ended(Struct):
-    """The part of a payload that a repeat needs."""
-
-    result: msgspec.Raw = NOTHING
-    message: str | None = None
-
-
-class _Entry(Struct):
-    status: OutcomeStatus
-    code: str | None = None
-
-
-class _Enveloped(Struct):
-    """The part of an envelope that a repeat needs."""
-
-    outcome: _Entry | None = None
-
-
-def _earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Receipt) -> Result:
-    assert draft.decision is not None
-    for entry, ended in _ends(records):
-        if entry.status == "ok" and bytes(ended.result):
-            value = msgspec.json.decode(ended.result)
-            return Ok(value=value, call=draft.id, decision=draft.decision, receipt=receipt, replayed=True)
-        message = ended.message or f"the first call with this key ended as {entry.status}"
-        code = "result_not_kept" if entry.status == "ok" else entry.code or entry.status
-        return _failed_before(draft, receipt, entry.status, code, message)
-    message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
-    return _failed_before(draft, receipt, "unknown", "unknown", message)
-
-
-def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
-    """How the call ended, the newest word first; before all that say that nobody saw it. An erased word has lost its result only."""
-    found = []
-    for record in reversed(records):
-        if record.kind in {"outcome", "recovery"}:
-            entry = msgspec.json.decode(record.envelope, type=_Enveloped).outcome
-            if entry is not None:
-                found.append((entry, msgspec.json.decode(record.payload or b"{}", type=_Ended)))
-    return sorted(found, key=lambda end: end[0].status in UNSEEN)
-
-
-def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:
-    return Failed(
-        message=message,
-        code=code,
-        call=draft.id,
-        executed=status != "not_executed",
-        retry=False,
-        receipt=receipt,
-        status=status,
-        replayed=True,
-    )
+    return earlier_result(draft, records, receipts[0])
