@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from licet.cli.approvals_vote import operating_user
+from licet.cli.exits import Exit
 from licet.cli.output import LABEL_WIDTH
 from licet.cli.told import TELLERS, Told
 from licet.ledger.record import Envelope, Kind, PayloadEntry
+from tests.cli.conftest import Licet, envelope
 
 PSEUDONYM = "6f1c" * 8
 CUSTOMER = f"Customer::{PSEUDONYM}"
@@ -123,3 +128,42 @@ def test_whom_an_erasure_was_about_is_told_without_a_payload() -> None:
         told("erasure", CUSTOMER).sentence
         == f"somebody erased the Customer recorded as {CUSTOMER}, so that payloads cannot be opened any more"
     )
+
+
+def test_what_the_command_line_really_does_is_told_whole(licet: Licet, used: Path) -> None:
+    for command in (
+        "audit search --user alice --kind denial",
+        "audit tail --lines 3",
+        "audit prove acme:0 -o proof",
+        "audit export --format csv --no-payloads -o all.csv",
+        "audit hold --tenant acme --subject Customer/C-1 --reason case",
+        "db backup copy.db",
+        "keys rotate-signing",
+    ):
+        assert licet(*command.split()).exit_code == Exit.OK, command
+    (hold,) = envelope(licet("--json", "audit", "holds"))["data"]
+    for command in (
+        f"audit release {hold['id']} --reason closed",
+        "audit erase --tenant acme --subject Customer/C-1 --reason request --yes",
+        "audit prune --older-than 1s --dry-run",
+    ):
+        assert licet(*command.split()).exit_code == Exit.OK, command
+    kinds = [word for kind in TELLERS for word in ("--kind", kind)]
+    lines = envelope(licet("--json", "audit", "search", *kinds))["data"]["records"]
+    sentences = [DIFFERS.sub("~", line["sentence"].removeprefix(f"{operating_user()} ")) for line in reversed(lines)]
+    assert sorted(sentences) == sorted(SENTENCES)
+
+
+DIFFERS = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|licet\.invalid/[^,\s]+|[0-9.]+ KiB|[0-9,]+ records")
+SENTENCES = (
+    "a call reached for another tenant: crm.lookup; its record is call ~",
+    "erased the Customer recorded as Customer::~, so that 4 payloads cannot be opened any more, and withdrew 1 request: request",
+    "let another key sign the log: ~, endorsed by the one before",
+    "made the backup copy.db (~)",
+    "placed a legal hold on the Customer recorded as Customer::~, which is neither erased nor dropped as long as it stands: case",
+    "read 1 record, without payloads, with `licet audit prove acme:0 --output proof`",
+    "read ~, with `licet audit search --kind denial --user alice`",
+    "read ~, with `licet audit tail`",
+    "read ~, without payloads, with `licet audit export --format csv --output all.csv`",
+    "released the legal hold ~: closed",
+)

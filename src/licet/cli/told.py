@@ -137,7 +137,8 @@ def _asked(asked: Any) -> str:
     """The options that were given, as they would be typed."""
     if not isinstance(asked, dict):
         return ""
-    given = [(name, one) for name, value in asked.items() for one in (value if isinstance(value, list) else [value])]
+    named = {name: value for name, value in asked.items() if name != "tenant" or "reference" not in asked}  # it has its tenant in it
+    given = [(name, one) for name, value in named.items() for one in (value if isinstance(value, list) else [value])]
     return "".join(f" {_option(name, one)}" for name, one in given)
 
 
