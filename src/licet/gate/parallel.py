@@ -3,7 +3,8 @@
 Rules:
 
 1. What a worker says is what `ledger/verify.py` says of the same rows; what joins rows to logs, requests and heads is done by one process.
-2. Each worker reads the ledger by itself. It may see more records than the moment that is verified; it is asked for no others.
+2. Each worker reads the ledger by itself, at one moment of its own, which is later than the one that is verified: up to the end of a tree
+   it reads the same rows, and behind it only what belongs to no tree at its moment either. Others went on writing meanwhile.
 3. A worker that dies ends the verification with an error, never with fewer problems.
 """
 
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +38,8 @@ _AHEAD = 3
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Examined]).decode
 _source: Source | None = None
+_moment = ExitStack()
+"""Of a worker: its source, which is one moment only for as long as it is held."""
 
 
 @contextmanager
@@ -65,7 +68,7 @@ def _examined(pool: ProcessPoolExecutor, state: TreeState, window: int) -> Itera
             if not running:
                 break
             yield from _decode(running.popleft().result())
-        yield from _decode(pool.submit(_examine, state.log, state.size, None).result())
+        yield from _decode(pool.submit(_examine_rest, state.log, state.size).result())
     except BrokenProcessPool as error:
         raise StoreUnavailable("a process that verified a part of the ledger ended before it was done; try again") from error
 
@@ -78,10 +81,16 @@ def _open(store: str, keys: str, folder: str) -> None:
     except KeyUnavailable:
         found = None
     opened = SqliteStore.open(store, now=lambda: datetime.now(UTC), keys=found, create=False, read_only=True)
-    _source = opened.source().__enter__()
+    _source = _moment.enter_context(opened.source())
 
 
 def _examine(log: str, start: int, stop: int | None) -> bytes:
     """In a worker: these rows, examined."""
     assert _source is not None
     return _encode(list(examine_log(_source, log, start, stop)))
+
+
+def _examine_rest(log: str, size: int) -> bytes:
+    """In a worker: the rows behind the end of the log's tree, which had this size when it was verified and may have grown since."""
+    assert _source is not None
+    return _examine(log, max([size, *(tree.size for tree in _source.trees() if tree.log == log)]), None)
