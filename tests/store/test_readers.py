@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 
 import apsw
 import pytest
 
+from licet.ledger.seal import Filing
+from licet.store.sqlite import SqliteStore
 from licet.store.sqlite_read import Readers
+from tests.store.samples import KEYS, now, record, written
 
 
 class Contended(list[apsw.Connection]):
@@ -60,3 +64,17 @@ def test_closing_leaves_none_open(readers: Readers, opened: list[apsw.Connection
         readers.close()
         assert [is_closed(con) for con in opened].count(True) == 1
     assert all(map(is_closed, opened))
+
+
+def test_verifications_that_run_for_long_hold_no_call_up(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "licet.db", now=now, keys=KEYS)
+    written(store, Filing((record(),)))
+    with contextlib.ExitStack() as running:
+        for _ in range(4):  # as many as there are connections for calls
+            assert running.enter_context(store.source()).trees()
+        looked: list[str] = []
+        looking = threading.Thread(target=lambda: looked.append(store.get_record("acme", 0).kind), daemon=True)
+        looking.start()
+        looking.join(10)
+        assert looked == ["intent"]
+    store.close()

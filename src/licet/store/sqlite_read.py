@@ -62,6 +62,15 @@ class Readers:
                 if self._closed:
                     self.close()
 
+    @contextmanager
+    def apart(self) -> Iterator[apsw.Connection]:
+        """A connection for a read that may take minutes: nobody waits for it, and it waits for nobody."""
+        con = self._connect()
+        try:
+            yield con
+        finally:
+            con.close()
+
     def close(self) -> None:
         """No connection is idle; those in use close when their read ends."""
         self._closed = True
@@ -87,6 +96,8 @@ class SharedReader:
         """The connection, for the length of one read."""
         with self._lock:
             yield self._con
+
+    apart = one
 
     def close(self) -> None:
         """The writer closes its connection itself."""
@@ -130,12 +141,12 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
         """The row of the secret behind a pseudonym."""
         return find_secret(self._rows(f"{SECRET_ROW}pseudonym = ?", (pseudonym,)))
 
-    def _reading(self) -> AbstractContextManager[apsw.Connection]:
+    def _reading(self, *, apart: bool = False) -> AbstractContextManager[apsw.Connection]:
         self._refuse_fork()
         readers = self._readers
         if readers is None:
             raise GateClosed(f"the ledger `{self._location}` was closed")
-        return readers.one()
+        return readers.apart() if apart else readers.one()
 
     def _refuse_fork(self) -> None:
         """A child that went on with what it inherited would corrupt the file (store/forks.py)."""
@@ -157,9 +168,9 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
             raise IntegrityBroken(f"the ledger `{self._location}` is damaged ({error}); run `licet audit verify`") from error
 
     @contextmanager
-    def _moment(self) -> Iterator[apsw.Connection]:
+    def _moment(self, *, apart: bool = False) -> Iterator[apsw.Connection]:
         """One connection that sees the ledger as it is now, whatever is committed meanwhile; it holds no writer up."""
-        with self._told(), self._reading() as con:
+        with self._told(), self._reading(apart=apart) as con:
             con.execute("BEGIN")
             try:
                 yield con
@@ -169,7 +180,7 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:
         """The ledger as it is at this moment, for `verify` and `export`."""
-        with self._moment() as con:
+        with self._moment(apart=True) as con:  # calls look things up through the few connections that there are
             yield SqliteSource(con, Vault(self._keys, ConnectionSecrets(con)) if self._keys is not None else None)
 
     def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
