@@ -14,9 +14,16 @@ def found(licet: Licet) -> list[dict[str, Any]]:
     return [finding for finding in findings if finding["about"] == "search index"]
 
 
-def test_an_index_that_has_every_record_is_up_to_date(licet: Licet, used: Path) -> None:
+def test_an_index_that_has_every_record_but_of_its_own_search_is_well(licet: Licet, used: Path) -> None:
     assert licet("audit", "search").exit_code == 0
     licet("audit", "search")  # takes in that somebody searched, and records that somebody did again
+    (finding,) = found(licet)
+    assert (finding["level"], finding["message"]) == ("ok", "1 record behind the ledger; it holds the words of payloads in clear")
+
+
+def test_one_without_words_is_not_said_to_hold_them(licet: Licet, used: Path) -> None:
+    (used / "licet.toml").write_text(CONFIG + "[search]\ntext = false\n")
+    licet("audit", "search")
     (finding,) = found(licet)
     assert (finding["level"], finding["message"]) == ("ok", "1 record behind the ledger")
 

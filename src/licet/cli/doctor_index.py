@@ -37,7 +37,8 @@ def index_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("warn", "search index", str(error), f"delete `{index_path(settings)}`: the next search makes it anew")
         return
     if behind <= FAR_BEHIND:
-        yield Finding("ok", "search index", f"{counted(behind, 'record')} behind the ledger" if behind else "up to date")
+        text = "; it holds the words of payloads in clear" if settings.search.text else ""
+        yield Finding("ok", "search index", f"{counted(behind, 'record')} behind the ledger{text}" if behind else f"up to date{text}")
         return
     message = f"{counted(behind, 'record')} behind the ledger: the next search waits for them"
     step = "a process that makes calls fills it; with `index = false` under `[search]` only searches do"
