@@ -41,6 +41,17 @@ def test_a_repeat_returns_the_recorded_result_and_runs_nothing(w: World) -> None
     assert decode_envelope(next(iter(w.gate.store.records("acme"))).envelope).key == blind, "the envelope has its blind"
 
 
+def test_a_key_that_looks_like_a_credential_repeats_as_well(w: World) -> None:
+    key = "ghp_" + "A1b2C3d4E5f6" * 3
+    first = w.adjust(idempotency_key=key)
+    assert isinstance(first, Ok)
+    assert key not in str(w.records())
+    again = w.adjust(idempotency_key=key)
+    assert isinstance(again, Ok)
+    assert again.replayed
+    assert len(w.ran) == 1
+
+
 def test_a_repeat_from_asynchronous_code_finds_what_synchronous_code_did(w: World) -> None:
     w.adjust(idempotency_key="k")
     with w.alice():

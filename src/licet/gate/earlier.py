@@ -3,7 +3,8 @@
 Rules:
 
 1. Who has the key is a row that whoever can write the database can edit: the call it leads to counts only if its intent, in the caller's
-   log, says that it took this key, for this caller, tool and arguments. Otherwise somebody could be handed the result of another's call.
+   log, says that it took one, for this caller, tool and arguments. Otherwise somebody could be handed the result of another's call. The
+   key's own text is not compared: one that looks like a credential is not in the record.
 2. Where that intent was erased nobody can tell, so that no result leaves; that something ran, and how it ended, is still said.
 """
 
@@ -21,7 +22,6 @@ from licet.store.contract import StoredRecord
 
 
 class _Taken(Struct, frozen=True):
-    text: str
     scope: str
     digest: str
 
@@ -40,7 +40,7 @@ def find_problem(draft: Draft, call: CallId, records: tuple[StoredRecord, ...]) 
     """Why these are not the records of the call that took the draft's key (rule 1); None where they are."""
     assert draft.caller is not None
     assert draft.idempotency_key is not None
-    wanted = _Taken(draft.idempotency_key, scope_of(draft.caller), digest_of_use(draft))
+    wanted = _Taken(scope_of(draft.caller), digest_of_use(draft))
     intents = [record for record in records if record.kind == "intent"]
     if len(intents) == 1 and {record.log for record in records if record.kind in _SAYING} == {log_of(draft)}:
         try:
@@ -48,7 +48,8 @@ def find_problem(draft: Draft, call: CallId, records: tuple[StoredRecord, ...]) 
                 return None
         except UNREADABLE:
             pass  # an intent that cannot be read took nothing
-    return f"no record says that call `{call}`, to which idempotency key `{wanted.text}` leads, has taken it; run `licet audit verify`"
+    key = draft.idempotency_key
+    return f"no record says that call `{call}`, to which idempotency key `{key}` leads, has taken it; run `licet audit verify`"
 
 
 _SAYING = frozenset({"intent", "outcome", "recovery"})
