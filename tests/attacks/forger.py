@@ -126,10 +126,8 @@ class Forger:
         """The head log has these entries, and tree, tiles and logs say so."""
         self.run("DELETE FROM heads")
         self.run("DELETE FROM head_tiles")
-        self.run("UPDATE logs SET headed = 0")
         for number, (log, size, entry) in enumerate(entries):
             self.run("INSERT INTO heads VALUES (?, ?, ?, ?)", number, log, size, entry)
-            self.run("UPDATE logs SET headed = max(headed, ?) WHERE name = ?", size, log)
         self.mend_head_tree()
 
     def mend_head_tree(self) -> None:

@@ -28,5 +28,7 @@ class Attack(NamedTuple):
 
 def name_of(attack: object) -> str:
     """What it is called in the list of tests."""
+    if isinstance(attack, set):
+        return "+".join(sorted(attack)) or "nobody"  # the order of a set is another one in each process
     named = attack.act if isinstance(attack, Attack) else attack
     return str(getattr(named, "__name__", named))

@@ -155,7 +155,6 @@ def test_head_log_and_checkpoints_that_were_taken_out_are_missed_by_the_anchor(f
         "DELETE FROM head_tiles",
         "DELETE FROM checkpoints",
         "UPDATE ledger SET head_size = 0, head_range = x''",
-        "UPDATE logs SET headed = 0",
     ):
         con.execute(text)
     con.close()

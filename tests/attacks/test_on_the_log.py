@@ -66,15 +66,15 @@ def test_a_cut_tail_is_found_and_nobody_writes_after_it(tmp_path: Path) -> None:
 def state_of(folder: Path) -> list[Any]:
     """Where every log and the head log end."""
     (ledger,) = edit(folder, "SELECT head_size, head_range FROM ledger")
-    return [ledger, *edit(folder, "SELECT number, size, compact_range, headed FROM logs")]
+    return [ledger, *edit(folder, "SELECT number, size, compact_range FROM logs")]
 
 
 def cut_back(folder: Path, state: list[Any]) -> None:
     """Every log ends where it did, and its tree says so."""
-    for number, size, compact_range, headed in state[1:]:
+    for number, size, compact_range in state[1:]:
         for table in ("records", "payloads"):
             edit(folder, f"DELETE FROM {table} WHERE place >= ? AND place < ?", ((number << 40) + size, (number + 1) << 40))
-        edit(folder, "UPDATE logs SET size = ?, compact_range = ?, headed = ? WHERE number = ?", (size, compact_range, headed, number))
+        edit(folder, "UPDATE logs SET size = ?, compact_range = ? WHERE number = ?", (size, compact_range, number))
 
 
 def cut_heads_back(folder: Path, state: list[Any]) -> None:

@@ -247,7 +247,12 @@ OUTSIDE: list[tuple[Act, type[Forger], set[str]]] = [
     (delete_all_checkpoints, Forger, {"checkpoint"}),
     (delete_the_first_key, Forger, set()),
 ]
-"""What verification of the ledger alone says nothing about. The last takes nothing away: the endorsement that is left names that key, too."""
+"""Who else sees what is done to all of the signed part. The last takes nothing away: the endorsement that is left names that key, too."""
+WITH_KEY: list[tuple[Act, str]] = [
+    (replace_a_seed, "ledger, store: signing key 2 is not the one that it is kept as"),
+    (add_a_key_that_nobody_endorsed, "ledger, signing_keys: a key is kept that nobody has handed over to"),
+    (delete_the_first_key, "ledger, signing_keys: a key is kept that nobody has handed over to"),
+]
 
 
 @pytest.mark.parametrize("attack", [Attack(act, by, shown, shown) for act, by, shown in ATTACKS], ids=name_of)
@@ -259,6 +264,13 @@ def test_what_is_done_to_the_signed_part_is_shown_without_any_key(stored: Stored
 
 
 @pytest.mark.parametrize(("act", "by", "seen"), OUTSIDE, ids=name_of)
-def test_what_the_ledger_alone_does_not_show_is_seen_from_outside(stored: Stored, act: Act, by: type[Forger], seen: set[str]) -> None:
+def test_what_is_done_to_all_of_the_signed_part_is_seen_from_outside(stored: Stored, act: Act, by: type[Forger], seen: set[str]) -> None:
     Attack(act, by, "", "").carry_out(stored)
     assert seen_from_outside(stored) == seen
+
+
+@pytest.mark.parametrize(("act", "shown"), WITH_KEY, ids=name_of)
+def test_a_key_that_nobody_endorsed_or_that_is_not_its_own_is_shown(stored: Stored, act: Act, shown: str) -> None:
+    Attack(act, Forger, "", "").carry_out(stored)
+    problems = stored.problems(with_key=True)
+    assert any(problem.startswith(shown) for problem in problems), problems

@@ -207,7 +207,7 @@ ATTACKS = [
     Attack(delete_a_payload, Forger, MISSING, MISSING),
     Attack(empty_a_payload, Forger, MISSING, MISSING),
     Attack(delete_all_payloads, Forger, MISSING, MISSING),
-    Attack(forge_an_erasure_of_a_person, Forger, NOT_SEALED, ""),
+    Attack(forge_an_erasure_of_a_person, Forger, NOT_SEALED, "erasures: the erasures are not those that were recorded"),
     Attack(forge_an_erasure_of_payloads, Forger, NOT_SEALED, ""),
     Attack(forge_an_erasure_without_a_payload, Forger, MISSING, MISSING),
     Attack(repeat_an_erasure_for_somebody_else, Forger, "log `acme`, record 36, id: record 28 has it already", "record 36, id: record 28"),

@@ -144,13 +144,13 @@ def edit_a_compact_range(forger: Forger) -> None:
     forger.run("UPDATE logs SET compact_range = CAST(zeroblob(32) || substr(compact_range, 33) AS BLOB) WHERE name = ?", LOG)
 
 
-def say_that_a_log_is_not_signed(forger: Forger) -> None:
-    forger.run("UPDATE logs SET headed = 0 WHERE name = ?", LOG)
+def add_a_trigger(forger: Forger) -> None:
+    """Whoever opens a request approves it at once."""
+    forger.run("CREATE TRIGGER helpful AFTER INSERT ON requests BEGIN UPDATE requests SET state = 'approved' WHERE id = new.id; END")
 
 
-def say_that_more_of_a_log_is_signed(forger: Forger) -> None:
-    """Nothing that comes is put into the head log any more."""
-    forger.run("UPDATE logs SET headed = 1000000 WHERE name = ?", LOG)
+def drop_an_index(forger: Forger) -> None:
+    forger.run("DROP INDEX requests_live")
 
 
 def delete_a_record_in_the_middle(forger: Forger) -> None:
@@ -331,6 +331,12 @@ ROWS = [
     Attack(replace_a_snapshot_with_its_hash, Forger, "snapshot: no record says that it was in force", ""),
     Attack(insert_a_catalog, Forger, "snapshot: no record says that it was in force", ""),
     Attack(delete_a_snapshot, Forger, "log `operator`, record 0, snapshot: what was in force is missing", ""),
+    Attack(release_a_legal_hold_without_a_word, Forger, *["holds: the legal holds are not those that the records placed"] * 2),
+    Attack(place_a_legal_hold_without_a_word, Forger, *["holds: the legal holds are not those that the records placed"] * 2),
+    Attack(forget_that_somebody_was_erased, Forger, *["erasures: the erasures are not those that were recorded"] * 2),
+    Attack(say_that_somebody_was_erased, Forger, *["erasures: the erasures are not those that were recorded"] * 2),
+    Attack(add_a_trigger, Forger, *["store: `helpful` of the schema was added"] * 2),
+    Attack(drop_an_index, Forger, *["store: `requests_live` of the schema is missing"] * 2),
 ]
 LOGS = [
     Attack(enlarge_a_log, Forger, *["log `acme`, compact_range: the stored tree contradicts itself"] * 2),
@@ -354,14 +360,6 @@ LOGS = [
     Attack(move_a_record_to_another_tenant, Forger, *["log `acme`, record 36, log: envelope and row disagree: expected `globex`"] * 2),
 ]
 HARMLESS = [say_that_another_call_moved_a_request, say_that_a_snapshot_is_of_another_kind]
-NOT_SHOWN = [
-    say_that_a_log_is_not_signed,
-    say_that_more_of_a_log_is_signed,
-    release_a_legal_hold_without_a_word,
-    place_a_legal_hold_without_a_word,
-    forget_that_somebody_was_erased,
-    say_that_somebody_was_erased,
-]
 
 
 @pytest.mark.parametrize("attack", ROWS + LOGS, ids=name_of)
@@ -380,11 +378,3 @@ def test_what_nobody_reads_may_be_edited(stored: Stored, act: Act) -> None:
         act(forger)
     assert stored.problems() == []
     assert seen_from_outside(stored) == set()
-
-
-@pytest.mark.xfail(strict=True, reason="rows that no verification reads yet; docs/threat-model.md says so")
-@pytest.mark.parametrize("act", NOT_SHOWN, ids=lambda act: act.__name__)
-def test_rows_that_verification_does_not_read(stored: Stored, act: Act) -> None:
-    with Forger(stored) as forger:
-        act(forger)
-    assert stored.problems() != []

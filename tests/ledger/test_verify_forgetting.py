@@ -31,8 +31,9 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def problems(store: SqliteStore) -> list[str]:
+    """All but what is missing beside the records: the rows of holds and erasures, which these records come without."""
     with store.source() as source:
-        return [str(problem) for problem in verify(source).problems]
+        return [str(problem) for problem in verify(source).problems if problem.field not in {"holds", "erasures"}]
 
 
 def tamper(path: Path, text: str, *values: object) -> None:

@@ -100,8 +100,9 @@ def _known(error: BaseException) -> Fault | None:
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next="`licet approvals show ID` says who may vote")
         case errors.SettlementRefused():
             exit_code = _SETTLING.get(error.code, Exit.ERROR)
-            step = "`licet audit unknown` lists the calls that can be settled"
-            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=step)
+            fault = Fault(
+                exit=exit_code, code=error.code, message=str(error), next="`licet audit unknown` lists the calls that can be settled"
+            )
         case errors.ErasureRefused():
             held = error.code == "held"
             step = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None

@@ -68,6 +68,8 @@ class OpenLedger:
             self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
             opened.callback(self.writer.close)
             self.signing = SigningKeys(self.store, self.keys)
+            if self.store.signing_keys():
+                self.signing.get_signer()  # a stranger's key is found here, and not by a thread that signs
             self.pins = self._find_pins(settings) if pinned else None
             if self.pins is not None:
                 self.pins.check()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from licet.errors import ConditionLost
+from licet.errors import ConditionLost, SecretBroken
 from licet.ledger.checkpoint import Checkpoint, origin_of_log, sign_checkpoint
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.merkle import Tree
@@ -52,7 +52,10 @@ class SigningKeys:
         """The key that signs now. Raises `LookupError` when nothing was ever signed."""
         vkey, seed = self._current()
         if self._known is None or self._known[0] != vkey:
-            self._known = (vkey, Signer.from_seed(self._store.head().origin, seed()))
+            signer = Signer.from_seed(self._store.head().origin, seed())
+            if signer.vkey != vkey:
+                raise SecretBroken("the key that signs checkpoints is not the one that it is kept as; run `licet audit verify`")
+            self._known = (vkey, signer)
         return self._known[1]
 
     def rotate(self, writer: Writer, record: Callable[[str, str], Statement]) -> tuple[str, str]:

@@ -71,6 +71,23 @@ class UnsettledRow(Struct, frozen=True):
     log: str
 
 
+class HoldRow(Struct, frozen=True):
+    """A legal hold that stands since `at` (UTC microseconds); `target` is `Type::pseudonym`, or None for everything in the log."""
+
+    id: str
+    log: str
+    target: str | None
+    at: int
+
+
+class ErasureRow(Struct, frozen=True):
+    """Who was erased, by pseudonym, and the record's log and target."""
+
+    pseudonym: str
+    log: str
+    target: str
+
+
 class BlobRow(Struct, frozen=True):
     """A snapshot and the hash under which it is kept."""
 
@@ -99,6 +116,14 @@ class Projections(Protocol):
 
     def unsettled(self) -> Iterable[UnsettledRow]:
         """Every call of which nobody saw the end, and nobody has settled since."""
+        ...
+
+    def holds(self) -> Iterable[HoldRow]:
+        """Every legal hold that stands."""
+        ...
+
+    def erasures(self) -> Iterable[ErasureRow]:
+        """Everybody who was erased."""
         ...
 
     def blobs(self) -> Iterable[BlobRow]:

@@ -175,6 +175,10 @@ class Vault:
             row = self._find_row((subject.tenant, subject.type, subject.id))
         return None if row is None else row.pseudonym
 
+    def unwrap(self, key: str, wrapped: bytes, tenant: str, name: str) -> bytes:
+        """A secret that is kept like those of subjects (`KeyEncryptionKeys.unwrap`)."""
+        return self._keys.unwrap(key, wrapped, tenant, name)
+
     def fits(self, pseudonym: str, ref: str) -> bool:
         """Whether the pseudonym is that of `Type::"id"`, and found by it; True where its secret is gone, since then nobody can tell."""
         if (pseudonym, ref) in self._fitting:

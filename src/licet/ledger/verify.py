@@ -26,7 +26,7 @@ It keeps about 200 bytes for each call of the log that it is reading, and stream
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -116,6 +116,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
     heads.finish()
     logs = [msgspec.structs.replace(log, signed=heads.signed_of(log.log)) for log in logs]
     if source.projections is not None:
+        _verify_forgotten(source.projections, whole)
         verify_projections(replay, source.projections, findings)
         _verify_store(source.projections, findings)
     return Report(
@@ -326,6 +327,23 @@ def _verify_erased(source: Source, whole: _Whole) -> None:
         for pseudonym, (log, target) in whole.forgotten.erased().items():
             if not source.fits(pseudonym, _NOBODY):
                 whole.findings.add(log, None, "secrets", "the secret of somebody who was erased is there", found=target)
+
+
+def _verify_forgotten(projections: Projections, whole: _Whole) -> None:
+    """7, for legal holds and erasures."""
+    with whole.findings.of(None):
+        holds = {hold.id: (hold.log, hold.target, hold.at) for hold in whole.forgotten.holds()}
+        rows = {row.id: (row.log, row.target, row.at) for row in projections.holds()}
+        _verify_rows("holds", "the legal holds are not those that the records placed", holds, rows, whole.findings)
+    with whole.findings.of(None):
+        erased = {row.pseudonym: (row.log, row.target) for row in projections.erasures()}
+        _verify_rows("erasures", "the erasures are not those that were recorded", whole.forgotten.erased(), erased, whole.findings)
+
+
+def _verify_rows(field: str, message: str, expected: Mapping[str, Any], found: Mapping[str, Any], findings: Findings) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            findings.add(None, None, field, f"{message}: `{name}`", expected=expected.get(name, ""), found=found.get(name, ""))
 
 
 def _verify_missing(log: str, kept: Kept, message: str, findings: Findings) -> None:

@@ -164,10 +164,14 @@ class Heads:
         if not keys:
             return None
         try:
-            return verify_rotation(origin, keys[0][0], [endorsement for _, endorsement in keys if endorsement is not None])
+            trust = verify_rotation(origin, keys[0][0], [endorsement for _, endorsement in keys if endorsement is not None])
         except NoteInvalid as error:
             self._findings.add(None, None, "signing_keys", f"the keys that sign do not follow from one another: {error}")
             return None
+        endorsed, kept = tuple([span.key.vkey for span in trust.spans]), tuple([vkey for vkey, _ in keys])
+        if endorsed != kept:
+            self._findings.add(None, None, "signing_keys", "a key is kept that nobody has handed over to", expected=endorsed, found=kept)
+        return trust
 
     def _verify_due(
         self, due: tuple[int, bytes] | None, later: Iterator[tuple[int, bytes]], tree: Tree, trust: Trust | None, signed: int

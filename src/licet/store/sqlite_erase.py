@@ -229,7 +229,6 @@ def _begin_anew(con: apsw.Connection, change: BeginAnew) -> Lost | None:
     for table in ("heads", "head_tiles", "checkpoints", "signing_keys"):
         con.execute(f"DELETE FROM {table}")  # noqa: S608  constants
     con.execute("INSERT INTO signing_keys (vkey, key, wrapped) VALUES (?, ?, ?)", (change.vkey, change.key, change.wrapped))
-    con.execute("UPDATE logs SET headed = 0")
     return None
 
 

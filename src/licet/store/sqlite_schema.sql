@@ -70,8 +70,7 @@ CREATE TABLE logs (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
-    compact_range BLOB NOT NULL,
-    headed INTEGER NOT NULL DEFAULT 0 -- its size when its root was last put into the head log
+    compact_range BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE records (

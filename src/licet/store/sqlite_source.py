@@ -12,11 +12,26 @@ import apsw
 
 from licet.errors import IntegrityBroken, KeyUnavailable, SecretBroken
 from licet.ledger.record import Head
-from licet.ledger.source import BlobRow, HeadLog, KeyRow, Opening, OpenRow, Projections, RequestRow, Row, TreeState, UnsettledRow, VoteRow
+from licet.ledger.source import (
+    BlobRow,
+    ErasureRow,
+    HeadLog,
+    HoldRow,
+    KeyRow,
+    Opening,
+    OpenRow,
+    Projections,
+    RequestRow,
+    Row,
+    TreeState,
+    UnsettledRow,
+    VoteRow,
+)
 from licet.ledger.vault import Vault
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_heads import split_range
 from licet.store.sqlite_rows import fetch, opened
+from licet.store.sqlite_strays import key_strays, schema_strays, tile_strays
 
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
@@ -121,6 +136,15 @@ class SqliteSource:
         """Every call of which nobody saw the end."""
         return [UnsettledRow(*row) for row in self._all("unsettled calls", "SELECT call, log FROM unsettled", types=(str, str))]
 
+    def holds(self) -> Iterable[HoldRow]:
+        """Every legal hold that stands."""
+        return [HoldRow(*row) for row in self._all("legal holds", "SELECT id, log, target, at FROM holds")]
+
+    def erasures(self) -> Iterable[ErasureRow]:
+        """Everybody who was erased."""
+        text = "SELECT pseudonym, log, target FROM erasures"
+        return [ErasureRow(*row) for row in self._all("erasures", text, types=(str, str, str))]
+
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
         text = "SELECT digest, content FROM blobs ORDER BY number"
@@ -135,6 +159,8 @@ class SqliteSource:
         for table in ("records", "payloads"):
             found += [f"a row of {table} belongs to no log (place {place})" for place in self._places_of_no_log(table, numbers)]
         ends = [(self._last("records", number), self._last("payloads", number)) for number in numbers]
+        for strays in (schema_strays(self._con), tile_strays(self._con), key_strays(self._con, self._vault)):
+            found += strays
         return found + [f"a payload belongs to no record (place {payload})" for record, payload in ends if payload > record]
 
     def _last(self, table: str, number: int) -> int:
