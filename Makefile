@@ -8,12 +8,13 @@ RUN ?= $(BIN)/python -m
 # Two workers: the tests start processes of their own.
 TESTS ?= -n 2
 
-.PHONY: help demo test check lint bench lock clean
+.PHONY: help demo test heavy check lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    watch a support agent being governed, on a fresh database"
-	@echo "make test    run every test"
+	@echo "make test    run every test but the heavy ones"
+	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
 	@echo "make lock    renew requirements-dev.lock"
@@ -26,9 +27,14 @@ test: $(READY)
 	@echo "==> tests"
 	$(RUN) pytest $(TESTS)
 
+heavy: $(READY)
+	@echo "==> heavy tests"
+	$(RUN) pytest $(TESTS) -m heavy
+
 check: lint
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory test RUN="$(BIN)/coverage run -m"
+	@$(MAKE) --no-print-directory heavy RUN="$(BIN)/coverage run -m"
 	@echo "==> coverage"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from licet.gate.results import Ok
 from tests.gate.doomed import DOOMED_POLICIES, STEPS, Doomed
 from tests.gate.kills import Kills
 from tests.gate.proof import assert_whole
 from tests.world import world_on
+
+pytestmark = pytest.mark.heavy
 
 ROUNDS = 100
 

@@ -24,6 +24,8 @@ from tests.store.faulty import broken, full
 from tests.store.powerloss import Loss, Mark, Playback, RecordingDisk, laid_out
 from tests.world import CONFIG, World, world_on
 
+pytestmark = pytest.mark.heavy
+
 
 @contextmanager
 def stored_on(disk: RecordingDisk) -> Iterator[None]:

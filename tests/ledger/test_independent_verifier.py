@@ -28,6 +28,8 @@ PACKAGE = "aics-tlog==0.2.1"
 AUDIT = """
 import json, sys
 from aics_tlog import FileSystemTileReader, audit_tiles
+
+pytestmark = pytest.mark.heavy
 try:
     report = audit_tiles(FileSystemTileReader(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3]))
     print(json.dumps({"ok": True, "tiles": report.tiles, "bundles": report.bundles}))

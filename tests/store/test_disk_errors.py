@@ -20,6 +20,8 @@ from tests.store.powerloss import Loss, RecordingDisk
 from tests.store.samples import commit
 from tests.store.test_power_loss import acknowledging, group, left_at_the_end, opened, recorded, starts_again
 
+pytestmark = pytest.mark.heavy
+
 GROUPS = 4
 """Enough for the log to be copied and to begin anew."""
 TRIED: tuple[Loss, ...] = ("dropped", "torn")

@@ -22,6 +22,8 @@ from licet.store.sqlite import SqliteStore
 from tests.store.powerloss import LOSSES, Loss, Playback, RecordingDisk, laid_out
 from tests.store.samples import KEYS, NOW, call_id, intent, now, outcome, record, small_ledger, written
 
+pytestmark = pytest.mark.heavy
+
 Image = tuple[dict[str, bytes], list[Receipt]]
 
 

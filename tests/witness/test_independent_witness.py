@@ -25,6 +25,8 @@ from licet.witness.guard import Pin, Rewritten, check_start, judge_answer
 from tests.other_python import python_with
 from tests.witness.loopback import FORKED, KEY, ORIGIN, checkpoint, forked_proof, note, proof
 
+pytestmark = pytest.mark.heavy
+
 TRUST = verify_rotation(ORIGIN, KEY.vkey)
 DEADLINE_S = 30.0
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # nothing that leads it to our packages, or to another configuration

@@ -105,8 +105,8 @@ def _known(error: BaseException) -> Fault | None:
             )
         case errors.ErasureRefused():
             held = error.code == "held"
-            step = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None
-            fault = Fault(exit=Exit.DENIED if held else Exit.ERROR, code=error.code, message=str(error), next=step)
+            ends = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None
+            fault = Fault(exit=Exit.DENIED if held else Exit.ERROR, code=error.code, message=str(error), next=ends)
         case errors.LicetError():
             fault = Fault(exit=Exit.ERROR, code=_snake(error), message=str(error))
         case _:
