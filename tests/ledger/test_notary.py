@@ -154,6 +154,22 @@ def test_a_store_that_cannot_be_written_is_signed_when_it_can_again(office: Offi
     assert office.newest().size == 1
 
 
+def test_what_keeps_it_from_signing_is_said_once(office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tried = threading.Semaphore(0)
+
+    def locked() -> None:
+        tried.release()
+        raise StoreUnavailable("the database is locked")
+
+    monkeypatch.setattr("licet.ledger.notary.EVERY_S", 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr(office.notary, "turn", locked)
+        office.notary.start()
+        for _ in range(5):
+            assert tried.acquire(timeout=10)
+    assert caplog.text.count("could not be signed now: the database is locked") == 1
+
+
 def test_a_head_that_nobody_has_signed_is_signed_by_the_next_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(path)
     office.write(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from licet.errors import ConditionLost, GateClosed, LeaseLost, StoreError, StorePoisoned, StoreUnavailable
+from licet.errors import ConditionLost, GateClosed, LeaseLost, SecretBroken, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.seal import Filing
 from licet.ledger.writer import RETRY_PAUSES_S, Writer
 from licet.model import CallId, Receipt
@@ -280,6 +280,39 @@ def test_each_raise_of_a_shared_error_has_a_traceback_of_its_own(store: Scripted
         errors.append(raised.value)
     assert errors[0] is not errors[1]
     writer.close()
+
+
+def test_a_secret_that_cannot_be_read_any_more_fails_its_own_caller_only(
+    store: Scripted, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its group was sealed before another process made the secret, and is sealed anew by the writer's thread."""
+    broken, whole = one(), one()
+    store.hold.clear()
+    writer.submit(one())
+    store.entered.wait(5)
+    tickets = [writer.submit(broken), writer.submit(whole)]
+    real_seal, real_commit = store.seal, SqliteStore.commit
+    moved: list[Committed | Lost] = [
+        Lost("secrets_moved", "another process made a secret"),
+        Lost("secrets_moved", "another process made a secret"),
+    ]
+
+    def commit(batches: Sequence[Batch]) -> list[Committed | Lost]:
+        return moved if len(batches) == len(tickets) else real_commit(store, batches)
+
+    def seal(filing: Filing) -> Batch:
+        if filing is broken:
+            raise SecretBroken("a stored secret is not what was written")
+        return real_seal(filing)
+
+    monkeypatch.setattr(store, "seal", seal)
+    monkeypatch.setattr(store, "commit", commit)
+    store.hold.set()
+    with pytest.raises(SecretBroken):
+        tickets[0].wait(10)
+    assert tickets[1].wait(10)[0].log == "acme"
+    assert writer.poisoned is None
+    assert writer.submit(one()).wait(10)
 
 
 # a store that hangs

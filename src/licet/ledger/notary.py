@@ -69,6 +69,7 @@ class Notary:
         self._newest: deque[bytes] = deque(maxlen=1)
         self._closed = False
         self._is_last = False
+        self._problem: str | None = None
         self._threads = [threading.Thread(target=self._run, name="licet-notary", daemon=True)]
         if publish is not None:
             self._threads.append(threading.Thread(target=self._tell, name="licet-publisher", daemon=True))
@@ -122,8 +123,11 @@ class Notary:
     def _try(self) -> None:
         try:
             self.turn()
+            self._problem = None
         except (StoreError, GateClosed) as error:
-            _log.warning("licet: the head of the log could not be signed now: %s", error)
+            if self._problem != str(error):  # said once: it is tried again every second, for as long as it lasts
+                self._problem = str(error)
+                _log.warning("licet: the head of the log could not be signed now: %s", error)
         except Exception:  # noqa: BLE001 - the thread must outlive whatever one turn meets
             _log.exception("licet: the head of the log could not be signed")
 

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from licet.errors import ConditionLost, GateClosed, StoreError, StorePoisoned, StoreUnavailable
+from licet.errors import ConditionLost, GateClosed, KeyUnavailable, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.seal import Filing
 from licet.ledger.waking import Sleeper, WakingQueue
 from licet.model import Receipt
@@ -255,9 +255,13 @@ class Writer:
             settled = [place for place in range(len(group)) if place not in moved]
             self._answer([group[place] for place in settled], [final[place] for place in settled])  # they are durable, whatever follows
             for place in moved:
-                group[place].batch = self._store.seal(group[place].filing)
-            anew = self._commit_patiently([group[place].batch for place in moved], began)
-            for place, answer in zip(moved, anew, strict=True):
+                try:
+                    group[place].batch = self._store.seal(group[place].filing)
+                except KeyUnavailable as error:  # of a secret, not of the store: whoever else waits is not to suffer for it
+                    final[place] = error
+            sealed = [place for place in moved if not isinstance(final[place], KeyUnavailable)]
+            anew = self._commit_patiently([group[place].batch for place in sealed], began) if sealed else []
+            for place, answer in zip(sealed, anew, strict=True):
                 final[place] = answer
         return [
             StoreUnavailable(answer.message) if isinstance(answer, Lost) and answer.condition == "secrets_moved" else answer
