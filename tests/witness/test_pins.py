@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
-from licet.errors import StoreUnavailable
+from licet.errors import IntegrityBroken, StoreUnavailable
+from licet.ledger.checkpoint import Checkpoint, sign_checkpoint
 from licet.ledger.notary import Notary
+from licet.ledger.note import add_signatures
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
@@ -150,3 +153,30 @@ def test_asking_again_keeps_one_cosignature_of_each_witness(ledger: Pinned, witn
     newest = ledger.store.newest_checkpoint()
     assert newest is not None
     trust_of(ledger.store).open(newest.note, [COSIGNER.verifier])
+
+
+def test_a_rewritten_store_whose_newest_checkpoint_was_taken_out_is_not_opened(tmp_path: Path, witness: Away) -> None:
+    """Its older checkpoint says nothing against it: the witness is asked what it has seen, before anything is written."""
+    with Loopback(witness) as server:
+        first = Pinned(tmp_path, server, witness)
+        for _ in range(2):
+            first.write()
+            first.notary.turn()
+            newest = first.store.newest_checkpoint()
+            assert newest is not None
+            first.pins.publish(newest.note)
+        signer = first.signing.get_signer()
+        first.close()
+        first.anchor.unlink()
+        other = Checkpoint(witness.latest.origin, 2, bytes(32))
+        cosigned = add_signatures(sign_checkpoint(other, [signer]), [COSIGNER.cosign(other.text, AT_S)])
+        con = apsw.Connection(str(tmp_path / "licet.db"))
+        con.execute("DELETE FROM checkpoints WHERE size = 2")
+        con.close()
+        second = Pinned(tmp_path, server, witness)
+        second.pins.check()
+        witness.latest, witness.note = other, cosigned
+        with pytest.raises(IntegrityBroken, match="has pinned another history"):
+            second.pins.check()
+        second.writer.close()
+        second.store.close()

@@ -21,9 +21,9 @@ from licet.ledger.merkle import Tree
 from licet.ledger.note import add_signatures
 from licet.ledger.rotation import Trust
 from licet.ledger.tiles import HashTree
-from licet.store.contract import HeadState, Store
+from licet.store.contract import HeadState, Store, StoredCheckpoint
 from licet.witness.anchor import Anchor
-from licet.witness.client import Cosigned, Seen, Witness
+from licet.witness.client import Answer, Behind, Cosigned, Seen, Witness
 from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
 
 _log = logging.getLogger("licet.witness")
@@ -77,14 +77,27 @@ class Pins:
         if not isinstance(found, Fine):
             raise IntegrityBroken(found.message)
         for witness in self._witnesses:
-            if newest is not None:
-                self._submit(witness, newest.note)  # it says whether it knows more, or something else
-            elif isinstance(seen := witness.get_latest(self._trust()), Seen):
-                self._broken = (
-                    f"witness `{witness.name}` has seen {seen.checkpoint.size} entries of the head log, and the store has no checkpoint"
-                )
+            self._check_witness(witness, newest, head.size, tree)
             if self._broken is not None:
                 raise IntegrityBroken(self._broken)
+
+    def _check_witness(self, witness: Witness, newest: StoredCheckpoint | None, size: int, tree: HashTree) -> None:
+        """What the witness says to the newest checkpoint; and to more of the head log than that, if it knows more.
+
+        The rows of the last checkpoints may have been taken out, so that an older one is submitted, against which the witness has nothing.
+        """
+        if newest is not None and not isinstance(self._ask(witness, newest.note), Behind):
+            return
+        seen = witness.get_latest(self._trust())
+        if not isinstance(seen, Seen):
+            return
+        name = f"witness `{witness.name}`"
+        if newest is None:
+            self._broken = f"{name} has seen {seen.checkpoint.size} entries of the head log, and the store has no checkpoint"
+            return
+        found = check_start(size, tree.root_at, [Pin(name, seen.checkpoint.size, seen.checkpoint.root)])
+        if not isinstance(found, Fine):
+            self._broken = found.message
 
     def _check_key(self) -> None:
         """The pinned key of the log leads to the one that signs now: else another ledger lies here, and nobody outside would take it."""
@@ -125,6 +138,10 @@ class Pins:
         return self._files.sightings() + self._servers.sightings()
 
     def _submit(self, witness: Witness, note: bytes) -> Sequence[bytes]:
+        answer = self._ask(witness, note)
+        return answer.lines if isinstance(answer, Cosigned) else ()
+
+    def _ask(self, witness: Witness, note: bytes) -> Answer:
         answer = witness.submit(note, self._prove)
         judged = judge_answer(f"witness `{witness.name}`", self._store.head().size, answer)
         if judged is not None:
@@ -132,9 +149,9 @@ class Pins:
             _log.error("licet: %s", judged.message)
         if isinstance(answer, Cosigned):
             self._servers.cosigned(witness.name)
-            return answer.lines
-        self._fail(self._servers, witness.name, getattr(answer, "message", type(answer).__name__))
-        return ()
+        else:
+            self._fail(self._servers, witness.name, getattr(answer, "message", type(answer).__name__))
+        return answer
 
     def _fail(self, watch: Watch, name: str, message: str) -> None:
         _log.warning("licet: `%s` did not take the newest checkpoint: %s", name, message)
