@@ -66,7 +66,7 @@ def test_no_arguments_show_help(licet: Licet) -> None:
         (("nope",), "no such command `nope`"),
         (("version", "--nope"), "no such option `--nope`"),
         (("can",), "missing argument `TOOL`"),
-        (("audit", "search", "--limit", "0"), "invalid value for `--limit`: 0 is not in the range 1<=x<=10000"),
+        (("audit", "search", "--limit", "0"), "invalid value for `--limit`: 0 is not in the range 1<=x<=1000"),
         (("approvals", "approve", "ID"), "missing option `--as`"),
     ],
 )

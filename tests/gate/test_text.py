@@ -129,3 +129,15 @@ def test_a_tool_that_raises_unwritable_text_has_a_recorded_outcome(w: World, too
     assert isinstance(result, Failed)
     assert (result.code, result.message, result.error) == ("FileNotFoundError", "caf\\udce9.txt", w.raises)
     assert w.records()[-1].payload.message == "caf\\udce9.txt"
+
+
+def test_the_name_of_a_tool_that_nobody_has_stands_in_no_envelope_and_is_counted_as_one(w: World) -> None:
+    with w.alice():
+        for number in range(40):
+            w.denied(w.gate.call(f"no.such.{number}.alice@example.com", {}), "unknown_tool", "alice@example.com")
+    found = [record for record in w.records() if record.kind == "denial"]
+    assert len(found) == w.gate.settings.limits.denials_per_minute, "the rest is counted"
+    assert found[0].envelope.tool is not None
+    assert found[0].envelope.tool.name == "no.such.0.alice@example.com", "the payload has the name"
+    stored = [record.envelope for record in w.gate.store.records("acme")]
+    assert not any(b"example.com" in envelope for envelope in stored)

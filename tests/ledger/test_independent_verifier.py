@@ -24,12 +24,13 @@ from licet.ledger.tiles import HashTree
 from tests.ledger.small_ledger import HEAD, RECORDS, SIGNER, WITNESS, Leaves, log_signer
 from tests.other_python import python_with
 
+pytestmark = pytest.mark.heavy
+
 PACKAGE = "aics-tlog==0.2.1"
 AUDIT = """
 import json, sys
 from aics_tlog import FileSystemTileReader, audit_tiles
 
-pytestmark = pytest.mark.heavy
 try:
     report = audit_tiles(FileSystemTileReader(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3]))
     print(json.dumps({"ok": True, "tiles": report.tiles, "bundles": report.bundles}))

@@ -180,3 +180,27 @@ def test_a_rewritten_store_whose_newest_checkpoint_was_taken_out_is_not_opened(t
             second.pins.check()
         second.writer.close()
         second.store.close()
+
+
+def test_a_restart_does_not_begin_the_wait_for_a_silent_witness_anew(tmp_path: Path, witness: Away) -> None:
+    with Loopback(witness) as server:
+        first = Pinned(tmp_path, server, witness)
+        first.notary.start()
+        first.write()
+        until(lambda: bool(first.kept))
+        first.close()
+        second = Pinned(tmp_path, server, witness)
+        witness.away = True
+        for age_s, refused in ((MAX_AGE_S / 2, False), (MAX_AGE_S * 2, True)):
+            pins = Pins(
+                second.store,
+                lambda: trust_of(second.store),
+                [],
+                second.pins._witnesses,
+                max_age_s=MAX_AGE_S,
+                keep=lambda size, note: None,  # noqa: ARG005
+                now_s=lambda age_s=age_s: AT_S + age_s,  # type: ignore[misc]
+            )
+            assert (pins.find_problem() is not None) == refused
+        second.writer.close()
+        second.store.close()

@@ -18,6 +18,7 @@ from licet.cli.verify_answer import Answer, of_proofs, of_report, of_tiles, show
 from licet.cli.verify_outside import gather
 from licet.cli.wording import counted
 from licet.errors import IntegrityBroken, NoteInvalid
+from licet.gate.parallel import examining
 from licet.ledger.export import ExportSource, verify_open_export
 from licet.ledger.exports.formats import verify_file
 from licet.ledger.file_kinds import FileKind, kind_of, lines_of, manifest_beside
@@ -112,8 +113,8 @@ def _of_store(invocation: Invocation, asked: Asked, receipts: tuple[Receipt, ...
         outside, notes = gather(settings, store, asked.kept, key)
         with store.source() as source:
             total = sum(tree.size for tree in source.trees())
-            with progress(invocation, "verifying", total) as step:
-                report = verify_ledger(source, chunks=_stepping(source, step), receipts=receipts)
+            with progress(invocation, "verifying", total) as step, examining(settings, total) as chunks:
+                report = verify_ledger(source, chunks=_stepping(source, step, chunks), receipts=receipts)
             problems = (*kept_problems(source.head_log, outside, key), *(key_problems(report, key) if key is not None else ()))
     return of_report(report, exported=False, problems=problems, notes=tuple(notes), key=key)
 
@@ -175,13 +176,15 @@ def _of_proof(invocation: Invocation, path: Path, vkey: str | None, receipts: tu
         return of_proofs(*verify_proof_lines(lines, key, receipts), key=key)
 
 
-def _stepping(source: Source, step: Step) -> Chunks:
-    def chunks(examined: Iterable[Examined]) -> Iterator[Examined]:
+def _stepping(source: Source, step: Step, workers: Chunks | None = None) -> Chunks:
+    """Who examines the rows, here or in processes of their own, with a step of the bar for each part."""
+
+    def stepped(examined: Iterable[Examined]) -> Iterator[Examined]:
         for chunk in examined:
             yield chunk
             step(chunk.count)
 
-    return lambda state: chunks(examine_log(source, state.log))
+    return lambda state: stepped(examine_log(source, state.log) if workers is None else workers(state))
 
 
 def _answered(invocation: Invocation, answer: Answer) -> int:

@@ -80,7 +80,14 @@ class Clerk:
     def admit(self, draft: Draft) -> bool:
         """Whether this denial is recorded by itself; if not, it has been counted."""
         assert draft.decision is not None
-        key = (log_of(draft), draft.acting.agent, draft.acting.service, draft.acting.user, draft.tool[:200], draft.decision.code)
+        key = (
+            log_of(draft),
+            draft.acting.agent,
+            draft.acting.service,
+            draft.acting.user,
+            draft.spec and draft.spec.name,
+            draft.decision.code,
+        )
         with self._lock:
             now = time.monotonic()
             repeats = self._repeats.get(key)

@@ -21,6 +21,7 @@ from licet.approvals.states import Event, sources
 from licet.gate.draft import Draft
 from licet.ledger.record import (
     NOTHING,
+    UNKNOWN_TOOL,
     ApprovalEntry,
     DecisionEntry,
     Kind,
@@ -192,6 +193,8 @@ class Recorder:
     ) -> Statement:
         decision = draft.decision
         assert decision is not None
+        if draft.spec is None:
+            detail = {**(detail or {}), "tool": draft.tool[:TOOL_NAME_LIMIT]}
         payload = Payload(
             arguments=Raw(draft.arguments.json) if draft.arguments is not None else NOTHING,
             reason=draft.acting.reason,
@@ -308,7 +311,7 @@ def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEn
 
 def _tool(draft: Draft) -> ToolEntry:
     if draft.spec is None:
-        return ToolEntry(draft.tool[:TOOL_NAME_LIMIT], None, None)
+        return ToolEntry(UNKNOWN_TOOL, None, None)  # a model made its name up, and may put anything into it: the payload has it
     assert draft.scene is not None
     return draft.scene.entries[draft.spec.name]
 

@@ -273,6 +273,9 @@ def read_envelope(envelope: bytes, payload: bytes | None) -> Envelope:
     key = (opened.detail or {}).get("key")
     if found.key is not None and isinstance(key, dict) and isinstance(key.get("text"), str):
         found = msgspec.structs.replace(found, key=key["text"])
+    named = (opened.detail or {}).get("tool")
+    if found.tool is not None and found.tool.name == UNKNOWN_TOOL and isinstance(named, str):
+        found = msgspec.structs.replace(found, tool=msgspec.structs.replace(found.tool, name=named))
     return unmask(found, opened.names)
 
 
@@ -280,6 +283,10 @@ def parse_ref(text: str) -> EntityRef:
     """The type and id in `Customer::"C-412"`, as `str` of an `EntityRef` writes it."""
     kind, _, quoted_id = text.partition("::")
     return EntityRef(kind, quoted_id[1:-1].replace('\\"', '"').replace("\\\\", "\\"))
+
+
+UNKNOWN_TOOL = "(unknown)"
+"""How an envelope writes a tool that the catalog does not have; its name stands in the payload, `detail["tool"]`."""
 
 
 def _id_of(ref: str | None, pseudonym: str) -> str:

@@ -26,13 +26,17 @@ from licet.witness.anchor import Anchor
 from licet.witness.client import Answer, Behind, Cosigned, Seen, Witness
 from licet.witness.guard import Fine, Pin, Sighting, Watch, check_start, judge_answer
 
+_LOOKED_BACK = 1_000
+"""Entries of the head log behind the newest checkpoint in which a cosignature is looked for."""
+
 _log = logging.getLogger("licet.witness")
 
 
 class Pins:
     """The anchors and witnesses of one store.
 
-    `keep` is given a checkpoint's size and its note with the cosignatures that were gathered. `clock` counts seconds and never goes back.
+    `keep` is given a checkpoint's size and its note with the cosignatures that were gathered. `clock` counts seconds and never goes back;
+    `now_s` are seconds since 1970, which cosignatures speak of: how old the last one is counts on over a restart.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Pins:
         max_age_s: float,
         keep: Callable[[int, bytes], None],
         clock: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._trust = trust
@@ -55,7 +60,8 @@ class Pins:
         # Two watches: an anchor beside the store must not hide a witness that has gone silent.
         files, servers = [str(path) for path in anchors], [witness.name for witness in witnesses]
         self._files = Watch(files, max_age_s=max_age_s, clock=clock, needed=min(1, len(files)))
-        self._servers = Watch(servers, max_age_s=max_age_s, clock=clock, needed=min(1, len(servers)))
+        ages = {name: now_s() - seen for name, seen in self._last_cosigned().items()}
+        self._servers = Watch(servers, max_age_s=max_age_s, clock=clock, needed=min(1, len(servers)), seen_s=ages)
 
     def check(self) -> None:
         """The store has all that is pinned. Raises `IntegrityBroken`, which says what to do, and `AnchorUnusable`."""
@@ -98,6 +104,20 @@ class Pins:
         found = check_start(size, tree.root_at, [Pin(name, seen.checkpoint.size, seen.checkpoint.root)])
         if not isinstance(found, Fine):
             self._broken = found.message
+
+    def _last_cosigned(self) -> dict[str, int]:
+        """When each witness last cosigned, by what is kept (seconds since 1970); of who never did, nothing."""
+        found: dict[str, int] = {}
+        keys = [witness.verifier for witness in self._witnesses]
+        newest = self._store.newest_checkpoint() if keys else None
+        start = 0 if newest is None else max(0, newest.size - _LOOKED_BACK)
+        for kept in self._store.checkpoints(from_size=start, limit=_LOOKED_BACK + 1) if newest is not None else ():
+            try:
+                _, note = self._trust().open(kept.note, keys)
+            except NoteInvalid:
+                continue  # said by `_check_key`, or by verification
+            found |= {signature.name: signature.timestamp_s for signature in note.signatures if signature.timestamp_s is not None}
+        return found
 
     def _check_key(self) -> None:
         """The pinned key of the log leads to the one that signs now: else another ledger lies here, and nobody outside would take it."""
