@@ -19,13 +19,13 @@ from typing import Any
 
 import uvloop
 from msgspec import Raw
-from msgspec.structs import replace
 
 from benchmarks.bench_ledger import ARGUMENTS, PRINCIPALS, TARGETS, flush_s
 from benchmarks.rows import Row
 from licet.config import Settings
 from licet.gate.opening import OpenLedger, Searching, open_reading
 from licet.gate.parallel import examining
+from licet.ledger.entropy import new_id
 from licet.ledger.keys import PREFIX
 from licet.ledger.record import Actor, DecisionEntry, OutcomeEntry, Payload, ToolEntry, TraceEntry
 from licet.ledger.seal import Filing, Statement, state
@@ -78,9 +78,9 @@ def filings(boot: str, calls: int) -> Iterator[Filing]:
     for number in range(calls):
         at = time.time_ns() // 1_000
         target = (Subject("acme", "Customer", f"C-{number % CUSTOMERS}"),)
-        intent = state(log="acme", kind="intent", at=at, boot=boot, payload=SAID, decision=ALLOWED, targets=target, **ENTRIES)
-        call = CallId(intent.id)
-        yield Filing((replace(intent, call=call),), (OpenCall(call, "acme"),))
+        call = CallId(new_id(at))
+        intent = state(log="acme", kind="intent", at=at, boot=boot, call=call, payload=SAID, decision=ALLOWED, targets=target, **ENTRIES)
+        yield Filing((intent,), (OpenCall(call, "acme"),))
         ended = OutcomeEntry(status="ok", duration_us=1_200)
         yield Filing((_outcome(boot, at, call, target, ended),), (CloseCall(call),))
 

@@ -54,6 +54,9 @@ _CACHED = 20_000
 _PENDING = 50_000
 """Secrets that are kept in memory because they are not durable yet; about 1 KiB each. A store that cannot be written makes them many."""
 
+_CIPHERS = 8_192
+"""Kept likewise; one takes more than a kilobyte, and 5 microseconds to make again."""
+
 _digest = hmac.digest
 
 
@@ -234,7 +237,7 @@ class Vault:
 
     def _keep_cipher(self, name: tuple[str, tuple[str, ...]], secrets: Sequence[bytes]) -> AESGCM:
         made = AESGCM(payload_key(secrets))
-        if len(self._ciphers) >= _CACHED:
+        if len(self._ciphers) >= _CIPHERS:
             self._ciphers.clear()
         self._ciphers[name] = made
         return made
