@@ -81,7 +81,10 @@ def _show(output: Output, forgot: Forgot, subject: str) -> None:
     place = f"recorded as {done.receipt.log}:{done.receipt.index}, which names it {done.target}"
     output.mark("ok", "erased", f"{subject}: {counted(done.payloads, 'payload')} destroyed, with the secret that sealed them", below=place)
     if done.requests:
-        output.line(f"{counted(len(done.requests), 'request')} that waited were withdrawn: {', '.join(done.requests)}", indent=11)
+        output.line(
+            f"withdrawn, since it waited for people to decide: {counted(len(done.requests), 'request')}, {', '.join(done.requests)}",
+            indent=11,
+        )
     if done.open_calls:
         output.line(
             f"{counted(done.open_calls, 'call')} about it had begun; what they still record stands under a new pseudonym", indent=11

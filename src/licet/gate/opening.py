@@ -126,7 +126,7 @@ class OpenLedger:
         if again:
             self.store.rewrite(REWRITE_LIMIT_BYTES)
             self.store.cut_log()
-            _log.warning("licet: %d who were erased before were in the ledger again, and have been erased again", len(again))
+            _log.warning("licet: whoever was erased before and was in the ledger again has been erased again: %d", len(again))
         erased = [(one.log, one.pseudonym) for one in self.manifest.read().values()]
         problem = forget_in_index(settings, [(log, gone) for owner, gone in erased for log in (owner, OPERATOR_LOG)])
         for text in (*problems, *((problem,) if problem else ())):
