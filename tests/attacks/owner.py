@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from licet.ledger.examine import examine_log
 from licet.ledger.forgotten import Forgotten
 from licet.ledger.note import Signer
 from licet.ledger.record import Head, commitment, decode_head
@@ -15,7 +16,6 @@ from licet.ledger.replay import Replay
 from licet.ledger.report import Findings
 from licet.ledger.rotation import endorse, open_endorsement
 from licet.ledger.vault import Opened, Vault, payload_aad
-from licet.ledger.verify import examine_log
 from licet.model import OPERATOR_LOG
 from licet.store.sqlite_rows import ConnectionSecrets
 from licet.store.sqlite_source import SqliteSource

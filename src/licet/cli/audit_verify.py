@@ -19,6 +19,7 @@ from licet.cli.verify_outside import gather
 from licet.cli.wording import counted
 from licet.errors import IntegrityBroken, NoteInvalid
 from licet.gate.parallel import examining
+from licet.ledger.examine import Examined, examine_log
 from licet.ledger.export import ExportSource, verify_open_export
 from licet.ledger.exports.formats import verify_file
 from licet.ledger.file_kinds import FileKind, kind_of, lines_of, manifest_beside
@@ -26,7 +27,7 @@ from licet.ledger.note import Verifier
 from licet.ledger.report import Problem
 from licet.ledger.source import Source
 from licet.ledger.tile_trust import tiled_records, verify_tile_export
-from licet.ledger.verify import Chunks, Examined, examine_log
+from licet.ledger.verify import Chunks
 from licet.ledger.verify import verify as verify_ledger
 from licet.ledger.verify_kept import Kept, kept_problems, key_problems
 from licet.ledger.verify_lines import read_receipts, verify_proof_lines

@@ -24,9 +24,10 @@ import msgspec
 
 from licet.config import Settings
 from licet.errors import KeyUnavailable, StoreUnavailable
+from licet.ledger.examine import Examined, examine_log
 from licet.ledger.keys import load_keys
 from licet.ledger.source import Source, TreeState
-from licet.ledger.verify import Chunks, Examined, examine_log
+from licet.ledger.verify import Chunks
 from licet.store.sqlite import SqliteStore
 
 WORTH_WORKERS = 200_000
