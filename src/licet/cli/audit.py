@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from licet.cli.audit_count import count
 from licet.cli.audit_erase import erase_command
 from licet.cli.audit_export import export
 from licet.cli.audit_hold import hold, holds, release
@@ -24,6 +25,7 @@ def audit() -> None:
 
 for _command in (
     search,
+    count,
     tail,
     show,
     verify,

@@ -129,7 +129,7 @@ def filter_options(function: _F) -> _F:
 def read_filter(options: Mapping[str, Any], now: datetime) -> Filter:
     """The filter that was typed. Raises `Refusal`."""
     named = {name: value for name, value in options.items() if name not in {"since", "until"}}
-    return Filter(**named, since=_moment("since", options["since"], now), until=_moment("until", options["until"], now))
+    return Filter(**named, since=moment_of("since", options["since"], now), until=moment_of("until", options["until"], now))
 
 
 def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str]) -> Wanted:
@@ -148,8 +148,8 @@ def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str])
         targets=_targets(options["target"], types),
         plain=plain,
         text=options["text"],
-        since_us=_moment("since", options["since"], now),
-        until_us=_moment("until", options["until"], now),
+        since_us=moment_of("since", options["since"], now),
+        until_us=moment_of("until", options["until"], now),
     )
 
 
@@ -185,7 +185,9 @@ _PLAIN: dict[str, Field] = {
 """Options whose values stand in envelopes as they are, and the fields of the index."""
 
 
-def _moment(name: str, text: str | None, now: datetime) -> int | None:
+def moment_of(name: str, text: str | None, now: datetime) -> int | None:
+    """The time that was typed, in UTC microseconds; None where none was. Raises `Refusal`."""
+    """The time that was typed, in UTC microseconds; None where none was. Raises `Refusal`."""
     if text is None:
         return None
     ago_s = parse_duration_s(text)

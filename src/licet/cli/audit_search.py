@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -20,8 +21,10 @@ from licet.cli.progress import progress
 from licet.cli.records import Entry, read_entry, tell
 from licet.cli.scan import sizes
 from licet.cli.wording import moment
+from licet.config import Settings
 from licet.gate.opening import Searching
 from licet.store.contract import StoredRecord
+from licet.store.sqlite import SqliteStore
 
 PAGE = 20
 
@@ -55,10 +58,8 @@ def search(invocation: Invocation, /, limit: int, before: str | None, **options:
     """
     loaded = load(invocation)
     wanted = read_wanted(options, utc_now(), tuple(loaded.catalog.resources))
-    with recording(loaded.settings) as ledger, Searching(loaded.settings, ledger.store) as searching:
+    with recording(loaded.settings) as ledger, filled(invocation, loaded.settings, ledger.store) as searching:
         sizes(ledger.store, wanted.tenant)  # a tenant that is not there is told, not found empty
-        with progress(invocation, "indexing", searching.indexer.behind()) as step:
-            searching.indexer.catch_up(_steps(step))
         try:
             found = searching.finder.find(wanted, limit=limit, after=before)
         except ValueError as error:
@@ -68,6 +69,15 @@ def search(invocation: Invocation, /, limit: int, before: str | None, **options:
     page = Page(records=tuple(line_of(record, entry) for record, entry in zip(found.records, entries, strict=True)), before=found.next)
     step_next = f"older ones: the same with `--before {shlex.quote(found.next)}`" if found.next else None
     return invocation.answer(page, lambda output: _show(output, entries), next_step=step_next)
+
+
+@contextmanager
+def filled(invocation: Invocation, settings: Settings, store: SqliteStore) -> Iterator[Searching]:
+    """The search index, with every record that the ledger has now."""
+    with Searching(settings, store) as searching:
+        with progress(invocation, "indexing", searching.indexer.behind()) as step:
+            searching.indexer.catch_up(_steps(step))
+        yield searching
 
 
 def _steps(step: Callable[[int], None]) -> Callable[[int, int], None]:
