@@ -57,9 +57,9 @@ def test_a_tool_in_the_short_form() -> None:
 
 
 def test_a_tool_without_input_takes_nothing() -> None:
-    spec = tool('access = "read"\ntargets = "Log::production"')
+    spec = tool('access = "read"\ntargets = "Queue::production"')
     assert ArgumentReader(spec).read({}).json == b"{}"
-    assert spec.expand({}) == (EntityRef("Log", "production"),)
+    assert spec.expand({}) == (EntityRef("Queue", "production"),)
     with pytest.raises(ArgumentsRefused, match='there is no argument `"a"`'):
         ArgumentReader(spec).read({"a": 1})
 

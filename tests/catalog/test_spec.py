@@ -123,7 +123,7 @@ def test_names_of_other_characters_are_refused(name: str) -> None:
     assert "must have 1 to 128 letters, digits, `_`, `.` or `-`" in problem(name=name)
 
 
-@pytest.mark.parametrize("type_name", ["User", "Agent", "Service", "Group", "Role", "Tenant", "Action"])
+@pytest.mark.parametrize("type_name", ["User", "Agent", "Service", "Group", "Role", "Tenant", "Action", "Log"])
 def test_types_of_licet_itself_are_reserved(type_name: str) -> None:
     with pytest.raises(CatalogInvalid, match=f"the resource type `{type_name}` is reserved"):
         resource(type_name)
@@ -210,8 +210,8 @@ def test_where_the_tenant_comes_from_is_resolver_or_caller() -> None:
 
 
 def test_a_spec_expands_all_its_templates() -> None:
-    spec = tool(targets=(TargetTemplate.parse("Customer::{customer_id}"), TargetTemplate.parse("Log::billing")))
-    assert spec.expand({"customer_id": "C-1"}) == (EntityRef("Customer", "C-1"), EntityRef("Log", "billing"))
+    spec = tool(targets=(TargetTemplate.parse("Customer::{customer_id}"), TargetTemplate.parse("Queue::billing")))
+    assert spec.expand({"customer_id": "C-1"}) == (EntityRef("Customer", "C-1"), EntityRef("Queue", "billing"))
     assert tool(targets=()).expand({"customer_id": "C-1"}) == ()
 
 
@@ -238,7 +238,7 @@ def test_mappings_are_read_only_and_stay_as_they_were() -> None:
 
 
 def test_types_without_a_declaration_are_listed_with_the_tools_that_need_them() -> None:
-    made = catalog(tool(), tool("b"), tool("c", targets=(TargetTemplate.parse("Log::x"),)), resource("Log"))
+    made = catalog(tool(), tool("b"), tool("c", targets=(TargetTemplate.parse("Queue::x"),)), resource("Queue"))
     assert made.undeclared_types() == {"Customer": ("b", "billing.adjust")}
 
 

@@ -131,7 +131,7 @@ def test_a_value_that_is_not_canonical_is_refused_with_its_place(text: str, valu
 
 
 def test_a_hundred_targets_over_all_templates_are_the_most() -> None:
-    both = (TargetTemplate.parse("Item::{a}"), TargetTemplate.parse("Item::{b}"), TargetTemplate.parse("Log::x"))
+    both = (TargetTemplate.parse("Item::{a}"), TargetTemplate.parse("Item::{b}"), TargetTemplate.parse("Queue::x"))
     ids = [str(number) for number in range(99)]
     assert len(expand_all(both, {"a": ids, "b": ids})) == 100
     with pytest.raises(ArgumentsRefused) as caught:
@@ -160,7 +160,7 @@ def test_expansion_names_each_value_once_in_order(values: list[int | str]) -> No
         ("Customer::{a.customer_id}", schema(a={"type": "array", "items": {"$ref": "#/$defs/Order"}})),
         ("Customer::{a.customer_id}", schema(a={"anyOf": [{"$ref": "#/$defs/Order"}, {"type": "null"}]})),
         ("Customer::{a.customer_id}", schema(a={"allOf": [{"$ref": "#/$defs/Order"}]})),
-        ("Log::x", schema()),
+        ("Queue::x", schema()),
     ],
 )
 def test_a_template_that_fits_the_schema_is_taken(text: str, declared: JsonObject) -> None:

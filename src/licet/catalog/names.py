@@ -11,7 +11,9 @@ import re
 from licet.errors import CatalogInvalid
 
 RESERVED_TOOLS = frozenset({"read", "write", "destructive"})
-RESERVED_TYPES = frozenset({"User", "Agent", "Service", "Group", "Role", "Tenant", "Action"})
+RESERVED_TYPES = frozenset({"User", "Agent", "Service", "Group", "Role", "Tenant", "Action", "Log"})
+"""Those of callers and policy; and the one under which the ledger keeps the secret of a log."""
+
 # Names of types in Cedar schemas, which an entity type would shadow.
 _CEDAR_TYPES = frozenset({"Bool", "Boolean", "Entity", "Extension", "Long", "Record", "Set", "String"})
 

@@ -47,7 +47,7 @@ from licet.ledger.record import parse_ref
 from licet.model import EntityRef
 
 LOG_TYPE = "Log"
-"""Not a name that a target type can have: Cedar's types are declared, and this one is refused (catalog)."""
+"""No target has this type: it is reserved (`catalog/names.py`), or erasing a target could take the secret of its log."""
 PSEUDONYM_BYTES = 16
 _CACHED = 20_000
 """Subjects, and ciphers, that are kept in memory; about 400 bytes each."""

@@ -5,7 +5,7 @@ Rules:
 1. `commit` is called by one writer thread at a time per process, and by several processes at once.
 2. A batch is the unit of refusal, a group of batches the unit of durability: all batches of a group that are not lost become
    durable together, before `commit` returns, or none does.
-3. A batch whose condition does not hold is `Lost` alone; it leaves nothing behind, and its group goes on.
+3. A batch whose condition does not hold is `Lost` alone; it leaves nothing behind but secrets that nothing rests on, and its group goes on.
 4. Indexes within a log are dense, start at 0 and follow commit order. Record bytes never change.
 5. Requests and votes are rows that point to their records: what they say is read there, and nowhere else.
 6. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
