@@ -222,7 +222,7 @@ def ended(w: World) -> set[CallId | None]:
 def end_late(w: World, made: list[CallId]) -> None:
     """Every tool that still runs ends, and that is recorded."""
     w.release.set()
-    for _ in range(1000):
+    for _ in range(12_000):
         time.sleep(0.005)
         late = {record.envelope.call for record in w.records() if "late" in (record.payload.detail or {}) and bytes(record.payload.result)}
         if late >= set(made):
