@@ -18,11 +18,15 @@ CallId = NewType("CallId", str)
 RequestId = NewType("RequestId", str)
 """Names one approval request."""
 
+PlanId = NewType("PlanId", str)
+"""Names one run of a plan: a list of calls proposed at once."""
+
 Access = Literal["read", "write", "destructive"]
 Touch = Literal["money", "access", "production", "customers"]
 Verdict = Literal["allow", "deny", "hold"]
 PrincipalKind = Literal["User", "Agent", "Service"]
 ObligationKind = Literal["approval", "confirmation", "preview_only"]
+Separation = Literal["agent-owner"]
 OutcomeStatus = Literal["ok", "error", "timeout", "not_executed", "unknown"]
 UNSEEN: frozenset[str] = frozenset({"timeout", "unknown"})
 """Statuses of an outcome that nobody saw."""
@@ -128,6 +132,7 @@ class Obligation(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     """What must happen before a held call may run, and the conditional policy that says so.
 
     A vote discharges it only for this `policy`, this `policy_digest` (SHA-256 of the policy's text, hex) and this `principal`.
+    `expires_s` is how long a request for it can be used at most; `separation` names who beside the requester may not vote on it.
     """
 
     kind: ObligationKind
@@ -137,6 +142,8 @@ class Obligation(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     count: int = 1
     group: str | None = None
     reason: str | None = None
+    expires_s: int | None = None
+    separation: Separation | None = None
 
 
 class Decision(Struct, frozen=True, gc=False, kw_only=True):
@@ -203,8 +210,9 @@ LIVE_STATES = frozenset({RequestState.OPEN, RequestState.APPROVED})
 class Request(Struct, frozen=True, kw_only=True):
     """One held call waiting for people. `key` binds it to the exact call; `call` is the call that opened it.
 
-    `preview_digest` is the SHA-256 (hex) of the preview that is voted on, or None where the tool has none.
+    `preview_digest` is the SHA-256 (hex) of the preview that is voted on.
     `summary` is what an approver is shown: JSON bytes of the call as it was held (arguments, targets, preview, reason).
+    A request that is one step of a plan says of which `plan`, which `step` (from 1), and of how many `steps`.
     """
 
     id: RequestId
@@ -221,6 +229,9 @@ class Request(Struct, frozen=True, kw_only=True):
     obligations: tuple[Obligation, ...]
     preview_digest: str | None
     summary: Raw
+    plan: PlanId | None = None
+    step: int = 0
+    steps: int = 0
 
 
 class Vote(Struct, frozen=True, kw_only=True):

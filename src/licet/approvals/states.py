@@ -1,14 +1,14 @@
 """The life of an approval request: one table, and nothing beside it.
 
     open ──approve──> approved ──consume──> consumed
-      │                   │
+      │  <──reopen───     │
       ├──reject──────> rejected
       ├──expire──────> expired      <──expire── approved
       ├──withdraw────> withdrawn    <─withdraw─ approved
       └──supersede───> superseded   <─supersede─ approved
 
 A pair that is not in the table raises and changes nothing. `approve` is the event that enough people have approved, not
-a single vote; a vote that is not yet enough moves nothing.
+a single vote; a vote that is not yet enough moves nothing. `reopen` is the event that votes were taken back, so that they are not enough.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Event(StrEnum):
     WITHDRAW = "withdraw"
     SUPERSEDE = "supersede"
     CONSUME = "consume"
+    REOPEN = "reopen"
 
 
 TRANSITIONS: dict[tuple[RequestState, Event], RequestState] = {
@@ -38,6 +39,7 @@ TRANSITIONS: dict[tuple[RequestState, Event], RequestState] = {
     (_S.OPEN, Event.EXPIRE): _S.EXPIRED,
     (_S.OPEN, Event.WITHDRAW): _S.WITHDRAWN,
     (_S.OPEN, Event.SUPERSEDE): _S.SUPERSEDED,
+    (_S.APPROVED, Event.REOPEN): _S.OPEN,
     (_S.APPROVED, Event.CONSUME): _S.CONSUMED,
     (_S.APPROVED, Event.EXPIRE): _S.EXPIRED,
     (_S.APPROVED, Event.WITHDRAW): _S.WITHDRAWN,

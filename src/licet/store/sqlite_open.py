@@ -26,7 +26,7 @@ from licet.errors import NotAStore, StoreError, StorePoisoned, StoreUnavailable
 
 APPLICATION_ID = 0x4C696365
 """`Lice`: tells a ledger from any other SQLite file."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 2.0
 """Somebody else may hold SQLite's lock for a moment (a backup, a shell); Licet's own processes take turns beforehand."""
 CHECKPOINT_PAGES = 1000

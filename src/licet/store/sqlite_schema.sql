@@ -1,4 +1,4 @@
--- The SQLite schema of a ledger, version 2. Written in one transaction; see store/sqlite.py for the rules.
+-- The SQLite schema of a ledger, version 3. Written in one transaction; see store/sqlite.py for the rules.
 --
 -- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
 -- the same end of a log collide here, whatever else goes wrong.
@@ -121,6 +121,7 @@ CREATE TABLE requests (
     tenant TEXT NOT NULL,
     state TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
+    ballots INTEGER NOT NULL DEFAULT 0, -- how many votes were cast on it or taken back: what a vote, or its use, was worked out with
     call TEXT -- the call that moved it last
 ) STRICT;
 
