@@ -15,6 +15,7 @@
     │   ├── PolicyInvalid        the policy bundle; it does not load and the old one stays
     │   ├── GateClosed           the gate was closed, forked or has lost its lease
     │   ├── AnchorUnusable       the anchor file cannot be read, written or locked
+    │   ├── DeliveryFailed       a notification did not get to its channel
     │   └── StoreError           the ledger's database
     │       ├── StoreUnavailable locked, full, read-only, unreachable: may pass by itself
     │       ├── StorePoisoned    an I/O error whose extent is unknown: restart and verify
@@ -139,6 +140,14 @@ class GateClosed(OperatorError):
 
 class AnchorUnusable(OperatorError):
     """The anchor file cannot be read, written or locked. What it held before is still there."""
+
+
+class DeliveryFailed(OperatorError):
+    """A notification did not get to its channel. `retry` says whether trying again may help. The message is kept: no secrets in it."""
+
+    def __init__(self, message: str, retry: bool) -> None:  # noqa: FBT001  raised as `DeliveryFailed(message, retry=True)`
+        super().__init__(message)
+        self.retry = retry
 
 
 class StoreError(OperatorError):
