@@ -17,7 +17,7 @@ from msgspec import Struct
 from licet import config
 from licet.approvals.states import TRANSITIONS
 from licet.catalog.declared import ResourceSettings, ToolSettings
-from licet.config import Settings
+from licet.config import Settings, written
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
 from licet.witness.client import Witness
@@ -145,9 +145,9 @@ TABLES: dict[str, type[Struct]] = {
     "resources": ResourceSettings,
     "meters": config.MeterSettings,
     "limits": config.LimitSettings,
-    "witness": config._Witness,  # as it is written, like the keys of `approvals`
+    "witness": written.WrittenWitness,  # as it is written, like the keys of `approvals`
     "search": config.SearchSettings,
-    "retention": config._Retention,  # as it is written
+    "retention": written.WrittenRetention,  # as it is written
 }
 TOP = ("environment", "store", "keys", "policies", "roles", "cross_tenant")
 

@@ -1,0 +1,139 @@
+"""A whole licet.toml, table by table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from licet.catalog.declared import ResourceSettings, ToolSettings
+from licet.config.decoding import Decoder
+from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
+from licet.config.settings import (
+    AgentSettings,
+    ApprovalSettings,
+    GroupSettings,
+    LimitSettings,
+    MeterSettings,
+    RetentionSettings,
+    SearchSettings,
+    ServiceSettings,
+    Settings,
+    TenantSettings,
+    UserSettings,
+    WitnessSettings,
+)
+from licet.config.written import Document, WrittenApprovals, WrittenRetention, WrittenWitness
+from licet.names import name_problem
+
+_NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
+_OVERRIDABLE = ("limits", "approvals")
+
+
+class Reader:
+    """Reads one file."""
+
+    def __init__(self, file: str) -> None:
+        self._decoder = Decoder(file)
+
+    def settings(self, content: bytes | str, file: Path, environ: Mapping[str, str]) -> Settings:
+        """The whole file, with the overrides of `environ`."""
+        overrides = self._overrides(environ)
+        top = self._decoder.struct(self._decoder.parse(content), Document, "")
+        if problem := name_problem(top.environment):
+            raise self._decoder.invalid("environment", f"is not a usable name: {problem}")
+        return Settings(
+            environment=top.environment,
+            store=self._store(top.store, file.parent),
+            keys=self._keys(top.keys, file.parent),
+            policies=file.parent / self._decoder.path(top.policies, "policies"),
+            roles=top.roles,
+            cross_tenant=top.cross_tenant,
+            tenants=self._decoder.table(top.tenants, TenantSettings, "tenants"),
+            agents=self._decoder.table(top.agents, AgentSettings, "agents"),
+            services=self._decoder.table(top.services, ServiceSettings, "services"),
+            users=self._decoder.table(top.users, UserSettings, "users"),
+            groups=self._decoder.table({name: _long_form(group) for name, group in top.groups.items()}, GroupSettings, "groups"),
+            tools=self._decoder.table(top.tools, ToolSettings, "tools"),
+            resources=self._decoder.table(top.resources, ResourceSettings, "resources"),
+            meters=self._decoder.table(top.meters, MeterSettings, "meters"),
+            approvals=self._approvals(top.approvals, overrides["approvals"]),
+            limits=self._limits(top.limits, overrides["limits"]),
+            witness=self._witness(top.witness, file.parent),
+            retention=self._retention(top.retention),
+            search=self._decoder.struct(top.search, SearchSettings, "search"),
+            file=file,
+        )
+
+    def _overrides(self, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The overrides in the process environment, by section; a variable that tries to override anything else is refused."""
+        found: dict[str, dict[str, str]] = {section: {} for section in _OVERRIDABLE}
+        fixed = {*_NO_OVERRIDE, *Document.__struct_fields__}
+        for variable, value in environ.items():
+            if not variable.startswith("LICET_"):
+                continue
+            name = variable.removeprefix("LICET_").lower()
+            section, _, key = name.partition("_")
+            if section in _OVERRIDABLE:
+                found[section][key] = value
+            elif name in fixed or get_close_matches(section, _OVERRIDABLE, n=1, cutoff=0.8):
+                raise self._decoder.invalid(
+                    name, f"cannot be set by the environment variable `{variable}`: unset it and write it in the file"
+                )
+        return found
+
+    def _limits(self, table: object, overrides: dict[str, str]) -> LimitSettings:
+        limits = self._decoder.struct(table, LimitSettings, "limits")
+        if not overrides:
+            return limits
+        return self._decoder.struct(msgspec.to_builtins(limits) | overrides, LimitSettings, "limits (from LICET_LIMITS_*)", strict=False)
+
+    def _approvals(self, table: object, overrides: dict[str, str]) -> ApprovalSettings:
+        written = self._decoder.struct(table, WrittenApprovals, "approvals")
+        where = "approvals"
+        if overrides:
+            where = "approvals (from LICET_APPROVALS_*)"
+            written = self._decoder.struct(msgspec.to_builtins(written) | overrides, WrittenApprovals, where)
+        expires_s = self._decoder.duration_s(written.expires, f"{where}.expires")
+        if expires_s > LONGEST_EXPIRY_S:
+            raise self._decoder.invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
+        return ApprovalSettings(expires_s=expires_s)
+
+    def _retention(self, table: object) -> RetentionSettings:
+        written = self._decoder.struct(table, WrittenRetention, "retention").payloads
+        payloads_s = None if written is None else parse_duration_s(written)
+        if written is not None and payloads_s is None:
+            raise self._decoder.invalid("retention.payloads", f"is `{written}`, which is not a duration such as `90d`")
+        return RetentionSettings(payloads_s=payloads_s)
+
+    def _witness(self, table: object, folder: Path) -> WitnessSettings:
+        written = self._decoder.struct(table, WrittenWitness, "witness")
+        paths = (written.anchor,) if isinstance(written.anchor, str) else written.anchor
+        max_age_s = self._decoder.duration_s(written.max_age, "witness.max_age")
+        anchors = tuple(folder / self._decoder.path(path, "witness.anchor") for path in paths)
+        return WitnessSettings(anchors=anchors, servers=written.servers, log=written.log, max_age_s=max_age_s)
+
+    def _store(self, text: str, folder: Path) -> str:
+        scheme, colon, path = text.partition(":")
+        if scheme != "sqlite" or not colon:
+            raise self._decoder.invalid("store", f"is `{text}`; expected `sqlite:PATH`")
+        if path == ":memory:":
+            raise self._decoder.invalid(
+                "store", "is `sqlite::memory:`, an audit log that ends with the process; tests have `licet.testing`"
+            )
+        return f"sqlite:{folder / self._decoder.path(path, 'store')}"
+
+    def _keys(self, text: str, folder: Path) -> str:
+        scheme, colon, rest = text.partition(":")
+        if not colon or scheme not in {"file", "env", "command"} or not rest:
+            raise self._decoder.invalid(
+                "keys", f"is `{scheme}...`; expected `file:PATH`, `env:NAME` or `command:COMMAND LINE`, and never a key itself"
+            )
+        return f"file:{folder / self._decoder.path(rest, 'keys')}" if scheme == "file" else text
+
+
+def _long_form(group: object) -> object:
+    """`name = ["user"]` is short for `name = {members = ["user"]}`."""
+    return {"members": group} if isinstance(group, list) else group

@@ -1,0 +1,141 @@
+"""What a licet.toml says, typed: what the other rooms are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from licet.catalog.declared import ResourceSettings, ToolSettings
+
+Timeout = Annotated[float, Meta(gt=0, le=3_600)]
+
+
+class TenantSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[tenants.X]`: that it exists is all there is to say."""
+
+
+class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[agents.X]`. `tenants` may be `["*"]`; `owner` is the user who answers for it."""
+
+    tenants: Annotated[tuple[str, ...], Meta(min_length=1)]
+    roles: tuple[str, ...] = ()
+    acts_for: Literal["user", "self", "both"] = "user"
+    owner: str | None = None
+
+
+class ServiceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[services.X]`. `tenants` may be `["*"]`."""
+
+    tenants: Annotated[tuple[str, ...], Meta(min_length=1)]
+    roles: tuple[str, ...] = ()
+
+
+class UserSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[users.X]`. Ids that share a `person` are one person, who votes once; by default every id is its own person."""
+
+    tenants: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    person: str | None = None
+    disabled: bool = False
+
+
+class GroupSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of `[groups]`. With scope `operator`, members vote on the requests of every tenant, else on those of their own."""
+
+    members: tuple[str, ...]
+    scope: Literal["tenant", "operator"] = "tenant"
+
+
+class MeterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of `[meters]`: the sum of one whole-number argument of one tool over a session."""
+
+    tool: str
+    argument: str
+
+
+class ApprovalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[approvals]`. `expires_s` (written `expires = "15m"`) is how long a request, and an approval given to it, can be used."""
+
+    expires_s: int = 900
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`: bytes of arguments, deadlines in seconds, and after how many equal denials a minute they are counted in one record."""
+
+    arguments_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
+    resolver_timeout_s: Timeout = 5.0
+    tool_timeout_s: Timeout | None = None
+    store_timeout_s: Timeout = 30.0
+    denials_per_minute: Annotated[int, Meta(ge=1)] = 20
+
+
+class WitnessServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of `[[witness.servers]]`: a C2SP tlog-witness, the key it cosigns with, and where it shows what it has seen."""
+
+    url: str
+    vkey: str
+    monitoring_url: str | None = None
+
+
+class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[witness]`: who outside the store holds its newest checkpoint.
+
+    `anchors` are files, best on another disk; `log` is the vkey of one of the ledger's own signing keys, from which the others must be
+    reached. When none of them and of the servers has taken one for `max_age_s`, calls are refused.
+    """
+
+    anchors: tuple[Path, ...] = ()
+    servers: tuple[WitnessServer, ...] = ()
+    log: str | None = None
+    max_age_s: int = 3_600
+
+
+class SearchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[search]`: whether the search index is kept while calls go on, and whether it holds the words of (redacted) payloads."""
+
+    index: bool = True
+    text: bool = True
+
+
+class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[retention]`. `payloads_s` (written `payloads = "400d"`) is the age past which `licet audit prune` drops payloads."""
+
+    payloads_s: int | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
+
+    `store` is `sqlite:PATH`; `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller,
+    tenant of the target) that may meet.
+    """
+
+    environment: str
+    store: str = "sqlite:licet.db"
+    keys: str = "file:licet.key"
+    policies: Path = Path("policies")
+    roles: tuple[str, ...] = ()
+    cross_tenant: tuple[tuple[str, str], ...] = ()
+    tenants: Mapping[str, TenantSettings] = MappingProxyType({})
+    agents: Mapping[str, AgentSettings] = MappingProxyType({})
+    services: Mapping[str, ServiceSettings] = MappingProxyType({})
+    users: Mapping[str, UserSettings] = MappingProxyType({})
+    groups: Mapping[str, GroupSettings] = MappingProxyType({})
+    tools: Mapping[str, ToolSettings] = MappingProxyType({})
+    resources: Mapping[str, ResourceSettings] = MappingProxyType({})
+    meters: Mapping[str, MeterSettings] = MappingProxyType({})
+    approvals: ApprovalSettings = ApprovalSettings()
+    limits: LimitSettings = LimitSettings()
+    witness: WitnessSettings = WitnessSettings()
+    search: SearchSettings = SearchSettings()
+    retention: RetentionSettings = RetentionSettings()
+    file: Path | None = None
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file of `store`."""
+        return Path(self.store.removeprefix("sqlite:"))

@@ -1,0 +1,54 @@
+"""The tables of licet.toml as they are written, where that is not how they are used: durations and paths are still text here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from licet.config.settings import WitnessServer
+
+
+class Document(Struct, kw_only=True):
+    """The top level of the file; each table is decoded by itself, so that an error can name its key."""
+
+    environment: str
+    store: str = "sqlite:licet.db"
+    keys: str = "file:licet.key"
+    policies: str = "policies"
+    roles: tuple[str, ...] = ()
+    cross_tenant: tuple[tuple[str, str], ...] = ()
+    tenants: dict[str, Any] = {}
+    agents: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    users: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    tools: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+    meters: dict[str, Any] = {}
+    approvals: Any = {}
+    limits: Any = {}
+    witness: Any = {}
+    retention: Any = {}
+    search: Any = {}
+
+
+class WrittenWitness(Struct):
+    """`[witness]` as written; `anchor` is one path or several."""
+
+    anchor: str | tuple[str, ...] = ()
+    servers: tuple[WitnessServer, ...] = ()
+    log: str | None = None
+    max_age: str = "1h"
+
+
+class WrittenRetention(Struct):
+    """`[retention]` as written."""
+
+    payloads: str | None = None
+
+
+class WrittenApprovals(Struct):
+    """`[approvals]` as written."""
+
+    expires: str = "15m"
