@@ -250,3 +250,15 @@ class Vote(Struct, frozen=True, kw_only=True):
     binding: str
     comment: str | None = None
     operating_user: str | None = None
+
+
+class TakenBack(Struct, frozen=True, kw_only=True):
+    """A vote that does not stand any more: its voter took it back, or the directory took them out of every group that is asked."""
+
+    request: RequestId
+    voter: str
+    person: str
+    by: Literal["voter", "directory"]
+    at: datetime
+    comment: str | None = None
+    operating_user: str | None = None

@@ -9,14 +9,14 @@ from licet.errors import TransitionRefused
 from licet.model import LIVE_STATES, RequestState
 
 MOVES = """
-              approve   reject    expire   withdraw   supersede   consume
-open          approved  rejected  expired  withdrawn  superseded  -
-approved      -         -         expired  withdrawn  superseded  consumed
-rejected      -         -         -        -          -           -
-expired       -         -         -        -          -           -
-withdrawn     -         -         -        -          -           -
-consumed      -         -         -        -          -           -
-superseded    -         -         -        -          -           -
+              approve   reject    expire   withdraw   supersede   consume   reopen
+open          approved  rejected  expired  withdrawn  superseded  -         -
+approved      -         -         expired  withdrawn  superseded  consumed  open
+rejected      -         -         -        -          -           -         -
+expired       -         -         -        -          -           -         -
+withdrawn     -         -         -        -          -           -         -
+consumed      -         -         -        -          -           -         -
+superseded    -         -         -        -          -           -         -
 """
 _HEAD, *_ROWS = [line.split() for line in MOVES.strip().splitlines()]
 CELLS = [(row[0], event, cell) for row in _ROWS for event, cell in zip(_HEAD, row[1:], strict=True)]
@@ -37,9 +37,9 @@ def test_a_move_is_the_table_s_or_is_refused(state: str, event: str, target: str
         assert RequestState(state) in sources(Event(event))
 
 
-def test_only_live_states_move_and_no_move_leads_back() -> None:
+def test_only_live_states_move_and_only_taking_votes_back_leads_back() -> None:
     assert {state for state, _ in TRANSITIONS} == LIVE_STATES
-    assert RequestState.OPEN not in TRANSITIONS.values()
+    assert [pair for pair, target in TRANSITIONS.items() if target is RequestState.OPEN] == [(RequestState.APPROVED, Event.REOPEN)]
 
 
 def test_nothing_but_an_approval_is_consumed() -> None:

@@ -3,7 +3,7 @@
 Rules:
 
 1. One `hold` record of the tenant's log opened the request.
-2. Each vote is what a `vote` record says, and each `vote` record has its row.
+2. Each `vote` record has its row, which says whether that vote stands: it does not once a later record has taken it back.
 3. No record has ended the request or used it up.
 4. A record counts only if its payload is what its envelope commits to.
 
@@ -34,11 +34,24 @@ def attest_rows(found: Dossier) -> None:
     request = found.request
     details = [(record.kind, _detail(record, request)) for record in found.records]
     opened = [detail["request"] for kind, detail in details if kind == "hold" and "request" in detail]
-    cast = [detail for kind, detail in details if kind == "vote"]
+    ballots = [_ballot(detail) for kind, detail in details if kind == "vote"]
     if len(opened) != 1:
         raise IntegrityBroken(f"request `{request.id}` was opened by {len(opened)} records")
-    if len(cast) != len(found.votes) or len(cast) != len(set(found.people)):
+    standing = {blind for blind, live in found.people if live}
+    if len(ballots) != len(found.people) or _live(ballots) != [live for _, live in found.people] or len(standing) != len(found.votes):
         raise IntegrityBroken(f"the votes on request `{request.id}` are not those that the log has")
+
+
+def _ballot(detail: JsonObject) -> tuple[str, bool]:
+    """The person of a vote record, and whether it casts a vote or takes one back."""
+    taken_back = detail.get("taken_back")
+    said = detail["vote"] if taken_back is None else taken_back
+    return said["person"], taken_back is None
+
+
+def _live(ballots: list[tuple[str, bool]]) -> list[bool]:
+    """Which of these vote records stand: a vote that its person did not take back afterwards."""
+    return [cast and not any(person == other for other, _ in ballots[at + 1 :]) for at, (person, cast) in enumerate(ballots)]
 
 
 def _detail(record: StoredRecord, request: Request) -> JsonObject:

@@ -56,8 +56,9 @@ def _verify_votes(replay: Replay, projections: Projections, findings: Findings) 
         stored[row.request].append(row)
     for request in sorted({*stored, *replay.requests} - replay.unread):
         asking = replay.requests.get(request)
-        expected = [replay.blind(asking.log, "person", vote.person) for vote in asking.votes] if asking is not None else []
-        found = [row.person for row in stored.get(request, [])]
+        ballots = asking.ballots() if asking is not None else ()
+        expected = [(replay.blind(asking.log, "person", person), live) for person, live in ballots] if asking is not None else []
+        found = [(row.person, row.live) for row in stored.get(request, [])]
         if expected != found:
             log, index = (asking.log, asking.index) if asking is not None else (None, None)
             message = f"the votes on request {request} are not those that were recorded"

@@ -5,8 +5,9 @@
 3. an intent without an end is an open call, and there is no other; one whose end nobody saw is unsettled until a record says how it
    ended, and is settled once (`detail["settled"]`)
 4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
-5. a vote record holds a vote on an open request, one for each person, and what it brought about (`detail["event"]`): a rejection ends
-   the request, an approval needs as many people as its policies ask for
+5. a vote record holds a vote on an open request, at most one that stands for each person, or takes one back that stands on a live
+   request, and what it brought about (`detail["event"]`): a rejection ends the request, an approval needs as many people as its policies
+   ask for, and what was taken back can only reopen what was approved
 6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
    arguments
 7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
@@ -26,7 +27,7 @@ from msgspec import Raw, Struct
 from licet.errors import IntegrityBroken
 from licet.ledger.record import UNREADABLE, Envelope, Head, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
-from licet.model import LIVE_STATES, UNSEEN, Request, RequestState, Vote
+from licet.model import LIVE_STATES, UNSEEN, Request, RequestState, TakenBack, Vote
 
 
 class Followed(Struct, frozen=True, gc=False):
@@ -98,6 +99,7 @@ class _Detail(Struct, frozen=True):
     key: _Key | None = None
     request: Raw = Raw()
     vote: Vote | None = None
+    taken_back: TakenBack | None = None
     superseded: _Closing | None = None
     event: str | None = None
     sha256: str | None = None
@@ -129,13 +131,19 @@ class TakenKey(Struct, frozen=True):
 
 
 class Asking(Struct):
-    """A request as far as it has been replayed."""
+    """A request as far as it has been replayed. `votes` are those that stand, `cast` each person that a vote record names, in order."""
 
     opened: Request
     log: str
     index: int
     state: RequestState
     votes: list[Vote]
+    cast: list[tuple[str, bool]] = []
+
+    def ballots(self) -> list[tuple[str, int]]:
+        """Each vote record's person, and 1 where its vote stands."""
+        last = {person: at for at, (person, _) in enumerate(self.cast)}
+        return [(person, int(cast and last[person] == at)) for at, (person, cast) in enumerate(self.cast)]
 
     def has_approvals(self) -> bool:
         """Whether as many people have approved as its policies ask for, whoever they are."""
@@ -144,7 +152,11 @@ class Asking(Struct):
         return bool(needs) and len(people) >= sum(needs.values())
 
 
-_DECIDED_BY: dict[str | None, RequestState] = {"approve": RequestState.APPROVED, "reject": RequestState.REJECTED}
+_DECIDED_BY: dict[str | None, RequestState] = {
+    "approve": RequestState.APPROVED,
+    "reject": RequestState.REJECTED,
+    "reopen": RequestState.OPEN,
+}
 _CLOSED_BY = {
     "expire": RequestState.EXPIRED,
     "withdraw": RequestState.WITHDRAWN,
@@ -294,11 +306,14 @@ class Replay:
         rival = self.requests.get(self._live.get(request.key, ""))
         if request.id in self.requests or (rival is not None and rival.state in LIVE_STATES and rival.opened.id not in self.unread):
             self._findings.add(log, row.index, "payload.detail.request", "a live request has its key already", found=request.id)
-        self.requests[request.id] = Asking(request, log, row.index, RequestState.OPEN, [])
+        self.requests[request.id] = Asking(request, log, row.index, RequestState.OPEN, [], [])
         self._live[request.key] = request.id
 
     def _vote(self, log: str, row: Followed, detail: _Detail) -> None:
         vote, index = detail.vote, row.index
+        if detail.taken_back is not None:
+            self._take_back(log, row, detail, detail.taken_back)
+            return
         if vote is not None and vote.request in self.unread:
             return
         asking = self.requests.get(vote.request) if vote is not None else None
@@ -310,8 +325,30 @@ class Replay:
         if any(earlier.person == vote.person for earlier in asking.votes):
             self._findings.add(log, index, "payload.detail.vote", "this person has voted already", found=vote.person)
         asking.votes.append(vote)
+        asking.cast.append((vote.person, True))
         if (detail.event == "reject") != (vote.verdict == "reject") or (detail.event == "approve" and not asking.has_approvals()):
             self._findings.add(log, index, "payload.detail.event", "the votes do not bring this about", found=detail.event)
+        asking.state = _DECIDED_BY.get(detail.event, asking.state)
+
+    def _take_back(self, log: str, row: Followed, detail: _Detail, taken: TakenBack) -> None:
+        if taken.request in self.unread:
+            return
+        asking = self.requests.get(taken.request)
+        if asking is None or asking.log != log or asking.state not in LIVE_STATES:
+            self._findings.add(log, row.index, "payload.detail.taken_back", "a vote on no live request of this log", found=taken.request)
+            return
+        left = [vote for vote in asking.votes if vote.person != taken.person]
+        if len(left) == len(asking.votes):
+            self._findings.add(log, row.index, "payload.detail.taken_back", "this person has no vote that stands", found=taken.person)
+        asking.votes[:] = left
+        asking.cast.append((taken.person, False))
+        approved = asking.state is RequestState.APPROVED
+        if (
+            detail.event not in {None, "reopen"}
+            or (detail.event == "reopen") > approved
+            or (approved and not detail.event and not asking.has_approvals())
+        ):
+            self._findings.add(log, row.index, "payload.detail.event", "taking a vote back does not bring this about", found=detail.event)
         asking.state = _DECIDED_BY.get(detail.event, asking.state)
 
     def _close(self, log: str, row: Followed, request: str | None, event: str) -> None:

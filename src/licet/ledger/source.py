@@ -40,10 +40,11 @@ class RequestRow(Struct, frozen=True):
 
 
 class VoteRow(Struct, frozen=True):
-    """A vote's row; `person` is a blind."""
+    """A vote record's row; `person` is a blind, `live` is 1 for a vote that stands."""
 
     request: str
     person: str
+    live: int
 
 
 class KeyRow(Struct, frozen=True):

@@ -89,17 +89,22 @@ class OpenRequest(Struct, frozen=True):
 
 
 class MoveRequest(Struct, frozen=True):
-    """Move a request. Condition `request_moved`: it is in one of `source` now; to be consumed, `at` must be before `expires_at`."""
+    """Move a request. Condition `request_moved`: it is in one of `source` now; to be consumed, `at` must be before `expires_at`.
+
+    `seen`, where it is given, is how many votes were cast on it or taken back when this was worked out. Condition `votes_moved`: there
+    were no more since.
+    """
 
     request: RequestId
     source: tuple[RequestState, ...]
     target: RequestState
     at: datetime
     call: CallId | None = None
+    seen: int | None = None
 
 
 class AddVote(Struct, frozen=True):
-    """Insert a vote. `seen` is how many votes its request had when it was cast, since what the vote brings about rests on them.
+    """Insert a vote. `seen` is how many votes were cast on its request, or taken back, since what the vote brings about rests on them.
 
     Conditions: the request is open (`request_moved`), this person has not voted on it (`already_voted`), nobody else has voted since
     (`votes_moved`).
@@ -108,6 +113,19 @@ class AddVote(Struct, frozen=True):
     vote: Vote
     tenant: str
     seen: int = 0
+
+
+class TakeBackVote(Struct, frozen=True):
+    """A person's vote does not stand any more. `seen` as in `AddVote`.
+
+    Conditions: the request is open or approved (`request_moved`), a vote of this person stands on it (`no_vote`), nobody has voted or taken
+    a vote back since (`votes_moved`).
+    """
+
+    request: RequestId
+    person: str
+    tenant: str
+    seen: int
 
 
 class PutBlob(Struct, frozen=True):
@@ -157,6 +175,7 @@ Change = (
     | OpenRequest
     | MoveRequest
     | AddVote
+    | TakeBackVote
     | PutBlob
     | AppendHead
     | PutCheckpoint
@@ -240,13 +259,18 @@ class Boot(Struct, frozen=True):
 class Dossier(Struct, frozen=True):
     """A request, its votes and every record that speaks of it (in order of log and index), all as of one moment.
 
-    `people` are the rows of those who voted, as blinds: each stands for one vote.
+    `people` are the rows of its vote records, in their order: who voted or took a vote back, as blinds, and whether that vote stands.
     """
 
     request: Request
     votes: tuple[Vote, ...]
     records: tuple[StoredRecord, ...]
-    people: tuple[str, ...] = ()
+    people: tuple[tuple[str, bool], ...] = ()
+
+    @property
+    def ballots(self) -> int:
+        """How many votes were cast or taken back so far."""
+        return len(self.people)
 
 
 class LogState(Struct, frozen=True):
@@ -350,7 +374,7 @@ class Store(Forgetting, UnsettledCalls, Protocol):
         ...
 
     def votes(self, request: RequestId) -> tuple[Vote, ...]:
-        """The votes on a request, in order of arrival."""
+        """The votes that stand on a request, in order of arrival."""
         ...
 
     def open_calls(self) -> tuple[OpenIntent, ...]:

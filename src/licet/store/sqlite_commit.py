@@ -12,27 +12,23 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import apsw
 
 from licet.errors import LeaseLost
 from licet.ledger.merkle import Tree
-from licet.ledger.record import microseconds
-from licet.model import LIVE_STATES, CallId, Receipt, RequestState
+from licet.model import CallId, Receipt
 from licet.store.contract import (
-    AddVote,
     AppendHead,
     Batch,
     Change,
     CloseCall,
     Committed,
     Lost,
-    MoveRequest,
     NewRecord,
     OpenCall,
-    OpenRequest,
     PutBlob,
     PutCheckpoint,
     PutSigningKey,
@@ -42,14 +38,12 @@ from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, Place
 from licet.store.sqlite_erase import forget, refuse_retired
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
+from licet.store.sqlite_requests import REQUEST_CHANGES, Blind, change_request
 from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_unsettled import note_unsettled, settle
 from licet.store.unsettled import EndUnsettled, MarkUnsettled, Settle
 
 _ROWS_A_STATEMENT = 64
-
-Blind = Callable[[str, str, str], str]
-"""`Vault.blind`: log, label, text."""
 
 _FORGETTING = (DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
 _UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint, MarkUnsettled, EndUnsettled})
@@ -234,12 +228,8 @@ class _Group:
     def _try(self, change: Change) -> Lost | None:
         if isinstance(change, TakeKey):
             return self._take_key(change)
-        if isinstance(change, MoveRequest):
-            return self._move(change)
-        if isinstance(change, OpenRequest):
-            return self._open_request(change)
-        if isinstance(change, AddVote):
-            return self._add_vote(change)
+        if isinstance(change, REQUEST_CHANGES):
+            return change_request(self._con, self._blind, change)
         if isinstance(change, PutSigningKey | Settle):
             return settle(self._con, change) if isinstance(change, Settle) else put_signing_key(self._con, change)
         if isinstance(change, _FORGETTING):
@@ -259,43 +249,6 @@ class _Group:
         if self._changed(text, (scope, key, digest, change.call, change.log)):
             return None
         return Lost("key_taken", f"another call has taken the idempotency key `{change.key}`")
-
-    def _move(self, change: MoveRequest) -> Lost | None:
-        marks = ", ".join("?" * len(change.source))
-        text = f"UPDATE requests SET state = ?, call = coalesce(?, call) WHERE id = ? AND state IN ({marks})"  # noqa: S608  marks only
-        values: tuple[object, ...] = (change.target, change.call, change.request, *change.source)
-        if change.target is RequestState.CONSUMED:
-            text += " AND expires_at > ?"
-            values += (microseconds(change.at),)
-        if self._changed(text, values):
-            return None
-        return Lost("request_moved", f"request `{change.request}` is not {' or '.join(change.source)} any more")
-
-    def _open_request(self, change: OpenRequest) -> Lost | None:
-        request = change.request
-        if request.state not in LIVE_STATES:
-            raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
-        text = "INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        key = self._blind(request.tenant, "request", request.key)
-        if self._changed(text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at))):
-            return None
-        return Lost("request_exists", "the same call already waits for people")
-
-    def _add_vote(self, change: AddVote) -> Lost | None:
-        vote = change.vote
-        text = (
-            "INSERT INTO votes (request, person) SELECT ?1, ?2 "
-            "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') "
-            "AND (SELECT count(*) FROM votes WHERE request = ?1) = ?3 ON CONFLICT DO NOTHING"
-        )
-        person = self._blind(change.tenant, "person", vote.person)
-        if self._changed(text, (vote.request, person, change.seen)):
-            return None
-        if self._con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
-            return Lost("request_moved", f"request `{vote.request}` is not open any more")
-        if self._con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ?", (vote.request, person)).get is None:
-            return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
-        return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
 
 
 def _insert(con: apsw.Connection, head: str, width: int, values: list[object], tail: str = "") -> None:

@@ -284,11 +284,13 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
                 return None
             request, _, _, state = rows[0]
             stored = fetch(con, f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,))
-            people = fetch(con, "SELECT person FROM votes WHERE request = ? ORDER BY number", (request,))
+            people = fetch(con, "SELECT person, live FROM votes WHERE request = ? ORDER BY number", (request,))
         # Outside of the moment: opening payloads may read secrets, through a connection of its own.
         records = tuple([record_of(self.vault, row) for row in stored])
         found = request_of(request, state, records)
-        return None if found is None else Dossier(found, votes_of(records), records, tuple([row[0] for row in people]))
+        return (
+            None if found is None else Dossier(found, votes_of(records), records, tuple([(person, bool(live)) for person, live in people]))
+        )
 
     def open_calls(self) -> tuple[OpenIntent, ...]:
         """Every open intent, of every boot."""

@@ -13,7 +13,7 @@ from licet.errors import IntegrityBroken, SecretBroken
 from licet.ledger.record import UNREADABLE, Head, decode_head
 from licet.ledger.searchable import searchable_text
 from licet.ledger.vault import SecretRow, Vault, payload_aad
-from licet.model import Request, RequestState, Vote
+from licet.model import Request, RequestState, TakenBack, Vote
 from licet.store.contract import Closed, StoredRecord
 
 SECRET_ROW = "SELECT pseudonym, tenant, lookup, key, wrapped FROM secrets WHERE "  # noqa: S105  a query
@@ -23,6 +23,7 @@ SECRET_ROW = "SELECT pseudonym, tenant, lookup, key, wrapped FROM secrets WHERE 
 class _Opening(Struct, frozen=True):
     request: Request | None = None
     vote: Vote | None = None
+    taken_back: TakenBack | None = None
 
 
 class _Said(Struct, frozen=True):
@@ -110,9 +111,15 @@ def request_of(request: str, state: str, records: Sequence[StoredRecord]) -> Req
 
 
 def votes_of(records: Sequence[StoredRecord]) -> tuple[Vote, ...]:
-    """The votes that these records hold, in their order; without those that were erased."""
-    votes = [_said(record).vote for record in records if record.kind == "vote" and record.closed != "erased"]
-    return tuple([vote for vote in votes if vote is not None])
+    """The votes that stand by these records, in their order; without those that were erased or taken back."""
+    votes: list[Vote] = []
+    for record in records:
+        said = _said(record) if record.kind == "vote" and record.closed != "erased" else _Opening()
+        if said.taken_back is not None:
+            votes = [vote for vote in votes if vote.person != said.taken_back.person]
+        if said.vote is not None:
+            votes.append(said.vote)
+    return tuple(votes)
 
 
 def _said(record: StoredRecord) -> _Opening:

@@ -121,7 +121,6 @@ CREATE TABLE requests (
     tenant TEXT NOT NULL,
     state TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
-    ballots INTEGER NOT NULL DEFAULT 0, -- how many votes were cast on it or taken back: what a vote, or its use, was worked out with
     call TEXT -- the call that moved it last
 ) STRICT;
 
@@ -129,12 +128,17 @@ CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'app
 CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
 
+-- One row for each vote record of a request, in their order. `live` is 1 for a vote that stands; one that was taken back, and the record
+-- that took it back, have 0.
 CREATE TABLE votes (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL,
     person TEXT NOT NULL,
-    UNIQUE (request, person)
+    live INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+CREATE INDEX votes_by_request ON votes (request, number);
+CREATE UNIQUE INDEX votes_live ON votes (request, person) WHERE live = 1;
 
 CREATE TABLE blobs (
     number INTEGER PRIMARY KEY,

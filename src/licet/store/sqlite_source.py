@@ -119,8 +119,8 @@ class SqliteSource:
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
-        text = "SELECT request, person FROM votes ORDER BY number"
-        return [VoteRow(*row) for row in self._all("votes", text, types=(str, str))]
+        text = "SELECT request, person, live FROM votes ORDER BY number"
+        return [VoteRow(*row) for row in self._all("votes", text, types=(str, str, int))]
 
     def taken_keys(self) -> Iterable[KeyRow]:
         """Every taken idempotency key."""

@@ -1,0 +1,103 @@
+"""Rows of requests and votes, inside the transaction of one group: each change is made, or says which condition did not hold.
+
+What a request and a vote say stands in their records, which are in the same batch; the rows say which of them are live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+import apsw
+
+from licet.ledger.record import microseconds
+from licet.model import LIVE_STATES, RequestState
+from licet.store.contract import AddVote, Lost, MoveRequest, OpenRequest, TakeBackVote
+
+Blind = Callable[[str, str, str], str]
+"""`Vault.blind`: log, label, text."""
+
+RequestChange = OpenRequest | MoveRequest | AddVote | TakeBackVote
+REQUEST_CHANGES = (OpenRequest, MoveRequest, AddVote, TakeBackVote)
+
+_BALLOTS = "(SELECT count(*) FROM votes WHERE request = ?)"
+
+
+def change_request(con: apsw.Connection, blind: Blind, change: RequestChange) -> Lost | None:
+    """The change is made, or what it lost."""
+    match change:
+        case OpenRequest():
+            return _open_request(con, blind, change)
+        case MoveRequest():
+            return _move(con, change)
+        case AddVote():
+            return _add_vote(con, blind, change)
+        case TakeBackVote():
+            return _take_back(con, blind, change)
+    assert_never(change)
+
+
+def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lost | None:
+    request = change.request
+    if request.state not in LIVE_STATES:
+        raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
+    text = "INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    key = blind(request.tenant, "request", request.key)
+    if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at))):
+        return None
+    return Lost("request_exists", "the same call already waits for people")
+
+
+def _move(con: apsw.Connection, change: MoveRequest) -> Lost | None:
+    marks = ", ".join("?" * len(change.source))
+    text = f"UPDATE requests SET state = ?, call = coalesce(?, call) WHERE id = ? AND state IN ({marks})"  # noqa: S608  marks only
+    values: tuple[object, ...] = (change.target, change.call, change.request, *change.source)
+    if change.target is RequestState.CONSUMED:
+        text += " AND expires_at > ?"
+        values += (microseconds(change.at),)
+    if change.seen is not None:
+        text += f" AND {_BALLOTS} = ?"
+        values += (change.request, change.seen)
+    if _changed(con, text, values):
+        return None
+    if change.seen is not None and _ballots(con, change.request) != change.seen:
+        return Lost("votes_moved", f"a vote on request `{change.request}` was cast or taken back at the same moment")
+    return Lost("request_moved", f"request `{change.request}` is not {' or '.join(change.source)} any more")
+
+
+def _add_vote(con: apsw.Connection, blind: Blind, change: AddVote) -> Lost | None:
+    vote = change.vote
+    text = (
+        "INSERT INTO votes (request, person, live) SELECT ?1, ?2, 1 "
+        "WHERE EXISTS (SELECT 1 FROM requests WHERE id = ?1 AND state = 'open') "
+        "AND (SELECT count(*) FROM votes WHERE request = ?1) = ?3 ON CONFLICT DO NOTHING"
+    )
+    person = blind(change.tenant, "person", vote.person)
+    if _changed(con, text, (vote.request, person, change.seen)):
+        return None
+    if con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
+        return Lost("request_moved", f"request `{vote.request}` is not open any more")
+    if con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ? AND live = 1", (vote.request, person)).get is None:
+        return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
+    return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
+
+
+def _take_back(con: apsw.Connection, blind: Blind, change: TakeBackVote) -> Lost | None:
+    request, person = change.request, blind(change.tenant, "person", change.person)
+    if con.execute("SELECT 1 FROM requests WHERE id = ? AND state IN ('open', 'approved')", (request,)).get is None:
+        return Lost("request_moved", f"request `{request}` is over, and its votes with it")
+    if _ballots(con, request) != change.seen:
+        return Lost("votes_moved", f"a vote on request `{request}` was cast or taken back at the same moment")
+    if not _changed(con, "UPDATE votes SET live = 0 WHERE request = ? AND person = ? AND live = 1", (request, person)):
+        return Lost("no_vote", f"`{change.person}` has no vote on request `{request}` to take back")
+    con.execute("INSERT INTO votes (request, person, live) VALUES (?, ?, 0)", (request, person))
+    return None
+
+
+def _changed(con: apsw.Connection, text: str, values: tuple[object, ...]) -> bool:
+    con.execute(text, values)
+    return con.changes() > 0
+
+
+def _ballots(con: apsw.Connection, request: str) -> int:
+    return int(con.execute(f"SELECT {_BALLOTS}", (request,)).get)
