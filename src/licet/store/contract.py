@@ -37,6 +37,13 @@ from licet.store.forgetting import RetireKeys as RetireKeys  # noqa: PLC0414  th
 from licet.store.forgetting import Rewrap as Rewrap  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Rewrapped as Rewrapped  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Sealed as Sealed  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import AppendHead as AppendHead  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import HeadChange, HeadReading
+from licet.store.heads import HeadState as HeadState  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import PutCheckpoint as PutCheckpoint  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import PutSigningKey as PutSigningKey  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import SigningKey as SigningKey  # noqa: PLC0414  the other half of this contract
+from licet.store.heads import StoredCheckpoint as StoredCheckpoint  # noqa: PLC0414  the other half of this contract
 from licet.store.unsettled import UnsettledCalls, UnsettledChange
 
 if TYPE_CHECKING:
@@ -136,38 +143,6 @@ class PutBlob(Struct, frozen=True):
     content: bytes
 
 
-class AppendHead(Struct, frozen=True):
-    """The root of every log that has grown since becomes a leaf of the head log, as of this group. `at` is UTC microseconds."""
-
-    at: int
-
-
-class PutCheckpoint(Struct, frozen=True):
-    """Keep a signed checkpoint of the head log at this size, in place of one that is there if it has more signatures.
-
-    Not kept where `vkey`, which signed it, does not sign any more.
-    """
-
-    size: int
-    at: int
-    note: bytes
-    vkey: str
-
-
-class PutSigningKey(Struct, frozen=True):
-    """From now on this key signs. `endorsement` is the handover's note, at head log size `size`.
-
-    Condition `signing_key_moved`: there are `seen` keys so far, and the head log has not grown since.
-    """
-
-    vkey: str
-    key: str
-    wrapped: bytes
-    seen: int
-    size: int
-    endorsement: bytes | None = None
-
-
 Change = (
     OpenCall
     | CloseCall
@@ -177,9 +152,7 @@ Change = (
     | AddVote
     | TakeBackVote
     | PutBlob
-    | AppendHead
-    | PutCheckpoint
-    | PutSigningKey
+    | HeadChange
     | ForgettingChange
     | UnsettledChange
 )
@@ -281,38 +254,7 @@ class LogState(Struct, frozen=True):
     compact_range: tuple[bytes, ...]
 
 
-class HeadState(Struct, frozen=True):
-    """The head log's tree; `checkpoint` is the size of its newest checkpoint; `grown` says whether a log has grown since its last leaf.
-
-    `vkey` names the key that signs now; None where nothing was signed yet.
-    """
-
-    origin: str
-    size: int
-    compact_range: tuple[bytes, ...]
-    checkpoint: int
-    grown: bool
-    vkey: str | None
-
-
-class StoredCheckpoint(Struct, frozen=True):
-    """A checkpoint of the head log as it is kept; `at` is UTC microseconds."""
-
-    size: int
-    at: int
-    note: bytes
-
-
-class SigningKey(Struct, frozen=True):
-    """A key that signs checkpoints, its seed wrapped by the key-encryption key `key`."""
-
-    vkey: str
-    key: str
-    wrapped: bytes
-    endorsement: bytes | None
-
-
-class Store(Forgetting, UnsettledCalls, Protocol):
+class Store(Forgetting, HeadReading, UnsettledCalls, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str
@@ -391,38 +333,6 @@ class Store(Forgetting, UnsettledCalls, Protocol):
 
     def blobs(self, kind: str) -> tuple[tuple[str, bytes], ...]:
         """All snapshots of a kind as (digest, content), oldest first."""
-        ...
-
-    def head(self) -> HeadState:
-        """The head log as it stands."""
-        ...
-
-    def head_entries(self, start: int, stop: int) -> tuple[bytes, ...]:
-        """Entries of the head log by index, as they are hashed."""
-        ...
-
-    def find_head_entry(self, log: str, size: int) -> tuple[int, bytes] | None:
-        """The first entry, with its index, that puts a root of this log at this size or a larger one into the head log."""
-        ...
-
-    def find_tile(self, level: int, n: int) -> bytes | None:
-        """A full tile of the head log (`TileReader` of ledger/tiles.py)."""
-        ...
-
-    def leaves(self, start: int, stop: int) -> Sequence[bytes]:
-        """Leaf hashes of the head log (32 bytes each)."""
-        ...
-
-    def checkpoints(self, *, from_size: int = 0, limit: int = 1) -> tuple[StoredCheckpoint, ...]:
-        """Checkpoints of at least this size, the smallest first."""
-        ...
-
-    def newest_checkpoint(self) -> StoredCheckpoint | None:
-        """The checkpoint of the largest size."""
-        ...
-
-    def signing_keys(self) -> tuple[SigningKey, ...]:
-        """Every key that has signed checkpoints, oldest first; the last one signs now."""
         ...
 
     def source(self) -> AbstractContextManager[Source]:
