@@ -143,11 +143,15 @@ class AnchorUnusable(OperatorError):
 
 
 class DeliveryFailed(OperatorError):
-    """A notification did not get to its channel. `retry` says whether trying again may help. The message is kept: no secrets in it."""
+    """A notification did not get to its channel. `retry` says whether trying again may help. The message is kept: no secrets in it.
 
-    def __init__(self, message: str, retry: bool) -> None:  # noqa: FBT001  raised as `DeliveryFailed(message, retry=True)`
+    `retry_after_s` is how long the peer asks to be left alone, if it said so.
+    """
+
+    def __init__(self, message: str, retry: bool, *, retry_after_s: float | None = None) -> None:  # noqa: FBT001  raised as `DeliveryFailed(message, retry=True)`
         super().__init__(message)
         self.retry = retry
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(OperatorError):
@@ -204,6 +208,22 @@ class VoteRefused(LicetError):
 
 class SettlementRefused(LicetError):
     """The call is not settled by this. `code` is for programs (`not_unknown`, `already_settled`, `no_reason` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EffectRefused(LicetError):
+    """This change is not reported. `code` is for programs (`no_call`, `call_ended`, `not_json` ...); the tool may go on."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UndoRefused(LicetError):
+    """The reverse of this call cannot be proposed. `code` is for programs (`no_such_call`, `no_effects`, `already_undone` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
