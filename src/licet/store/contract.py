@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from msgspec import Struct
 
 from licet.ledger.vault import SecretRow
-from licet.model import CallId, Receipt, Request, RequestId, RequestState, Vote
+from licet.model import CallId, Receipt, RequestId
 from licet.store.forgetting import BeginAnew as BeginAnew  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DestroySecret as DestroySecret  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DropPayloads as DropPayloads  # noqa: PLC0414  the other half of this contract
@@ -44,6 +44,12 @@ from licet.store.heads import PutCheckpoint as PutCheckpoint  # noqa: PLC0414  t
 from licet.store.heads import PutSigningKey as PutSigningKey  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import SigningKey as SigningKey  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import StoredCheckpoint as StoredCheckpoint  # noqa: PLC0414  the other half of this contract
+from licet.store.requests import AddVote as AddVote  # noqa: PLC0414  the other half of this contract
+from licet.store.requests import Dossier as Dossier  # noqa: PLC0414  the other half of this contract
+from licet.store.requests import MoveRequest as MoveRequest  # noqa: PLC0414  the other half of this contract
+from licet.store.requests import OpenRequest as OpenRequest  # noqa: PLC0414  the other half of this contract
+from licet.store.requests import RequestChange, RequestReads
+from licet.store.requests import TakeBackVote as TakeBackVote  # noqa: PLC0414  the other half of this contract
 from licet.store.unsettled import UnsettledCalls, UnsettledChange
 
 if TYPE_CHECKING:
@@ -89,52 +95,6 @@ class TakeKey(Struct, frozen=True):
     log: str
 
 
-class OpenRequest(Struct, frozen=True):
-    """Insert a request. Condition `request_exists`: no live request has its key."""
-
-    request: Request
-
-
-class MoveRequest(Struct, frozen=True):
-    """Move a request. Condition `request_moved`: it is in one of `source` now; to be consumed, `at` must be before `expires_at`.
-
-    `seen`, where it is given, is how many votes were cast on it or taken back when this was worked out. Condition `votes_moved`: there
-    were no more since.
-    """
-
-    request: RequestId
-    source: tuple[RequestState, ...]
-    target: RequestState
-    at: datetime
-    call: CallId | None = None
-    seen: int | None = None
-
-
-class AddVote(Struct, frozen=True):
-    """Insert a vote. `seen` is how many votes were cast on its request, or taken back, since what the vote brings about rests on them.
-
-    Conditions: the request is open (`request_moved`), this person has not voted on it (`already_voted`), nobody else has voted since
-    (`votes_moved`).
-    """
-
-    vote: Vote
-    tenant: str
-    seen: int = 0
-
-
-class TakeBackVote(Struct, frozen=True):
-    """A person's vote does not stand any more. `seen` as in `AddVote`.
-
-    Conditions: the request is open or approved (`request_moved`), a vote of this person stands on it (`no_vote`), nobody has voted or taken
-    a vote back since (`votes_moved`).
-    """
-
-    request: RequestId
-    person: str
-    tenant: str
-    seen: int
-
-
 class PutBlob(Struct, frozen=True):
     """Keep a snapshot (catalog, bundle, schema, directory) under the SHA-256 (hex) of its bytes. The same bytes twice are one."""
 
@@ -143,19 +103,7 @@ class PutBlob(Struct, frozen=True):
     content: bytes
 
 
-Change = (
-    OpenCall
-    | CloseCall
-    | TakeKey
-    | OpenRequest
-    | MoveRequest
-    | AddVote
-    | TakeBackVote
-    | PutBlob
-    | HeadChange
-    | ForgettingChange
-    | UnsettledChange
-)
+Change = OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | ForgettingChange | UnsettledChange
 
 
 class Batch(Struct, frozen=True, gc=False):
@@ -229,23 +177,6 @@ class Boot(Struct, frozen=True):
     lives: bool
 
 
-class Dossier(Struct, frozen=True):
-    """A request, its votes and every record that speaks of it (in order of log and index), all as of one moment.
-
-    `people` are the rows of its vote records, in their order: who voted or took a vote back, as blinds, and whether that vote stands.
-    """
-
-    request: Request
-    votes: tuple[Vote, ...]
-    records: tuple[StoredRecord, ...]
-    people: tuple[tuple[str, bool], ...] = ()
-
-    @property
-    def ballots(self) -> int:
-        """How many votes were cast or taken back so far."""
-        return len(self.people)
-
-
 class LogState(Struct, frozen=True):
     """A tenant's tree as stored: its size and its compact range (perfect-subtree hashes from large to small, 32 bytes each)."""
 
@@ -254,7 +185,7 @@ class LogState(Struct, frozen=True):
     compact_range: tuple[bytes, ...]
 
 
-class Store(Forgetting, HeadReading, UnsettledCalls, Protocol):
+class Store(Forgetting, HeadReading, RequestReads, UnsettledCalls, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str
@@ -290,33 +221,6 @@ class Store(Forgetting, HeadReading, UnsettledCalls, Protocol):
 
     def blind(self, log: str, label: str, text: str) -> str:
         """How rows of this log write a text that nobody may guess back (`Vault.blind`). Raises `KeyUnavailable`."""
-        ...
-
-    def find_dossier(self, tenant: str, key: str) -> Dossier | None:
-        """The request with this key that was opened last, whatever its state (the live one, if there is one), with votes and records.
-
-        Raises `IntegrityBroken` where the records of the row found speak of another request.
-        """
-        ...
-
-    def get_dossier(self, request: RequestId) -> Dossier:
-        """As `get_request`, with votes and records."""
-        ...
-
-    def get_request(self, request: RequestId) -> Request:
-        """One request, as its record opened it, in the state that it is in now.
-
-        Raises `KeyError` when there is none, or it was erased; `KeyUnavailable` without a key; `IntegrityBroken` where its record cannot be
-        read.
-        """
-        ...
-
-    def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
-        """Requests in these states, the one that expires first first; without those that were erased."""
-        ...
-
-    def votes(self, request: RequestId) -> tuple[Vote, ...]:
-        """The votes that stand on a request, in order of arrival."""
         ...
 
     def open_calls(self) -> tuple[OpenIntent, ...]:

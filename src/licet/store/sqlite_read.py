@@ -17,15 +17,16 @@ import apsw
 from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.vault import SecretRow, Subject, Vault
-from licet.model import CallId, Request, RequestId, RequestState, Vote
+from licet.model import CallId
 from licet.store import forks
-from licet.store.contract import Dossier, LogState, OpenIntent, StoredRecord, TakenKey
+from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.index_take import IndexRow
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
-from licet.store.sqlite_rows import SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, request_of, text_in, votes_of
+from licet.store.sqlite_request_reads import RequestReads
+from licet.store.sqlite_rows import RECORD, SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, text_in
 from licet.store.sqlite_source import SqliteSource
 from licet.store.sqlite_unsettled import UnsettledReads
 
@@ -33,11 +34,6 @@ _PAGE = 1000
 _READERS = 4
 """Reads take microseconds; more connections would only hold more cache."""
 
-_RECORD = (
-    "SELECT logs.name, place & 0xffffffffff, records.kind, call, envelope, sealed "
-    "FROM records LEFT JOIN payloads USING (place) LEFT JOIN logs ON logs.number = place >> 40 "
-)
-_REQUEST = "SELECT id, key, tenant, state FROM requests "
 _INTENT = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot "
 
 
@@ -103,7 +99,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
+class SqliteReads(HeadReads, ForgettingReads, RequestReads, UnsettledReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
@@ -193,7 +189,7 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
         high = base + min((1 << INDEX_BITS) if stop is None else stop, 1 << INDEX_BITS)
         order = "DESC" if newest_first else "ASC"
         while low < high:
-            rows = self._rows(f"{_RECORD} WHERE place >= ? AND place < ? ORDER BY place {order} LIMIT {_PAGE}", (low, high))
+            rows = self._rows(f"{RECORD} WHERE place >= ? AND place < ? ORDER BY place {order} LIMIT {_PAGE}", (low, high))
             yield from (record_of(self._vault, row) for row in rows)
             if len(rows) < _PAGE:
                 return
@@ -211,14 +207,14 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
 
     def get_record(self, log: str, index: int) -> StoredRecord:
         """One record. Raises `KeyError` when there is none."""
-        rows = self._rows(_RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))  # noqa: S608  a constant
+        rows = self._rows(RECORD + "WHERE place = (SELECT number << 40 FROM logs WHERE name = ?) + ?", (log, index))  # noqa: S608  a constant
         if not 0 <= index < 1 << INDEX_BITS or not rows:
             raise KeyError(f"log `{log}` has no record {index}")
         return record_of(self._vault, rows[0])
 
     def records_of_call(self, call: CallId) -> tuple[StoredRecord, ...]:
         """Every record that names this call, in order of (log, index)."""
-        rows = self._rows(f"{_RECORD} WHERE call = ? ORDER BY logs.name, place", (call,))
+        rows = self._rows(f"{RECORD} WHERE call = ? ORDER BY logs.name, place", (call,))
         return tuple(record_of(self._vault, row) for row in rows)
 
     def logs(self) -> tuple[LogState, ...]:
@@ -239,58 +235,6 @@ class SqliteReads(HeadReads, ForgettingReads, UnsettledReads):
             return None  # the log has no secret yet, so no row of it has anything
         rows = self._rows("SELECT digest, call, log FROM keys WHERE scope = ? AND key = ?", (sought, taken))
         return TakenKey(rows[0][0] == use, *rows[0][1:]) if rows else None
-
-    def find_dossier(self, tenant: str, key: str) -> Dossier | None:
-        """The request with this key that was opened last, with votes and records, at one moment."""
-        blind = self.vault.find_blind(tenant, "request", key)
-        if blind is None:
-            return None
-        found = self._find_dossier(f"{_REQUEST}WHERE key = ? ORDER BY number DESC LIMIT 1", blind)
-        if found is not None and (found.request.key, found.request.tenant) != (key, tenant):
-            raise IntegrityBroken(f"request `{found.request.id}` is kept under the key of another call; run `licet audit verify`")
-        return found
-
-    def get_dossier(self, request: RequestId) -> Dossier:
-        """As `get_request`, with votes and records, at one moment."""
-        found = self._find_dossier(f"{_REQUEST}WHERE id = ?", request)
-        if found is None:
-            raise KeyError(f"no request `{request}`")
-        return found
-
-    def get_request(self, request: RequestId) -> Request:
-        """One request, as its record opened it, in the state that it is in now."""
-        return self.get_dossier(request).request
-
-    def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
-        """Requests in these states, the one that expires first first."""
-        wanted = tuple(RequestState) if states is None else tuple(states)
-        text = f"SELECT id FROM requests WHERE state IN ({', '.join('?' * len(wanted))})"  # noqa: S608  marks only
-        text += "" if tenant is None else " AND tenant = ?"
-        values = wanted if tenant is None else (*wanted, tenant)
-        rows = self._rows(f"{text} ORDER BY expires_at, number", values)
-        dossiers = [self._find_dossier(f"{_REQUEST}WHERE id = ?", row[0]) for row in rows]
-        return tuple([found.request for found in dossiers if found is not None])
-
-    def votes(self, request: RequestId) -> tuple[Vote, ...]:
-        """The votes on a request, in order of arrival."""
-        found = self._find_dossier(f"{_REQUEST}WHERE id = ?", request)
-        return () if found is None else found.votes
-
-    def _find_dossier(self, text: str, value: str) -> Dossier | None:
-        """The one request that this statement finds; None where there is none, or it was erased."""
-        with self._moment() as con:
-            rows = fetch(con, text, (value,))
-            if not rows:
-                return None
-            request, _, _, state = rows[0]
-            stored = fetch(con, f"{_RECORD} WHERE request = ? ORDER BY logs.name, place", (request,))
-            people = fetch(con, "SELECT person, live FROM votes WHERE request = ? ORDER BY number", (request,))
-        # Outside of the moment: opening payloads may read secrets, through a connection of its own.
-        records = tuple([record_of(self.vault, row) for row in stored])
-        found = request_of(request, state, records)
-        return (
-            None if found is None else Dossier(found, votes_of(records), records, tuple([(person, bool(live)) for person, live in people]))
-        )
 
     def open_calls(self) -> tuple[OpenIntent, ...]:
         """Every open intent, of every boot."""

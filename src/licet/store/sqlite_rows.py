@@ -18,6 +18,11 @@ from licet.store.contract import Closed, StoredRecord
 
 SECRET_ROW = "SELECT pseudonym, tenant, lookup, key, wrapped FROM secrets WHERE "  # noqa: S105  a query
 """The beginning of a query for a secret."""
+RECORD = (
+    "SELECT logs.name, place & 0xffffffffff, records.kind, call, envelope, sealed "
+    "FROM records LEFT JOIN payloads USING (place) LEFT JOIN logs ON logs.number = place >> 40 "
+)
+"""The beginning of a query for records, as `record_of` takes them."""
 
 
 class _Opening(Struct, frozen=True):

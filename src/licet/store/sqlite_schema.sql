@@ -127,6 +127,7 @@ CREATE TABLE requests (
 CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'approved');
 CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
+CREATE INDEX requests_waiting ON requests (expires_at, number) WHERE state IN ('open', 'approved');
 
 -- One row for each vote record of a request, in their order. `live` is 1 for a vote that stands; one that was taken back, and the record
 -- that took it back, have 0.
@@ -166,3 +167,40 @@ CREATE TABLE erasures (
 CREATE TABLE retired_keys (
     key TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
+
+-- What happened to requests, to be told (store/outbox.py): operational rows, no records. `spread` is 1 once there are deliveries of it.
+CREATE TABLE notices (
+    number INTEGER PRIMARY KEY,
+    request TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    event TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    spread INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX notices_new ON notices (number) WHERE spread = 0;
+
+-- A notice on its way through one channel. `subject` is its request, or the plan of which that is a step.
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    notice INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'failed', 'skipped')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL,
+    done_at INTEGER,
+    error TEXT,
+    handle TEXT,
+    UNIQUE (notice, channel)
+) STRICT;
+
+CREATE INDEX deliveries_by_subject ON deliveries (channel, subject, number);
+CREATE INDEX deliveries_waiting ON deliveries (channel, due_at) WHERE state = 'waiting';
+
+-- The boot that delivers, and when it said so last.
+CREATE TABLE deliverer (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    boot TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
