@@ -33,7 +33,7 @@ RAISED = {"Refused", "CallerRefused", "ArgumentsRefused", "VoteRefused", "Settle
 """What takes a code as its first argument."""
 CODED = {"Decision", "Outcome", "OutcomeEntry", "Failed", "replace"}
 """What takes a code by name."""
-TUPLES = {"_described", "_described_choice", "why_not"}
+TUPLES = {"_described", "_described_choice", "_kept_apart", "why_not"}
 """Functions that return a code as the first of several values."""
 PASSED_ON = {
     "answer.condition",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from licet.approvals.standing import binding_of, needs_of, standing, why_not
-from licet.model import Obligation, RequestId
+from licet.approvals.standing import binding_of, find_unmeetable, needs_of, standing, why_not
+from licet.identity.directory import Directory
+from licet.model import Obligation, Request, RequestId
 from tests.approvals.room import PEOPLE, approval, confirmation, directory, preview_only, request, votes, without
 
 EVERYBODY = directory()
@@ -218,3 +220,53 @@ def test_the_matching_finds_seats_exactly_where_there_are_some(asked: list[Oblig
     for need in stands.needs:
         assert len(need.voters) <= need.need.count
         assert all(why_not(held, need.need, voter, EVERYBODY) is None for voter in need.voters)
+
+
+OWNED = PEOPLE.replace('[agents.bot]\ntenants = ["acme"]', '[agents.bot]\ntenants = ["acme"]\nowner = "dana"')
+APART = replace(approval("security"), separation="agent-owner")
+
+
+def refusal_of(asked: Request, voter: str, people: Directory) -> tuple[str, str] | None:
+    return why_not(asked, needs_of(asked.obligations)[0], voter, people)
+
+
+@pytest.mark.parametrize("voter", ["dana", "dana-two"])
+def test_the_agent_s_owner_has_no_vote_where_a_policy_keeps_them_apart_under_any_id(voter: str) -> None:
+    said = f"`{voter}` is the person who owns the agent `bot`, and `security-needed` asks somebody else"
+    assert refusal_of(request(APART), voter, directory(OWNED)) == ("agent_owner", said)
+    assert refusal_of(request(approval("security")), voter, directory(OWNED)) is None
+    assert refusal_of(request(APART), voter, EVERYBODY) is None, "an agent without an owner keeps nobody apart"
+    assert refusal_of(replace(request(APART), agent=None, service="import"), voter, directory(OWNED)) is None
+
+
+def test_a_vote_of_who_has_become_the_agent_s_owner_no_longer_counts() -> None:
+    asked = request(APART)
+    assert standing(asked, votes(asked, "dana"), EVERYBODY).approved
+    assert not standing(asked, votes(asked, "dana"), directory(OWNED)).approved
+    assert standing(asked, votes(asked, "bea"), directory(OWNED)).approved
+
+
+def test_the_owner_who_is_the_requester_too_is_refused_once() -> None:
+    owner = directory(OWNED.replace('owner = "dana"', 'owner = "alice-two"'))
+    asked = request(replace(approval("leads", 2), separation="agent-owner"))
+    refusal = refusal_of(asked, "alice", owner)
+    assert refusal is not None
+    assert refusal[0] == "requester"
+    assert find_unmeetable(asked, owner) is None
+
+
+def test_a_group_that_is_too_small_without_the_owner_cannot_meet_the_need() -> None:
+    two = replace(approval("security", 2), separation="agent-owner")
+    assert find_unmeetable(request(two), EVERYBODY) is None
+    need = find_unmeetable(request(two), directory(OWNED))
+    assert need is not None
+    assert (need.policy, need.separation) == ("security-needed", "agent-owner")
+
+
+@pytest.mark.parametrize("changes", [{"separation": "agent-owner"}, {"expires_s": 900}, {"expires_s": 901}])
+def test_a_vote_binds_to_separation_and_expiry(changes: dict[str, Any]) -> None:
+    asked = request(approval("security"))
+    cast = votes(asked, "bea")
+    assert standing(asked, cast, EVERYBODY).approved
+    edited = replace(asked, obligations=tuple(replace(owed, **changes) for owed in asked.obligations))
+    assert not standing(edited, cast, EVERYBODY).approved

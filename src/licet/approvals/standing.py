@@ -5,6 +5,7 @@ Rules:
 1. A vote counts only if it was cast on exactly what the request shows (`binding`) and its voter is, now, somebody who may vote on it:
    known and not disabled, of the request's tenant (unless the group is of operator scope), and in the group that is asked.
 2. The user that the call acts for never counts toward an approval, under any of that person's ids. A confirmation is theirs alone.
+   Where a policy says `@separation("agent-owner")`, neither does the person who owns the agent, under any id.
 3. Distinct means distinct people. One person counts toward one need; who counts where is a maximum matching, so that the order
    of voting never decides whether a request can be met.
 4. One rejection ends it.
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from licet.identity.directory import Directory
-from licet.model import Obligation, ObligationKind, Request, Vote
+from licet.model import Obligation, ObligationKind, Request, Separation, Vote
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -32,6 +33,7 @@ class Need(Struct, frozen=True, kw_only=True):
     group: str | None
     count: int
     reason: str | None
+    separation: Separation | None = None
 
 
 class NeedStanding(Struct, frozen=True):
@@ -65,14 +67,16 @@ class Standing(Struct, frozen=True):
 
 def binding_of(key: str, preview_digest: str | None, obligations: Iterable[Obligation]) -> str:
     """The SHA-256 (hex) of what a vote is cast on: the exact call, what it would change, and each policy's text and principal."""
-    asked = sorted((o.kind, o.policy, o.policy_digest, o.principal, o.count, o.group or "") for o in obligations)
+    asked = sorted(
+        (o.kind, o.policy, o.policy_digest, o.principal, o.count, o.group or "", o.expires_s or 0, o.separation or "") for o in obligations
+    )
     return hashlib.sha256(_encode((key, preview_digest, asked))).hexdigest()
 
 
 def needs_of(obligations: Iterable[Obligation]) -> tuple[Need, ...]:
     """One need for each conditional policy: it asks its people once, however many principals it fired for."""
     found = {
-        (o.policy, o.kind): Need(policy=o.policy, kind=o.kind, group=o.group, count=o.count, reason=o.reason)
+        (o.policy, o.kind): Need(policy=o.policy, kind=o.kind, group=o.group, count=o.count, reason=o.reason, separation=o.separation)
         for o in obligations
         if o.kind != "preview_only"
     }
@@ -87,12 +91,24 @@ def why_not(request: Request, need: Need, voter: str, directory: Directory) -> t
     if need.kind == "confirmation":
         refusal = ("not_the_user", f"only `{request.user}`, for whom the agent acts, can confirm this call")
         return None if voter == request.user else refusal
-    if request.user is not None and directory.person_of(voter) == directory.person_of(request.user):
-        return "requester", f"`{voter}` is the one this call is made for, and nobody approves their own"
+    if apart := _kept_apart(request, need, voter, directory):
+        return apart
     if need.group is None or not directory.is_member(voter, need.group):
         return "not_in_group", f"`{voter}` is not in `{need.group}`"
     if not directory.may_vote(voter, need.group, request.tenant):
         return "not_in_tenant", f"`{voter}` does not belong to tenant `{request.tenant}`"
+    return None
+
+
+def _kept_apart(request: Request, need: Need, voter: str, directory: Directory) -> tuple[str, str] | None:
+    """Whether this person is too near to the call to approve it. An agent that names no owner has nobody to be kept apart from."""
+    person = directory.person_of(voter)
+    if request.user is not None and person == directory.person_of(request.user):
+        return "requester", f"`{voter}` is the one this call is made for, and nobody approves their own"
+    agent = directory.agents.get(request.agent or "")
+    owner = agent.owner if agent is not None and need.separation == "agent-owner" else None
+    if owner is not None and person == directory.person_of(owner):
+        return "agent_owner", f"`{voter}` is the person who owns the agent `{request.agent}`, and `{need.policy}` asks somebody else"
     return None
 
 

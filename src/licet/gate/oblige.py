@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The key binds a request to the exact call: tenant, caller, tool and its definition, arguments, targets, environment. Session and
-   trace stay out, so a restarted agent that calls again finds its request.
+1. The key binds a request to the exact call: tenant, caller, tool and its definition, arguments, targets with their tenant and environment,
+   environment. Session and trace stay out, so a restarted agent that calls again finds its request.
 2. Nothing a vote covers is wider than what the voter saw: obligations, policy texts and preview are compared with those of now.
 3. Votes are counted under the directory of now, at consumption.
 4. What no longer fits is held anew, and the hold says what changed.
@@ -30,7 +30,7 @@ from licet.gate.scene import Scene
 from licet.gate.steps import FindRequest, Preview, Step
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState
-from licet.policy.obligations import discharge
+from licet.policy.obligations import discharge, lifetime
 from licet.store.contract import Dossier
 
 VALUE_SHOWN_CHARS = 60
@@ -81,7 +81,7 @@ def request_key(draft: Draft, scene: Scene) -> str:
         (caller.tenant, caller.agent, caller.service, caller.user),
         (draft.spec.name, draft.spec.definition),
         draft.arguments.json.decode(),
-        [(target.type, target.id) for target in draft.targets],
+        [(target.type, target.id, target.tenant, target.environment) for target in draft.targets],
         scene.environment,
     )
     return hashlib.sha256(_encode(exact)).hexdigest()
@@ -194,6 +194,8 @@ def _asks(obligation: Obligation) -> tuple[str, ...]:
         obligation.principal,
         str(obligation.count),
         obligation.group or "",
+        str(obligation.expires_s or ""),
+        obligation.separation or "",
     )
 
 
@@ -220,7 +222,7 @@ def _new_request(draft: Draft, key: str, now: datetime, expires_after: timedelta
         call=draft.id,
         state=RequestState.OPEN,
         opened_at=now,
-        expires_at=now + expires_after,
+        expires_at=now + lifetime(draft.decision.obligations, expires_after),
         obligations=draft.decision.obligations,
         preview_digest=draft.preview_digest,
         summary=Raw(msgspec.json.encode(summary)),

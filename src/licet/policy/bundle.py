@@ -5,9 +5,9 @@ Rules:
 1. A file is cut at each `;` that stands outside strings and comments, and each piece is parsed by itself. What is shown, hashed, voted on
    and evaluated is therefore the same text. Cutting drops nothing: what is left after the last `;` must be blank or comments.
 2. `@id` is required and unique over the whole bundle. It is the policy's only name: in records, decisions, tests and votes.
-3. The annotations are `id`, `reason`, `description`, `require_approval`, `require_confirmation` and `preview_only`. Any other does not
-   load, so that a misspelt obligation cannot pass for a comment. The last three soften a `forbid` and cannot stand on a `permit`; a
-   policy has at most one.
+3. The annotations are `id`, `reason`, `description`, `require_approval`, `require_confirmation` and `preview_only`, and `expires` and
+   `separation`, which say more about an obligation. Any other does not load, so that a misspelt obligation cannot pass for a comment.
+   An obligation softens a `forbid` and cannot stand on a `permit`; a policy has at most one.
 4. Templates (`?principal`, `?resource`) do not load: nothing would ever link them.
 5. A bundle without policies does not load: it would deny everything, and is nearly always a misspelt folder.
 6. Every problem is reported at once, with file and line.
@@ -30,10 +30,10 @@ from licet.errors import PolicyInvalid
 from licet.model import EntityRef
 from licet.names import name_problem, quoted
 from licet.policy.obligations import ANNOTATIONS as OBLIGATIONS
-from licet.policy.obligations import ObligationRule, RuleInvalid, read_rule
+from licet.policy.obligations import BESIDE, ObligationRule, RuleInvalid, read_rule
 from licet.policy.slices import walk
 
-ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS})
+ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS, *BESIDE})
 STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\r\n]*"
 _TOKEN = re.compile(rf'(?P<string>{STRING})|(?P<comment>{COMMENT})|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)', re.DOTALL)
 """As Cedar's lexer cuts: strings with backslash escapes, comments to the end of the line, a lone carriage return included: a forbid behind

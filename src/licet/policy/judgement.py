@@ -96,6 +96,8 @@ def combine(findings: Sequence[Finding]) -> Decision:
                     count=rule.count,
                     group=rule.group,
                     reason=policy.reason,
+                    expires_s=rule.expires_s,
+                    separation=rule.separation,
                 )
     return held(policies, tuple(owed.values()))
 

@@ -101,4 +101,5 @@ def _needed(owed: Obligation) -> str:
     if owed.kind == "confirmation":
         return "confirmation by the user is required"
     people = "1 member" if owed.count == 1 else f"{owed.count} distinct members"
-    return f"approval of {people} of `{owed.group}` is required"
+    apart = ", the agent's owner not counted," if owed.separation == "agent-owner" else ""
+    return f"approval of {people} of `{owed.group}`{apart} is required"
