@@ -37,6 +37,7 @@ from licet.store.forgetting import RetireKeys as RetireKeys  # noqa: PLC0414  th
 from licet.store.forgetting import Rewrap as Rewrap  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Rewrapped as Rewrapped  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Sealed as Sealed  # noqa: PLC0414  the other half of this contract
+from licet.store.freezes import FreezeChange, FreezeReading
 from licet.store.heads import AppendHead as AppendHead  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import HeadChange, HeadReading
 from licet.store.heads import HeadState as HeadState  # noqa: PLC0414  the other half of this contract
@@ -44,6 +45,7 @@ from licet.store.heads import PutCheckpoint as PutCheckpoint  # noqa: PLC0414  t
 from licet.store.heads import PutSigningKey as PutSigningKey  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import SigningKey as SigningKey  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import StoredCheckpoint as StoredCheckpoint  # noqa: PLC0414  the other half of this contract
+from licet.store.outbox import Outbox, OutboxChange
 from licet.store.requests import AddVote as AddVote  # noqa: PLC0414  the other half of this contract
 from licet.store.requests import Dossier as Dossier  # noqa: PLC0414  the other half of this contract
 from licet.store.requests import MoveRequest as MoveRequest  # noqa: PLC0414  the other half of this contract
@@ -51,6 +53,8 @@ from licet.store.requests import OpenRequest as OpenRequest  # noqa: PLC0414  th
 from licet.store.requests import RequestChange, RequestReads
 from licet.store.requests import TakeBackVote as TakeBackVote  # noqa: PLC0414  the other half of this contract
 from licet.store.unsettled import UnsettledCalls, UnsettledChange
+from licet.store.versions import RequestStatus as RequestStatus  # noqa: PLC0414  the other half of this contract
+from licet.store.versions import Versions
 
 if TYPE_CHECKING:
     from licet.ledger.seal import Filing
@@ -103,7 +107,9 @@ class PutBlob(Struct, frozen=True):
     content: bytes
 
 
-Change = OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | ForgettingChange | UnsettledChange
+Change = (
+    OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | FreezeChange | ForgettingChange | OutboxChange | UnsettledChange
+)
 
 
 class Batch(Struct, frozen=True, gc=False):
@@ -185,7 +191,7 @@ class LogState(Struct, frozen=True):
     compact_range: tuple[bytes, ...]
 
 
-class Store(Forgetting, HeadReading, RequestReads, UnsettledCalls, Protocol):
+class Store(Forgetting, FreezeReading, HeadReading, Outbox, RequestReads, UnsettledCalls, Versions, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str
@@ -225,6 +231,10 @@ class Store(Forgetting, HeadReading, RequestReads, UnsettledCalls, Protocol):
 
     def open_calls(self) -> tuple[OpenIntent, ...]:
         """Every open intent, of every boot."""
+        ...
+
+    def boots(self) -> tuple[Boot, ...]:
+        """Every process that opened this ledger for writing and has not closed it in order, oldest first. Marks nothing."""
         ...
 
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from licet.model import CallId, Request, RequestId, RequestState, Vote
+from licet.model import CallId, PlanId, Request, RequestId, RequestState, Vote
 
 if TYPE_CHECKING:
     from licet.store.contract import StoredRecord
@@ -66,6 +66,7 @@ class TakeBackVote(Struct, frozen=True):
     person: str
     tenant: str
     seen: int
+    at: datetime
 
 
 RequestChange = OpenRequest | MoveRequest | AddVote | TakeBackVote
@@ -123,6 +124,10 @@ class RequestReads(Protocol):
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
         """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
+        ...
+
+    def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
+        """The requests of a plan in the order of their opening, whatever their state; none where there is no such plan."""
         ...
 
     def voted_requests(self) -> tuple[RequestId, ...]:

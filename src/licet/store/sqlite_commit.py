@@ -18,6 +18,7 @@ from functools import lru_cache
 import apsw
 
 from licet.errors import LeaseLost
+from licet.ledger.frozen import Standing
 from licet.ledger.merkle import Tree
 from licet.model import CallId, Receipt
 from licet.store.contract import (
@@ -35,9 +36,13 @@ from licet.store.contract import (
     TakeKey,
 )
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
+from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
+from licet.store.outbox import OUTBOX_CHANGES
 from licet.store.sqlite_erase import forget, refuse_retired
+from licet.store.sqlite_freezes import change_freezes, read_freezes
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
+from licet.store.sqlite_outbox import change_outbox
 from licet.store.sqlite_requests import REQUEST_CHANGES, Blind, change_request
 from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_unsettled import note_unsettled, settle
@@ -95,6 +100,7 @@ class _Group:
         self._opened: dict[CallId, str] = {}
         self._closed: list[CallId] = []
         self._head_at: int | None = None
+        self._standing: Standing | None = Standing()  # None: to be read when an intent asks
         self._logs = self._read_logs()
 
     def write(self, leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
@@ -121,6 +127,8 @@ class _Group:
         names = tuple(dict.fromkeys([record.log for batch in self._batches for record in batch.records]))
         rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
         self.generation = rows[0][5] if rows else 0
+        if rows and rows[0][6]:
+            self._standing = None
         if not rows or rows[0][0] != "running":
             raise LeaseLost("another process has declared this one dead and recovered its open calls; restart it")
         logs = {row[2]: _Log(row[1], row[2], tree_of(row[2], row[3], row[4])) for row in rows if row[1] is not None}
@@ -182,7 +190,13 @@ class _Group:
 
     def _apply(self, changes: Sequence[Change]) -> Lost | None:
         """The batch's changes, or what it lost; then none of them (rule 2)."""
-        conditional = [change for change in changes if type(change) not in _UNCONDITIONAL]
+        conditional = []
+        for change in changes:
+            if type(change) is RefuseFrozen:
+                if (frozen := self._refuse_frozen(change)) is not None:
+                    return frozen
+            elif type(change) not in _UNCONDITIONAL:
+                conditional.append(change)
         lost = None
         forgets = any(isinstance(change, _FORGETTING) for change in conditional)
         if forgets:
@@ -230,11 +244,23 @@ class _Group:
             return self._take_key(change)
         if isinstance(change, REQUEST_CHANGES):
             return change_request(self._con, self._blind, change)
+        if isinstance(change, OUTBOX_CHANGES):
+            return change_outbox(self._con, change)
         if isinstance(change, PutSigningKey | Settle):
             return settle(self._con, change) if isinstance(change, Settle) else put_signing_key(self._con, change)
+        if isinstance(change, PutFreeze | LiftFreeze):
+            self._standing = None
+            return change_freezes(self._con, change)
         if isinstance(change, _FORGETTING):
             return forget(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
+
+    def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:
+        """Writes nothing, and asks the database only where something is frozen."""
+        if self._standing is None:
+            self._standing = Standing(read_freezes(self._con))
+        freeze = self._standing.find(change.call) if self._standing else None
+        return None if freeze is None else Lost("frozen", f"{freeze.what} is frozen (freeze `{freeze.id}`)")
 
     def _changed(self, text: str, values: tuple[object, ...]) -> bool:
         self._con.execute(text, values)
@@ -273,6 +299,7 @@ def _delete_text(rows: int) -> str:
 def _states_text(logs: int) -> str:
     """The boot's state, with one row for each of these logs that exists."""
     return (
-        "SELECT boots.state, logs.number, logs.name, logs.size, logs.compact_range, (SELECT secrets FROM ledger) "  # noqa: S608  marks only
+        "SELECT boots.state, logs.number, logs.name, logs.size, logs.compact_range, (SELECT secrets FROM ledger), "  # noqa: S608  marks only
+        "EXISTS (SELECT 1 FROM freezes) "
         f"FROM boots LEFT JOIN logs ON logs.name IN ({', '.join('?' * logs)}) WHERE boots.number = ?"
     )

@@ -23,12 +23,15 @@ from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.index_take import IndexRow
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_forgetting import ForgettingReads
+from licet.store.sqlite_freezes import FreezeReads
 from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
+from licet.store.sqlite_outbox import OutboxReads
 from licet.store.sqlite_request_reads import RequestReads
 from licet.store.sqlite_rows import RECORD, SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, text_in
 from licet.store.sqlite_source import SqliteSource
 from licet.store.sqlite_unsettled import UnsettledReads
+from licet.store.sqlite_versions import VersionReads, Watch
 
 _PAGE = 1000
 _READERS = 4
@@ -99,7 +102,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads, ForgettingReads, RequestReads, UnsettledReads):
+class SqliteReads(HeadReads, ForgettingReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
@@ -108,6 +111,16 @@ class SqliteReads(HeadReads, ForgettingReads, RequestReads, UnsettledReads):
         self._vault = Vault(keys, self) if keys is not None else None
         self._process = os.getpid()
         self._readers: Readers | SharedReader | None = None
+        self._watch: Watch | None = None
+
+    def version(self) -> int:
+        """A token that differs from the last one if anybody, in this process or another, has committed since."""
+        self._refuse_fork()
+        watch = self._watch
+        if watch is None:
+            raise GateClosed(f"the ledger `{self._location}` was closed")
+        with self._told():
+            return watch.read()
 
     @property
     def vault(self) -> Vault:

@@ -1,6 +1,7 @@
 """Rows of requests and votes, inside the transaction of one group: each change is made, or says which condition did not hold.
 
-What a request and a vote say stands in their records, which are in the same batch; the rows say which of them are live.
+What a request and a vote say stands in their records, which are in the same batch; the rows say which of them are live. Each change leaves
+a notice in the same transaction (store/outbox.py), so that people are told of it whatever happens next.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import apsw
 from licet.ledger.record import microseconds
 from licet.model import LIVE_STATES, RequestState
 from licet.store.contract import AddVote, Lost, MoveRequest, OpenRequest, TakeBackVote
+from licet.store.outbox import NoticeEvent
+from licet.store.sqlite_outbox import note
 
 Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
@@ -20,6 +23,15 @@ Blind = Callable[[str, str, str], str]
 RequestChange = OpenRequest | MoveRequest | AddVote | TakeBackVote
 REQUEST_CHANGES = (OpenRequest, MoveRequest, AddVote, TakeBackVote)
 
+_EVENTS: dict[RequestState, NoticeEvent] = {
+    RequestState.OPEN: "reopened",
+    RequestState.APPROVED: "approved",
+    RequestState.REJECTED: "rejected",
+    RequestState.EXPIRED: "expired",
+    RequestState.WITHDRAWN: "withdrawn",
+    RequestState.CONSUMED: "consumed",
+    RequestState.SUPERSEDED: "superseded",
+}
 _BALLOTS = "(SELECT count(*) FROM votes WHERE request = ?)"
 
 
@@ -41,9 +53,10 @@ def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lo
     request = change.request
     if request.state not in LIVE_STATES:
         raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
-    text = "INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    text = "INSERT INTO requests (id, key, tenant, state, expires_at, plan) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     key = blind(request.tenant, "request", request.key)
-    if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at))):
+    if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at), request.plan)):
+        note(con, request.id, "opened", microseconds(request.opened_at))
         return None
     return Lost("request_exists", "the same call already waits for people")
 
@@ -59,6 +72,7 @@ def _move(con: apsw.Connection, change: MoveRequest) -> Lost | None:
         text += f" AND {_BALLOTS} = ?"
         values += (change.request, change.seen)
     if _changed(con, text, values):
+        note(con, change.request, _EVENTS[change.target], microseconds(change.at))
         return None
     if change.seen is not None and _ballots(con, change.request) != change.seen:
         return Lost("votes_moved", f"a vote on request `{change.request}` was cast or taken back at the same moment")
@@ -74,6 +88,7 @@ def _add_vote(con: apsw.Connection, blind: Blind, change: AddVote) -> Lost | Non
     )
     person = blind(change.tenant, "person", vote.person)
     if _changed(con, text, (vote.request, person, change.seen)):
+        note(con, vote.request, "vote", microseconds(vote.at))
         return None
     if con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
         return Lost("request_moved", f"request `{vote.request}` is not open any more")
@@ -91,6 +106,7 @@ def _take_back(con: apsw.Connection, blind: Blind, change: TakeBackVote) -> Lost
     if not _changed(con, "UPDATE votes SET live = 0 WHERE request = ? AND person = ? AND live = 1", (request, person)):
         return Lost("no_vote", f"`{change.person}` has no vote on request `{request}` to take back")
     con.execute("INSERT INTO votes (request, person, live) VALUES (?, ?, 0)", (request, person))
+    note(con, request, "vote", microseconds(change.at))
     return None
 
 

@@ -84,6 +84,7 @@ CREATE TABLE records (
 
 CREATE INDEX records_by_call ON records (call) WHERE call IS NOT NULL;
 CREATE INDEX records_by_request ON records (request) WHERE request IS NOT NULL;
+CREATE INDEX records_of_freezes ON records (place) WHERE kind = 'freeze'; -- what the rows of `freezes` are held against
 
 CREATE TABLE payloads (
     place INTEGER PRIMARY KEY,
@@ -121,12 +122,14 @@ CREATE TABLE requests (
     tenant TEXT NOT NULL,
     state TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
+    plan TEXT, -- the plan whose step it is
     call TEXT -- the call that moved it last
 ) STRICT;
 
 CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'approved');
 CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
+CREATE INDEX requests_by_plan ON requests (plan, number) WHERE plan IS NOT NULL;
 CREATE INDEX requests_waiting ON requests (expires_at, number) WHERE state IN ('open', 'approved');
 
 -- One row for each vote record of a request, in their order. `live` is 1 for a vote that stands; one that was taken back, and the record
@@ -153,6 +156,15 @@ CREATE TABLE holds (
     id TEXT PRIMARY KEY,
     log TEXT NOT NULL,
     target TEXT,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Freezes that stand: projections of their records (store/freezes.py). Those in the log `operator` are of every tenant.
+CREATE TABLE freezes (
+    id TEXT PRIMARY KEY,
+    log TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    name TEXT NOT NULL,
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from msgspec import Struct
 
-NoticeEvent = Literal["opened", "vote", "approved", "rejected", "expired", "withdrawn", "superseded", "reopened", "consumed"]
-"""What has happened to a request."""
+from licet.store.outbox import NoticeEvent
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -16,8 +14,9 @@ class Message(Struct, frozen=True, kw_only=True):
 
     All text is plain: no control, bidirectional or invisible characters, one line each, cut to a length; and not escaped for any medium.
 
-    `id` is the same whenever this message is sent again, so that receivers can tell repeats. `voters` are the users whose vote would count
-    now; `decidable` says whether votes are taken. `steps` are the steps of a plan, one line each; for a plan, `request` is its first step.
+    `id` is the same whenever this message is sent again, so that receivers can tell repeats. `voters` are the users who may vote on it,
+    whether or not they have; `decidable` says whether votes are taken. `steps` are the steps of a plan, one line each; for a plan,
+    `request` is its first step.
     """
 
     id: str
