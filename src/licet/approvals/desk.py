@@ -4,15 +4,20 @@ Rules:
 
 1. A vote is by a user of the directory who may vote on this request now (`standing.why_not`), once, and never by the one it is for.
 2. Vote, record and the move it causes are one transaction. A vote that comes second finds the request moved and changes nothing.
-3. A vote is cast on what the request shows; nothing a voter sends widens it.
-4. What is past its time is expired first, with a record of its own, whoever looks.
+3. A vote is cast on what the request shows; nothing a voter sends widens it. Votes on the steps of a plan are one transaction too: all of
+   them are cast, or none.
+4. A vote can be taken back for as long as its request is not over; what is approved without it no longer is not. Who is in none of the
+   groups that are asked any more has no vote: theirs are taken back when the directory that says so comes into force.
+5. What is past its time is expired first, with a record of its own, whoever looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -27,8 +32,14 @@ from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, 
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.vault import Subject
 from licet.ledger.writer import Writer
-from licet.model import LIVE_STATES, Receipt, Request, RequestId, RequestState, Target, Vote
-from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store
+from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Target, Vote
+from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, TakeBackVote
+
+Verdict = Literal["approve", "reject"]
+T = TypeVar("T")
+
+COMMENT_LIMIT = 4_000
+"""A comment is kept with the vote for as long as the record is, and shown beside it."""
 
 
 class Shown(Struct, frozen=True):
@@ -56,77 +67,191 @@ class Desk:
         self._environment = environment
         self._now = now
 
-    def waiting(self, tenant: str | None = None) -> tuple[Shown, ...]:
-        """The live requests, the one that expires first first; those past their time are expired on the way."""
-        found = self._store.requests(states=tuple(LIVE_STATES), tenant=tenant)
-        return tuple(self._shown(request) for request in found if not self._expired(request))
+    def waiting(self, tenant: str | None = None, *, limit: int | None = None, after: RequestId | None = None) -> tuple[Shown, ...]:
+        """The live requests, the one that expires first first; those past their time are expired on the way.
+
+        At most `limit` of them, behind the request `after`.
+        """
+        found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=tenant, limit=limit, after=after)
+        live = tuple([self._shown(dossier) for dossier in found if not self._expired(dossier.request)])
+        if len(live) == len(found):
+            return live
+        # Some were past their time, and are not live any more: others have moved up.
+        return self.waiting(tenant, limit=limit, after=after)
 
     def all(self, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Shown, ...]:
         """Requests in these states, as they stand."""
-        return tuple(self._shown(request) for request in self._store.requests(states=states, tenant=tenant))
+        return tuple([self._shown(dossier) for dossier in self._store.dossiers(states=states, tenant=tenant)])
 
     def show(self, request: RequestId) -> Shown:
         """One request. Raises `KeyError` when there is none."""
-        found = self._store.get_request(request)
-        if self._expired(found):
-            found = self._store.get_request(request)
+        found = self._store.get_dossier(request)
+        if self._expired(found.request):
+            found = self._store.get_dossier(request)
         return self._shown(found)
 
     def vote(
         self,
         request: RequestId,
         voter: str,
-        verdict: Literal["approve", "reject"],
+        verdict: Verdict,
         *,
         comment: str | None = None,
         operating_user: str | None = None,
     ) -> Cast:
-        """Cast a vote.
+        """Cast a vote. `comment` is at most `COMMENT_LIMIT` characters.
 
         Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `IntegrityBroken` when it is not what the
         log says was held, `StoreError`.
         """
-        if verdict not in {"approve", "reject"}:
-            raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
-        while True:
-            try:
-                return self._cast(request, voter, verdict, comment, operating_user)
-            except ConditionLost as lost:
-                if lost.condition != "votes_moved":
-                    raise VoteRefused(lost.condition, str(lost)) from lost
-                # Somebody else voted at the same moment: what this vote brings about is worked out again, with theirs.
+        return self._vote({request: verdict}, voter, comment, operating_user)[0]
 
-    def _cast(
-        self, request: RequestId, voter: str, verdict: Literal["approve", "reject"], comment: str | None, operating_user: str | None
-    ) -> Cast:
-        dossier = self._votable(request)
-        found, before = dossier.request, dossier.votes
-        self._may_vote(found, voter)
-        now = self._now()
-        vote = Vote(
-            request=found.id,
+    def vote_plan(
+        self,
+        plan: PlanId,
+        voter: str,
+        verdicts: Mapping[int, Verdict],
+        *,
+        comment: str | None = None,
+        operating_user: str | None = None,
+    ) -> tuple[Cast, ...]:
+        """Cast a vote on each of these steps of a plan, all at once or none. Raises as `vote`."""
+        steps = {shown.request.step: shown.request.id for shown in self.plan(plan)}
+        missing = [step for step in verdicts if step not in steps]
+        if missing or not verdicts:
+            raise VoteRefused("no_such_step", f"the plan has no step {missing[0]} to decide on" if missing else "no step was decided on")
+        return self._vote({steps[step]: verdicts[step] for step in sorted(verdicts)}, voter, comment, operating_user)
+
+    def plan(self, plan: PlanId) -> tuple[Shown, ...]:
+        """The requests of a plan as they stand, by their steps; of a step that was held anew, the last. Raises `KeyError`."""
+        steps: dict[int, Dossier] = {}
+        for dossier in self._store.dossiers_of_plan(plan):
+            steps[dossier.request.step] = dossier
+        if not steps:
+            raise KeyError(f"no plan `{plan}`")
+        expired = [dossier.request.id for dossier in steps.values() if self._expired(dossier.request)]  # each of them, not the first alone
+        if expired:
+            return self.plan(plan)
+        return tuple([self._shown(steps[step]) for step in sorted(steps)])
+
+    def take_back(self, request: RequestId, voter: str, *, comment: str | None = None, operating_user: str | None = None) -> Cast:
+        """The vote of this person stands no more; what was approved with it, and is not without it, is open again.
+
+        Raises `VoteRefused` (`unknown_user`, `no_vote`, `request_moved`), `KeyError`, `IntegrityBroken`, `StoreError`.
+        """
+        if voter not in self._directory.users:
+            raise VoteRefused("unknown_user", f"`{voter}` is not a user of the directory")
+        taken = TakenBack(
+            request=request,
             voter=voter,
             person=self._directory.person_of(voter),
-            verdict=verdict,
-            at=now,
-            binding=binding_of(found.key, found.preview_digest, found.obligations),
-            comment=comment,
+            by="voter",
+            at=self._now(),
+            comment=_comment(comment),
             operating_user=operating_user,
         )
-        event = self._event_of(found, (*before, vote))
-        changes: list[Change] = [AddVote(vote, found.tenant, len(before))]
-        if event is not None:
-            changes.append(MoveRequest(found.id, (RequestState.OPEN,), next_state(found.state, event), now))
-        receipts = self._writer.submit(Filing((self._vote_record(found, vote, event, now),), tuple(changes))).wait()
-        return Cast(replace(found, state=found.state if event is None else next_state(found.state, event)), receipts[0])
+        return self._until_settled(lambda: self._take_back(taken))
+
+    def drop_lapsed(self) -> int:
+        """Take back every vote of somebody who may vote on its request no more; how many there were.
+
+        Called whenever a directory comes into force. Raises `StoreError`.
+        """
+        dropped = 0
+        for request in self._store.voted_requests():
+            found = self._store.get_dossier(request)
+            lapsed = [vote for vote in found.votes if vote.verdict == "approve" and all(self._refusals(found.request, vote.voter))]
+            for vote in lapsed:
+                taken = TakenBack(request=request, voter=vote.voter, person=vote.person, by="directory", at=self._now())
+                with suppress(VoteRefused):  # decided, or taken back, at the same moment
+                    self._until_settled(partial(self._take_back, taken))
+                    dropped += 1
+        return dropped
 
     def withdraw(self, request: RequestId, by: str) -> Cast:
         """Take a request back: the user it was made for may. Raises `VoteRefused`, `TransitionRefused`, `KeyError`, `StoreError`."""
         found = self._store.get_request(request)
-        if found.user != by:
-            raise VoteRefused("not_the_requester", f"only `{found.user}`, for whom it was made, can withdraw this request")
-        receipt = self._move(found, Event.WITHDRAW, {"withdrawn_by": by})
-        return Cast(replace(found, state=RequestState.WITHDRAWN), receipt)
+        if found.user is None or found.user != by:
+            whom = (
+                f"only `{found.user}`, for whom it was made, can" if found.user is not None else "it was made for no user: its caller can"
+            )
+            raise VoteRefused("not_the_requester", f"{whom} withdraw this request")
+        return self._withdraw(found, {"withdrawn_by": by})
+
+    def withdraw_as_caller(self, request: RequestId, caller: Caller) -> Cast:
+        """Take a request back in the name of whoever made it: the same agent or service, for the same user. Raises as `withdraw`."""
+        found = self._store.get_request(request)
+        made_by = Caller(tenant=found.tenant, agent=found.agent, service=found.service, user=found.user)
+        if made_by != caller:
+            raise VoteRefused("not_the_requester", "only the caller that made this request can withdraw it")
+        return self._withdraw(found, {"withdrawn_by": caller.agent or caller.service or ""})
+
+    def _withdraw(self, found: Request, detail: dict[str, str]) -> Cast:
+        return Cast(replace(found, state=RequestState.WITHDRAWN), self._move(found, Event.WITHDRAW, detail))
+
+    def _vote(self, verdicts: Mapping[RequestId, Verdict], voter: str, comment: str | None, operating_user: str | None) -> tuple[Cast, ...]:
+        if not all(verdict in {"approve", "reject"} for verdict in verdicts.values()):
+            raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
+        told = _comment(comment)
+        return self._until_settled(lambda: self._cast(verdicts, voter, told, operating_user))
+
+    def _until_settled(self, act: Callable[[], T]) -> T:
+        """What `act` does, worked out again for as long as somebody else votes at the same moment."""
+        while True:
+            try:
+                return act()
+            except ConditionLost as lost:
+                if lost.condition != "votes_moved":
+                    raise VoteRefused(lost.condition, str(lost)) from lost
+
+    def _cast(self, verdicts: Mapping[RequestId, Verdict], voter: str, comment: str | None, operating_user: str | None) -> tuple[Cast, ...]:
+        now = self._now()
+        statements: list[Statement] = []
+        changes: list[Change] = []
+        after: list[Request] = []
+        for request, verdict in verdicts.items():
+            dossier = self._votable(request)
+            found = dossier.request
+            self._may_vote(found, voter)
+            vote = Vote(
+                request=found.id,
+                voter=voter,
+                person=self._directory.person_of(voter),
+                verdict=verdict,
+                at=now,
+                binding=binding_of(found.key, found.preview_digest, found.obligations),
+                comment=comment,
+                operating_user=operating_user,
+            )
+            event = self._event_of(found, (*dossier.votes, vote))
+            statements.append(self._vote_record(found, vote, event, now))
+            changes.append(AddVote(vote, found.tenant, dossier.ballots))
+            if event is not None:
+                changes.append(MoveRequest(found.id, (RequestState.OPEN,), next_state(found.state, event), now))
+            after.append(found if event is None else replace(found, state=next_state(found.state, event)))
+        receipts = self._writer.submit(Filing(tuple(statements), tuple(changes))).wait()
+        return tuple([Cast(request, receipt) for request, receipt in zip(after, receipts, strict=True)])
+
+    def _take_back(self, taken: TakenBack) -> Cast:
+        dossier = self._store.get_dossier(taken.request)
+        found = dossier.request
+        if self._expired(found) or found.state not in LIVE_STATES:
+            raise VoteRefused("request_moved", f"request `{found.id}` is over, and its votes with it")
+        attest(dossier)
+        left = tuple([vote for vote in dossier.votes if vote.person != taken.person])
+        if len(left) == len(dossier.votes):
+            raise VoteRefused("no_vote", f"`{taken.voter}` has no vote on request `{found.id}` to take back")
+        now = self._now()
+        reopens = found.state is RequestState.APPROVED and not standing(found, left, self._directory).approved
+        event = Event.REOPEN if reopens else None
+        changes: list[Change] = [TakeBackVote(found.id, taken.person, found.tenant, dossier.ballots, taken.at)]
+        if event is not None:
+            changes.append(MoveRequest(found.id, sources(event), next_state(found.state, event), now))
+        detail = {"taken_back": Raw(msgspec.json.encode(taken)), "event": event}
+        entry = ApprovalEntry(found.id, (taken.voter,), "take_back")
+        record = self._record("vote", found, now, Payload(reason=taken.comment, detail=detail), entry)
+        receipts = self._writer.submit(Filing((record,), tuple(changes))).wait()
+        return Cast(found if event is None else replace(found, state=RequestState.OPEN), receipts[0])
 
     def _votable(self, request: RequestId) -> Dossier:
         found = self._store.get_dossier(request)
@@ -140,7 +265,7 @@ class Desk:
 
     def _may_vote(self, request: Request, voter: str) -> None:
         """Raise the reason why this voter counts toward nothing that the request asks for."""
-        refusals = [why_not(request, need, voter, self._directory) for need in needs_of(request.obligations)]
+        refusals = self._refusals(request, voter)
         if not refusals:
             raise VoteRefused("nothing_to_decide", f"request `{request.id}` asks nobody for anything")
         if any(refusal is None for refusal in refusals):
@@ -148,15 +273,17 @@ class Desk:
         code, message = next(refusal for refusal in refusals if refusal is not None)
         raise VoteRefused(code, message)
 
+    def _refusals(self, request: Request, voter: str) -> list[tuple[str, str] | None]:
+        return [why_not(request, need, voter, self._directory) for need in needs_of(request.obligations)]
+
     def _event_of(self, request: Request, votes: tuple[Vote, ...]) -> Event | None:
         """What the last of these votes brings about, with those that were cast before it."""
         if votes[-1].verdict == "reject":
             return Event.REJECT
         return Event.APPROVE if standing(request, votes, self._directory).approved else None
 
-    def _shown(self, request: Request) -> Shown:
-        votes = self._store.votes(request.id)
-        return Shown(request, votes, standing(request, votes, self._directory))
+    def _shown(self, found: Dossier) -> Shown:
+        return Shown(found.request, found.votes, standing(found.request, found.votes, self._directory))
 
     def _expired(self, request: Request) -> bool:
         """Whether its time is over; if it still waits, that is recorded now."""
@@ -198,6 +325,12 @@ class Desk:
             approval=approval,
             payload=payload,
         )
+
+
+def _comment(comment: str | None) -> str | None:
+    if comment is not None and len(comment) > COMMENT_LIMIT:
+        raise VoteRefused("comment_too_long", f"a comment has at most {COMMENT_LIMIT} characters, this one {len(comment)}")
+    return comment
 
 
 class _Summary(Struct):

@@ -37,6 +37,7 @@ class RequestRow(Struct, frozen=True):
     tenant: str
     state: str
     expires_at: int
+    plan: str | None = None
 
 
 class VoteRow(Struct, frozen=True):
@@ -78,6 +79,16 @@ class HoldRow(Struct, frozen=True):
     id: str
     log: str
     target: str | None
+    at: int
+
+
+class FreezeRow(Struct, frozen=True):
+    """A freeze that stands since `at` (UTC microseconds)."""
+
+    id: str
+    log: str
+    scope: str
+    name: str
     at: int
 
 
@@ -125,6 +136,10 @@ class Projections(Protocol):
 
     def erasures(self) -> Iterable[ErasureRow]:
         """Everybody who was erased."""
+        ...
+
+    def freezes(self) -> Iterable[FreezeRow]:
+        """Every freeze that stands."""
         ...
 
     def blobs(self) -> Iterable[BlobRow]:

@@ -11,7 +11,7 @@ import apsw
 
 from licet.errors import IntegrityBroken
 from licet.ledger.vault import Vault
-from licet.model import Request, RequestId, RequestState, Vote
+from licet.model import PlanId, Request, RequestId, RequestState, Vote
 from licet.store.contract import Dossier
 from licet.store.sqlite_rows import RECORD, fetch, record_of, request_of, votes_of
 
@@ -83,6 +83,10 @@ class RequestReads:
         if limit is not None:
             text, values = f"{text} LIMIT ?", (*values, limit)
         return self._find_dossiers(text, values)
+
+    def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
+        """The requests of a plan in the order of their opening."""
+        return self._find_dossiers(f"{_REQUEST}WHERE plan = ? ORDER BY number", (plan,))
 
     def voted_requests(self) -> tuple[RequestId, ...]:
         """The live requests on which a vote stands."""

@@ -15,6 +15,7 @@ from licet.ledger.record import Head
 from licet.ledger.source import (
     BlobRow,
     ErasureRow,
+    FreezeRow,
     HeadLog,
     HoldRow,
     KeyRow,
@@ -114,8 +115,9 @@ class SqliteSource:
 
     def requests(self) -> Iterable[RequestRow]:
         """Every request, in the order of opening."""
-        text = "SELECT id, key, tenant, state, expires_at FROM requests ORDER BY number"
-        return [RequestRow(*row) for row in self._all("requests", text, types=(str, str, str, str, int))]
+        text = "SELECT id, key, tenant, state, expires_at, coalesce(plan, '') FROM requests ORDER BY number"
+        rows = self._all("requests", text, types=(str, str, str, str, int, str))
+        return [RequestRow(row[0], row[1], row[2], row[3], row[4], row[5] or None) for row in rows]
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
@@ -144,6 +146,10 @@ class SqliteSource:
         """Everybody who was erased."""
         text = "SELECT pseudonym, log, target FROM erasures"
         return [ErasureRow(*row) for row in self._all("erasures", text, types=(str, str, str))]
+
+    def freezes(self) -> Iterable[FreezeRow]:
+        """Every freeze that stands."""
+        return [FreezeRow(*row) for row in self._all("freezes", "SELECT id, log, scope, name, at FROM freezes", types=(str, str, str, str, int))]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
