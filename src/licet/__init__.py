@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from licet.catalog.secret import Secret
     from licet.errors import CallDenied, CallFailed, CallHeld, LicetError
+    from licet.gate.effects import effect
     from licet.gate.gate import Gate
     from licet.gate.results import Denied, Failed, Held, Ok, Result
     from licet.model import Caller, Decision, Effect, Outcome, Receipt, Target, Trace
@@ -31,9 +32,10 @@ __all__ = [
     "Secret",
     "Target",
     "Trace",
+    "effect",
 ]
 
-_HOMES = ("licet.errors", "licet.model", "licet.catalog.secret", "licet.gate.results", "licet.gate.gate")
+_HOMES = ("licet.errors", "licet.model", "licet.catalog.secret", "licet.gate.results", "licet.gate.effects", "licet.gate.gate")
 """Where the public names are at home. A name is imported when it is asked for: `licet version` loads neither policy engine nor store."""
 
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NewType, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 CallId = NewType("CallId", str)
 """Names one proposed use of a tool. Time-ordered, unique across processes."""
@@ -160,18 +161,36 @@ class Decision(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Effect(Struct, frozen=True, kw_only=True):
-    """One change: target, field, before, after. JSON values; `before` of something created is None."""
+    """One change: target, field, before, after. JSON values; `before` of something created is None, as is `after` of something removed.
+
+    `before_unknown` says that nobody looked: then `before` says nothing, and the change cannot be undone. It is written only where true.
+    """
 
     target: str
     field: str
     before: Any = None
     after: Any = None
+    before_unknown: bool | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if not self.before_unknown:
+            force_setattr(self, "before_unknown", UNSET)
+
+    @property
+    def has_before(self) -> bool:
+        """Whether it is known what was there before, be it nothing."""
+        return self.before_unknown is UNSET
+
+    def reversed(self) -> Effect:
+        """The change that takes this one back."""
+        return Effect(target=self.target, field=self.field, before=self.after, after=self.before)
 
 
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """What became of an intent. `result` is JSON bytes or None; `code` is an error class, never a secret.
 
-    `detail` says what `result` leaves out: the size and salted digest of a result that was not kept.
+    `detail` says what `result` leaves out: the size and salted digest of a result that was not kept. `reported` counts the effects, those
+    that were too many to keep included. `as_previewed` says whether they are what was approved; None where that cannot be said.
     """
 
     status: OutcomeStatus
@@ -181,6 +200,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     result: Raw | None = None
     effects: tuple[Effect, ...] = ()
     detail: JsonObject | None = None
+    reported: int = 0
+    as_previewed: bool | None = None
 
 
 class Receipt(Struct, frozen=True, gc=False):

@@ -250,7 +250,8 @@ class Clerk:
         kinds = {record.kind for record in self._store.records_of_call(draft.id)}
         if kinds & {"outcome", "call"} or not (merged or "intent" in kinds):
             return
-        outcome = Outcome(status="unknown", code="interrupted", message="the call was interrupted, and nobody saw how it ended")
+        message, reported = "the call was interrupted, and nobody saw how it ended", draft.reported()
+        outcome = Outcome(status="unknown", code="interrupted", message=message, effects=reported.effects, reported=reported.count)
         ended = self._recorder.merged if merged else self._recorder.outcome
         self._append(ended(draft, self._now_us(), outcome))
 

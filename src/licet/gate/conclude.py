@@ -5,6 +5,7 @@ Rules:
 1. A result that is not JSON is not released: it could not be recorded as it is.
 2. Messages of exceptions may hold secrets: the record keeps the class name as `code`; the message goes into the payload only.
 3. What a read returned is kept as salted digest and size unless its tool opts in; what a write returned is kept unless it opts out.
+4. What a tool reported that it changed is recorded however it ended, and held against the preview that people approved.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from licet.catalog.spec import ToolSpec
+from licet.gate.effects import NOTHING_REPORTED, Reported, compare, returned_effects, with_returned
 from licet.gate.steps import Ran
 from licet.gate.text import readable
 from licet.ledger.entropy import draw_salt
-from licet.model import JsonObject, Outcome
+from licet.model import Effect, JsonObject, Outcome
 
 RESULT_LIMIT_BYTES = 1024 * 1024
 """A larger result is recorded as its digest and size."""
@@ -40,8 +43,33 @@ _encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="string").encode
 _skip = msgspec.json.Decoder(Raw).decode
 
 
-def outcome_of(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
-    """The outcome to record. `keep` says that the result must be kept whatever the tool's default, since a repeat will ask for it."""
+def outcome_of(
+    ran: Ran, spec: ToolSpec, *, keep: bool, reported: Reported = NOTHING_REPORTED, approved: tuple[Effect, ...] | None = None
+) -> Outcome:
+    """The outcome to record. `keep` says that the result must be kept whatever the tool's default, since a repeat will ask for it.
+
+    `reported` are the effects that the tool reported, however it ended; `approved` those of the preview that people approved, if they did.
+    """
+    ended = _ended(ran, spec, keep=keep)
+    if ended.status == "ok":
+        reported = with_returned(reported, returned_effects(ran.value))
+    if not reported.count and not approved:
+        return ended
+    found = None if approved is None else compare(approved, reported, ended.status)
+    said: JsonObject = {} if found is None else found.detail(reported)
+    if not reported.is_whole:
+        said = {**said, "reported": reported.count, "kept": len(reported.effects)}
+    return replace(
+        ended,
+        effects=reported.effects,
+        reported=reported.count,
+        as_previewed=None if found is None else found.as_previewed,
+        detail={**(ended.detail or {}), "effects": said} if said else ended.detail,
+    )
+
+
+def _ended(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
+    """How the tool ended, without its effects."""
     if ran.error is not None or ran.status != "ok":
         error = ran.error
         code = type(error).__name__ if error is not None else ran.status

@@ -15,6 +15,7 @@ from licet.catalog.arguments import Arguments
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused
 from licet.gate.acting import Acting
+from licet.gate.effects import NOTHING_REPORTED, Collector, Reported
 from licet.gate.scene import Implementation, Scene
 from licet.gate.session import SessionFacts
 from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, Principal, Request, Target
@@ -58,6 +59,7 @@ class Draft:
     consuming: Request | None = None  # the approval that this call uses up
     changed: str | None = None  # why an older request no longer fits
     voters: tuple[str, ...] = ()
+    effects: Collector | None = None  # what the tool reports, once it runs
 
     def __init__(
         self,
@@ -80,6 +82,10 @@ class Draft:
         self.instance = instance
         self.refused = refused  # a direct call's arguments that are not even of the function's types
         self.attempt = 0
+
+    def reported(self) -> Reported:
+        """The effects that the tool has reported so far."""
+        return self.effects.reported() if self.effects is not None else NOTHING_REPORTED
 
     def forget(self) -> None:
         """Go back to what was proposed, to be examined once more."""

@@ -19,6 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from licet.errors import LicetError
+from licet.gate.effects import collecting
 from licet.gate.scene import Resolver
 from licet.gate.steps import Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, ResolverFailed
 from licet.gate.workers import Workers
@@ -91,7 +92,8 @@ def elapsed_us(started_ns: int) -> int:
 def run_now(step: Execute | Preview, started_ns: int) -> Ran:
     """Run a synchronous tool here. Never raises: whatever a tool raises ends in a recorded outcome, `SystemExit` included."""
     try:
-        value = step.tool.function(*positional(step), **step.arguments)
+        with collecting(step.effects if isinstance(step, Execute) else None):
+            value = step.tool.function(*positional(step), **step.arguments)
     except BaseException as error:  # noqa: BLE001 - as the docstring says
         return Ran(status="error", duration_us=elapsed_us(started_ns), error=error)
     return Ran(status="ok", duration_us=elapsed_us(started_ns), value=value)
@@ -101,11 +103,12 @@ async def run_awaited(step: Execute | Preview, started_ns: int) -> Ran:
     """Run an asynchronous tool on this loop, within its time. Never raises; a cancellation is in `Ran.error`."""
     deadline: asyncio.Timeout | None = None
     try:
-        if step.timeout_s is None:
-            value = await step.tool.function(*positional(step), **step.arguments)
-        else:
-            async with asyncio.timeout(step.timeout_s) as deadline:
+        with collecting(step.effects if isinstance(step, Execute) else None):
+            if step.timeout_s is None:
                 value = await step.tool.function(*positional(step), **step.arguments)
+            else:
+                async with asyncio.timeout(step.timeout_s) as deadline:
+                    value = await step.tool.function(*positional(step), **step.arguments)
     except asyncio.CancelledError as error:
         return ran_unseen(error, started_ns)
     except BaseException as error:  # noqa: BLE001 - as the docstring says
@@ -152,7 +155,8 @@ class Answer(Struct, frozen=True):
 def ask_now(resolver: Resolver, ref: EntityRef) -> Answer:
     """Ask a synchronous resolver here."""
     try:
-        return Answer(resolver.resource.function(ref.id))
+        with collecting(None):
+            return Answer(resolver.resource.function(ref.id))
     except (Exception, GeneratorExit) as error:  # noqa: BLE001 - as the class says; the pipeline would take the latter for its own end
         return Answer(error=error)
 
@@ -160,6 +164,7 @@ def ask_now(resolver: Resolver, ref: EntityRef) -> Answer:
 async def ask_awaited(resolver: Resolver, ref: EntityRef) -> Answer:
     """Ask an asynchronous resolver on this loop."""
     try:
-        return Answer(await resolver.resource.function(ref.id))
+        with collecting(None):
+            return Answer(await resolver.resource.function(ref.id))
     except (Exception, GeneratorExit) as error:  # noqa: BLE001 - as the class says; the pipeline would take the latter for its own end
         return Answer(error=error)

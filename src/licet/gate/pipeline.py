@@ -33,6 +33,7 @@ from licet.gate.clerk import Clerk
 from licet.gate.conclude import Latecomer, outcome_of
 from licet.gate.draft import Draft, Refused
 from licet.gate.earlier import earlier_result, find_problem
+from licet.gate.effects import Collector
 from licet.gate.oblige import oblige
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
@@ -41,7 +42,7 @@ from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
-from licet.model import Decision, Outcome, Receipt
+from licet.model import Decision, Effect, Outcome, Receipt
 from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord
 
 ATTEMPTS = 5
@@ -257,7 +258,10 @@ def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, A
     assert draft.spec is not None
     spec = draft.spec
     keep = draft.idempotency_key is not None
-    late = Latecomer(lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep)))
+    draft.effects = Collector()
+    late = Latecomer(
+        lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep, reported=draft.reported(), approved=_approved(draft)))
+    )
     try:
         return (yield from _execute(draft, house, late, merged=merged))
     except BaseException:
@@ -272,8 +276,9 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
     assert draft.spec is not None
     assert draft.implementation is not None
     spec = draft.spec
-    ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late)
-    outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None)
+    assert draft.effects is not None
+    ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late, draft.effects)
+    outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None, reported=draft.reported(), approved=_approved(draft))
     at_us = microseconds(house.now())
     filing = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
     try:
@@ -295,10 +300,22 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
     return _release(draft, ran, outcome, receipts[0])
 
 
+def _approved(draft: Draft) -> tuple[Effect, ...] | None:
+    """The effects that people have approved; None where nobody was asked, or the tool had not said what they would be."""
+    return draft.preview if draft.consuming is not None else None
+
+
 def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Result:
     assert draft.decision is not None
     if outcome.status == "ok":
-        return Ok(value=ran.value, call=draft.id, decision=draft.decision, receipt=receipt)
+        return Ok(
+            value=ran.value,
+            call=draft.id,
+            decision=draft.decision,
+            receipt=receipt,
+            effects=outcome.effects,
+            as_previewed=outcome.as_previewed,
+        )
     executed = outcome.status != "not_executed"
     return Failed(
         message=outcome.message or outcome.status,
@@ -309,6 +326,8 @@ def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Resu
         receipt=receipt,
         status=outcome.status,
         error=ran.error,
+        effects=outcome.effects,
+        as_previewed=outcome.as_previewed,
     )
 
 

@@ -151,7 +151,13 @@ class Recorder:
         return Filing((record,), _ending(call, log, "unknown", late=False))
 
     def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> Statement:
-        entry = OutcomeEntry(status=outcome.status, code=outcome.code, duration_us=outcome.duration_us, effects=len(outcome.effects))
+        entry = OutcomeEntry(
+            status=outcome.status,
+            code=outcome.code,
+            duration_us=outcome.duration_us,
+            effects=outcome.reported,
+            deviates=outcome.as_previewed is False,
+        )
         if kind == "call":
             return self._record(kind, draft, at_us, outcome=entry, ended=outcome, detail=outcome.detail)
         # An outcome says what came of an intent that stands in the same log; it does not repeat what that record holds.

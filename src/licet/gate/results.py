@@ -14,6 +14,8 @@ class Ok(Struct, frozen=True, kw_only=True):
     """The tool ran, its outcome is durable, and this is what it returned.
 
     `replayed` is true where an idempotency key found an earlier outcome: nothing ran, and `value` is the recorded JSON value.
+    `effects` are those that the tool reported, as they were recorded. `as_previewed` says whether they are the ones that people approved;
+    None where that cannot be said.
     """
 
     value: Any
@@ -21,6 +23,8 @@ class Ok(Struct, frozen=True, kw_only=True):
     decision: Decision
     receipt: Receipt
     replayed: bool = False
+    effects: tuple[Effect, ...] = ()
+    as_previewed: bool | None = None
 
     def unwrap(self) -> Any:
         """The value that the tool returned."""
@@ -65,7 +69,8 @@ class Failed(Struct, frozen=True, kw_only=True):
     `status` is the outcome's, `code` says more about it (an exception's class, `outcome_not_recorded` ...). `executed` says whether the
     tool was started; `retry` whether the same call may be made again without a second effect. `replayed` is true where an idempotency key
     found an earlier outcome, and nothing ran now. `error` is what the tool raised, where it raised. `receipt` is None
-    where the outcome could not be made durable: then the result is withheld.
+    where the outcome could not be made durable: then the result is withheld. `effects` and `as_previewed` are as in `Ok`: a tool that has
+    failed may have changed something.
     """
 
     message: str
@@ -77,6 +82,8 @@ class Failed(Struct, frozen=True, kw_only=True):
     status: OutcomeStatus
     replayed: bool = False
     error: BaseException | None = None
+    effects: tuple[Effect, ...] = ()
+    as_previewed: bool | None = None
 
     def unwrap(self) -> Any:
         """Raises what the tool raised, or `CallFailed`."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from licet.gate.effects import Collector
 from licet.gate.scene import Resolver
 from licet.ledger.seal import Filing
 from licet.model import Caller, EntityRef, OutcomeStatus
@@ -82,13 +83,17 @@ class Append(Struct, frozen=True):
 
 
 class Execute(Struct, frozen=True):
-    """Run the tool. Sends back `Ran`, whatever the tool does. `late` is called with a second `Ran` if the tool ends after its timeout."""
+    """Run the tool. Sends back `Ran`, whatever the tool does. `late` is called with a second `Ran` if the tool ends after its timeout.
+
+    `effects` takes what the tool reports, until it has ended.
+    """
 
     tool: Tool
     instance: Any
     arguments: Mapping[str, Any]
     timeout_s: float | None
     late: Callable[[Ran], None]
+    effects: Collector
 
 
 class Ran(Struct, frozen=True, kw_only=True):

@@ -96,12 +96,13 @@ class TraceEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 
 
 class OutcomeEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What became of the call; `effects` counts them."""
+    """What became of the call; `effects` counts them; `deviates` says that they are not those that were approved."""
 
     status: str
     code: str | None = None
     duration_us: int | None = None
     effects: int = 0
+    deviates: bool = False
 
 
 class PayloadEntry(Struct, frozen=True, gc=False, omit_defaults=True):
