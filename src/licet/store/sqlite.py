@@ -36,6 +36,7 @@ from licet.store.sqlite_commit import INDEX_BITS, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
 from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
 from licet.store.sqlite_rows import fetch
+from licet.store.sqlite_versions import FileWatch, SharedWatch
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _PAUSE_S = 0.02
@@ -197,6 +198,7 @@ class SqliteStore(SqliteReads):
         # Whatever one of them raises, lease and locks are given back: the callbacks run from the last to the first.
         with ExitStack() as closing:
             readers, self._readers = self._readers, None
+            watch, self._watch = self._watch, None
             writer, self._writer = self._writer, None
             if self._file is not None:
                 closing.callback(self._file.release)
@@ -208,6 +210,8 @@ class SqliteStore(SqliteReads):
                 closing.callback(self._end_boot, writer)
             if readers is not None:
                 closing.callback(readers.close)
+            if watch is not None:
+                closing.callback(watch.close)
             if self._checkpoints is not None:
                 closing.callback(self._checkpoints.close)
 
@@ -230,6 +234,7 @@ class SqliteStore(SqliteReads):
             raise NotAStore(f"`{self._location}` is empty, not a ledger")
         con.close()
         self._readers = Readers(self._connect_reader)
+        self._watch = FileWatch(self._connect_reader)
 
     def _connect_reader(self) -> apsw.Connection:
         con = sqlite_open.connect(self._location, read_only=True, vfs=self._vfs)
@@ -269,7 +274,11 @@ class SqliteStore(SqliteReads):
                 sqlite_open.flush_folder(path)  # before anything is copied: without its log, a half-copied database cannot be mended
                 self._checkpoints = Checkpoints(self._connect_copier, CHECKPOINT_PAGES, self._poison_by_copying)
             self._check_ends(con)
-        self._readers = SharedReader(con, self._committing) if path is None else Readers(self._connect_reader)
+        if path is None:
+            self._readers = shared = SharedReader(con, self._committing)
+            self._watch = SharedWatch(shared.one)
+        else:
+            self._readers, self._watch = Readers(self._connect_reader), FileWatch(self._connect_reader)
 
     def _check_key(self, con: apsw.Connection) -> None:
         """Raise `KeyUnavailable` before anything is written that nobody could read beside what is there."""
