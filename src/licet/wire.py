@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MESSAGE_LIMIT = 200
 _PRINTABLE = re.compile(r"[!-~]+")
+_PARTS = re.compile(r"([a-z0-9+.-]*://)?(?:[^@/?#]*@)?([^@/?#]*)(?:[/?#][^@]*)?", re.DOTALL)
 
 
 def clean(unverified_text: str) -> str:
@@ -89,7 +90,9 @@ class Address(Struct, frozen=True):
         secure = parts.scheme == "https"
         if not secure and not is_loopback(host):
             raise ConfigInvalid(f"`{shown}` is on another machine and not https")
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path if query else parts.path.rstrip("/")
+        path = parts.path if query else parts.path.rstrip("/")
+        if parts.query:
+            path = f"{path or '/'}?{parts.query}"
         return cls(secure, host, port or (443 if secure else 80), path)
 
     def exchange(
@@ -116,9 +119,9 @@ class Address(Struct, frozen=True):
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: scheme and host. Passwords, paths and queries may be secrets (rule 4)."""
-    scheme, colon, rest = url.partition("://")
-    return visible(f"{scheme}{colon}{re.split(r'[/?#]', rest.rpartition('@')[2])[0]}" if colon else url.rpartition("@")[2][:20])
+    """Scheme and host of a URL, for a message. Passwords, paths and queries may be secrets (rule 4); who knows, with an `@` elsewhere?"""
+    parts = _PARTS.fullmatch(url)
+    return visible(f"{parts[1] or ''}{parts[2]}") if parts else "..."
 
 
 def _read(response: http.client.HTTPResponse, timeout_s: float, limit_bytes: int) -> Answered:
@@ -129,6 +132,8 @@ def _read(response: http.client.HTTPResponse, timeout_s: float, limit_bytes: int
         body, problem = b"", _why(error, timeout_s)
     if len(body) > limit_bytes:
         body, problem = body[:limit_bytes], f"the answer is longer than {limit_bytes} bytes"
+    elif response.length and problem is None:  # `read` with a limit does not mind
+        problem = f"the answer ends {response.length} bytes too early"
     return Answered(response.status, headers, body, problem)
 
 
