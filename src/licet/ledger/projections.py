@@ -1,7 +1,7 @@
 """Do the rows beside the records say what the records say, and nothing else?
 
-Every row of requests, votes, open calls, unsettled calls, keys and snapshots is held beside what `Replay` made of the records: a row that
-no record explains was forged, one that differs was edited, one that is missing was deleted.
+Every row of requests, votes, open calls, unsettled calls, keys, freezes and snapshots is held beside what `Replay` made of the records: a
+row that no record explains was forged, one that differs was edited, one that is missing was deleted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from licet.ledger.source import Projections, RequestRow, VoteRow
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
     """All rows are held beside the replayed records; what differs, or cannot be read, is in the findings."""
-    for verify in (_verify_requests, _verify_votes, _verify_open_calls, _verify_unsettled, _verify_keys, _verify_freezes, _verify_snapshots):
+    for verify in (
+        _verify_requests,
+        _verify_votes,
+        _verify_open_calls,
+        _verify_unsettled,
+        _verify_keys,
+        _verify_freezes,
+        _verify_snapshots,
+    ):
         with findings.of(None):
             verify(replay, projections, findings)
 
@@ -103,6 +111,20 @@ def _verify_keys(replay: Replay, projections: Projections, findings: Findings) -
     for call, taken in unseen.items():
         log, index = (taken.log, taken.index) if taken is not None else (None, None)
         findings.add(log, index, "keys", "an idempotency key is not known as taken", expected=taken.key if taken is not None else call)
+
+
+def _verify_freezes(replay: Replay, projections: Projections, findings: Findings) -> None:
+    """Who deletes one would let go on what was stopped."""
+    unseen = {freeze.id: freeze for freeze in replay.frozen.standing}
+    for row in projections.freezes():
+        freeze = unseen.pop(row.id, None)
+        found = (row.log, row.scope, row.name, row.at)
+        expected = None if freeze is None else (freeze.log, freeze.scope, freeze.name, freeze.at)
+        if found != expected:
+            message = f"the row of freeze {row.id} is not what the records say"
+            findings.add(row.log, None, "freezes", message, expected=expected or "", found=found)
+    for freeze in unseen.values():
+        findings.add(freeze.log, None, "freezes", "a freeze stands that has no row", expected=f"{freeze.id}: {freeze.what}")
 
 
 def _verify_freezes(replay: Replay, projections: Projections, findings: Findings) -> None:

@@ -11,6 +11,7 @@
 6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
    arguments
 7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
+8. a freeze stands until a record of its log lifts it, and what lifts one finds it standing (ledger/frozen.py)
 
 A record whose payload cannot be opened (erased, or no key at hand) says nothing of requests: those that it names are left out.
 Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
@@ -25,6 +26,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
+from licet.ledger.frozen import Frozen
 from licet.ledger.record import UNREADABLE, Envelope, Head, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
 from licet.model import LIVE_STATES, UNSEEN, Request, RequestState, TakenBack, Vote
@@ -46,7 +48,7 @@ class Followed(Struct, frozen=True, gc=False):
 
 
 _IN_FORCE = frozenset({"policy", "catalog", "directory"})
-FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry"}) | _IN_FORCE
+FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry", "freeze"}) | _IN_FORCE
 """Kinds from which something follows."""
 
 
@@ -184,6 +186,7 @@ class Replay:
         self.unsettled: dict[str, tuple[str, int]] = {}
         self.requests: dict[str, Asking] = {}
         self.snapshots: dict[str, tuple[str, int]] = {}
+        self.frozen = Frozen()
         self.unread_snapshots = False
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
@@ -196,6 +199,7 @@ class Replay:
             "hold": self._ask,
             "vote": self._ask,
             "expiry": self._ask,
+            "freeze": self._freeze,
             **dict.fromkeys(_IN_FORCE, self._put_in_force),
         }
 
@@ -269,6 +273,14 @@ class Replay:
         except UNREADABLE as error:
             self._findings.add(log, row.index, "payload.detail", "it cannot be read", found=error)
             return _Detail()
+
+    # freezes
+
+    def _freeze(self, log: str, row: Followed) -> None:
+        """Rule 8."""
+        problem = self.frozen.take(row.envelope)
+        if problem is not None:
+            self._findings.add(log, row.index, "targets", f"a freeze or its end, and {problem}")
 
     # snapshots
 
