@@ -127,20 +127,6 @@ def _verify_freezes(replay: Replay, projections: Projections, findings: Findings
         findings.add(freeze.log, None, "freezes", "a freeze stands that has no row", expected=f"{freeze.id}: {freeze.what}")
 
 
-def _verify_freezes(replay: Replay, projections: Projections, findings: Findings) -> None:
-    """Who deletes one would let go on what was stopped."""
-    unseen = {freeze.id: freeze for freeze in replay.frozen.standing}
-    for row in projections.freezes():
-        freeze = unseen.pop(row.id, None)
-        found = (row.log, row.scope, row.name, row.at)
-        expected = None if freeze is None else (freeze.log, freeze.scope, freeze.name, freeze.at)
-        if found != expected:
-            message = f"the row of freeze {row.id} is not what the records say"
-            findings.add(row.log, None, "freezes", message, expected=expected or "", found=found)
-    for freeze in unseen.values():
-        findings.add(freeze.log, None, "freezes", "a freeze stands that has no row", expected=f"{freeze.id}: {freeze.what}")
-
-
 def _verify_snapshots(replay: Replay, projections: Projections, findings: Findings) -> None:
     """A gate reads catalogs of others from here, so that nobody may put one there without a record."""
     unseen = dict(replay.snapshots)

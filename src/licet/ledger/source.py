@@ -92,16 +92,6 @@ class FreezeRow(Struct, frozen=True):
     at: int
 
 
-class FreezeRow(Struct, frozen=True):
-    """A freeze that stands since `at` (UTC microseconds)."""
-
-    id: str
-    log: str
-    scope: str
-    name: str
-    at: int
-
-
 class ErasureRow(Struct, frozen=True):
     """Who was erased, by pseudonym, and the record's log and target."""
 
@@ -146,10 +136,6 @@ class Projections(Protocol):
 
     def erasures(self) -> Iterable[ErasureRow]:
         """Everybody who was erased."""
-        ...
-
-    def freezes(self) -> Iterable[FreezeRow]:
-        """Every freeze that stands."""
         ...
 
     def freezes(self) -> Iterable[FreezeRow]:

@@ -38,7 +38,6 @@ from licet.store.forgetting import Rewrap as Rewrap  # noqa: PLC0414  the other 
 from licet.store.forgetting import Rewrapped as Rewrapped  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import Sealed as Sealed  # noqa: PLC0414  the other half of this contract
 from licet.store.freezes import FreezeChange, FreezeReading
-from licet.store.freezes import FreezeChange, FreezeReading
 from licet.store.heads import AppendHead as AppendHead  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import HeadChange, HeadReading
 from licet.store.heads import HeadState as HeadState  # noqa: PLC0414  the other half of this contract
@@ -109,7 +108,7 @@ class PutBlob(Struct, frozen=True):
 
 
 Change = (
-    OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | FreezeChange | FreezeChange | ForgettingChange | OutboxChange | UnsettledChange
+    OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | FreezeChange | ForgettingChange | OutboxChange | UnsettledChange
 )
 
 

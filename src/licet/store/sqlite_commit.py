@@ -19,7 +19,6 @@ import apsw
 
 from licet.errors import LeaseLost
 from licet.ledger.frozen import Standing
-from licet.ledger.frozen import Standing
 from licet.ledger.merkle import Tree
 from licet.model import CallId, Receipt
 from licet.store.contract import (
@@ -39,9 +38,7 @@ from licet.store.contract import (
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.outbox import OUTBOX_CHANGES
-from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.sqlite_erase import forget, refuse_retired
-from licet.store.sqlite_freezes import change_freezes, read_freezes
 from licet.store.sqlite_freezes import change_freezes, read_freezes
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
@@ -104,7 +101,6 @@ class _Group:
         self._closed: list[CallId] = []
         self._head_at: int | None = None
         self._standing: Standing | None = Standing()  # None: to be read when an intent asks
-        self._standing: Standing | None = Standing()  # None: to be read when an intent asks
         self._logs = self._read_logs()
 
     def write(self, leaves: Sequence[Sequence[bytes]]) -> list[Committed | Lost]:
@@ -131,8 +127,6 @@ class _Group:
         names = tuple(dict.fromkeys([record.log for batch in self._batches for record in batch.records]))
         rows = fetch(self._con, _states_text(len(names)), (*names, self._boot))
         self.generation = rows[0][5] if rows else 0
-        if rows and rows[0][6]:
-            self._standing = None
         if rows and rows[0][6]:
             self._standing = None
         if not rows or rows[0][0] != "running":
@@ -257,19 +251,9 @@ class _Group:
         if isinstance(change, PutFreeze | LiftFreeze):
             self._standing = None
             return change_freezes(self._con, change)
-        if isinstance(change, PutFreeze | LiftFreeze):
-            self._standing = None
-            return change_freezes(self._con, change)
         if isinstance(change, _FORGETTING):
             return forget(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
-
-    def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:
-        """Writes nothing, and asks the database only where something is frozen."""
-        if self._standing is None:
-            self._standing = Standing(read_freezes(self._con))
-        freeze = self._standing.find(change.call) if self._standing else None
-        return None if freeze is None else Lost("frozen", f"{freeze.what} is frozen (freeze `{freeze.id}`)")
 
     def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:
         """Writes nothing, and asks the database only where something is frozen."""

@@ -24,7 +24,6 @@ from licet.store.index_take import IndexRow
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_freezes import FreezeReads
-from licet.store.sqlite_freezes import FreezeReads
 from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_outbox import OutboxReads
@@ -103,7 +102,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads, ForgettingReads, FreezeReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
+class SqliteReads(HeadReads, ForgettingReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:

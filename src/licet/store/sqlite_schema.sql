@@ -85,7 +85,6 @@ CREATE TABLE records (
 CREATE INDEX records_by_call ON records (call) WHERE call IS NOT NULL;
 CREATE INDEX records_by_request ON records (request) WHERE request IS NOT NULL;
 CREATE INDEX records_of_freezes ON records (place) WHERE kind = 'freeze'; -- what the rows of `freezes` are held against
-CREATE INDEX records_of_freezes ON records (place) WHERE kind = 'freeze'; -- what the rows of `freezes` are held against
 
 CREATE TABLE payloads (
     place INTEGER PRIMARY KEY,
@@ -157,15 +156,6 @@ CREATE TABLE holds (
     id TEXT PRIMARY KEY,
     log TEXT NOT NULL,
     target TEXT,
-    at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- Freezes that stand: projections of their records (store/freezes.py). Those in the log `operator` are of every tenant.
-CREATE TABLE freezes (
-    id TEXT PRIMARY KEY,
-    log TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    name TEXT NOT NULL,
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

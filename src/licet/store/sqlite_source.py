@@ -37,7 +37,7 @@ from licet.store.sqlite_strays import key_strays, schema_strays, tile_strays
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
 
-_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "unsettled", "logs", "boots", "blobs", "secrets")
+_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "unsettled", "freezes", "logs", "boots", "blobs", "secrets")
 """Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
 
 _ROWS = (
@@ -149,7 +149,8 @@ class SqliteSource:
 
     def freezes(self) -> Iterable[FreezeRow]:
         """Every freeze that stands."""
-        return [FreezeRow(*row) for row in self._all("freezes", "SELECT id, log, scope, name, at FROM freezes", types=(str, str, str, str, int))]
+        text = "SELECT id, log, scope, name, at FROM freezes"
+        return [FreezeRow(*row) for row in self._all("freezes", text, types=(str, str, str, str, int))]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
