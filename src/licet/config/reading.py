@@ -11,6 +11,7 @@ import msgspec
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config.decoding import Decoder
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
+from licet.config.notify import Known, read_notify
 from licet.config.settings import (
     AgentSettings,
     ApprovalSettings,
@@ -26,6 +27,7 @@ from licet.config.settings import (
     WitnessSettings,
 )
 from licet.config.written import Document, WrittenApprovals, WrittenRetention, WrittenWitness
+from licet.config.zones import zone_problem
 from licet.names import name_problem
 
 _NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
@@ -44,8 +46,11 @@ class Reader:
         top = self._decoder.struct(self._decoder.parse(content), Document, "")
         if problem := name_problem(top.environment):
             raise self._decoder.invalid("environment", f"is not a usable name: {problem}")
+        if problem := zone_problem(top.timezone):
+            raise self._decoder.invalid("timezone", problem)
         return Settings(
             environment=top.environment,
+            timezone=top.timezone,
             store=self._store(top.store, file.parent),
             keys=self._keys(top.keys, file.parent),
             policies=file.parent / self._decoder.path(top.policies, "policies"),
@@ -64,6 +69,7 @@ class Reader:
             witness=self._witness(top.witness, file.parent),
             retention=self._retention(top.retention),
             search=self._decoder.struct(top.search, SearchSettings, "search"),
+            notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
             file=file,
         )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from licet.catalog.declared import ResourceSettings, ToolSettings
+from licet.config.notify import NotifySettings
 
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
 
@@ -110,11 +111,12 @@ class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
-    `store` is `sqlite:PATH`; `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller,
-    tenant of the target) that may meet.
+    `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`; `keys` says where its key comes from
+    (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that may meet.
     """
 
     environment: str
+    timezone: str = "UTC"
     store: str = "sqlite:licet.db"
     keys: str = "file:licet.key"
     policies: Path = Path("policies")
@@ -133,6 +135,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     witness: WitnessSettings = WitnessSettings()
     search: SearchSettings = SearchSettings()
     retention: RetentionSettings = RetentionSettings()
+    notify: NotifySettings = NotifySettings()
     file: Path | None = None
 
     @property

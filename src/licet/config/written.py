@@ -13,6 +13,7 @@ class Document(Struct, kw_only=True):
     """The top level of the file; each table is decoded by itself, so that an error can name its key."""
 
     environment: str
+    timezone: str = "UTC"
     store: str = "sqlite:licet.db"
     keys: str = "file:licet.key"
     policies: str = "policies"
@@ -31,6 +32,7 @@ class Document(Struct, kw_only=True):
     witness: Any = {}
     retention: Any = {}
     search: Any = {}
+    notify: Any = {}
 
 
 class WrittenWitness(Struct):
