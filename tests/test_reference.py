@@ -149,7 +149,7 @@ TABLES: dict[str, type[Struct]] = {
     "search": config.SearchSettings,
     "retention": written.WrittenRetention,  # as it is written
 }
-TOP = ("environment", "store", "keys", "policies", "roles", "cross_tenant")
+TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")
 
 
 def keys_in_source() -> set[str]:

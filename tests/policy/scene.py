@@ -13,6 +13,7 @@ from licet.identity.directory import Directory
 from licet.model import Access, Caller, JsonObject, Principal, Target, Touch
 from licet.policy.bundle import Bundle
 from licet.policy.engine import Engine, Question
+from licet.policy.local_time import local_time
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
@@ -158,6 +159,7 @@ def question(
             "input": {"customer_id": "C-412", "amount_cents": 2500} if arguments is None else arguments,
             "environment": "production",
             "now": NOW,
+            "local": local_time(more.get("now", NOW), UTC),
             **more,
         }
     )

@@ -198,6 +198,7 @@ def test_the_context_for_the_record_holds_everything_policies_can_see_and_never_
     assert loaded.context(asked, asked.principals[1]) == {
         "environment": "production",
         "now": "2026-11-22T09:30:00.000Z",
+        "local": {"weekday": 7, "hour": 9, "minute": 30, "date": "2026-11-22"},
         "input": {"customer_id": "C-412", "amount_cents": 2500},
         "session": {"labels": ["a"], "calls": 2},
         "meters": {"spent": 3},

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, timedelta
+from zoneinfo import ZoneInfo
 
 import cedarpy
+import msgspec
 from hypothesis import strategies as st
 
 from licet.model import Caller, JsonObject, Principal, Target
@@ -16,9 +19,11 @@ from licet.policy.bundle import Bundle, Policy
 from licet.policy.engine import Engine, Question
 from licet.policy.evaluation import LINKS
 from licet.policy.judgement import ERROR
+from licet.policy.local_time import local_time
 from licet.policy.schema import Vocabulary
 from tests.policy.scene import ADJUST, DIRECTORY, NOW, PROFILE, STATUS, SUSPEND, catalog
 
+BERLIN, SAMOA = ZoneInfo("Europe/Berlin"), ZoneInfo("Pacific/Apia")
 METERS = ("spent_cents",)
 CATALOG = catalog()
 VOCABULARY = Vocabulary(CATALOG, METERS)
@@ -71,6 +76,10 @@ ATOMS = (
     *(
         'context.environment == "production"',
         'context.now < datetime("2026-12-01")',
+        'context.now.toTime() >= duration("9h")',
+        "context.local.weekday <= 5 && context.local.hour >= 8 && context.local.hour < 18",
+        'context.local.date == "2026-11-22"',
+        "context has local && context.local has minute && context.local.minute < 30",
         'context.session.labels.contains("tainted")',
         "context.session.calls > 3",
     ),
@@ -171,13 +180,15 @@ def questions(draw: st.DrawFn) -> Question:
     if tool is ADJUST:
         arguments["amount_cents"] = draw(st.sampled_from((-1, 0, 7, 100, 101, 1000, 2000, 2**63 - 1, -(2**63))))
         arguments |= draw(st.sampled_from(({}, {"note": "refund"}, {"note": "x"})))
+    now = draw(st.sampled_from((NOW, NOW - timedelta(days=2, hours=3), NOW + timedelta(hours=14, minutes=40))))
     return Question(
         tool=tool,
         principals=DIRECTORY.principals(caller),
         targets=found,
         input=arguments,
         environment=draw(st.sampled_from(("production", "staging"))),
-        now=NOW,
+        now=now,
+        local=local_time(now, draw(st.sampled_from((UTC, BERLIN, SAMOA)))),
         session_labels=draw(st.sampled_from(((), ("tainted",), ("a", "b")))),
         session_calls=draw(st.sampled_from((0, 4))),
         meters={"spent_cents": draw(st.sampled_from((0, 501)))},
@@ -212,6 +223,7 @@ def whole_context(question: Question, principal: Principal) -> JsonObject:
     context: JsonObject = {
         "environment": question.environment,
         "now": question.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "local": msgspec.to_builtins(question.local),
         "input": {name: value for name, value in question.input.items() if value is not None},
         "session": {"labels": list(question.session_labels), "calls": question.session_calls},
         "meters": question.meters,

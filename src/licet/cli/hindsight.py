@@ -18,6 +18,7 @@ from licet.gate.recorder import MASKED
 from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle
 from licet.policy.engine import Engine, Question
+from licet.policy.local_time import LocalTime
 from licet.store.contract import Store
 
 
@@ -92,6 +93,7 @@ def _question(entry: Entry, tools: Catalog) -> Question | None:
         input=msgspec.json.decode(payload.arguments),
         environment=entry.envelope.environment,
         now=datetime.fromtimestamp(context.get("now", entry.envelope.at) / 1_000_000, UTC),
+        local=msgspec.convert(context.get("local"), LocalTime | None),
         session_labels=tuple(context.get("labels", ())),
         session_calls=context.get("calls", 0),
         meters=context.get("meters", {}),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from licet.catalog.arguments import ArgumentReader
 from licet.catalog.spec import Catalog
 from licet.config import Settings
+from licet.config.zones import find_zone, zone_problem
 from licet.errors import CatalogInvalid, ConfigInvalid
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene, scene_manifest
@@ -30,12 +31,17 @@ def build_scene(
 
     Raises `OperatorError`: `PolicyInvalid`, `DirectoryInvalid` or `CatalogInvalid`, with everything that is wrong; `ConfigInvalid`.
     """
+    zone = find_zone(settings.timezone)
+    if zone is None:
+        file = str(settings.file) if settings.file is not None else None
+        raise ConfigInvalid(f"`timezone` {zone_problem(settings.timezone)}", file=file, key="timezone")
     catalog = known_catalog(registry, snapshots)
     directory = Directory.from_settings(settings)
     engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
     digest, manifest = scene_manifest(engine, catalog, directory)
     return Scene(
         environment=settings.environment,
+        zone=zone,
         catalog=catalog,
         directory=directory,
         engine=engine,

@@ -15,11 +15,13 @@ from licet.gate.draft import Draft, Refused
 from licet.gate.scene import Resolver, Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Resolve, ResolverFailed, Step
+from licet.gate.undoing import is_undo
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
 from licet.model import Caller, EntityRef, Target
 from licet.names import quoted
 from licet.policy.engine import Question
+from licet.policy.local_time import local_time
 
 ADMITTED_LIMIT = 10_000
 """Pairs of tool and caller for which step 1 is remembered; it depends on nothing but the scene."""
@@ -63,6 +65,9 @@ def find_tool(draft: Draft, scene: Scene) -> None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
     draft.implementation = scene.implementations.get(draft.tool)
+    if draft.implementation is not None and draft.undoes is None and is_undo(draft.implementation.function):
+        message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
+        raise Refused("only_as_undo", message)
     assert draft.caller is not None
     if (spec.name, draft.caller) in scene.admitted:
         return
@@ -124,7 +129,9 @@ def decide(draft: Draft, scene: Scene, sessions: Sessions, now: datetime) -> Non
     assert draft.caller is not None
     draft.facts = sessions.facts(draft.caller, draft.acting.session)
     draft.asked_at = now
-    draft.decision = scene.engine.decide(question_of(draft, scene, now))
+    question = question_of(draft, scene, now)
+    draft.local = question.local
+    draft.decision = scene.engine.decide(question)
 
 
 def question_of(draft: Draft, scene: Scene, now: datetime) -> Question:
@@ -138,6 +145,7 @@ def question_of(draft: Draft, scene: Scene, now: datetime) -> Question:
         input=draft.arguments.value,
         environment=scene.environment,
         now=now,
+        local=local_time(now, scene.zone) if scene.engine.reads_local(draft.spec.name) else None,
         session_labels=draft.facts.labels,
         session_calls=draft.facts.calls,
         meters=draft.facts.meters,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from licet.catalog.arguments import Arguments
 from licet.catalog.spec import ToolSpec
@@ -19,6 +19,9 @@ from licet.gate.effects import NOTHING_REPORTED, Collector, Reported
 from licet.gate.scene import Implementation, Scene
 from licet.gate.session import SessionFacts
 from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, Principal, Request, Target
+from licet.policy.local_time import LocalTime
+
+PreviewedBy: TypeAlias = Literal["tool", "arguments"]
 
 
 class Refused(Exception):
@@ -49,9 +52,11 @@ class Draft:
     elsewhere: tuple[Target, ...] = ()  # those that belong to another tenant
     facts: SessionFacts = SessionFacts()
     asked_at: datetime | None = None  # the `now` that policy saw
+    local: LocalTime | None = None  # the `local` that policy saw, where one reads it
     decision: Decision | None = None
     detail: JsonObject | None = None
     preview: tuple[Effect, ...] | None = None
+    previewed_by: PreviewedBy | None = None  # who promises it: the tool's preview, or nobody but the arguments
     preview_digest: str | None = None
     request: Request | None = None  # the live request that this call waits on
     opening: Request | None = None  # a request that this hold opens
@@ -59,6 +64,7 @@ class Draft:
     consuming: Request | None = None  # the approval that this call uses up
     changed: str | None = None  # why an older request no longer fits
     voters: tuple[str, ...] = ()
+    ballots: int = 0  # how many votes were cast on it or taken back when that was found out
     effects: Collector | None = None  # what the tool reports, once it runs
 
     def __init__(
@@ -72,6 +78,8 @@ class Draft:
         idempotency_key: str | None = None,
         instance: object = None,
         refused: ArgumentsRefused | None = None,
+        awaited: Request | None = None,
+        undoes: CallId | None = None,
     ) -> None:
         self.id = call
         self.at_us = at_us
@@ -81,7 +89,24 @@ class Draft:
         self.idempotency_key = idempotency_key
         self.instance = instance
         self.refused = refused  # a direct call's arguments that are not even of the function's types
+        self.awaited = awaited  # the request that the same call, made before, has waited for
+        self.undoes = undoes  # the call that this one takes back
         self.attempt = 0
+
+    def again(self, call: CallId, at_us: int) -> Draft:
+        """The same call, which was held, as it is made once more: with the arguments that were read, whatever became of those proposed."""
+        assert self.arguments is not None
+        return Draft(
+            call,
+            at_us,
+            self.acting,
+            self.tool,
+            self.arguments.json,
+            idempotency_key=self.idempotency_key,
+            instance=self.instance,
+            awaited=self.opening or self.request,
+            undoes=self.undoes,
+        )
 
     def reported(self) -> Reported:
         """The effects that the tool has reported so far."""
@@ -93,4 +118,6 @@ class Draft:
             del self.__dict__[name]
 
 
-_PROPOSED = frozenset({"id", "at_us", "acting", "tool", "unverified_arguments", "idempotency_key", "instance", "refused", "attempt"})
+_PROPOSED = frozenset(
+    {"id", "at_us", "acting", "tool", "unverified_arguments", "idempotency_key", "instance", "refused", "awaited", "undoes", "attempt"}
+)

@@ -34,7 +34,7 @@ from licet.ledger.record import (
 )
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.vault import Subject
-from licet.model import OPERATOR_LOG, UNSEEN, Caller, CallId, Decision, JsonObject, Outcome, Request, RequestState, Target
+from licet.model import OPERATOR_LOG, UNSEEN, CallId, Decision, JsonObject, Outcome, Request, RequestState, Target
 from licet.store.contract import (
     Change,
     CloseCall,
@@ -86,13 +86,13 @@ class Recorder:
         """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
         detail: JsonObject | None = None
         if draft.idempotency_key is not None and draft.caller is not None:
-            detail = {"key": {"text": draft.idempotency_key, "scope": scope_of(draft.caller), "digest": digest_of_use(draft)}}
+            detail = {"key": {"text": draft.idempotency_key, "scope": scope_of(draft), "digest": digest_of_use(draft)}}
         record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
         changes: list[Change] = [OpenCall(draft.id, record.log)]
         if draft.idempotency_key is not None:
             changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:
-            changes.append(MoveRequest(draft.consuming.id, sources(Event.CONSUME), RequestState.CONSUMED, now, draft.id))
+            changes.append(MoveRequest(draft.consuming.id, sources(Event.CONSUME), RequestState.CONSUMED, now, draft.id, draft.ballots))
         return Filing((record, *self._twin(draft, at_us)), tuple(changes))
 
     def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Filing:
@@ -199,6 +199,8 @@ class Recorder:
     ) -> Statement:
         decision = draft.decision
         assert decision is not None
+        if draft.undoes is not None:
+            detail = {**(detail or {}), "undoes": draft.undoes}
         if draft.spec is None:
             detail = {**(detail or {}), "tool": draft.tool[:TOOL_NAME_LIMIT]}
         payload = Payload(
@@ -258,9 +260,16 @@ def log_of(draft: Draft) -> str:
     return draft.caller.tenant if draft.caller is not None else OPERATOR_LOG
 
 
-def scope_of(caller: Caller) -> str:
-    """The digest (SHA-256, hex) within which an idempotency key is unique: one caller."""
-    return key_scope(caller.tenant, caller.agent, caller.service, caller.user)
+def undo_scope(tenant: str) -> str:
+    """The digest (SHA-256, hex) within which the keys of undos are unique: the tenant. No caller has it, since each has a name."""
+    return key_scope(tenant, None, None, None)
+
+
+def scope_of(draft: Draft) -> str:
+    """The digest (SHA-256, hex) within which the draft's idempotency key is unique: one caller; of an undo, one tenant."""
+    assert draft.caller is not None
+    caller = draft.caller
+    return undo_scope(caller.tenant) if draft.undoes else key_scope(caller.tenant, caller.agent, caller.service, caller.user)
 
 
 def digest_of_use(draft: Draft) -> str:
@@ -273,7 +282,7 @@ def take_key(draft: Draft, log: str) -> TakeKey:
     """Take the draft's idempotency key for this caller, tool and arguments."""
     assert draft.caller is not None
     assert draft.idempotency_key is not None
-    return TakeKey(scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft), draft.id, log)
+    return TakeKey(scope_of(draft), draft.idempotency_key, digest_of_use(draft), draft.id, log)
 
 
 def _refusal_detail(draft: Draft) -> JsonObject | None:
@@ -337,6 +346,8 @@ def _context(draft: Draft) -> JsonObject:
     context: JsonObject = {"calls": facts.calls}
     if draft.asked_at is not None:
         context["now"] = microseconds(draft.asked_at)
+    if draft.local is not None:
+        context["local"] = draft.local.as_context()
     if facts.labels:
         context["labels"] = facts.labels
     if facts.meters:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import tzinfo
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from licet.catalog.arguments import ArgumentReader, Arguments
 from licet.catalog.python import ResourceFacts
-from licet.catalog.spec import Catalog, ResourceSpec
+from licet.catalog.spec import Catalog, ResourceSpec, ToolSpec
 from licet.identity.directory import Directory
 from licet.ledger.record import ToolEntry
 from licet.model import Caller
@@ -41,6 +42,15 @@ class Implementation(Protocol):
 
     def kwargs(self, arguments: Arguments) -> Mapping[str, Any]:
         """Fresh values for the function, built from the canonical bytes."""
+        ...
+
+
+class PreviewTool(Implementation, Protocol):
+    """A tool that says what another one would change: `NAME.preview` in the catalog."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the catalog knows of it."""
         ...
 
 
@@ -83,16 +93,17 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible.
 
     `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene. `entries` is what records
-    say of each tool.
+    say of each tool; `zone` is where the clocks of `context.local` hang.
     """
 
     environment: str
+    zone: tzinfo
     catalog: Catalog
     directory: Directory
     engine: Engine
     readers: Mapping[str, ArgumentReader]
     implementations: Mapping[str, Implementation]
-    previews: Mapping[str, Implementation]
+    previews: Mapping[str, PreviewTool]
     probes: Mapping[str, Implementation]
     resolvers: Mapping[str, Resolver]
     metered: Mapping[str, tuple[tuple[str, str], ...]]

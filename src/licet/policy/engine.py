@@ -97,6 +97,10 @@ class Engine:
         policies = self.frame(tool.name).policies
         return any(policies[place].effect == "permit" for place in self._admitted(tool.name, (principal,)))
 
+    def reads_local(self, tool: str) -> bool:
+        """Whether a policy about this tool reads `context.local`; none is about a tool that the catalog does not have."""
+        return tool in self._vocabulary.tools and "local" in self.frame(tool).context.fields
+
     def context(self, question: Question, principal: Principal) -> JsonObject:
         """What policies can see of the context, for the record.
 

@@ -19,6 +19,7 @@ from licet.catalog.spec import ToolSpec
 from licet.model import JsonObject, Principal, PrincipalKind, Target
 from licet.policy.bundle import Policy
 from licet.policy.entities import caller_json, targets_json
+from licet.policy.local_time import LocalTime
 from licet.policy.schema import TENANT, Action, cedar_schema
 from licet.policy.shape import RecordShape
 from licet.policy.slices import context_reads
@@ -32,7 +33,8 @@ _encode = msgspec.json.Encoder().encode
 class Question(Struct, frozen=True, kw_only=True):
     """May these principals use this tool on these targets? `input` is the canonical value that would be executed, `now` is in UTC.
 
-    `meters` must hold every meter that the engine was loaded with.
+    `meters` must hold every meter that the engine was loaded with, `local` what the clocks show at `now` where policies read it
+    (`Engine.reads_local`).
     """
 
     tool: ToolSpec
@@ -41,6 +43,7 @@ class Question(Struct, frozen=True, kw_only=True):
     input: JsonObject
     environment: str
     now: datetime
+    local: LocalTime | None = None
     session_labels: tuple[str, ...] = ()
     session_calls: int = 0
     meters: dict[str, int] = {}
@@ -149,6 +152,7 @@ def raw_context(question: Question, principal: Principal) -> JsonObject:
     raw: JsonObject = {
         "environment": question.environment,
         "now": question.now,
+        "local": None if question.local is None else question.local.as_context(),
         "input": question.input,
         "session": {"labels": question.session_labels, "calls": question.session_calls},
         "meters": question.meters,

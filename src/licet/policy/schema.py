@@ -36,6 +36,9 @@ _STRING, _LONG = Scalar("String"), Scalar("Long")
 _BASE = {"tenant": Field(EntityShape(TENANT), required=True), "environment": Field(_STRING, required=True)}
 _TENANT_ONLY = RecordShape({"tenant": _BASE["tenant"]})
 _MEMBER_OF: Mapping[str, list[str]] = {"User": ["Role", "Group"], "Agent": ["Role"], "Service": ["Role"]}
+_LOCAL = RecordShape(
+    {name: Field(shape, required=True) for name, shape in (("weekday", _LONG), ("hour", _LONG), ("minute", _LONG), ("date", _STRING))}
+)
 
 
 class Action(Struct, frozen=True):
@@ -92,6 +95,7 @@ def context_shape(tool_input: RecordShape, meters: RecordShape) -> RecordShape:
         {
             "environment": Field(_STRING, required=True),
             "now": Field(DatetimeShape(), required=True),
+            "local": Field(_LOCAL, required=True),
             "input": Field(tool_input, required=True),
             "session": Field(session, required=True),
             "meters": Field(meters, required=True),
