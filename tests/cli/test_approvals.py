@@ -46,8 +46,8 @@ def test_an_approver_is_shown_what_is_voted_on(licet: Licet, request_id: str) ->
         assert 'arguments  {"amount_cents": 20000, "customer_id": "C-1"}\n' in shown
         assert 'target     Customer::"C-1" of acme, in production {"vip": false}\n' in shown
         assert "needs      1 of billing-leads, by `billing-needs-lead`: adjustments over $100 need a billing lead\n" in shown
-        assert 'claim      "double charge" (written by the caller; it grants nothing)\n' in shown
-        assert shown.index("changes ") < shown.index("claim ")
+        assert 'agent says "double charge" (it grants nothing)\n' in shown
+        assert shown.index("changes ") < shown.index("needs ") < shown.index("agent says ")
 
 
 def test_who_may_vote_is_said(licet: Licet, request_id: str) -> None:

@@ -6,15 +6,14 @@ import click
 
 from licet.cli.approvals_list import list_requests
 from licet.cli.approvals_show import show
-from licet.cli.approvals_vote import approve, deny
+from licet.cli.approvals_vote import approve, deny, take_back, withdraw
+from licet.cli.approvals_watch import watch
 
 
 @click.group()
 def approvals() -> None:
-    """List, show and decide what waits for people."""
+    """List, show, watch and decide what waits for people."""
 
 
-approvals.add_command(list_requests)
-approvals.add_command(show)
-approvals.add_command(approve)
-approvals.add_command(deny)
+for _command in (list_requests, show, watch, approve, deny, take_back, withdraw):
+    approvals.add_command(_command)

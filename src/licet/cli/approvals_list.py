@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from licet.cli.approvals_facts import show_line
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading, utc_now
 from licet.cli.output import Output
-from licet.cli.requests import Viewed, show_line, stand
+from licet.cli.requests import Viewed, stand
 from licet.identity.directory import Directory
 from licet.model import LIVE_STATES, RequestState
 

@@ -1,4 +1,4 @@
-"""`licet approvals approve` and `deny`: a vote of a user of the directory, cast by whoever may write the store.
+"""`licet approvals approve`, `deny`, `take-back` and `withdraw`: done in a user's name, by whoever may write the store.
 
 No credential is shown here: who can write the file can vote in any name. So the record says which operating user did, by the process's real
 user id and not by an environment variable, and an application's agents must not run as a user who can write the store.
@@ -13,20 +13,26 @@ from typing import Any, Literal
 import click
 from msgspec import Struct
 
+from licet.approvals.desk import Cast
+from licet.cli.approvals_facts import show_whole
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
 from licet.cli.loading import desk, load_settings, reading, utc_now
 from licet.cli.output import Output
-from licet.cli.requests import Viewed, get_request, show_whole, stand
+from licet.cli.requests import Viewed, get_request, is_same, stand
 from licet.config import Settings
 from licet.identity.directory import Directory
 from licet.model import Receipt, RequestState
 
+Verb = Literal["approve", "reject", "take_back", "withdraw"]
+
 
 class Voted(Struct, frozen=True, kw_only=True):
-    """What is printed with `--json`: the request after the vote, what was voted on in it, and the receipt of the vote's record."""
+    """What is printed with `--json`: what was done in whose name, the receipt of its record, and the request after it."""
 
     voter: str
-    verdict: Literal["approve", "reject"]
+    verdict: Verb
     operating_user: str
     receipt: Receipt
     request: Viewed
@@ -43,7 +49,7 @@ def approve(invocation: Invocation, /, request: str, voter: str, comment: str | 
     Once enough people have, the same call, made again, runs once. The record names USER as the voter and the operating
     user who ran this command. Ends with 6 where USER may not vote, 5 where there is no such user.
     """
-    return _vote(invocation, request, voter, "approve", comment)
+    return _decide(invocation, request, "approve", voter, comment)
 
 
 @click.command()
@@ -53,7 +59,29 @@ def approve(invocation: Invocation, /, request: str, voter: str, comment: str | 
 @click.pass_obj
 def deny(invocation: Invocation, /, request: str, voter: str, comment: str | None) -> int:
     """Reject a request, and show what was voted on. One rejection ends it."""
-    return _vote(invocation, request, voter, "reject", comment)
+    return _decide(invocation, request, "reject", voter, comment)
+
+
+@click.command("take-back")
+@click.argument("request")
+@click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory whose vote it is.")
+@click.option("--comment", metavar="TEXT", help="Recorded with it.")
+@click.pass_obj
+def take_back(invocation: Invocation, /, request: str, voter: str, comment: str | None) -> int:
+    """Take a vote back, as long as the request is not over.
+
+    What was approved with it, and is not without it, is open again.
+    """
+    return _decide(invocation, request, "take_back", voter, comment)
+
+
+@click.command()
+@click.argument("request")
+@click.option("--as", "voter", required=True, metavar="USER", help="The user for whom the call was made.")
+@click.pass_obj
+def withdraw(invocation: Invocation, /, request: str, voter: str) -> int:
+    """Withdraw a request: the user for whom the call was made may. The same call, made again, asks anew."""
+    return _decide(invocation, request, "withdraw", voter, None)
 
 
 def operating_user() -> str:
@@ -65,33 +93,58 @@ def operating_user() -> str:
         return f"uid {uid}"
 
 
-def _vote(invocation: Invocation, request: str, voter: str, verdict: Literal["approve", "reject"], comment: str | None) -> int:
-    settings = load_settings(invocation)
+def carry_out(settings: Settings, shown: Viewed, verb: Verb, voter: str, comment: str | None) -> Cast:
+    """Do it on the request that was shown. Raises `Refusal` where it is not the same any more, and as the desk does."""
+    request = shown.request.id
     with reading(settings) as store:
-        known = get_request(store, request)
-    user = operating_user()
+        # A request's id stands for one call, one preview and one set of obligations for as long as its records do: it is held against
+        # what was on the screen all the same, since whoever can write the store could have put something else in its place.
+        now, _ = get_request(store, request)
+    if not is_same(shown, now):
+        message = f"request `{request}` is not what was shown any more"
+        raise Refusal(
+            Exit.DENIED, "not_as_shown", message, next_step="look at it again; `licet audit verify` says whether the log is sound"
+        )
     with desk(settings) as approvals:
-        cast = approvals.vote(known.id, voter, verdict, comment=comment, operating_user=user)
-    voted = Voted(voter=voter, verdict=verdict, operating_user=user, receipt=cast.receipt, request=_view(settings, request))
+        match verb:
+            case "take_back":
+                return approvals.take_back(request, voter, comment=comment, operating_user=operating_user())
+            case "withdraw":
+                return approvals.withdraw(request, voter)
+            case "approve" | "reject":
+                return approvals.vote(request, voter, verb, comment=comment, operating_user=operating_user())
+
+
+def _decide(invocation: Invocation, request: str, verb: Verb, voter: str, comment: str | None) -> int:
+    settings = load_settings(invocation)
+    cast = carry_out(settings, _view(settings, request, voter), verb, voter, comment)
+    voted = Voted(voter=voter, verdict=verb, operating_user=operating_user(), receipt=cast.receipt, request=_view(settings, request, None))
     return invocation.answer(voted, lambda output: _show(output, voted), next_step=_STEPS.get(voted.request.request.state))
 
 
 _STEPS: dict[Any, str] = {
     RequestState.APPROVED: "the same call, made again before the request expires, runs once",
     RequestState.OPEN: "more people must vote; `licet approvals show ID` says who",
+    RequestState.WITHDRAWN: "the same call, made again, asks anew",
+}
+_SAID: dict[Verb, tuple[str, str]] = {
+    "approve": ("voted", "approved this call"),
+    "reject": ("voted", "rejected this call"),
+    "take_back": ("taken back", "took their vote on this call back"),
+    "withdraw": ("withdrawn", "withdrew this request"),
 }
 
 
-def _view(settings: Settings, request: str) -> Viewed:
+def _view(settings: Settings, request: str, viewer: str | None) -> Viewed:
     with reading(settings) as store:
-        asked = get_request(store, request)
-        return stand(asked, store.votes(asked.id), Directory.from_settings(settings), utc_now())
+        asked, votes = get_request(store, request)
+        return stand(asked, votes, Directory.from_settings(settings), utc_now(), viewer=viewer)
 
 
 def _show(output: Output, voted: Voted) -> None:
-    verb = "approved" if voted.verdict == "approve" else "rejected"
+    word, did = _SAID[voted.verdict]
     place = f"{voted.receipt.log}:{voted.receipt.index}"
     below = f"recorded as {place}, cast by operating user {voted.operating_user}"
-    output.mark("ok", "voted", f"{voted.voter} {verb} this call", below=below)
+    output.mark("ok", word, f"{voted.voter} {did}", below=below)
     output.line()
     show_whole(output, voted.request)

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
@@ -26,6 +26,9 @@ from licet.names import visible
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+Span: TypeAlias = tuple[str, str]
+"""A piece of a line, and its style."""
 
 ENVELOPE_VERSION = 1
 LABEL_WIDTH = 10
@@ -69,20 +72,20 @@ class Output:
 
     def mark(self, kind: str, word: str, text: str, *, below: str = "", indent: int = 0) -> None:
         """A verdict: glyph and word, then the sentence, then ids and times, dim, on a line of their own."""
-        glyph, plain, style = _LOOKS[kind]
-        label = " " * indent + f"{glyph if _can_show(sys.stdout, glyph) else plain} {word}".ljust(LABEL_WIDTH) + " "
+        glyph, style = mark_of(kind, sys.stdout)
+        label = " " * indent + f"{glyph} {word}".ljust(LABEL_WIDTH) + " "
         self._wrapped(self.out, _text(label, style), _text(text), len(label))
         if below:
             self._wrapped(self.out, " " * len(label), _text(below, "dim"), len(label))
 
-    def facts(self, pairs: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
+    def facts(self, pairs: Iterable[tuple[str, str | Sequence[Sequence[Span]]]], *, indent: int = 2) -> None:
         """Names and values, one below the other; a value of several lines keeps them."""
         for name, value in pairs:
-            first, *rest = value.split("\n")
-            label = _text(" " * indent + name.ljust(LABEL_WIDTH) + " ", "dim")
-            self._wrapped(self.out, label, _text(first), indent + LABEL_WIDTH + 1)
-            for line in rest:
-                self._wrapped(self.out, " " * (indent + LABEL_WIDTH + 1), _text(line), indent + LABEL_WIDTH + 1)
+            lines = [[(line, "")] for line in value.split("\n")] if isinstance(value, str) else value
+            label: Text | str = _text(" " * indent + name.ljust(LABEL_WIDTH) + " ", "dim")
+            for line in lines:
+                self._wrapped(self.out, label, styled(*line), indent + LABEL_WIDTH + 1)
+                label = " " * (indent + LABEL_WIDTH + 1)
 
     def whole(self, text: str) -> None:
         """A text that people copy: on a line of its own, which nothing here wraps or indents."""
@@ -149,6 +152,19 @@ def pretty(value: Any) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
+def styled(*spans: Span) -> Text:
+    """One line of pieces with styles of their own; nothing in it commands the terminal."""
+    from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
+
+    return Text.assemble(*((visible(text), style) for text, style in spans))
+
+
+def mark_of(kind: str, stream: IO[str]) -> Span:
+    """The glyph of a verdict as this stream can show it, and its style."""
+    glyph, plain, style = _LOOKS[kind]
+    return (glyph if can_show(stream, glyph) else plain), style
+
+
 def _text(text: str, style: str = "") -> Text:
     from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
 
@@ -164,9 +180,10 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, no_color=bool(os.environ.get("NO_COLOR")) or None, highlight=False, markup=False, emoji=False)
 
 
-def _can_show(stream: TextIO, glyph: str) -> bool:
+def can_show(stream: IO[str], glyph: str) -> bool:
+    """Whether this stream's encoding has such a character."""
     try:
-        glyph.encode(stream.encoding or "ascii")
+        glyph.encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

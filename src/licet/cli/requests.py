@@ -1,40 +1,47 @@
-"""Approval requests as the command line shows them. Reads only: what is past its time is said to be, and expired by whoever writes next.
+"""Approval requests as the command line sees them. Reads only: what is past its time is said to be, and expired by whoever writes next.
 
-What the call would change comes before why it is asked for; what an agent wrote is named as its claim.
+How they are shown is in `approvals_facts.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.approvals.attest import attest_rows
-from licet.approvals.standing import NeedStanding, Standing, binding_of, needs_of, standing, why_not
+from licet.approvals.standing import Need, NeedStanding, Standing, binding_of, needs_of, standing, why_not
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
-from licet.cli.output import Output, pretty
-from licet.cli.wording import counted, listed, on_targets, span, who
+from licet.cli.wording import on_targets, who
 from licet.identity.directory import Directory
 from licet.model import LIVE_STATES, Effect, Request, RequestId, RequestState, Target, Vote
 from licet.store.contract import Store
 
+PAST = "past its time"
+"""How a live request is called whose time is over, until somebody who writes expires it."""
+
 
 class Asked(Struct, frozen=True):
-    """What an approver is shown: the summary that a request was opened with."""
+    """What an approver is shown: the summary that a request was opened with. `previewed_by` says who promises `preview`."""
 
     arguments: Any = None
     targets: tuple[Target, ...] = ()
     preview: tuple[Effect, ...] | None = None
+    previewed_by: Literal["tool", "arguments"] | None = None
     reason: str | None = None
     changed: str | None = None
 
 
 class Viewed(Struct, frozen=True, kw_only=True):
-    """A request as it stands at a moment: state, votes, who is missing and who may vote. `binding` is what votes are cast on."""
+    """A request as it stands at a moment: state, votes, who is missing and who may vote. `binding` is what votes are cast on.
+
+    `refused` says why `viewer` may not vote on it now; None where they may, or nobody was named.
+    """
 
     request: Request
     state: str
@@ -45,6 +52,8 @@ class Viewed(Struct, frozen=True, kw_only=True):
     binding: str
     expires_in_s: int
     standing: Standing
+    viewer: str | None = None
+    refused: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -53,121 +62,74 @@ class Viewed(Struct, frozen=True, kw_only=True):
         targets = on_targets(str(target.ref) for target in self.asked.targets)
         return f"{who(request.agent, request.service, request.user)} asks to use `{request.tool}`{targets}"
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it waits: for votes, or for the call to be made again."""
+        return self.state in LIVE_STATES
 
-_LOOKS = {"open": ("hold", "open"), "approved": ("allow", "approved"), "consumed": ("note", "used"), "rejected": ("deny", "rejected")}
+    def at(self, now: datetime) -> Viewed:
+        """The same at another moment."""
+        left_s = (self.request.expires_at - now).total_seconds()
+        return replace(self, expires_in_s=int(left_s), state=_state(self.request, left_s))
 
 
-def get_request(store: Store, request: str) -> Request:
-    """One request. Raises `Refusal` where there is none, `IntegrityBroken` where it is not what its records say."""
+def get_request(store: Store, request: str) -> tuple[Request, tuple[Vote, ...]]:
+    """One request and its votes. Raises `Refusal` where there is none, `IntegrityBroken` where it is not what its records say."""
     try:
         found = store.get_dossier(RequestId(request))
     except KeyError as error:
         message = f"there is no request `{request}`"
         raise Refusal(Exit.ERROR, "not_found", message, next_step="`licet approvals list --all` lists them") from error
     attest_rows(found)  # an approver who is shown an edited row would approve another call than the one that waits
-    return found.request
+    return found.request, found.votes
 
 
-def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: datetime) -> Viewed:
-    """The request under the directory of now, at this moment."""
+def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: datetime, *, viewer: str | None = None) -> Viewed:
+    """The request under the directory of now, at this moment, as `viewer` may decide it."""
     found = standing(request, votes, directory)
     left_s = (request.expires_at - now).total_seconds()
     return Viewed(
         request=request,
-        state="past its time" if request.state in LIVE_STATES and left_s <= 0 else str(request.state),
+        state=_state(request, left_s),
         asked=msgspec.json.decode(request.summary, type=Asked),
         votes=tuple(votes),
         needs=found.needs,
-        may_vote={
-            need.policy: tuple(user for user in sorted(directory.users) if why_not(request, need, user, directory) is None)
-            for need in needs_of(request.obligations)
-        },
+        may_vote={need.policy: tuple(_may_vote(request, need, directory)) for need in needs_of(request.obligations)},
         binding=binding_of(request.key, request.preview_digest, request.obligations),
         expires_in_s=int(left_s),
         standing=found,
+        viewer=viewer,
+        refused=None if viewer is None else _refused(request, votes, directory, viewer),
     )
 
 
-def show_line(output: Output, found: Viewed) -> None:
-    """A request in one sentence, with what is missing."""
-    mark, word = look_of(found)
-    output.mark(mark, word, f"{found.sentence}{_waits(found)}", below=f"{found.request.id}{_time_left(found)}")
+def has_voted(found: Viewed, directory: Directory) -> bool:
+    """Whether a vote of the viewer's person stands on it."""
+    return found.viewer is not None and directory.person_of(found.viewer) in {directory.person_of(vote.voter) for vote in found.votes}
 
 
-def show_whole(output: Output, found: Viewed) -> None:
-    """Everything that a vote is cast on, and how the votes stand."""
-    mark, word = look_of(found)
-    output.mark(mark, word, f"{found.sentence}{_waits(found)}")
-    output.line()
-    asked, request = found.asked, found.request
-    changes = [_change(effect) for effect in asked.preview or ()]
-    if asked.preview is None:
-        changes = ["not known: the tool has no preview"]
-    facts = [("changes", "\n".join(changes) or "nothing, says its preview"), ("arguments", pretty(asked.arguments))]
-    facts += [("target", _target(target)) for target in asked.targets]
-    facts += [("needs", _need(need, found.may_vote[need.need.policy], still=found.state == RequestState.OPEN)) for need in found.needs]
-    facts += [("vote", _vote(vote)) for vote in found.votes]
-    if asked.changed:
-        facts.append(("anew", f"held again, since {asked.changed}"))
-    if asked.reason:
-        facts.append(("claim", f'"{asked.reason}" (written by the caller; it grants nothing)'))
-    facts += [
-        ("opened", f"{request.opened_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("expires", f"{request.expires_at:%Y-%m-%d %H:%M:%S} UTC{_time_left(found, ', ')}"),
-        ("tenant", request.tenant),
-        ("request", request.id),
-        ("call", request.call),
-        ("votes on", f"{found.binding} (call, preview and policies by digest)"),
-    ]
-    output.facts(facts)
+def _state(request: Request, left_s: float) -> str:
+    return PAST if request.state in LIVE_STATES and left_s <= 0 else str(request.state)
 
 
-def look_of(found: Viewed) -> tuple[str, str]:
-    """Mark and word of a request's state."""
-    if found.state == "past its time":
-        return "note", "expired"
-    return _LOOKS.get(found.state, ("note", found.state))
+def _may_vote(request: Request, need: Need, directory: Directory) -> list[str]:
+    """Whoever the need asks for, less those whom it refuses. Only they are looked at: a directory may have ten thousand users."""
+    asked = directory.voters(need.group, request.tenant) if need.group is not None else {request.user} - {None}
+    return [user for user in sorted(map(str, asked)) if why_not(request, need, user, directory) is None]
 
 
-def _waits(found: Viewed) -> str:
-    if found.state != RequestState.OPEN:
-        return ""
-    missing = [
-        f"{need.missing} more of {need.need.group}" if need.need.group else f"{found.request.user} to confirm"
-        for need in found.needs
-        if need.missing > 0
-    ]
-    return f"; waits for {listed(missing)}" if missing else ""
+def _refused(request: Request, votes: Sequence[Vote], directory: Directory, viewer: str) -> str | None:
+    """Why this user may not vote, in words; the desk decides it again."""
+    refusals = [why_not(request, need, viewer, directory) for need in needs_of(request.obligations)]
+    if all(refusals):
+        return next((found[1] for found in refusals if found is not None), "it asks nobody for anything")
+    if directory.person_of(viewer) in {directory.person_of(vote.voter) for vote in votes}:
+        return f"`{viewer}` has voted on it already"
+    if request.state is not RequestState.OPEN:
+        return f"it is {request.state} and takes no more votes"
+    return None
 
 
-def _time_left(found: Viewed, before: str = "  ") -> str:
-    if found.request.state not in LIVE_STATES:
-        return ""
-    return (
-        f"{before}expires in {span(found.expires_in_s)}" if found.expires_in_s > 0 else f"{before}expired {span(-found.expires_in_s)} ago"
-    )
-
-
-def _change(effect: Effect) -> str:
-    return f"{effect.target} {effect.field}: {pretty(effect.before)} -> {pretty(effect.after)}"
-
-
-def _target(target: Target) -> str:
-    attributes = f" {pretty(target.attributes)}" if target.attributes else ""
-    return f"{target.ref} of {target.tenant}, in {target.environment}{attributes}"
-
-
-def _need(need: NeedStanding, may_vote: Sequence[str], *, still: bool) -> str:
-    asked = need.need
-    who_must = f"{asked.count} of {asked.group}" if asked.group else "confirmation by the user"
-    reason = f": {asked.reason}" if asked.reason else ""
-    have = f"{len(need.voters)} of {counted(asked.count, 'vote')}" + (f" ({listed(need.voters)})" if need.voters else "")
-    can = f"; may vote: {listed(may_vote, 20)}" if may_vote else "; nobody may vote"
-    return f"{who_must}, by `{asked.policy}`{reason}\nhas {have}{can if still else ''}"
-
-
-def _vote(vote: Vote) -> str:
-    verb = "approved" if vote.verdict == "approve" else "rejected"
-    cast = f", cast by operating user {vote.operating_user}" if vote.operating_user else ""
-    comment = f': "{vote.comment}"' if vote.comment else ""
-    return f"{vote.voter} {verb} at {vote.at:%Y-%m-%d %H:%M:%S} UTC{cast}{comment}"
+def is_same(shown: Viewed, now: Request) -> bool:
+    """Whether a vote on `now` is a vote on what was shown: the very same request with the same binding, whatever its state."""
+    return shown.binding == binding_of(now.key, now.preview_digest, now.obligations) and replace(shown.request, state=now.state) == now

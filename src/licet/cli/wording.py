@@ -60,6 +60,14 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def countdown(seconds: int) -> str:
+    """How long is left, to the second where seconds matter: `0:45`, `14:59`, `1:02:05`, `3 days`."""
+    if seconds >= 2 * 86_400:
+        return span(seconds)
+    hours, minutes = divmod(max(0, seconds) // 60, 60)
+    return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{max(0, seconds) % 60:02d}"
+
+
 def size(size_bytes: int) -> str:
     """`512 B`, `1.2 MiB`."""
     amount = float(size_bytes)

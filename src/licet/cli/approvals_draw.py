@@ -1,0 +1,255 @@
+"""How `licet approvals watch` looks: lines of exactly the terminal's size, from the state of its screen.
+
+The list is cut to the width; below it the selected request stands whole, wrapped, and is scrolled where it does not fit. While somebody is
+asked whether they are sure, there is nothing on the screen but what they decide on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, look_of, waits_for
+from licet.cli.approvals_screen import Mode, Screen
+from licet.cli.approvals_vote import Verb
+from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, pretty, styled
+from licet.cli.requests import Viewed
+from licet.cli.wording import countdown, counted, who
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WIDE = 60
+"""From here on facts have a column of labels, and rows of the list say which group is missing."""
+CLOCK = 8
+"""Columns of a countdown: `23:59:59`."""
+
+_QUESTIONS: dict[Verb, str] = {
+    "approve": "Approve this call",
+    "reject": "Deny this call",
+    "take_back": "Take your vote back",
+    "withdraw": "Withdraw this request",
+}
+_DONE: dict[Verb, str] = {"approve": "approve", "reject": "deny", "take_back": "take it back", "withdraw": "withdraw it"}
+
+
+class Frame(Struct, frozen=True):
+    """What is drawn, a line each, and what the screen must know of it: lines of a page, where it stands, whether the end is visible."""
+
+    lines: tuple[Text, ...]
+    page: int
+    scroll: int
+    at_end: bool
+
+
+class Size(Struct, frozen=True):
+    """The terminal, and what it can show."""
+
+    width: int
+    height: int
+    console: Console
+
+    @property
+    def stream(self) -> IO[str]:
+        """Where it is written."""
+        return self.console.file
+
+    def glyph(self, wanted: str, plain: str) -> str:
+        """This glyph, or what stands in for it."""
+        return wanted if can_show(self.stream, wanted) else plain
+
+
+def draw(screen: Screen, size: Size, now: datetime) -> Frame:
+    """The screen as it is now."""
+    if screen.mode is Mode.CONFIRM and screen.shown is not None:
+        return _question(screen, screen.shown.at(now), size)
+    rows = [row.at(now) for row in screen.rows]
+    shown = None if screen.shown is None else screen.shown.at(now)
+    top = [_title(screen, rows, size, now), *_list(screen, rows, size), _rule(size)]
+    bottom = _footer(screen, size)
+    body = _empty(screen) if shown is None else _whole(shown, size, facts_of(shown))
+    return _framed(top, body, bottom, screen.scroll, size)
+
+
+def _framed(top: Sequence[Text], body: Sequence[Text], bottom: Sequence[Text], scroll: int, size: Size) -> Frame:
+    """Top and bottom as they are, between them as much of the body as fits, with a line that says what is below."""
+    room = max(1, size.height - len(top) - len(bottom))
+    scroll = max(0, min(scroll, len(body) - room))
+    visible = list(body[scroll : scroll + room])
+    below = len(body) - scroll - len(visible)
+    if (below or scroll) and room > 1:
+        # The hint takes the last line of the room, so that it never looks as if this were all.
+        page = room - 1
+        scroll = max(0, min(scroll, len(body) - page))
+        visible = list(body[scroll : scroll + page])
+        below = len(body) - scroll - page
+        hint = f"{size.glyph('↓', 'v')} {counted(below, 'more line')} (PgDn)" if below else f"{size.glyph('↑', '^')} end (PgUp)"
+        visible.append(styled((hint, "dim")))
+    filled = [*visible, *[styled()] * (room - len(visible))]
+    lines = [*top, *filled, *bottom][: size.height]
+    for line in lines:
+        line.truncate(size.width, overflow="ellipsis" if can_show(size.stream, "…") else "crop")
+    return Frame(tuple(lines), max(1, room - 1), scroll, below <= 0)
+
+
+def _title(screen: Screen, rows: Sequence[Viewed], size: Size, now: datetime) -> Text:
+    waiting = sum(row.state == "open" for row in rows)
+    told = [f"{waiting} open" if waiting else "nothing waits", *([f"as {screen.viewer}"] if screen.viewer else []), f"{now:%H:%M:%S} UTC"]
+    right = "  ".join(told)
+    left = "licet approvals"
+    gap = size.width - len(left) - len(right)
+    return styled((left, "bold"), (" " * gap + right, "")) if gap > 1 else styled((right, ""))
+
+
+def _list(screen: Screen, rows: Sequence[Viewed], size: Size) -> list[Text]:
+    """As many rows as leave most of the screen to the selected one, those around the selected one."""
+    room = min(len(rows), max(1, (size.height - 4) // 4))
+    ids = [row.request.id for row in rows]
+    at = ids.index(screen.selected) if screen.selected in ids else 0
+    first = max(0, min(at - room // 2, len(rows) - room))
+    shown = [_row(row, size, is_selected=row.request.id == screen.selected) for row in rows[first : first + room]]
+    if len(rows) > room:
+        shown.append(styled((f"  {first + 1} to {first + room} of {len(rows)}", "dim")))
+    return shown
+
+
+def _row(row: Viewed, size: Size, *, is_selected: bool) -> Text:
+    mark, style = mark_of(look_of(row)[0], size.stream)
+    left_s = row.expires_in_s
+    pointer = size.glyph("▸", ">") if is_selected else " "
+    request = row.request
+    targets = ", ".join(str(target.ref) for target in row.asked.targets)
+    have = [
+        f"{len(need.voters)}/{need.need.count}" + (f" {need.need.group or 'confirm'}" if size.width >= WIDE else "") for need in row.needs
+    ]
+    spans: list[Span] = [
+        (f"{pointer} ", "bold"),
+        (f"{mark} ", style),
+        (countdown(left_s).rjust(CLOCK if size.width >= WIDE else 5), "yellow" if left_s <= HURRY_S else ""),
+        (f"  {', '.join(have)}  ", "dim"),
+        (f"{request.tool}", "bold" if is_selected else ""),
+        (f"  {targets}" if targets else "", ""),
+        (_gist(row), ""),
+        (f"  {who(request.agent, request.service, request.user)}", "dim"),
+    ]
+    return styled(*spans)
+
+
+def _gist(row: Viewed) -> str:
+    """The first change, so that two requests of one tool on one target can be told apart in the list."""
+    effects = row.asked.preview or ()
+    if not effects:
+        return ""
+    more = f" and {len(effects) - 1} more" if len(effects) > 1 else ""
+    return f"  {effects[0].field}: {_short(effects[0].before)} -> {_short(effects[0].after)}{more}"
+
+
+def _short(value: Any) -> str:
+    return " ".join(part.strip() for part in pretty(value).split("\n"))
+
+
+def _rule(size: Size) -> Text:
+    return styled((size.glyph("─", "-") * size.width, "dim"))
+
+
+def _empty(screen: Screen) -> list[Text]:
+    if screen.rows:
+        return [styled(("Select a request with the arrow keys.", ""))]
+    return [styled(("Nothing waits for people.", "")), styled(("A call that is held appears here by itself.", "dim"))]
+
+
+def _whole(found: Viewed, size: Size, facts: Sequence[Fact]) -> list[Text]:
+    """The sentence, then the facts, wrapped to the width."""
+    kind, word = look_of(found)
+    mark, style = mark_of(kind, size.stream)
+    head = styled((f"{mark} {word}  ", style), (f"{found.sentence}{waits_for(found)}", "bold"))
+    lines = [*_wrapped(head, size, size.width), styled()]
+    for label, values in facts:
+        lines += _fact(label, values, size)
+    return lines
+
+
+def _fact(label: str, values: Sequence[Sequence[Span]], size: Size) -> list[Text]:
+    """Label and value side by side, or one below the other where it is narrow."""
+    indent = LABEL_WIDTH + 1 if size.width >= WIDE else 2
+    parts = [part for value in values for part in _wrapped(styled(*value), size, size.width - indent)]
+    if size.width < WIDE:
+        return [styled((label, "dim")), *(_behind(" " * indent, part) for part in parts)]
+    labels = [label.ljust(indent), *[" " * indent] * len(parts)]
+    return [_behind(before, part) for before, part in zip(labels, parts, strict=False)]
+
+
+def _behind(label: str, part: Text) -> Text:
+    line = styled((label, "dim"))
+    return line.append_text(part)
+
+
+def _wrapped(text: Text, size: Size, width: int) -> list[Text]:
+    """The text in lines of this width at most; a word that is longer is broken."""
+    lines = list(text.wrap(size.console, max(8, width))) or [styled()]
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+def _footer(screen: Screen, size: Size) -> list[Text]:
+    """What was said last, and what keys there are; or the comment that is being typed."""
+    lines = [_rule(size)]
+    if screen.mode is Mode.COMMENT:
+        question = f"{_QUESTIONS[screen.verb]}? A comment, if you like:"
+        return [*lines, *_wrapped(styled((question, "bold")), size, size.width), _typed(screen, size), *_keys(_TYPING, size)]
+    if screen.said:
+        lines += _wrapped(styled((screen.said, "bold")), size, size.width)
+    return [*lines, *_keys([key for key in _ALL if key[0] in screen.offers()], size)]
+
+
+def _typed(screen: Screen, size: Size) -> Text:
+    """The end of the comment, with a cursor behind it."""
+    line = styled((screen.comment, ""))
+    room = size.width - 3
+    while line.cell_len > room:
+        line = line[max(1, line.cell_len - room) :]
+    return _behind("> ", line).append_text(styled((" ", "reverse")))
+
+
+_ALL = (
+    ("arrows", "select"),
+    ("a", "approve"),
+    ("d", "deny"),
+    ("t", "take back"),
+    ("w", "withdraw"),
+    ("PgDn", "read on"),
+    ("r", "refresh"),
+    ("q", "quit"),
+)
+_TYPING = (("Enter", "go on"), ("Esc", "do nothing"))
+
+
+def _keys(keys: Sequence[tuple[str, str]], size: Size) -> list[Text]:
+    """The keys on as many lines as they take, none of them broken."""
+    lines = [styled()]
+    for key, does in keys:
+        one = styled((key, "bold"), (f" {does}", "dim"))
+        if lines[-1].cell_len and lines[-1].cell_len + 2 + one.cell_len > size.width:
+            lines.append(styled())
+        lines[-1] = lines[-1].append_text(styled(("  ", ""))) if lines[-1].cell_len else lines[-1]
+        lines[-1].append_text(one)
+    return lines
+
+
+def _question(screen: Screen, found: Viewed, size: Size) -> Frame:
+    """All that is decided on, and the one key that does it."""
+    title = styled((f"{_QUESTIONS[screen.verb]}, as {screen.viewer}?", "bold reverse"))
+    facts = decided_on(found)
+    facts += [("request", [[(found.request.id, "")]]), ("votes on", [[(found.binding, "")]])]
+    if screen.comment.strip():
+        facts.append(("comment", [[(f'"{screen.comment.strip()}"', "")]]))
+    bottom = [_rule(size)]
+    if screen.said:
+        bottom += _wrapped(styled((screen.said, "bold")), size, size.width)
+    bottom += _keys((("y", _DONE[screen.verb]), ("Esc", "do nothing")), size)
+    return _framed([*_wrapped(title, size, size.width), _rule(size)], _whole(found, size, facts), bottom, screen.scroll, size)
