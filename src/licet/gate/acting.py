@@ -20,7 +20,8 @@ NO_TRACE = Trace()
 class Acting(Struct, frozen=True, kw_only=True):
     """The caller and the circumstances that the host program states for the calls in a `with gate.acting(...)` block.
 
-    `actor` and `entry` are what a record's envelope says of them, made once for many calls.
+    `wait_s` is how long a held call waits for people that does not say itself. `actor` and `entry` are what a record's envelope says of
+    them, made once for many calls.
     """
 
     tenant: str | None = None
@@ -30,6 +31,7 @@ class Acting(Struct, frozen=True, kw_only=True):
     session: str | None = None
     reason: str | None = None
     trace: Trace = NO_TRACE
+    wait_s: float = 0.0
     actor: Actor = Actor()
     entry: TraceEntry | None = None
 

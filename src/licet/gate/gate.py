@@ -39,11 +39,12 @@ from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
+from licet.gate.waiting import Repeated, asked_for, seconds_to_wait
 from licet.gate.writable import whoever_runs_this
 from licet.ledger.record import microseconds, new_id
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
-from licet.model import Access, CallId, Decision, Touch, Trace
+from licet.model import Access, CallId, Decision, RequestId, RequestState, Touch, Trace
 from licet.store.contract import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -166,10 +167,12 @@ class Gate:
         workflow: str | None = None,
         reason: str | None = None,
         trace: Trace | None = None,
+        wait: float = 0,
     ) -> ActingBlock:
         """A `with` block in which calls are made in this name. It comes from the host program; nothing a model writes may be put here.
 
-        `reason` is recorded as a claim and grants nothing. `tenant` may be left out where the agent or service has only one.
+        `reason` is recorded as a claim and grants nothing. `tenant` may be left out where the agent or service has only one. `wait` is how
+        many seconds a call that is held, made as a function or with `call`, waits for people (as in `call`).
         """
         joined = trace or NO_TRACE
         acting = Acting(
@@ -185,6 +188,7 @@ class Gate:
                 parent=readable_or_none(joined.parent),
                 workflow=readable_or_none(joined.workflow if workflow is None else workflow),
             ),
+            wait_s=seconds_to_wait(wait),
         )
         return ActingBlock(self._token, acting)
 
@@ -193,20 +197,56 @@ class Gate:
         self._opened().label(acting_for(self._token), readable(label))
 
     def call(
-        self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, idempotency_key: str | None = None, reason: str | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | bytes | str,
+        *,
+        idempotency_key: str | None = None,
+        reason: str | None = None,
+        wait: float | None = None,
     ) -> Result:
         """Propose a call; returns `Ok`, `Denied`, `Held` or `Failed`. JSON text is read strictly.
 
-        With an `idempotency_key`, unique per caller, a repeat returns the recorded outcome and executes nothing. Raises `OperatorError` if
-        the gate cannot be opened, and passes on control exceptions (`KeyboardInterrupt`, `SystemExit`) after they have been recorded.
+        With an `idempotency_key`, unique per caller, a repeat returns the recorded outcome and executes nothing. A call that is held blocks
+        up to `wait` seconds (at most a day) until people have decided, and is then made again; the `Held` is returned where they have not,
+        or the gate is closed meanwhile. Without `wait`, what `acting` says holds. Raises `OperatorError` if the gate cannot be opened,
+        `ValueError` for a `wait` that is none, and passes on control exceptions (`KeyboardInterrupt`, `SystemExit`) after they have been
+        recorded.
         """
-        return self._run(self._draft(tool, arguments, idempotency_key, reason))
+        return self._run(self._draft(tool, arguments, idempotency_key, reason, wait=wait))
 
     async def acall(
-        self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, idempotency_key: str | None = None, reason: str | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | bytes | str,
+        *,
+        idempotency_key: str | None = None,
+        reason: str | None = None,
+        wait: float | None = None,
     ) -> Result:
-        """As `call`, on the running event loop."""
-        return await self._arun(self._draft(tool, arguments, idempotency_key, reason))
+        """As `call`, on the running event loop, which goes on while the call waits. Cancelled while it waits, the request stays open."""
+        return await self._arun(self._draft(tool, arguments, idempotency_key, reason, wait=wait))
+
+    def poll(self, request: RequestId) -> RequestState:
+        """Where a request stands now, by its row and the time; microseconds. Raises `KeyError` when there is none, `StoreError`."""
+        return self._opened().waiting.poll(request)
+
+    def wait(self, request: RequestId, timeout_s: float) -> RequestState:
+        """Where a request stands once it is not open any more, or after so many seconds (at most a day).
+
+        Raises as `poll`, and `GateClosed` where the gate is closed meanwhile.
+        """
+        waiting = self._opened().waiting
+        waiting.poll(request)
+        waiting.wait((request,), seconds_to_wait(timeout_s))
+        return waiting.poll(request)
+
+    async def await_decision(self, request: RequestId, timeout_s: float) -> RequestState:
+        """As `wait`, on the running event loop."""
+        waiting = self._opened().waiting
+        waiting.poll(request)
+        await waiting.wait_async((request,), seconds_to_wait(timeout_s))
+        return waiting.poll(request)
 
     def check(self, tool: str, arguments: Mapping[str, Any] | bytes | str) -> Decision:
         """What would happen: the decision on this call now. Records nothing, executes nothing (resolvers are asked, previews are not)."""
@@ -223,8 +263,11 @@ class Gate:
         *,
         instance: object | None = None,
         refused: ArgumentsRefused | None = None,
+        wait: float | None = None,
     ) -> Draft:
         acting = acting_for(self._token)
+        if wait is not None:
+            acting = structs.replace(acting, wait_s=seconds_to_wait(wait))
         if reason is not None:
             acting = structs.replace(acting, reason=readable(reason))
         if idempotency_key is not None and not is_key(idempotency_key):
@@ -242,12 +285,29 @@ class Gate:
         )
 
     def _run(self, draft: Draft) -> Result:
+        if not draft.acting.wait_s:
+            return self._run_once(draft)
+        calls = Repeated(draft, self._now_us)
+        wait_out = self._opened().waiting.wait_out
+        return calls.told(*wait_out(lambda awaited: self._run_once(calls.next(awaited)), asked_for, draft.acting.wait_s))
+
+    def _run_once(self, draft: Draft) -> Result:
         house = self._opened()
         return _released(SyncDriver(house.services, house.portal).run(govern(draft, house.house)))
 
     async def _arun(self, draft: Draft) -> Result:
+        if not draft.acting.wait_s:
+            return await self._arun_once(draft)
+        calls = Repeated(draft, self._now_us)
+        wait_out = self._opened().waiting.wait_out_async
+        return calls.told(*await wait_out(lambda awaited: self._arun_once(calls.next(awaited)), asked_for, draft.acting.wait_s))
+
+    async def _arun_once(self, draft: Draft) -> Result:
         house = self._opened()
         return _released(await AsyncDriver(house.services).run(govern(draft, house.house)))
+
+    def _now_us(self) -> int:
+        return microseconds(self._clock())
 
     async def _arun_unwrapped(self, draft: Draft) -> Any:
         return (await self._arun(draft)).unwrap()

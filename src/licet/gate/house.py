@@ -35,6 +35,7 @@ from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.sync_driver import Portal
 from licet.gate.unknown import Reconciliation, Said, SettledAs, find_case
+from licet.gate.waiting import Waiting
 from licet.gate.workers import Workers
 from licet.gate.writable import exposed, whoever_runs_this
 from licet.ledger.record import Kind, microseconds
@@ -82,6 +83,7 @@ class OpenHouse:
             raise
         self._clerk = Clerk(self.store, self.writer, self._recorder, self.now_us, settings.limits.denials_per_minute)
         self.sessions = Sessions(tuple(settings.meters))
+        self.waiting = Waiting(self.store, now)
         self.services = Services(
             store=self.store,
             writer=self.writer,
@@ -155,7 +157,8 @@ class OpenHouse:
             rest.callback(self.portal.close)
             rest.callback(self._workers.close)
             rest.callback(self.ledger.close)
-            self._clerk.close()
+            rest.callback(self._clerk.close)
+            self.waiting.close()
 
     def _recover(self) -> None:
         for orphan in self.store.orphaned_calls():

@@ -25,6 +25,7 @@ from licet.approvals.attest import attest
 from licet.approvals.standing import find_unmeetable, standing
 from licet.approvals.states import Event
 from licet.errors import IntegrityBroken
+from licet.gate.awaited import refuse_ended
 from licet.gate.draft import Draft, Refused
 from licet.gate.scene import Scene
 from licet.gate.steps import FindRequest, Preview, Step
@@ -51,6 +52,8 @@ def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, 
     except IntegrityBroken as broken:
         raise _not_in_log(broken) from broken
     if found is not None:
+        if draft.awaited is not None:
+            refuse_ended(draft.awaited, found.request, now)
         if found.request.state is RequestState.APPROVED and now < found.request.expires_at:
             _attest(found)
         _match(draft, scene, found, now, preview_known=run_preview)

@@ -49,7 +49,7 @@ class Denied(Struct, frozen=True, kw_only=True):
 class Held(Struct, frozen=True, kw_only=True):
     """People must decide first. The same call, made again once they have, resumes.
 
-    `request` is None where nobody can be asked (`preview_only`).
+    `request` is None where nobody can be asked (`preview_only`). `waited_s` is how many seconds the caller has waited for people.
     """
 
     decision: Decision
@@ -57,6 +57,7 @@ class Held(Struct, frozen=True, kw_only=True):
     request: RequestId | None
     receipt: Receipt | None
     preview: tuple[Effect, ...] | None = None
+    waited_s: float = 0.0
 
     def unwrap(self) -> Any:
         """Raises `CallHeld`."""
