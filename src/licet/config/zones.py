@@ -31,8 +31,8 @@ def zone_problem(name: str) -> str | None:
     known = sorted(one for one in available_timezones() if not one.startswith(_NO_PLACE))
     if not known:
         return f"is {quoted(name)}, and this machine has no time zones: install `tzdata`, the package of your system or of Python"
-    lower = {one.lower(): one for one in known}
-    near = get_close_matches(name.lower().replace(" ", "_"), [*lower, *(one.rpartition("/")[2] for one in lower)], n=1)
-    found = next((zone for key, zone in lower.items() if near and (key == near[0] or key.endswith(f"/{near[0]}"))), None)
-    hint = f"; did you mean `{found}`?" if found is not None else "; expected a name such as `Europe/Berlin`"
+    # Both as a whole and by the place alone: `Berlin` is near `Europe/Berlin`. A whole name is preferred, so it is entered last.
+    forms = {one.rpartition("/")[2].lower(): one for one in known} | {one.lower(): one for one in known}
+    near = get_close_matches(name.lower().replace(" ", "_"), forms, n=1)
+    hint = f"; did you mean `{forms[near[0]]}`?" if near else "; expected a name such as `Europe/Berlin`"
     return f"is {quoted(name)}, which is no time zone{hint}"
