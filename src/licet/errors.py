@@ -27,6 +27,7 @@
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
     ├── SettlementRefused        the end of this call is known, or was settled by somebody else, or this person may not settle it
+    ├── FreezeRefused        what was to be frozen is not known, or this person may not lift the freeze, or not alone
     ├── ErasureRefused           a legal hold stands, or there is nothing to erase, hold or release
     └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
         └── NoteInvalid          a signed note, checkpoint or key is malformed, or not signed as it must be
@@ -224,6 +225,14 @@ class EffectRefused(LicetError):
 
 class UndoRefused(LicetError):
     """The reverse of this call cannot be proposed. `code` is for programs (`no_such_call`, `no_effects`, `already_undone` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FreezeRefused(LicetError):
+    """Nothing was frozen, or lifted. `code` is for programs (`unknown_name`, `same_person`, `no_such_freeze` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -28,6 +28,7 @@ from licet.config.reading import Reader
 from licet.config.settings import (
     AgentSettings,
     ApprovalSettings,
+    FreezeSettings,
     GroupSettings,
     LimitSettings,
     MeterSettings,
@@ -47,6 +48,7 @@ __all__ = [
     "LONGEST_EXPIRY_S",
     "AgentSettings",
     "ApprovalSettings",
+    "FreezeSettings",
     "GroupSettings",
     "LimitSettings",
     "MeterSettings",

@@ -15,6 +15,7 @@ from licet.config.notify import Known, read_notify
 from licet.config.settings import (
     AgentSettings,
     ApprovalSettings,
+    FreezeSettings,
     GroupSettings,
     LimitSettings,
     MeterSettings,
@@ -28,7 +29,7 @@ from licet.config.settings import (
 )
 from licet.config.written import Document, WrittenApprovals, WrittenRetention, WrittenWitness
 from licet.config.zones import zone_problem
-from licet.names import name_problem
+from licet.names import name_problem, quoted
 
 _NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
 _OVERRIDABLE = ("limits", "approvals")
@@ -69,6 +70,7 @@ class Reader:
             witness=self._witness(top.witness, file.parent),
             retention=self._retention(top.retention),
             search=self._decoder.struct(top.search, SearchSettings, "search"),
+            freeze=self._freeze(top.freeze, top.groups),
             notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
             file=file,
         )
@@ -106,6 +108,12 @@ class Reader:
         if expires_s > LONGEST_EXPIRY_S:
             raise self._decoder.invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
         return ApprovalSettings(expires_s=expires_s)
+
+    def _freeze(self, table: object, groups: Mapping[str, object]) -> FreezeSettings:
+        freeze = self._decoder.struct(table, FreezeSettings, "freeze")
+        if freeze.lifters is not None and freeze.lifters not in groups:
+            raise self._decoder.invalid("freeze.lifters", f"names {quoted(freeze.lifters)}, which is not a group")
+        return freeze
 
     def _retention(self, table: object) -> RetentionSettings:
         written = self._decoder.struct(table, WrittenRetention, "retention").payloads

@@ -95,6 +95,13 @@ class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_age_s: int = 3_600
 
 
+class FreezeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[freeze]`: the group of whose members one lifts a freeze, and whether that must be another person than who froze."""
+
+    lifters: str | None = None
+    two_persons: bool = False
+
+
 class SearchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[search]`: whether the search index is kept while calls go on, and whether it holds the words of (redacted) payloads."""
 
@@ -134,6 +141,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     witness: WitnessSettings = WitnessSettings()
     search: SearchSettings = SearchSettings()
+    freeze: FreezeSettings = FreezeSettings()
     retention: RetentionSettings = RetentionSettings()
     notify: NotifySettings = NotifySettings()
     file: Path | None = None

@@ -32,6 +32,7 @@ class Document(Struct, kw_only=True):
     witness: Any = {}
     retention: Any = {}
     search: Any = {}
+    freeze: Any = {}
     notify: Any = {}
 
 

@@ -25,7 +25,7 @@ from licet.gate.drivers import (
     tell_late,
 )
 from licet.gate.scene import Resolver
-from licet.gate.steps import Append, Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, Resolve, Step
+from licet.gate.steps import Append, Execute, FindFreezes, FindKey, FindOutcome, FindRequest, Preview, Ran, Resolve, Step
 from licet.model import Caller, EntityRef, Receipt, Target
 
 R = TypeVar("R")
@@ -58,6 +58,8 @@ class AsyncDriver:
 
     async def _perform(self, step: Step) -> Any:
         match step:
+            case FindFreezes():
+                return self._services.freezes.look() if step.anew else self._services.freezes.current()
             case Append():
                 return await self._append(step)
             case Execute() | Preview():

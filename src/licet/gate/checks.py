@@ -6,23 +6,27 @@ Each check fills the draft or raises `Refused`. None of them does I/O; `resolve`
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
 from licet.gate.draft import Draft, Refused
+from licet.gate.freeze_view import Stops
 from licet.gate.scene import Resolver, Scene
 from licet.gate.session import Sessions
-from licet.gate.steps import Resolve, ResolverFailed, Step
+from licet.gate.steps import FindFreezes, Resolve, ResolverFailed, Step
 from licet.gate.undoing import is_undo
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
+from licet.ledger.frozen import Called
 from licet.model import Caller, EntityRef, Target
 from licet.names import quoted
 from licet.policy.engine import Question
 from licet.policy.local_time import local_time
 
+_FIND_FREEZES = FindFreezes()
 ADMITTED_LIMIT = 10_000
 """Pairs of tool and caller for which step 1 is remembered; it depends on nothing but the scene."""
 
@@ -56,6 +60,35 @@ def _tenant(acting: Acting, directory: Directory) -> str:
     if len(tenants) != 1 or tenants[0] == EVERY_TENANT:
         raise CallerRefused("no_tenant", "the caller has more than one tenant: say which with `gate.acting(tenant=...)`")
     return tenants[0]
+
+
+def called(draft: Draft) -> Called:
+    """The call as far as a freeze can speak of it."""
+    assert draft.caller is not None
+    caller = draft.caller
+    return Called(tenant=caller.tenant, tool=draft.tool, agent=caller.agent, service=caller.service, session=draft.acting.session)
+
+
+def refuse_frozen(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
+    """Still step 0: nothing that this call is of was stopped."""
+    stops: Stops | None = yield _FIND_FREEZES
+    found = stops.find(called(draft)) if stops else None
+    if found is not None:
+        _describe(draft, scene)
+        raise Refused("frozen", frozen_message(found.sentence), detail={"freeze": found.id})
+
+
+def frozen_message(sentence: str) -> str:
+    """What whoever calls is told, who may be a model that would try again."""
+    return f"{sentence}; calling again will not help until somebody lifts the freeze"
+
+
+def _describe(draft: Draft, scene: Scene) -> None:
+    """Which tool, and with what arguments, as far as they can be read: the record says what a frozen caller attempted, without secrets."""
+    draft.spec = scene.catalog.find_tool(draft.tool)
+    if draft.spec is not None and draft.refused is None:
+        with suppress(ArgumentsRefused):
+            draft.arguments = scene.readers[draft.spec.name].read(draft.unverified_arguments)
 
 
 def find_tool(draft: Draft, scene: Scene) -> None:

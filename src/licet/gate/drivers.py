@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from licet.errors import LicetError
 from licet.gate.effects import collecting
+from licet.gate.freeze_view import FreezeView
 from licet.gate.scene import Resolver
 from licet.gate.steps import Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, ResolverFailed
 from licet.gate.workers import Workers
@@ -32,6 +33,7 @@ class Services(Struct, frozen=True, kw_only=True):
     """What a driver performs steps with. Timeouts are in seconds."""
 
     store: Store
+    freezes: FreezeView
     writer: Writer
     workers: Workers
     environment: str

@@ -29,6 +29,8 @@ from licet.errors import ArgumentsRefused, GateClosed
 from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.draft import Draft
+from licet.gate.freeze import Lifted
+from licet.gate.freeze_view import StandingFreeze
 from licet.gate.governed import GovernedTool, P, R
 from licet.gate.house import OpenHouse
 from licet.gate.pipeline import examine, govern
@@ -41,6 +43,7 @@ from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
 from licet.gate.waiting import Repeated, asked_for, seconds_to_wait
 from licet.gate.writable import whoever_runs_this
+from licet.ledger.frozen import Scope
 from licet.ledger.record import microseconds, new_id
 from licet.ledger.report import Report
 from licet.ledger.verify import verify
@@ -362,6 +365,38 @@ class Gate:
         It is recorded with the reason and the operating user, grants nothing and runs nothing. Raises `SettlementRefused`.
         """
         return self._opened().reconciliation.settle(call, status, reason=reason, by=by, operating_user=whoever_runs_this().name)
+
+    def freeze(
+        self,
+        scope: Scope,
+        name: str | None = None,
+        *,
+        reason: str,
+        tenant: str | None = None,
+        by: str | None = None,
+        anyway: bool = False,
+    ) -> StandingFreeze:
+        """Stop an agent, a service, a tool, a tenant, a session or everything (`all`), in every process on the store, until it is lifted.
+
+        From this call's return on, no call of it begins: its intent is refused; a read that was decided before may end. `tenant` narrows
+        it to that tenant's calls. `reason` is recorded, and told to whoever calls. A name that nobody knows is refused unless `anyway`.
+        Raises `FreezeRefused`.
+        """
+        house = self._opened()
+        froze = house.freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway)
+        house.services.freezes.look()
+        return froze.freeze
+
+    def lift(self, freeze_id: str, *, reason: str, by: str | None = None, second: str | None = None) -> Lifted:
+        """Lift a freeze, in the name of users of the directory where `[freeze]` in licet.toml asks for them. Raises `FreezeRefused`."""
+        house = self._opened()
+        lifted = house.freezer.lift(freeze_id, reason=reason, by=by, second=second)
+        house.services.freezes.look()
+        return lifted
+
+    def freezes(self) -> tuple[StandingFreeze, ...]:
+        """Every freeze that stands, the oldest first."""
+        return self._opened().services.freezes.look().told
 
     def verify(self) -> Report:
         """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""

@@ -26,6 +26,8 @@ from licet.gate.acting import Acting
 from licet.gate.building import build_scene
 from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
+from licet.gate.freeze import Freezer, Known
+from licet.gate.freeze_view import FreezeView
 from licet.gate.opening import OpenLedger
 from licet.gate.pipeline import House
 from licet.gate.probing import Probed, Prober
@@ -86,6 +88,7 @@ class OpenHouse:
         self.waiting = Waiting(self.store, now)
         self.services = Services(
             store=self.store,
+            freezes=FreezeView(self.store),
             writer=self.writer,
             workers=self._workers,
             environment=settings.environment,
@@ -123,6 +126,25 @@ class OpenHouse:
     def reconciliation(self) -> Reconciliation:
         """Where calls are settled of which nobody saw the end."""
         return Reconciliation(self.store, self.writer, self._scene.directory, self._settings.environment, self._now)
+
+    @property
+    def freezer(self) -> Freezer:
+        """Where calls are stopped, under the directory that is in force."""
+        return Freezer(
+            self.store,
+            self.writer,
+            directory=self._scene.directory,
+            rules=self._settings.freeze,
+            environment=self._settings.environment,
+            now=self._now,
+            operating_user=whoever_runs_this().name,
+        )
+
+    @property
+    def known(self) -> Known:
+        """The names that can be frozen."""
+        directory = self._scene.directory
+        return Known(directory.agents, directory.services, directory.tenants, self._scene.catalog.tools)
 
     def probe(self, call: CallId) -> Probed:
         """Ask the probe of a call's tool, and settle the call by a clear answer. Raises `SettlementRefused`."""

@@ -1,6 +1,6 @@
 """The one order of checks. Every front door goes through `govern`; nothing else decides, executes or records a call.
 
-    0 identify   the caller and its principals
+    0 identify   the caller and its principals; nothing that the call is of is frozen
     1 tool       in the catalog; could any permit ever match these principals?
     2 parse      strict JSON, defaults, canonical forms, validated by the tool's schema
     3 resolve    the targets: tenant and attributes, with a deadline
@@ -39,7 +39,7 @@ from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.scene import Scene
 from licet.gate.session import Sessions
-from licet.gate.steps import Append, Execute, FindKey, FindOutcome, Ran, Step
+from licet.gate.steps import Append, Execute, FindFreezes, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
 from licet.model import Decision, Effect, Outcome, Receipt
@@ -83,6 +83,7 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
     draft.scene = scene
     try:
         checks.identify(draft, scene)
+        yield from checks.refuse_frozen(draft, scene)
         checks.find_tool(draft, scene)
         checks.parse(draft, scene)
         yield from checks.resolve(draft, scene)
@@ -231,6 +232,8 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     except ConditionLost as lost:
         if lost.condition == "key_taken":
             raise _Moved from lost
+        if lost.condition == "frozen":
+            return (yield from _stop(draft, house, lost))
         # Another call used the approval, or it was rejected or expired between matching and consuming.
         draft.consuming = None
         draft.decision = Decision(verdict="deny", code="approval_used", message=str(lost))
@@ -242,6 +245,19 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
         house.clerk.close_intent_later(draft)  # dropped while it was written: if it lands, nothing has run
         raise
     return None
+
+
+def _stop(draft: Draft, house: House, lost: ConditionLost) -> Generator[Step, Any, Denied]:
+    """What the call is of was frozen between its decision and its intent. The approval that it would have used is not used."""
+    draft.consuming = None
+    try:
+        found = (yield FindFreezes(anew=True)).find(checks.called(draft))
+    except StoreError:
+        found = None  # then it is told without its reason
+    draft.detail = None if found is None else {"freeze": found.id}
+    message = checks.frozen_message(str(lost) if found is None else found.sentence)
+    draft.decision = Decision(verdict="deny", code="frozen", message=message)
+    return (yield from _deny(draft, house))
 
 
 def _log_down(draft: Draft, house: House, error: StoreError) -> Generator[Step, Any, Denied]:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from licet.approvals.states import Event, sources
+from licet.gate.checks import called
 from licet.gate.draft import Draft
 from licet.ledger.record import (
     NOTHING,
@@ -42,6 +43,7 @@ from licet.store.contract import (
     OpenCall,
     TakeKey,
 )
+from licet.store.freezes import RefuseFrozen
 from licet.store.unsettled import EndUnsettled, MarkUnsettled
 
 UNREAD_LIMIT_BYTES = 4_096
@@ -88,7 +90,7 @@ class Recorder:
         if draft.idempotency_key is not None and draft.caller is not None:
             detail = {"key": {"text": draft.idempotency_key, "scope": scope_of(draft), "digest": digest_of_use(draft)}}
         record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
-        changes: list[Change] = [OpenCall(draft.id, record.log)]
+        changes: list[Change] = [OpenCall(draft.id, record.log), RefuseFrozen(called(draft))]
         if draft.idempotency_key is not None:
             changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:

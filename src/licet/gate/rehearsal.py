@@ -24,7 +24,7 @@ from licet.gate.pipeline import Grounds, examine
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene
 from licet.gate.session import SessionFacts, Sessions
-from licet.gate.steps import FindRequest, Resolve, ResolverFailed, Step
+from licet.gate.steps import FindFreezes, FindRequest, Resolve, ResolverFailed, Step
 from licet.gate.sync_driver import Portal, SyncResolver
 from licet.gate.workers import Workers
 from licet.ledger.entropy import new_id
@@ -101,7 +101,8 @@ class Rehearsal:
                     error = failed
             else:
                 # Nobody has voted on a call that is not made. No other step is asked for before the intent, without previews.
-                assert isinstance(step, FindRequest)
+                # Nor is anything frozen, where nothing is called.
+                assert isinstance(step, FindRequest | FindFreezes)
 
 
 class _GivenResource:

@@ -67,6 +67,12 @@ class FindRequest(Struct, frozen=True):
     key: str
 
 
+class FindFreezes(Struct, frozen=True):
+    """What is frozen; `anew`, whatever was seen a moment ago? Sends back `Stops`, which is false where nothing is. Throws `StoreError`."""
+
+    anew: bool = False
+
+
 class Preview(Struct, frozen=True):
     """What the call would change. Sends back `Ran`, whose value is what the preview function returned."""
 
@@ -105,7 +111,7 @@ class Ran(Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
 
 
-Step: TypeAlias = Resolve | FindKey | FindOutcome | FindRequest | Preview | Append | Execute
+Step: TypeAlias = Resolve | FindKey | FindOutcome | FindRequest | FindFreezes | Preview | Append | Execute
 
 
 class ResolverFailed(Exception):
