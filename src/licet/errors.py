@@ -16,6 +16,7 @@
     │   ├── GateClosed           the gate was closed, forked or has lost its lease
     │   ├── AnchorUnusable       the anchor file cannot be read, written or locked
     │   ├── DeliveryFailed       a notification did not get to its channel
+    │   │   └── NobodyToTell     this channel has nobody to tell of it
     │   └── StoreError           the ledger's database
     │       ├── StoreUnavailable locked, full, read-only, unreachable: may pass by itself
     │       ├── StorePoisoned    an I/O error whose extent is unknown: restart and verify
@@ -153,6 +154,13 @@ class DeliveryFailed(OperatorError):
         super().__init__(message)
         self.retry = retry
         self.retry_after_s = retry_after_s
+
+
+class NobodyToTell(DeliveryFailed):
+    """The channel has nobody to tell of this notification, and so has sent nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry=False)
 
 
 class StoreError(OperatorError):

@@ -31,7 +31,7 @@ QUIET: tuple[Event, ...] = tuple(event for event in EVENTS if event not in {"vot
 
 MAX_AGE_S = 86_400
 PLACE = "{request}"
-_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+")
 
 Seconds = Annotated[float, Meta(gt=0, le=300)]

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from licet.approvals.notify.message import Message
 from licet.errors import DeliveryFailed as DeliveryFailed  # noqa: PLC0414  what `deliver` raises
+from licet.errors import NobodyToTell as NobodyToTell  # noqa: PLC0414  what `deliver` raises
 
 
 class Decide(Protocol):
@@ -36,7 +37,8 @@ class Channel(Protocol):
         """The message is with the medium, or what `earlier` names says now what the message says.
 
         `earlier` is the handle that the channel returned for the event before of the same request (or plan), if it returned one. Returns
-        the handle for the next event, at most 2,000 characters and without secrets, or None. Raises `DeliveryFailed`.
+        the handle for the next event, at most 2,000 characters and without secrets, or None. Raises `DeliveryFailed`, among
+        others `NobodyToTell` where nobody behind this channel is to hear of it.
         """
         ...
 
