@@ -51,7 +51,7 @@ def outcome_of(
     `reported` are the effects that the tool reported, however it ended; `approved` those of the preview that people approved, if they did.
     """
     ended = _ended(ran, spec, keep=keep)
-    if ended.status == "ok":
+    if ended.status == "ok" and spec.access != "read":  # what a read returns it has found, not changed: a preview's effects above all
         reported = with_returned(reported, returned_effects(ran.value))
     if not reported.count and not approved:
         return ended

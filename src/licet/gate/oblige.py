@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -26,40 +25,39 @@ from licet.approvals.standing import find_unmeetable, standing
 from licet.approvals.states import Event
 from licet.errors import IntegrityBroken
 from licet.gate.awaited import refuse_ended
-from licet.gate.draft import Draft, Refused
+from licet.gate.draft import Draft, PreviewedBy, Refused
+from licet.gate.grounds import Grounds
+from licet.gate.previewing import find_difference, preview
 from licet.gate.scene import Scene
-from licet.gate.steps import FindRequest, Preview, Step
+from licet.gate.steps import FindRequest, Step
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState
 from licet.policy.obligations import discharge, lifetime
 from licet.store.contract import Dossier
 
-VALUE_SHOWN_CHARS = 60
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def oblige(draft: Draft, scene: Scene, now: datetime, expires_after: timedelta, *, run_preview: bool) -> Generator[Step, Any, None]:
+def oblige(draft: Draft, grounds: Grounds, *, run_preview: bool) -> Generator[Step, Any, None]:
     """Fill the draft's request, preview and, where people have approved, its decision; or raise `Refused`."""
     assert draft.decision is not None
-    if run_preview:
-        yield from _preview(draft, scene)
     if any(obligation.kind == "preview_only" for obligation in draft.decision.obligations):
+        if run_preview:
+            yield from preview(draft, grounds)
         return
-    key = request_key(draft, scene)
+    key = request_key(draft, grounds.scene)
     try:
         found: Dossier | None = yield FindRequest(_tenant(draft), key)
     except IntegrityBroken as broken:
         raise _not_in_log(broken) from broken
     if found is not None:
-        if draft.awaited is not None:
-            refuse_ended(draft.awaited, found.request, now)
-        if found.request.state is RequestState.APPROVED and now < found.request.expires_at:
-            _attest(found)
-        _match(draft, scene, found, now, preview_known=run_preview)
+        yield from _match(draft, grounds, found, run_preview=run_preview)
     if draft.request is None and draft.consuming is None:
-        draft.opening = _new_request(draft, key, now, expires_after)
-        _refuse_unmeetable(draft.opening, scene)
+        opening = _new_request(draft, key, grounds)
+        _refuse_unmeetable(opening, grounds.scene)
+        if run_preview and draft.preview is None:
+            yield from preview(draft, grounds)
+        draft.opening = replace(opening, preview_digest=draft.preview_digest, summary=_summary(draft))
 
 
 def _refuse_unmeetable(request: Request, scene: Scene) -> None:
@@ -95,26 +93,6 @@ def _tenant(draft: Draft) -> str:
     return draft.caller.tenant
 
 
-def _preview(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
-    """Ask the tool what it would change. A preview that fails refuses the call: nobody can decide on what they cannot see."""
-    assert draft.spec is not None
-    assert draft.arguments is not None
-    tool = scene.previews.get(draft.spec.name)
-    if tool is None:
-        return
-    ran = yield Preview(tool, draft.instance, tool.kwargs(draft.arguments), draft.spec.timeout_s)
-    if ran.error is not None and not isinstance(ran.error, Exception | GeneratorExit):  # the latter would pass for the pipeline's own end
-        raise ran.error
-    if ran.status != "ok":
-        kind = type(ran.error).__name__ if ran.error is not None else ran.status
-        raise Refused("preview_failed", f"the preview of `{draft.spec.name}` failed ({kind}), so nobody can see what the call would change")
-    try:
-        draft.preview = tuple(msgspec.convert(msgspec.to_builtins(effect), Effect) for effect in ran.value)
-        draft.preview_digest = hashlib.sha256(_encode(draft.preview)).hexdigest()
-    except (TypeError, ValueError) as error:
-        raise Refused("preview_failed", f"the preview of `{draft.spec.name}` did not return a list of effects") from error
-
-
 def _attest(found: Dossier) -> None:
     """An approval that the log does not bear out is nobody's: rows can be edited by whoever can write the database."""
     try:
@@ -128,9 +106,11 @@ def _not_in_log(broken: IntegrityBroken, detail: JsonObject | None = None) -> Re
     return Refused("approval_not_in_log", f"the approval of this call is not what the log says: {broken}{step}", detail=detail)
 
 
-def _match(draft: Draft, scene: Scene, found: Dossier, now: datetime, *, preview_known: bool) -> None:
+def _match(draft: Draft, grounds: Grounds, found: Dossier, *, run_preview: bool) -> Generator[Step, Any, None]:
     """What an earlier request with the same key means for this call."""
-    request, votes = found.request, found.votes
+    request, votes, now = found.request, found.votes, grounds.now
+    if draft.awaited is not None:
+        refuse_ended(draft.awaited, request, now)
     if request.state is RequestState.REJECTED and now < request.expires_at:
         until = request.expires_at.strftime("%Y-%m-%d %H:%M UTC")
         by = ", ".join(f"`{vote.voter}`" for vote in votes if vote.verdict == "reject")
@@ -141,52 +121,48 @@ def _match(draft: Draft, scene: Scene, found: Dossier, now: datetime, *, preview
         draft.closing = (request, Event.EXPIRE)
         return
     assert draft.decision is not None
-    changed = _what_changed(draft, request, preview_known=preview_known)
-    stands = standing(request, votes, scene.directory)
-    if changed is None and request.state is RequestState.APPROVED and not stands.approved:
+    if request.state is RequestState.APPROVED:
+        _attest(found)
+    changed = _what_is_asked_beyond(draft, request)
+    stands = standing(request, votes, grounds.scene.directory)
+    if changed is None and request.state is RequestState.OPEN:
+        # What it would change was seen when it was opened, and is looked at again before it runs: nobody needs to read it for each retry.
+        draft.request = request
+        draft.preview, draft.previewed_by = _shown_in(request)
+        return
+    if changed is None and not stands.approved:
         changed = "a vote that it rested on no longer counts"
+    if changed is None and run_preview:
+        yield from preview(draft, grounds)
+        changed = find_difference(request, draft)
     if changed is not None:
         draft.closing = (request, Event.SUPERSEDE)
         draft.changed = changed
         draft.decision = replace(draft.decision, message=f"held anew, since {changed}: {draft.decision.message}")
-    elif request.state is RequestState.APPROVED:
-        draft.consuming = request
-        draft.voters = stands.voters
-        draft.decision = discharge(draft.decision, {(o.policy, o.principal) for o in draft.decision.obligations})
-    else:
-        draft.request = request
+        return
+    draft.consuming, draft.ballots = request, found.ballots
+    draft.voters = stands.voters
+    draft.decision = discharge(draft.decision, {(o.policy, o.principal) for o in draft.decision.obligations})
 
 
-def _what_changed(draft: Draft, request: Request, *, preview_known: bool) -> str | None:
-    """Why the request does not cover this call as it is decided now; None where it does."""
+def _what_is_asked_beyond(draft: Draft, request: Request) -> str | None:
+    """Why the request does not cover what the policies ask for now; None where it does."""
     assert draft.decision is not None
     asked = {_asks(obligation) for obligation in request.obligations}
     beyond = [o.policy for o in draft.decision.obligations if _asks(o) not in asked]
-    if beyond:
-        return f"policy `{beyond[0]}` now asks for something that was not decided on"
-    if preview_known and draft.preview_digest != request.preview_digest:
-        return _difference(request, draft.preview or ())
-    return None
+    return f"policy `{beyond[0]}` now asks for something that was not decided on" if beyond else None
 
 
-class _Voted(Struct):
-    """The part of a request's summary that says what was voted on."""
+class _Shown(Struct):
+    """The part of a request's summary that is its preview."""
 
     preview: tuple[Effect, ...] | None = None
+    previewed_by: PreviewedBy | None = None
 
 
-def _difference(request: Request, now: tuple[Effect, ...]) -> str:
-    """The first effect that nobody has seen; where there is none, some are gone."""
-    seen = msgspec.json.decode(request.summary, type=_Voted).preview or ()
-    for effect in now:
-        if effect not in seen:
-            return f"the call would now change `{effect.field}` of {effect.target} from {_shown(effect.before)} to {_shown(effect.after)}"
-    return "the call would now change less than it did"
-
-
-def _shown(value: Any) -> str:
-    text = _encode(value).decode()
-    return f"`{text if len(text) <= VALUE_SHOWN_CHARS else text[:VALUE_SHOWN_CHARS] + '...'}`"
+def _shown_in(request: Request) -> tuple[tuple[Effect, ...] | None, PreviewedBy | None]:
+    shown = msgspec.json.decode(request.summary, type=_Shown)
+    return shown.preview, shown.previewed_by
 
 
 def _asks(obligation: Obligation) -> tuple[str, ...]:
@@ -202,18 +178,12 @@ def _asks(obligation: Obligation) -> tuple[str, ...]:
     )
 
 
-def _new_request(draft: Draft, key: str, now: datetime, expires_after: timedelta) -> Request:
+def _new_request(draft: Draft, key: str, grounds: Grounds) -> Request:
     assert draft.decision is not None
     assert draft.caller is not None
     assert draft.arguments is not None
     caller = draft.caller
-    summary = {
-        "arguments": Raw(draft.arguments.json),
-        "targets": draft.targets,
-        "preview": draft.preview,
-        "reason": draft.acting.reason,
-        "changed": draft.changed,
-    }
+    now = grounds.now
     return Request(
         id=RequestId(new_id()),
         key=key,
@@ -225,8 +195,22 @@ def _new_request(draft: Draft, key: str, now: datetime, expires_after: timedelta
         call=draft.id,
         state=RequestState.OPEN,
         opened_at=now,
-        expires_at=now + lifetime(draft.decision.obligations, expires_after),
+        expires_at=now + lifetime(draft.decision.obligations, grounds.expires_after),
         obligations=draft.decision.obligations,
-        preview_digest=draft.preview_digest,
-        summary=Raw(msgspec.json.encode(summary)),
+        preview_digest=None,
+        summary=Raw(b"{}"),
     )
+
+
+def _summary(draft: Draft) -> Raw:
+    """What an approver is shown, as JSON."""
+    assert draft.arguments is not None
+    summary = {
+        "arguments": Raw(draft.arguments.json),
+        "targets": draft.targets,
+        "preview": draft.preview,
+        "previewed_by": draft.previewed_by,
+        "reason": draft.acting.reason,
+        "changed": draft.changed,
+    }
+    return Raw(msgspec.json.encode(summary))

@@ -34,6 +34,7 @@ from licet.gate.conclude import Latecomer, outcome_of
 from licet.gate.draft import Draft, Refused
 from licet.gate.earlier import earlier_result, find_problem
 from licet.gate.effects import Collector
+from licet.gate.grounds import Grounds as Grounds  # noqa: PLC0414  what `examine` takes
 from licet.gate.oblige import oblige
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
@@ -43,7 +44,7 @@ from licet.gate.steps import Append, Execute, FindFreezes, FindKey, FindOutcome,
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
 from licet.model import Decision, Effect, Outcome, Receipt
-from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord
+from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord, TakenKey
 
 ATTEMPTS = 5
 """How often a call is examined afresh because something it rested on moved (a request opened beside it, a meter) before it is refused."""
@@ -61,20 +62,11 @@ class House(Struct, frozen=True, kw_only=True):
 
     def grounds(self) -> Grounds:
         """What an examination that starts now rests on."""
-        return Grounds(scene=self.scene(), now=self.now(), sessions=self.sessions, expires_after=self.expires_after)
+        return Grounds(scene=self.scene(), now=self.now(), sessions=self.sessions, expires_after=self.expires_after, recorder=self.recorder)
 
 
 class _Moved(Exception):
     """Something that the decision rested on has moved: examine again."""
-
-
-class Grounds(Struct, frozen=True, kw_only=True):
-    """What one examination rests on: the scene in force, the time, the sessions, and how long a request lives."""
-
-    scene: Scene
-    now: datetime
-    sessions: Sessions
-    expires_after: timedelta
 
 
 def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Generator[Step, Any, Decision]:
@@ -89,7 +81,7 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
         yield from checks.resolve(draft, scene)
         checks.decide(draft, scene, grounds.sessions, grounds.now)
         if draft.decision is not None and draft.decision.verdict == "hold" and not (yield from _is_repeat(draft)):
-            yield from oblige(draft, scene, grounds.now, grounds.expires_after, run_preview=run_preview)
+            yield from oblige(draft, grounds, run_preview=run_preview)
     except Refused as refused:
         draft.detail = refused.detail
         draft.decision = Decision(verdict="deny", code=refused.code, message=refused.message)
@@ -230,7 +222,7 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     try:
         yield Append(house.recorder.intent(draft, microseconds(now), now))
     except ConditionLost as lost:
-        if lost.condition == "key_taken":
+        if lost.condition in {"key_taken", "votes_moved"}:
             raise _Moved from lost
         if lost.condition == "frozen":
             return (yield from _stop(draft, house, lost))
@@ -318,7 +310,8 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
 
 def _approved(draft: Draft) -> tuple[Effect, ...] | None:
     """The effects that people have approved; None where nobody was asked, or the tool had not said what they would be."""
-    return draft.preview if draft.consuming is not None else None
+    promised = draft.previewed_by == "tool" or draft.undoes is not None
+    return draft.preview if draft.consuming is not None and promised else None
 
 
 def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Result:
@@ -352,7 +345,15 @@ def _is_repeat(draft: Draft) -> Generator[Step, Any, bool]:
     if draft.idempotency_key is None:
         return False
     assert draft.caller is not None
-    return (yield FindKey(log_of(draft), scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft))) is not None
+    return (yield FindKey(log_of(draft), scope_of(draft), draft.idempotency_key, digest_of_use(draft))) is not None
+
+
+def _key_refused(draft: Draft, taken: TakenKey) -> Decision:
+    """Why a taken key gives nothing: it was for something else, or for an undo, whose result is its caller's alone."""
+    if draft.undoes is not None:
+        message = f"call `{draft.undoes}` is undone by call `{taken.call}`, or is being undone by it; a call is undone once"
+        return Decision(verdict="deny", code="already_undone", message=message)
+    return Decision(verdict="deny", code="key_reused", message=f"idempotency key `{draft.idempotency_key}` was used for another call")
 
 
 def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
@@ -361,12 +362,11 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
     if draft.idempotency_key is None:
         return None
     try:
-        taken = yield FindKey(log_of(draft), scope_of(draft.caller), draft.idempotency_key, digest_of_use(draft))
+        taken: TakenKey | None = yield FindKey(log_of(draft), scope_of(draft), draft.idempotency_key, digest_of_use(draft))
         if taken is None:
             return None
-        if not taken.same:
-            message = f"idempotency key `{draft.idempotency_key}` was used for another call"
-            draft.decision = Decision(verdict="deny", code="key_reused", message=message)
+        if draft.undoes is not None or not taken.same:
+            draft.decision = _key_refused(draft, taken)
             return (yield from _deny(draft, house))
         records: tuple[StoredRecord, ...] = yield FindOutcome(taken.call)
         problem = find_problem(draft, taken.call, records)

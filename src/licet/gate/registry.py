@@ -13,6 +13,7 @@ from licet.catalog.spec import Catalog
 from licet.config import Settings
 from licet.errors import CatalogInvalid
 from licet.gate.scene import Resolver
+from licet.gate.undoing import is_undo, undo_tool, undoing
 
 
 class Registry:
@@ -43,8 +44,18 @@ class Registry:
 
     def add_preview(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""
-        self.previews[name] = self._companion("preview", name, function)
-        self.revision += 1
+        preview = self._companion("preview", name, function)
+        self.add_tool(preview)
+        self.previews[name] = preview
+
+    def add_undo(self, name: str, function: Callable[..., Any]) -> PythonTool:
+        """Make a tool's undo known, as a tool of its own. Raises `CatalogInvalid` as `add_preview`."""
+        spec = self.catalog.find_tool(name)
+        if spec is None:
+            raise CatalogInvalid(f"an undo is for a tool that is registered before it, and there is no `{name}`")
+        tool = undo_tool(spec, function)
+        self.add_tool(tool)
+        return tool
 
     def add_probe(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's probe known. Raises `CatalogInvalid` as `add_preview`, and for a method, which would have no object."""
@@ -68,7 +79,18 @@ class Registry:
         spec = self.catalog.find_tool(name)
         if spec is None:
             raise CatalogInvalid(f"a {kind} is for a tool that is registered before it, and there is no `{name}`")
-        found = tool_from_function(function, name=name, access="read", targets=spec.targets, timeout_s=spec.timeout_s)
+        if name in self.tools and is_undo(self.tools[name].function):
+            function = undoing(function)
+        found = tool_from_function(
+            function,
+            name=f"{name}.{kind}",
+            access="read",
+            targets=spec.targets,
+            description=f"What `{name}` would change." if kind == "preview" else None,
+            timeout_s=spec.timeout_s,
+            keep_result=True,
+            secrets=spec.secrets,
+        )
         if found.spec.input_schema != spec.input_schema:
             raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
         return found
