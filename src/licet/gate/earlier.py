@@ -40,7 +40,7 @@ def find_problem(draft: Draft, call: CallId, records: tuple[StoredRecord, ...]) 
     """Why these are not the records of the call that took the draft's key (rule 1); None where they are."""
     assert draft.caller is not None
     assert draft.idempotency_key is not None
-    wanted = _Taken(scope_of(draft.caller), digest_of_use(draft))
+    wanted = _Taken(scope_of(draft), digest_of_use(draft))
     intents = [record for record in records if record.kind == "intent"]
     if len(intents) == 1 and {record.log for record in records if record.kind in _SAYING} == {log_of(draft)}:
         try:

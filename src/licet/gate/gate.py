@@ -40,6 +40,7 @@ from licet.gate.results import Failed, Result
 from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
+from licet.gate.undo import Reversal, reversal_of
 from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
 from licet.gate.waiting import Repeated, asked_for, seconds_to_wait
 from licet.gate.writable import whoever_runs_this
@@ -129,6 +130,20 @@ class Gate:
             with self._lock:
                 self._registry.add_preview(name, function)
             return function
+
+        return register
+
+    def undoes(self, name: str) -> Callable[[Callable[..., Any]], GovernedTool[..., Any]]:
+        """Register what takes a tool's calls back, as the tool `NAME.undo`: a function of the same arguments and `effects: list[Effect]`.
+
+        `effects` are the changes to bring about: those that the call reported, each with `before` and `after` swapped, the last one first.
+        It runs through `undo` only, where policy permits `NAME.undo`. Raises `CatalogInvalid`.
+        """
+
+        def register(function: Callable[..., Any]) -> GovernedTool[..., Any]:
+            with self._lock:
+                tool = self._registry.add_undo(name, function)
+            return GovernedTool(self, tool)
 
         return register
 
@@ -251,6 +266,27 @@ class Gate:
         await waiting.wait_async((request,), seconds_to_wait(timeout_s))
         return waiting.poll(request)
 
+    def undo(self, call: CallId, *, reason: str | None = None, wait: float | None = None) -> Result:
+        """Propose the reverse of a call that reported its effects, as a governed call of its tool's undo, in the name of whoever acts now.
+
+        `wait` as in `call`. At most one undo of a call is ever executed, whoever proposes it. Raises `UndoRefused` where nothing can be
+        proposed (nothing is recorded then), `IntegrityBroken` where a record cannot be decoded, and as `call`.
+        """
+        return self._run(self._undo_draft(call, reason, wait))
+
+    async def aundo(self, call: CallId, *, reason: str | None = None, wait: float | None = None) -> Result:
+        """As `undo`, on the running event loop."""
+        return await self._arun(self._undo_draft(call, reason, wait))
+
+    def reversal(self, call: CallId) -> Reversal:
+        """The call that `undo` would propose now. Records nothing, executes nothing. Raises as `undo`."""
+        house = self._opened()
+        return reversal_of(house.store, house.scene, acting_for(self._token), call)
+
+    def _undo_draft(self, call: CallId, reason: str | None, wait: float | None) -> Draft:
+        found = self.reversal(call)
+        return self._draft(found.tool, found.arguments, found.key, reason, wait=wait, undoes=found.undoes)
+
     def check(self, tool: str, arguments: Mapping[str, Any] | bytes | str) -> Decision:
         """What would happen: the decision on this call now. Records nothing, executes nothing (resolvers are asked, previews are not)."""
         house = self._opened()
@@ -267,6 +303,7 @@ class Gate:
         instance: object | None = None,
         refused: ArgumentsRefused | None = None,
         wait: float | None = None,
+        undoes: CallId | None = None,
     ) -> Draft:
         acting = acting_for(self._token)
         if wait is not None:
@@ -285,6 +322,7 @@ class Gate:
             idempotency_key=idempotency_key,
             instance=instance,
             refused=refused,
+            undoes=undoes,
         )
 
     def _run(self, draft: Draft) -> Result:

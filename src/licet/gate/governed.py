@@ -62,6 +62,13 @@ class GovernedTool(Generic[P, R]):
         self._gate.probe(self.spec.name)(function)
         return function
 
+    def undo(self, function: Callable[..., Any]) -> GovernedTool[..., Any]:
+        """Register what takes a call back: a function of the same arguments and `effects`, the changes to bring about.
+
+        What is returned can have a preview and a probe of its own; it runs through `Gate.undo` only.
+        """
+        return self._gate.undoes(self.spec.name)(function)
+
     def _bound(self, instance: object, /, *args: Any, **kwargs: Any) -> R:
         return self._call(instance, args, kwargs)
 

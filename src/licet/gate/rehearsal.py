@@ -75,6 +75,7 @@ class Rehearsal:
             expires_after=timedelta(seconds=self._settings.approvals.expires_s),
         )
         draft = Draft(CallId(new_id()), int(moment.timestamp()) * 1_000_000, acting, tool, arguments)
+        draft.undoes = draft.id  # an undo is decided as if it were proposed as one, whatever the arguments: none of this is made
         decision = self._drive(examine(draft, grounds, run_preview=False))
         asked = draft.caller is not None and draft.arguments is not None and bool(draft.targets)
         return Rehearsed(decision, checks.question_of(draft, self.scene, moment) if asked else None)
