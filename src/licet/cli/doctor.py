@@ -8,6 +8,7 @@ import pwd
 import click
 from msgspec import Struct
 
+from licet.cli.doctor_freezes import freeze_findings
 from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
@@ -48,6 +49,7 @@ def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
         findings += config_findings(loaded)
         findings += policy_findings(loaded)
         findings += store_findings(loaded.settings)
+        findings += freeze_findings(loaded.settings)
         findings += index_findings(loaded.settings)
         findings += key_findings(loaded.settings)
         findings += witness_findings(loaded.settings)

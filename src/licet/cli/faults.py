@@ -103,6 +103,9 @@ def _known(error: BaseException) -> Fault | None:
             fault = Fault(
                 exit=exit_code, code=error.code, message=str(error), next="`licet audit unknown` lists the calls that can be settled"
             )
+        case errors.FreezeRefused():
+            exit_code, helps = _FREEZING.get(error.code, (Exit.USAGE, None))
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=helps)
         case errors.ErasureRefused():
             held = error.code == "held"
             ends = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None
@@ -140,6 +143,19 @@ _SETTLING = {
     "not_in_tenant": Exit.DENIED,
     "bad_status": Exit.USAGE,
     "no_reason": Exit.USAGE,
+}
+
+_LIFTERS = "`[freeze]` in licet.toml says who may lift"
+_FREEZING: dict[str, tuple[Exit, str | None]] = {
+    "unknown_name": (Exit.USAGE, "`--anyway` freezes it as it is written"),
+    "unknown_user": (Exit.NOT_AUTHENTICATED, None),
+    "user_disabled": (Exit.DENIED, None),
+    "no_user": (Exit.USAGE, "`--as USER` names who"),
+    "not_a_lifter": (Exit.DENIED, _LIFTERS),
+    "same_person": (Exit.DENIED, "`--as USER` names another person"),
+    "second_person_needed": (Exit.DENIED, "`--and USER` names the other one"),
+    "no_such_freeze": (Exit.ERROR, "`licet freeze list` lists what stands"),
+    "already_lifted": (Exit.ERROR, None),
 }
 
 _STORE_STEPS = {

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from licet.cli.wording import counted, listed, moment, size
 from licet.ledger.record import Envelope
-from licet.model import JsonObject
+from licet.model import OPERATOR_LOG, JsonObject
 
 SHORT = 12
 """Characters of a digest or a pseudonym that tell it from others in one ledger."""
@@ -106,12 +106,26 @@ def tell_admin(_envelope: Envelope, detail: JsonObject) -> Told:
     return Told("note", "admin", "something was done to the ledger, and what it was cannot be read")
 
 
+def tell_freeze(envelope: Envelope, detail: JsonObject) -> Told:
+    """What was stopped, or goes on."""
+    mark = envelope.targets[0] if envelope.targets else ""
+    kind, _, name = mark.partition("::")
+    by, reason = _text(detail.get("by") or detail.get("operating_user")) or "somebody", _text(detail.get("reason"))
+    if kind == "Freeze":
+        people = listed([by, *([_text(detail["second"])] if detail.get("second") else [])])
+        return Told("note", "lifted", f"{people} lifted the freeze {name}", reason)
+    whose = "" if envelope.log in (OPERATOR_LOG, name) else f" of tenant `{envelope.log}`"
+    what = "everything" if kind == "Everything" else f"the {kind.lower()} `{name}`{whose}"
+    return Told("deny", "frozen", f"{by} froze {what}", reason)
+
+
 TELLERS: Mapping[str, Teller] = {
     "access": tell_access,
     "erasure": tell_erasure,
     "legal_hold": tell_hold,
     "key_rotation": tell_keys,
     "admin": tell_admin,
+    "freeze": tell_freeze,
 }
 """By kind of record."""
 
