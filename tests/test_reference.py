@@ -148,6 +148,7 @@ TABLES: dict[str, type[Struct]] = {
     "witness": written.WrittenWitness,  # as it is written, like the keys of `approvals`
     "search": config.SearchSettings,
     "retention": written.WrittenRetention,  # as it is written
+    "production": config.ProductionSettings,
 }
 TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")
 

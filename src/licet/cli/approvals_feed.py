@@ -24,7 +24,7 @@ from licet.cli.requests import PAST, Viewed, stand
 from licet.errors import OperatorError
 from licet.identity.directory import Directory
 from licet.model import LIVE_STATES, Request, RequestId, RequestState, Vote
-from licet.store.contract import Store
+from licet.store.sqlite import SqliteStore
 
 Event = Literal[
     "waiting",
@@ -54,7 +54,7 @@ class Happened(Struct, frozen=True, kw_only=True):
 class Feed:
     """The live requests of a store, for one viewer, who may be nobody."""
 
-    def __init__(self, invocation: Invocation, store: Store, *, tenant: str | None, viewer: str | None) -> None:
+    def __init__(self, invocation: Invocation, store: SqliteStore, *, tenant: str | None, viewer: str | None) -> None:
         self._invocation = invocation
         self._store = store
         self._tenant = tenant
@@ -62,13 +62,22 @@ class Feed:
         self._settings = load_settings(invocation)
         self._stamp = self._stamp_now()
         self.directory = Directory.from_settings(self._settings)
+        self._version: int | None = None
+        self._read: tuple[Viewed, ...] = ()
+
+    def has_moved(self) -> bool:
+        """Whether anything was committed, or licet.toml was changed, since the last reading. May say so without."""
+        return self._version is None or self._stamp_now() != self._stamp or self._store.version() != self._version
 
     def read(self, limit: int | None = None) -> tuple[Viewed, ...]:
         """What waits now, the one that expires first first."""
-        self._freshen()
         now = utc_now()
-        found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=self._tenant, limit=limit)
-        return tuple([self._stand(one.request, one.votes, now) for one in found if one.request.expires_at > now])
+        if self.has_moved():
+            self._freshen()
+            self._version = self._store.version()  # before the reading: what is committed meanwhile is read once more
+            found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=self._tenant, limit=limit)
+            self._read = tuple([self._stand(one.request, one.votes, now) for one in found])
+        return tuple([one.at(now) for one in self._read if one.request.expires_at > now])
 
     def find(self, request: RequestId) -> Viewed | None:
         """One request, held against its records; None where it was erased. Raises `IntegrityBroken`."""

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import Enum
 
 from msgspec import Struct
@@ -70,6 +71,11 @@ class Screen:
         if self.mode is not Mode.LOOK:
             self._question_stands(shown)
         self.shown, self.has_voted = shown, has_voted
+
+    def has_lapsed(self, now: datetime) -> bool:
+        """Whether something that is shown as waiting is past its time."""
+        rows = self.rows if self.shown is None else (*self.rows, self.shown)
+        return any(row.is_live and row.request.expires_at <= now for row in rows)
 
     def drawn(self, *, page: int, scroll: int, at_end: bool) -> None:
         """What has become visible: lines of a page, the scroll position that there really is, whether the end was shown."""

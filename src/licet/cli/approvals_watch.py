@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 """How often it is looked whether anything was committed; a decision elsewhere shows within a second."""
-LOOK_S = 0.5
 BOARD = 500
 """Requests that a screen holds; nobody walks further than that with arrow keys."""
 
@@ -105,13 +104,21 @@ class _Watch:
                 return
 
     def _loop(self, keys: Keyboard, live: Live) -> None:
-        looked_s = -LOOK_S
         while not self._screen.wants_quit:
-            if time.monotonic() - looked_s >= LOOK_S or self._screen.wants_refresh:
-                looked_s, self._screen.wants_refresh = time.monotonic(), False
-                self._look()
+            self._look_again()
             self._draw(live)
             self._press(keys, live, keys.read(POLL_S))
+
+    def _look_again(self) -> None:
+        """Where something was committed since, or is past its time, or the person says so."""
+        try:
+            if not (self._screen.wants_refresh or self._feed.has_moved() or self._screen.has_lapsed(utc_now())):
+                return
+        except LicetError as error:
+            self._screen.said = str(error)
+            return
+        self._screen.wants_refresh = False
+        self._look()
 
     def _look(self, select: RequestId | None = None) -> None:
         """What waits now, and what is selected as it is now. A ledger that cannot be read for a moment leaves what is shown."""

@@ -19,6 +19,7 @@ from licet.config.settings import (
     GroupSettings,
     LimitSettings,
     MeterSettings,
+    ProductionSettings,
     RetentionSettings,
     SearchSettings,
     ServiceSettings,
@@ -72,6 +73,7 @@ class Reader:
             search=self._decoder.struct(top.search, SearchSettings, "search"),
             freeze=self._freeze(top.freeze, top.groups),
             notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
+            production=self._decoder.struct(top.production, ProductionSettings, "production"),
             file=file,
         )
 

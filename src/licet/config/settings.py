@@ -115,6 +115,12 @@ class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     payloads_s: int | None = None
 
 
+class ProductionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[production]`: which reasons of `licet doctor --production` somebody answers for, by name. They are shown all the same."""
+
+    accept: tuple[str, ...] = ()
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
@@ -144,6 +150,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     freeze: FreezeSettings = FreezeSettings()
     retention: RetentionSettings = RetentionSettings()
     notify: NotifySettings = NotifySettings()
+    production: ProductionSettings = ProductionSettings()
     file: Path | None = None
 
     @property

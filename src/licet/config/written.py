@@ -34,6 +34,7 @@ class Document(Struct, kw_only=True):
     search: Any = {}
     freeze: Any = {}
     notify: Any = {}
+    production: Any = {}
 
 
 class WrittenWitness(Struct):
