@@ -35,6 +35,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     target: str | None = None
     verdict: str | None = None
     outcome: str | None = None
+    deviating: bool = False
     kinds: tuple[str, ...] = ()
     policy: str | None = None
     workflow: str | None = None
@@ -62,6 +63,7 @@ class Filter(Struct, frozen=True, kw_only=True):
             (self.tool is None or (tool is not None and tool.name == self.tool))
             and (self.verdict is None or (decision is not None and decision.verdict == self.verdict))
             and (self.outcome is None or (outcome is not None and outcome.status == self.outcome))
+            and (not self.deviating or (outcome is not None and outcome.deviates))
             and (self.target is None or any(_is_target(target, self.target) for target in envelope.targets))
         )
 
@@ -105,6 +107,7 @@ def filter_options(function: _F) -> _F:
         click.option("--target", metavar="REF", help="Only this target: Customer/C-412, or its id alone."),
         click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]), help="Only decisions with this verdict."),
         click.option("--outcome", type=click.Choice(get_args(OutcomeStatus)), help="Only calls that ended so."),
+        click.option("--deviating", is_flag=True, help="Only calls whose effects are not those that people approved."),
         click.option(
             "--kind",
             "kinds",
@@ -137,6 +140,8 @@ def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str])
     plain: dict[Field, tuple[str, ...]] = {
         field: values if isinstance(values, tuple) else (values,) for option, field in _PLAIN.items() if (values := options[option])
     }
+    if options["deviating"]:
+        plain["deviates"] = ("true",)
     plain.setdefault(
         "kind", (*[kind for kind in get_args(Kind) if kind != "access"], UNREADABLE)
     )  # who read the log is shown when it is asked for

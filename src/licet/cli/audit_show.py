@@ -115,6 +115,7 @@ def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
     effects = [effect for entry in mine for effect in entry.payload.effects]
     if effects:
         facts.append(("changes", "\n".join(map(_effect, effects))))
+    facts += [fact for entry in mine if isinstance(entry.detail.get("effects"), dict) for fact in _compared(entry.detail["effects"])]
     if bytes(payload.preview):
         preview = msgspec.json.decode(payload.preview, type=tuple[Effect, ...])
         facts.append(("preview", "\n".join(map(_effect, preview)) or "no change"))
@@ -132,7 +133,8 @@ def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
 
 def _ids(entry: Entry) -> list[tuple[str, str]]:
     envelope = entry.envelope
-    facts = [("in", envelope.environment)] + ([("call", str(envelope.call))] if envelope.call is not None else [])
+    facts = [("undoes", str(entry.detail["undoes"]))] if "undoes" in entry.detail else []
+    facts += [("in", envelope.environment)] + ([("call", str(envelope.call))] if envelope.call is not None else [])
     if envelope.actor is not None and envelope.actor.session is not None:
         facts.append(("session", envelope.actor.session))
     if envelope.approval is not None:
@@ -155,8 +157,27 @@ def _context(context: JsonObject) -> JsonObject:
     return {name: moment(value) if name == "now" and isinstance(value, int) else value for name, value in context.items()}
 
 
+def _compared(said: JsonObject) -> list[tuple[str, str]]:
+    """How the reported effects compare with those that were approved, and how many there are beside those that are shown."""
+    facts = []
+    if said.get("unreported"):
+        facts.append(("unreported", "people approved changes, and the tool reported none"))
+    elif "as_previewed" in said:
+        how = {True: "the changes are those that were approved", False: "the changes are not those that were approved"}
+        facts.append(("compared", how.get(said["as_previewed"], "whether the changes are those that were approved cannot be said")))
+    for name, word in (("missing", "not done"), ("unexpected", "not asked")):
+        effects = msgspec.convert(said.get(name) or [], tuple[Effect, ...])
+        if effects and not said.get("unreported"):
+            more = said.get(f"{name}_in_all", len(effects)) - len(effects)
+            facts.append((word, "\n".join([*map(_effect, effects), *([f"and {more} more"] if more else [])])))
+    if "kept" in said:
+        facts.append(("reported", f"{said.get('reported')} changes, of which the log keeps {said['kept']}"))
+    return facts
+
+
 def _effect(effect: Effect) -> str:
-    return f"{effect.target} {effect.field}: {pretty(effect.before)} -> {pretty(effect.after)}"
+    before = pretty(effect.before) if effect.has_before else "(not known)"
+    return f"{effect.target} {effect.field}: {before} -> {pretty(effect.after)}"
 
 
 def _target(target: Target) -> str:

@@ -142,7 +142,8 @@ def _hold(entry: Entry) -> Told:
 def _intent(entry: Entry) -> Told:
     approval = entry.envelope.approval
     consent = f", approved by {listed(approval.voters)}" if approval is not None and approval.voters else ""
-    return Told("allow", "allow", f"{entry.caller} was allowed {entry.act}{consent}")
+    undoes = f", to undo call {entry.detail['undoes']}" if "undoes" in entry.detail else ""
+    return Told("allow", "allow", f"{entry.caller} was allowed {entry.act}{undoes}{consent}")
 
 
 def _call(entry: Entry) -> Told:
@@ -173,6 +174,8 @@ def _outcome(entry: Entry) -> Told:
     took = f" in {duration(outcome.duration_us)}" if outcome.duration_us is not None and outcome.status == "ok" else ""
     changes = f", {counted(outcome.effects, 'change')} declared" if outcome.effects else ""
     late = ", later than its timeout" if entry.detail.get("late") else ""
+    if outcome.deviates:
+        mark, changes = "warn", f"{changes}, which are not those that were approved"
     return Told(mark, word, f"{entry.act} {how}{took}{changes}{late}", _cause(entry))
 
 

@@ -25,7 +25,11 @@ from licet.store.sqlite_open import Location, connect
 
 APPLICATION_ID = 0x4C697849
 """`LixI`: tells a search index from a ledger and from any other SQLite file."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Moves with the tables and with what records are found by: an index that lacks a term would say that there is no such record.
+
+2: effects that deviate from what was approved (`deviates`).
+"""
 BUSY_TIMEOUT_S = 10.0
 """Another process may be merging a shard of text. Nobody but the indexer and erasure waits for that."""
 PAGE_BYTES = 8192

@@ -40,9 +40,10 @@ Field = Literal[
     "environment",
     "voter",
     "subject",
+    "deviates",
 ]
 """What records can be filtered by. `user`, `voter` and `subject` are pseudonyms, `target` is `Type::pseudonym`; `actor` is agent, service
-or user; `subject` is any pseudonym in the record, above all of those whose secrets seal its payload."""
+or user; `subject` is any pseudonym in the record, above all of those whose secrets seal its payload; `deviates` is `true` or not there."""
 
 UNREADABLE = "unreadable"
 """The kind under which a record is found whose envelope cannot be decoded."""
@@ -71,6 +72,7 @@ _CODES: Final[dict[str, str]] = {
     "environment": "e",
     "voter": "z",
     "subject": "j",
+    "deviates": "f",
 }
 _ALSO: Final[dict[str, tuple[str, ...]]] = {"actor": ("agent", "service", "user"), "subject": ("subject", "user", "voter", "target")}
 """Fields that are found by the terms of others: a pseudonym that stands in a record as its user is no second term as its subject."""
@@ -131,6 +133,7 @@ class _Trace(Struct, frozen=True, gc=False):
 
 class _Outcome(Struct, frozen=True, gc=False):
     status: str = ""
+    deviates: bool = False
 
 
 class _Payload(Struct, frozen=True, gc=False):
@@ -203,6 +206,8 @@ def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
     status = found.outcome.status
     if status:
         terms.append(_known("outcome", status))
+        if found.outcome.deviates:
+            terms.append(_known("deviates", "true"))
     subjects = found.payload.subjects
     terms += [term("subject", subject) for subject in subjects if subject not in named or not _is_pseudonym(subject)]
     return Entry(found.at, " ".join(terms), (tool, verdict, status), count, subjects)

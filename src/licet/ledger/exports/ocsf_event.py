@@ -269,6 +269,7 @@ def _unmapped(row: Exported) -> JsonObject:
         workflow=trace.workflow if trace is not None else None,
         outcome=envelope.outcome.status if envelope.outcome is not None else None,
         effect_count=envelope.outcome.effects if envelope.outcome is not None else None,
+        deviates=True if envelope.outcome is not None and envelope.outcome.deviates else None,
         redactions=envelope.redactions,
         payload_absent=row.absent,
         reason=payload.reason,

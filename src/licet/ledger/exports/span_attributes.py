@@ -98,6 +98,7 @@ def outcome_of(row: Exported) -> Attributes:
             "licet.outcome.code": outcome.code,
             "licet.outcome.duration_us": outcome.duration_us,
             "licet.outcome.effects": outcome.effects,
+            "licet.outcome.deviates": outcome.deviates or None,
             "licet.outcome.index": row.index,
             "licet.outcome.leaf": row.leaf.hex(),
             "error.type": None if outcome.status == "ok" else outcome.code or outcome.status,
