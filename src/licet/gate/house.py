@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -44,6 +46,9 @@ from licet.ledger.record import Kind, microseconds
 from licet.ledger.seal import Filing
 from licet.model import OPERATOR_LOG, CallId
 from licet.store.contract import PutBlob, Store
+
+if TYPE_CHECKING:
+    from licet.approvals.notify.deliverer import Deliverer
 
 SNAPSHOTS_MERGED = 20
 """How many of the newest catalog snapshots are read: policies may speak of other processes' tools, not of all that ever were."""
@@ -103,6 +108,7 @@ class OpenHouse:
             sessions=self.sessions,
             expires_after=timedelta(seconds=settings.approvals.expires_s),
         )
+        self._deliverer = self._begin_telling() if settings.notify.channels else None
 
     @property
     def scene(self) -> Scene:
@@ -179,8 +185,20 @@ class OpenHouse:
             rest.callback(self.portal.close)
             rest.callback(self._workers.close)
             rest.callback(self.ledger.close)
+            if self._deliverer is not None:
+                rest.callback(self._deliverer.close)
             rest.callback(self._clerk.close)
             self.waiting.close()
+
+    def _begin_telling(self) -> Deliverer:
+        """People are told of requests for as long as the gate is open, by this process or another on the same store."""
+        from licet.approvals.notify.deliverer import Deliverer  # noqa: PLC0415  mail, TLS and more: only where somebody is told
+        from licet.approvals.notify.office import Office  # noqa: PLC0415  as above
+
+        office = Office(self.store, self.writer, lambda: self._scene.directory, self._settings.environment, self._now)
+        deliverer = Deliverer(office, self._settings.notify, environ=os.environ)
+        deliverer.start()
+        return deliverer
 
     def _recover(self) -> None:
         for orphan in self.store.orphaned_calls():
