@@ -29,6 +29,13 @@ from pathlib import Path
 with shop.gate.acting(agent="support-bot", user="alice"): shop.gate.call("crm.die", {})
 """
 
+GINA = """\
+[users.gina]
+tenants = ["globex"]
+roles = ["billing"]
+
+[users.lena]"""
+
 
 def findings(licet: Licet, *options: str) -> dict[str, list[dict[str, Any]]]:
     """What the doctor found, by what it is about."""
@@ -95,7 +102,8 @@ def test_each_problem_of_policies_and_directory_is_told(licet: Licet, used: Path
 
 
 def test_a_group_that_nobody_can_satisfy_is_told(licet: Licet, used: Path) -> None:
-    (used / "licet.toml").write_text(CONFIG.replace(', scope = "operator"', ""))
+    both = CONFIG.replace('tenants = ["acme"]', 'tenants = ["*"]', 1).replace("[users.lena]", GINA)
+    (used / "licet.toml").write_text(both.replace(', scope = "operator"', ""))
     (some,) = findings(licet)["approvers"]
     assert (some["level"], "for tenant `globex`" in some["message"]) == ("warn", True)
     (used / "licet.toml").write_text(CONFIG.replace('["lena", "alice"]', "[]"))

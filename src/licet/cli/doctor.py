@@ -11,6 +11,8 @@ from msgspec import Struct
 from licet.cli.doctor_freezes import freeze_findings
 from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
+from licet.cli.doctor_rules import rule_findings
+from licet.cli.doctor_production import Reason, production_reasons, show_reasons, unfit
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
 from licet.cli.doctor_store import store_findings
 from licet.cli.doctor_witness import witness_findings
@@ -32,15 +34,18 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     ok: int
     warn: int
     fail: int
+    production: tuple[Reason, ...] | None = None
 
 
 @click.command()
 @click.option("--tools-user", metavar="NAME", help="The operating user under which the tools run; by default the one who runs this.")
+@click.option("--production", is_flag=True, help="Also refuse what is not fit for production, each reason by its name.")
 @click.pass_obj
-def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
+def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) -> int:  # noqa: FBT001 - click's
     """Look for what is wrong with an installation.
 
-    Each line is ok, warn or fail, with the next step. Nothing is changed. Ends with 1 if anything fails.
+    Each line is ok, warn or fail, with the next step. Nothing is changed. Ends with 1 if anything fails, or if there is a reason against
+    production that licet.toml does not accept by name.
     """
     user = get_user(tools_user)
     findings = list(runtime_findings())
@@ -48,6 +53,7 @@ def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
     if loaded is not None:
         findings += config_findings(loaded)
         findings += policy_findings(loaded)
+        findings += rule_findings(loaded)
         findings += store_findings(loaded.settings)
         findings += freeze_findings(loaded.settings)
         findings += index_findings(loaded.settings)
@@ -55,9 +61,10 @@ def doctor(invocation: Invocation, /, tools_user: str | None) -> int:
         findings += witness_findings(loaded.settings)
         findings += safety_findings(loaded.settings, user)
     counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
-    diagnosis = Diagnosis(findings=tuple(findings), **counts)
-    fault = None
-    if counts["fail"]:
+    reasons = production_reasons(loaded.settings if loaded is not None else None, findings, os.environ) if production else None
+    diagnosis = Diagnosis(findings=tuple(findings), **counts, production=reasons)
+    fault = unfit(reasons or ())
+    if fault is None and counts["fail"]:
         fault = Fault(exit=Exit.ERROR, code="unhealthy", message=f"{counted(counts['fail'], 'check')} failed")
     return invocation.answer(diagnosis, lambda output: _show(output, diagnosis), fault=fault)
 
@@ -91,3 +98,5 @@ def _show(output: Output, diagnosis: Diagnosis) -> None:
         )
     output.line()
     output.line(f"{diagnosis.ok} ok, {counted(diagnosis.warn, 'warning')}, {diagnosis.fail} failed")
+    if diagnosis.production is not None:
+        show_reasons(output, diagnosis.production)

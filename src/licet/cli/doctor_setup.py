@@ -13,7 +13,6 @@ from licet.cli.version import installed
 from licet.cli.wording import counted, listed
 from licet.config import Settings
 from licet.gate.writable import OperatingUser, exposed
-from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle
 
 LIBRARIES = ("cedarpy", "apsw", "msgspec", "jsonschema-rs", "pydantic")
@@ -43,7 +42,7 @@ def config_findings(loaded: Loaded) -> Iterator[Finding]:
 
 
 def policy_findings(loaded: Loaded) -> Iterator[Finding]:
-    """The policies, and whether what they ask for can be met."""
+    """The policies, as they load with this catalog and directory."""
     settings = loaded.settings
     problems = bundle_problems(settings)
     is_directory_sound = not directory_problems(settings)
@@ -54,7 +53,6 @@ def policy_findings(loaded: Loaded) -> Iterator[Finding]:
         return
     bundle = Bundle.read(settings.policies)
     yield Finding("ok", "policies", f"{counted(len(bundle.policies), 'policy', 'policies')} in `{settings.policies}`")
-    yield from _approver_findings(bundle, Directory.from_settings(settings))
 
 
 def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding]:
@@ -100,23 +98,3 @@ def _resolver_findings(loaded: Loaded) -> Iterator[Finding]:
         yield Finding("warn", "resolvers", f"it is for an application to resolve {types}", "look again with `--app MODULE:GATE`")
     else:
         yield Finding("fail", "resolvers", f"`{loaded.app}` has no resolver for {types}", "register one with `@gate.resource`")
-
-
-def _approver_findings(bundle: Bundle, directory: Directory) -> Iterator[Finding]:
-    """Approvals that nobody can give: they are denials that look like waiting."""
-    unmet = False
-    for policy in bundle.policies:
-        rule = policy.obligation
-        if rule is None or rule.kind != "approval" or rule.group is None:
-            continue
-        short = [tenant for tenant in sorted(directory.tenants) if len(directory.people(rule.group, tenant)) < rule.count]
-        if not short:
-            continue
-        unmet = True
-        everywhere = len(short) == len(directory.tenants)
-        asked = f"`{policy.id}` ({policy.place}) asks for {rule.count} of `{rule.group}`"
-        where = "any tenant" if everywhere else f"tenant {listed([f'`{tenant}`' for tenant in short])}"
-        step = f'add members of that tenant to `{rule.group}`, or give the group `scope = "operator"`'
-        yield Finding("fail" if everywhere else "warn", "approvers", f"{asked}, and nobody can give that for {where}", step)
-    if not unmet:
-        yield Finding("ok", "approvers", "every approval that a policy asks for can be given")
