@@ -106,6 +106,10 @@ def _known(error: BaseException) -> Fault | None:
         case errors.FreezeRefused():
             exit_code, helps = _FREEZING.get(error.code, (Exit.USAGE, None))
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next=helps)
+        case errors.UndoRefused():
+            exit_code = Exit.INTEGRITY_BROKEN if error.code in {"not_in_log", "damaged"} else Exit.ERROR
+            step = "`licet audit show CALL` says what is known of it"
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=step)
         case errors.ErasureRefused():
             held = error.code == "held"
             ends = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None

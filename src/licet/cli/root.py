@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "why": "Explain a decision: one that would be taken, or one that was.",
     "approvals": "List, show and decide what waits for people.",
     "freeze": "Stop an agent, a tool, a tenant or everything, at once.",
+    "undo": "Take back what a call has changed, where policy allows it.",
     "audit": "Search, show, verify, prove and export the audit log.",
     "keys": "Show, make and change the keys of the ledger.",
     "db": "Back the ledger up, and restore it.",

@@ -32,10 +32,11 @@ from licet.store.contract import Store, StoredRecord
 
 
 class Reversal(Struct, frozen=True, kw_only=True):
-    """The call that takes another one back: the tool, its arguments as JSON, and the idempotency key that keeps it to once."""
+    """The call that takes another one back: the tool, what it is to bring about, its arguments as JSON, the key that keeps it to once."""
 
     undoes: CallId
     tool: str
+    effects: tuple[Effect, ...]
     arguments: bytes
     key: str
 
@@ -52,14 +53,14 @@ def reversal_of(store: Store, scene: Scene, acting: Acting, call: CallId) -> Rev
     tenant = _tenant(acting, scene)
     records = [record for record in store.records_of_call(call) if record.log == tenant]
     intent = _intent(records, call, tenant)
-    effects = _effects(records, call)
+    effects = tuple([effect.reversed() for effect in reversed(_effects(records, call))])
     tool = intent.envelope.tool.name if intent.envelope.tool is not None else ""
     name = undo_name(tool)
     implementation = scene.implementations.get(name)
     if implementation is None or not is_undo(implementation.function):
         raise UndoRefused("no_undo", f"`{tool}` has no undo in this process")
     arguments = _arguments(scene, intent, tool, effects)
-    return Reversal(undoes=call, tool=name, arguments=arguments, key=_key(store, tenant, call))
+    return Reversal(undoes=call, tool=name, effects=effects, arguments=arguments, key=_key(store, tenant, call))
 
 
 def _tenant(acting: Acting, scene: Scene) -> str:
@@ -107,7 +108,7 @@ def _effects(records: list[StoredRecord], call: CallId) -> tuple[Effect, ...]:
 
 
 def _arguments(scene: Scene, intent: _Said, tool: str, effects: tuple[Effect, ...]) -> bytes:
-    """The arguments of the call as its tool reads them now, and its effects reversed, the last one first."""
+    """The arguments of the call as its tool reads them now, and the effects to bring about."""
     call = intent.envelope.call
     _refuse_hidden(intent, "arguments", call)
     encoded = bytes(intent.payload.arguments)
@@ -118,8 +119,7 @@ def _arguments(scene: Scene, intent: _Said, tool: str, effects: tuple[Effect, ..
         raise UndoRefused("tool_changed", message) from refused
     if msgspec.json.decode(encoded) != read.value:
         raise UndoRefused("tool_changed", f"`{tool}` as it is defined now reads other arguments than call `{call}` was made with")
-    back = [msgspec.to_builtins(effect.reversed()) for effect in reversed(effects)]
-    return strict.encode({**read.value, EFFECTS: back})
+    return strict.encode({**read.value, EFFECTS: msgspec.to_builtins(effects)})
 
 
 def _key(store: Store, tenant: str, call: CallId) -> str:
@@ -148,7 +148,8 @@ def _said(record: StoredRecord, call: CallId) -> _Said:
     if (envelope.kind, envelope.log, envelope.call) != (record.kind, record.log, call):
         raise UndoRefused("not_in_log", f"{place} is kept under a call that it does not speak of; run `licet audit verify`")
     if record.payload is None or record.salt is None:
-        raise UndoRefused(record.closed or "not_in_log", f"{_CLOSED.get(record.closed, 'cannot be read')}: {place} of call `{call}`")
+        code = "erased" if record.closed == "erased" else "locked" if record.closed == "locked" else "damaged"
+        raise UndoRefused(code, f"{_CLOSED[code]}: the payload of {place}, of call `{call}`")
     if commitment(record.salt, record.payload) != envelope.payload.commitment:
         raise UndoRefused("not_in_log", f"the payload of {place} is not what its envelope commits to; run `licet audit verify`")
     return _Said(envelope, decode_payload(record.payload))
