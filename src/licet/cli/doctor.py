@@ -11,6 +11,7 @@ from msgspec import Struct
 from licet.cli.doctor_freezes import freeze_findings
 from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
+from licet.cli.doctor_notify import notify_findings
 from licet.cli.doctor_rules import rule_findings
 from licet.cli.doctor_production import Reason, production_reasons, show_reasons, unfit
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
@@ -59,6 +60,7 @@ def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) 
         findings += index_findings(loaded.settings)
         findings += key_findings(loaded.settings)
         findings += witness_findings(loaded.settings)
+        findings += notify_findings(loaded.settings, os.environ)
         findings += safety_findings(loaded.settings, user)
     counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
     reasons = production_reasons(loaded.settings if loaded is not None else None, findings, os.environ) if production else None
