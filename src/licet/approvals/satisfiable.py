@@ -176,7 +176,8 @@ def _fate(rule: Rule, beside: Sequence[Rule], callers: _Callers) -> _Fate | None
         if tool in roomy or not callers.meets([rule], caller):
             continue
         met = True
-        others = [other for other in beside if other.can_hold(tool, principals)]
+        # One that cannot be met by itself is told by itself.
+        others = [other for other in beside if other.can_hold(tool, principals) and callers.meets([other], caller)]
         if not others or callers.meets([*others, rule], caller):
             roomy.add(tool)
         else:
