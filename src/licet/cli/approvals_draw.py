@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, look_of, waits_for
+from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, look_of, now_of, waits_for
 from licet.cli.approvals_screen import Mode, Screen
 from licet.cli.approvals_vote import Verb
 from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, pretty, styled
@@ -27,6 +27,8 @@ WIDE = 60
 """From here on facts have a column of labels, and rows of the list say which group is missing."""
 CLOCK = 8
 """Columns of a countdown: `23:59:59`."""
+MISSING = 28
+"""Columns up to which the list is aligned behind what is missing; more than that would push the call itself out of sight."""
 
 _QUESTIONS: dict[Verb, str] = {
     "approve": "Approve this call",
@@ -111,26 +113,35 @@ def _list(screen: Screen, rows: Sequence[Viewed], size: Size) -> list[Text]:
     ids = [row.request.id for row in rows]
     at = ids.index(screen.selected) if screen.selected in ids else 0
     first = max(0, min(at - room // 2, len(rows) - room))
-    shown = [_row(row, size, is_selected=row.request.id == screen.selected) for row in rows[first : first + room]]
+    visible = rows[first : first + room]
+    missing = [_missing(row, size) for row in visible]
+    column = min(MISSING, max(map(len, missing), default=0))
+    shown = [
+        _row(row, size, have.ljust(column), is_selected=row.request.id == screen.selected)
+        for row, have in zip(visible, missing, strict=True)
+    ]
     if len(rows) > room:
         shown.append(styled((f"  {first + 1} to {first + room} of {len(rows)}", "dim")))
     return shown
 
 
-def _row(row: Viewed, size: Size, *, is_selected: bool) -> Text:
+def _missing(row: Viewed, size: Size) -> str:
+    """Who has approved, of how many, for each need."""
+    group = size.width >= WIDE
+    return ", ".join(f"{len(need.voters)}/{need.need.count}" + (f" {need.need.group or 'confirm'}" if group else "") for need in row.needs)
+
+
+def _row(row: Viewed, size: Size, have: str, *, is_selected: bool) -> Text:
     mark, style = mark_of(look_of(row)[0], size.stream)
     left_s = row.expires_in_s
     pointer = size.glyph("▸", ">") if is_selected else " "
     request = row.request
     targets = ", ".join(str(target.ref) for target in row.asked.targets)
-    have = [
-        f"{len(need.voters)}/{need.need.count}" + (f" {need.need.group or 'confirm'}" if size.width >= WIDE else "") for need in row.needs
-    ]
     spans: list[Span] = [
         (f"{pointer} ", "bold"),
         (f"{mark} ", style),
         (countdown(left_s).rjust(CLOCK if size.width >= WIDE else 5), "yellow" if left_s <= HURRY_S else ""),
-        (f"  {', '.join(have)}  ", "dim"),
+        (f"  {have}  ", "dim"),
         (f"{request.tool}", "bold" if is_selected else ""),
         (f"  {targets}" if targets else "", ""),
         (_gist(row), ""),
@@ -145,11 +156,11 @@ def _gist(row: Viewed) -> str:
     if not effects:
         return ""
     more = f" and {len(effects) - 1} more" if len(effects) > 1 else ""
-    return f"  {effects[0].field}: {_short(effects[0].before)} -> {_short(effects[0].after)}{more}"
+    return f"  {effects[0].field}: {_short(now_of(effects[0]))} -> {_short(pretty(effects[0].after))}{more}"
 
 
-def _short(value: Any) -> str:
-    return " ".join(part.strip() for part in pretty(value).split("\n"))
+def _short(value: str) -> str:
+    return " ".join(part.strip() for part in value.split("\n"))
 
 
 def _rule(size: Size) -> Text:
@@ -251,5 +262,13 @@ def _question(screen: Screen, found: Viewed, size: Size) -> Frame:
     bottom = [_rule(size)]
     if screen.said:
         bottom += _wrapped(styled((screen.said, "bold")), size, size.width)
-    bottom += _keys((("y", _DONE[screen.verb]), ("Esc", "do nothing")), size)
-    return _framed([*_wrapped(title, size, size.width), _rule(size)], _whole(found, size, facts), bottom, screen.scroll, size)
+    top, body = [*_wrapped(title, size, size.width), _rule(size)], _whole(found, size, facts)
+    frame = _framed(top, body, [*bottom, *_keys(_answers(screen, is_read=True), size)], screen.scroll, size)
+    if screen.verb == "approve" and not (frame.at_end or screen.has_seen_end):
+        return _framed(top, body, [*bottom, *_keys(_answers(screen, is_read=False), size)], screen.scroll, size)
+    return frame
+
+
+def _answers(screen: Screen, *, is_read: bool) -> Sequence[tuple[str, str]]:
+    """An approval is offered when all that it is cast on was on the screen."""
+    return ((("y", _DONE[screen.verb]) if is_read else ("PgDn", "read on, to approve")), ("Esc", "do nothing"))

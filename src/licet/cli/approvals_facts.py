@@ -108,7 +108,9 @@ def _changes(found: Viewed) -> Iterator[list[Span]]:
     if preview is None:
         yield [("not known: the tool has no preview", "")]
         return
-    if found.asked.previewed_by == "arguments":
+    if found.asked.previewed_by == "arguments" and not preview:
+        yield [("not known: the tool has no preview, and its arguments name nothing that it would set", "")]
+    elif found.asked.previewed_by == "arguments":
         yield [("the arguments say so; the tool has no preview that would promise it", "dim")]
     elif not preview:
         yield [("nothing, says its preview", "")]
@@ -118,11 +120,16 @@ def _changes(found: Viewed) -> Iterator[list[Span]]:
 
 def change_lines(effect: Effect) -> Lines:
     """One change: what is now, dim, and what would be."""
-    place, before, after = f"{effect.target} {effect.field}:", pretty(effect.before), pretty(effect.after)
+    place, before, after = f"{effect.target} {effect.field}:", now_of(effect), pretty(effect.after)
     if len(before) + len(after) <= INLINE and "\n" not in before + after:
         return [[(f"{place} ", ""), (before, "dim"), (" -> ", ""), (after, "green")]]
     old = [[("  - ", "dim"), (line, "dim")] for line in before.split("\n")]
     return [[(place, "")], *old, *([("  + ", "green"), (line, "green")] for line in after.split("\n"))]
+
+
+def now_of(effect: Effect) -> str:
+    """What is there before the change; a question mark where nobody looked."""
+    return pretty(effect.before) if effect.has_before else "?"
 
 
 def _target(target: Target) -> str:

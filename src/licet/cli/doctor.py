@@ -12,8 +12,8 @@ from licet.cli.doctor_freezes import freeze_findings
 from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
 from licet.cli.doctor_notify import notify_findings
-from licet.cli.doctor_rules import rule_findings
 from licet.cli.doctor_production import Reason, production_reasons, show_reasons, unfit
+from licet.cli.doctor_rules import rule_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
 from licet.cli.doctor_store import store_findings
 from licet.cli.doctor_witness import witness_findings
