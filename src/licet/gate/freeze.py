@@ -22,8 +22,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.config import FreezeSettings
-from licet.errors import ConditionLost, FreezeRefused
-from licet.gate.freeze_view import StandingFreeze, standing_freezes, tell
+from licet.errors import ConditionLost, FreezeRefused, IntegrityBroken
+from licet.gate.freeze_view import StandingFreeze, replay_freezes, standing_freezes, tell
 from licet.gate.text import readable
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
@@ -112,7 +112,8 @@ class Freezer:
         if not anyway:
             _check_known(known, scope, stopped)
         self._check_user(by)
-        statement = self._statement(log, {"act": "freeze", "scope": scope, "name": name, "tenant": tenant}, reason, (by,))
+        act = {"act": "freeze", "scope": scope, "name": None if scope == "all" else stopped, "tenant": tenant}
+        statement = self._statement(log, act, reason, (by,))
         freeze = Freeze(statement.id, log, scope, stopped, statement.at)
         receipts = self._writer.submit(Filing((_marked(statement, freeze.mark),), (PutFreeze(freeze),))).wait()
         return Froze(freeze=tell(self._store, freeze), receipt=receipts[0])
@@ -121,30 +122,34 @@ class Freezer:
         """The freeze stands no more. `second` is another user who lifts it with `by`, where two must.
 
         Raises `FreezeRefused` (`no_reason`, `no_such_freeze`, `already_lifted`, `unknown_user`, `user_disabled`, `no_user`,
-        `not_a_lifter`, `same_person`, `second_person_needed`), `StoreError`.
+        `not_a_lifter`, `same_person`, `second_person_needed`), `IntegrityBroken` where no record placed it, `StoreError`.
         """
-        standing = standing_freezes(self._store)
-        found = next((freeze for freeze in standing if freeze.id == freeze_id), None)
-        if found is None:
-            raise FreezeRefused("no_such_freeze", f"no freeze {quoted(freeze_id)} stands")
+        found, changes = self._find(freeze_id)
         self._may_lift(found, by, second)
         log = OPERATOR_LOG if found.tenant is None else found.tenant
         people = tuple([user for user in (by, second) if user is not None])
         statement = self._statement(log, {"act": "lift", "freeze": freeze_id, "two_persons": self._rules.two_persons}, reason, (by, second))
         try:
-            receipts = self._writer.submit(Filing((_marked(statement, lift_mark(freeze_id)),), self._lifting(found, log))).wait()
+            receipts = self._writer.submit(Filing((_marked(statement, lift_mark(freeze_id)),), changes)).wait()
         except ConditionLost as lost:
             raise FreezeRefused("already_lifted", f"freeze {quoted(freeze_id)} was lifted at the same moment") from lost
-        still = tuple([other.id for other in standing if other.what == found.what and other.id != found.id])
+        still = tuple([other.id for other in standing_freezes(self._store) if other.what == found.what])
         return Lifted(freeze=found, by=people, still=still, receipt=receipts[0])
 
-    def _lifting(self, found: StandingFreeze, log: str) -> tuple[Change, ...]:
-        """Where somebody has deleted the row, it is put back first: a record says that it is lifted, and the row goes with that."""
-        lift = LiftFreeze(found.id)
-        if any(row.id == found.id for row in self._store.freezes().rows):
-            return (lift,)
-        name = EVERYTHING if found.name is None else found.name
-        return (PutFreeze(Freeze(found.id, log, found.scope, name, microseconds(found.since))), lift)
+    def _find(self, freeze_id: str) -> tuple[StandingFreeze, tuple[Change, ...]]:
+        """The freeze, and what lifts it, as of one moment.
+
+        Where somebody has deleted or edited its row, the row is put right first: the record of the lift is to find it as it was.
+        """
+        found = self._store.freezes()
+        row = next((row for row in found.rows if row.id == freeze_id), None)
+        recorded = next((freeze for freeze in replay_freezes(found).standing if freeze.id == freeze_id), None)
+        if recorded is None and row is None:
+            raise FreezeRefused("no_such_freeze", f"no freeze {quoted(freeze_id)} stands")
+        if recorded is None:
+            raise IntegrityBroken(f"no record says that freeze `{freeze_id}` was placed; run `licet audit verify`")
+        lift = LiftFreeze(freeze_id)
+        return tell(self._store, recorded), (lift,) if row is not None else (PutFreeze(recorded), lift)
 
     def _may_lift(self, found: StandingFreeze, by: str | None, second: str | None) -> None:
         """Rule 3."""

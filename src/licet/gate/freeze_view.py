@@ -19,7 +19,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -149,7 +149,7 @@ class FreezeView:
 
     def _take(self, found: FreezeRows) -> None:
         if found.envelopes is not None:
-            self._recorded, self._count = _replayed(found.envelopes), found.count
+            self._recorded, self._count = replay_freezes(found), found.count
         rows, recorded = frozenset(found.rows), frozenset(self._recorded.standing)
         kept = {freeze for freeze in self._standing if freeze.id not in self._recorded.lifted}  # rule 3
         standing = rows | recorded | kept
@@ -186,9 +186,11 @@ def tell(store: Store, freeze: Freeze) -> StandingFreeze:
     )
 
 
-def _replayed(envelopes: Iterable[bytes]) -> Frozen:
+def replay_freezes(found: FreezeRows) -> Frozen:
+    """What the records say of freezes. They must be among what was found."""
+    assert found.envelopes is not None
     frozen = Frozen()
-    for envelope in envelopes:
+    for envelope in found.envelopes:
         frozen.take(envelope)
     return frozen
 
