@@ -200,7 +200,7 @@ def test_a_vote_after_the_time_is_refused_and_the_expiry_recorded_once(w: World)
     w.clock.advance(15 * 60)
     refused(lambda: vote(w.gate, request, "lena"), "expired", "expired at 2026-01-05 09:15 UTC", "can ask again")
     refused(lambda: vote(w.gate, request, "lena"), "not_open", "expired")
-    assert w.kinds() == ["hold", "expiry"]
+    assert w.kinds() == ["call", "hold", "expiry"]
     assert w.gate.approvals.waiting() == ()
 
 
@@ -217,7 +217,7 @@ def test_who_looks_expires_what_is_past_its_time(w: World) -> None:
     assert w.gate.approvals.show(first).request.state is S.EXPIRED
     assert w.gate.approvals.waiting() == ()
     assert [shown.request.state for shown in w.gate.approvals.all()] == [S.EXPIRED, S.EXPIRED]
-    assert w.kinds() == ["hold", "hold", "expiry", "expiry"]
+    assert w.kinds() == ["call", "hold", "hold", "expiry", "expiry"]
     assert state(w, second) is S.EXPIRED
 
 

@@ -25,7 +25,7 @@ CONFIG_OF_THREE = CONFIG.replace(
 )
 POLICIES = """
 @id("billing-writes")
-permit (principal in Role::"billing", action == Action::"billing.adjust", resource);
+permit (principal in Role::"billing", action in [Action::"billing.adjust", Action::"billing.adjust.preview"], resource);
 
 @id("needs-two")
 @require_approval("2 of Group::\\"billing-leads\\"")

@@ -324,7 +324,7 @@ def test_a_dry_run_argument_grants_nothing() -> None:
         )
         held = call(w, {"customer_id": "C-1", "dry_run": True}, "files.delete")
         assert isinstance(held, Held), "its own word for a dry run does not make a call harmless"
-        assert held.preview is None
+        assert held.preview == (), "and its arguments show no change"
         vote(w.gate, held.request, "dana")
         assert isinstance(call(w, {"customer_id": "C-1"}, "files.delete"), Held), "an approved dry run covers no real one"
         assert deleted == []

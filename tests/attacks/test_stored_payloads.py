@@ -200,7 +200,7 @@ MISSING = "payload: it is missing, and nothing says that it was erased"
 NOT_SEALED = "payload: its bytes are not those that were sealed"
 OF_ANOTHER = "payload.names: a pseudonym is not that of this name"
 ATTACKS = [
-    Attack(replace_a_payload, Forger, "log `acme`, record 18, " + NOT_SEALED, ""),
+    Attack(replace_a_payload, Forger, "log `acme`, record 22, " + NOT_SEALED, ""),
     Attack(turn_a_payload_into_text, Forger, NOT_SEALED, NOT_SEALED),
     Attack(swap_two_payloads, Forger, NOT_SEALED, ""),
     Attack(repeat_another_payload, Forger, NOT_SEALED, ""),
@@ -210,8 +210,8 @@ ATTACKS = [
     Attack(forge_an_erasure_of_a_person, Forger, NOT_SEALED, "erasures: the erasures are not those that were recorded"),
     Attack(forge_an_erasure_of_payloads, Forger, NOT_SEALED, ""),
     Attack(forge_an_erasure_without_a_payload, Forger, MISSING, MISSING),
-    Attack(repeat_an_erasure_for_somebody_else, Forger, "log `acme`, record 36, id: record 28 has it already", "record 36, id: record 28"),
-    Attack(repeat_a_denial, Forger, "log `acme`, record 36, id: record 18 has it already", "record 36, id: record 18"),
+    Attack(repeat_an_erasure_for_somebody_else, Forger, "log `acme`, record 42, id: record 32 has it already", "record 42, id: record 32"),
+    Attack(repeat_a_denial, Forger, "log `acme`, record 42, id: record 22 has it already", "record 42, id: record 22"),
     Attack(delete_a_secret, Forger, MISSING, ""),
     Attack(delete_the_secret_of_a_log, Forger, MISSING, ""),
     Attack(swap_two_secrets, Forger, NOT_SEALED, ""),
