@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from licet.errors import CallDenied, CallFailed, CallHeld, LicetError
     from licet.gate.effects import effect
     from licet.gate.gate import Gate
+    from licet.gate.plans import PlannedCall, PlanResult
     from licet.gate.results import Denied, Failed, Held, Ok, Result
     from licet.model import Caller, Decision, Effect, Outcome, Receipt, Target, Trace
 
@@ -27,6 +28,8 @@ __all__ = [
     "LicetError",
     "Ok",
     "Outcome",
+    "PlanResult",
+    "PlannedCall",
     "Receipt",
     "Result",
     "Secret",
@@ -35,7 +38,15 @@ __all__ = [
     "effect",
 ]
 
-_HOMES = ("licet.errors", "licet.model", "licet.catalog.secret", "licet.gate.results", "licet.gate.effects", "licet.gate.gate")
+_HOMES = (
+    "licet.errors",
+    "licet.model",
+    "licet.catalog.secret",
+    "licet.gate.results",
+    "licet.gate.effects",
+    "licet.gate.plans",
+    "licet.gate.gate",
+)
 """Where the public names are at home. A name is imported when it is asked for: `licet version` loads neither policy engine nor store."""
 
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from licet.approvals.attest import attest
 from licet.approvals.standing import Standing, binding_of, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
-from licet.errors import ConditionLost, TransitionRefused, VoteRefused
+from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
 from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
 from licet.ledger.seal import Filing, Statement, state
@@ -159,11 +159,14 @@ class Desk:
         """
         dropped = 0
         for request in self._store.voted_requests():
-            found = self._store.get_dossier(request)
+            try:
+                found = self._store.get_dossier(request)
+            except (IntegrityBroken, KeyError):
+                continue  # nobody can use what is not what the log says; nor what was erased
             lapsed = [vote for vote in found.votes if vote.verdict == "approve" and all(self._refusals(found.request, vote.voter))]
             for vote in lapsed:
                 taken = TakenBack(request=request, voter=vote.voter, person=vote.person, by="directory", at=self._now())
-                with suppress(VoteRefused):  # decided, or taken back, at the same moment
+                with suppress(VoteRefused, IntegrityBroken):  # decided, or taken back, at the same moment; or as above
                     self._until_settled(partial(self._take_back, taken))
                     dropped += 1
         return dropped

@@ -11,6 +11,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+
 from licet.catalog.arguments import Arguments
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused
@@ -18,10 +20,19 @@ from licet.gate.acting import Acting
 from licet.gate.effects import NOTHING_REPORTED, Collector, Reported
 from licet.gate.scene import Implementation, Scene
 from licet.gate.session import SessionFacts
-from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, Principal, Request, Target
+from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, PlanId, Principal, Request, Target
 from licet.policy.local_time import LocalTime
 
 PreviewedBy: TypeAlias = Literal["tool", "arguments"]
+
+
+class Planned(Struct, frozen=True):
+    """A step's place in a plan: the digest (SHA-256, hex) of all its calls, the run, and which step of how many."""
+
+    key: str
+    plan: PlanId
+    step: int
+    steps: int
 
 
 class Refused(Exception):
@@ -91,6 +102,8 @@ class Draft:
         self.refused = refused  # a direct call's arguments that are not even of the function's types
         self.awaited = awaited  # the request that the same call, made before, has waited for
         self.undoes = undoes  # the call that this one takes back
+        self.plan_key: str | None = None  # the idempotency key of a plan, on its first step
+        self.planned: Planned | None = None
         self.attempt = 0
 
     def again(self, call: CallId, at_us: int) -> Draft:
@@ -119,5 +132,19 @@ class Draft:
 
 
 _PROPOSED = frozenset(
-    {"id", "at_us", "acting", "tool", "unverified_arguments", "idempotency_key", "instance", "refused", "awaited", "undoes", "attempt"}
+    {
+        "id",
+        "at_us",
+        "acting",
+        "tool",
+        "unverified_arguments",
+        "idempotency_key",
+        "instance",
+        "refused",
+        "awaited",
+        "undoes",
+        "plan_key",
+        "planned",
+        "attempt",
+    }
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -22,18 +22,21 @@ from typing import Any, Protocol, Self, TypeVar
 from msgspec import structs
 
 from licet import config
-from licet.approvals.desk import Desk
+from licet.approvals.desk import Cast, Desk
 from licet.catalog.python import PythonTool, resource_from_function, tool_from_function
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
 from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
+from licet.gate.checks import caller_of
 from licet.gate.draft import Draft
 from licet.gate.freeze import Lifted
 from licet.gate.freeze_view import StandingFreeze
 from licet.gate.governed import GovernedTool, P, R
 from licet.gate.house import OpenHouse
 from licet.gate.pipeline import examine, govern
+from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, planned_calls, released, wait_s
+from licet.gate.plans import asked_for as asked_for_plan
 from licet.gate.probing import Probed
 from licet.gate.registry import Registry
 from licet.gate.results import Failed, Result
@@ -286,6 +289,60 @@ class Gate:
     def _undo_draft(self, call: CallId, reason: str | None, wait: float | None) -> Draft:
         found = self.reversal(call)
         return self._draft(found.tool, found.arguments, found.key, reason, wait=wait, undoes=found.undoes)
+
+    def plan(
+        self,
+        calls: Iterable[PlannedCall | tuple[str, Mapping[str, Any]]],
+        *,
+        idempotency_key: str | None = None,
+        wait: float | None = None,
+    ) -> PlanResult:
+        """Propose a list of calls at once: they run in order, and people are asked once about all that need them.
+
+        A plan that is held goes on where it stopped when it is proposed again, unchanged. With an `idempotency_key` so does one that has
+        ended. `wait` as for `call`. Raises `ValueError` for an empty plan or one of more than `STEPS_LIMIT` steps.
+        """
+        first = self._plan_drafts(calls, idempotency_key, wait)
+        planning = Planning(first, self._now_us)
+        if not first[0].acting.wait_s:
+            return self._plan_once(first)
+        return self._opened().waiting.wait_out(lambda awaited: self._plan_once(planning.next(awaited)), asked_for_plan, wait_s(first))[0]
+
+    async def aplan(
+        self,
+        calls: Iterable[PlannedCall | tuple[str, Mapping[str, Any]]],
+        *,
+        idempotency_key: str | None = None,
+        wait: float | None = None,
+    ) -> PlanResult:
+        """As `plan`, on the running event loop."""
+        first = self._plan_drafts(calls, idempotency_key, wait)
+        planning = Planning(first, self._now_us)
+        if not first[0].acting.wait_s:
+            return await self._aplan_once(first)
+        wait_out = self._opened().waiting.wait_out_async
+        return (await wait_out(lambda awaited: self._aplan_once(planning.next(awaited)), asked_for_plan, wait_s(first)))[0]
+
+    def _plan_drafts(
+        self, calls: Iterable[PlannedCall | tuple[str, Mapping[str, Any]]], idempotency_key: str | None, wait: float | None
+    ) -> list[Draft]:
+        planned = planned_calls(calls, idempotency_key)
+        drafts = [self._draft(call.tool, call.arguments, None, call.reason, wait=wait) for call in planned]
+        drafts[0].plan_key = idempotency_key
+        return drafts
+
+    def _plan_once(self, drafts: Sequence[Draft]) -> PlanResult:
+        house = self._opened()
+        return released(SyncDriver(house.services, house.portal).run(govern_plan(drafts, house.house)))
+
+    async def _aplan_once(self, drafts: Sequence[Draft]) -> PlanResult:
+        house = self._opened()
+        return released(await AsyncDriver(house.services).run(govern_plan(drafts, house.house)))
+
+    def withdraw(self, request: RequestId) -> Cast:
+        """Take back a request of whoever acts now. Raises `VoteRefused`, `TransitionRefused`, `KeyError`, `StoreError`."""
+        caller = caller_of(acting_for(self._token), self._opened().scene)
+        return self.approvals.withdraw_as_caller(request, caller)
 
     def check(self, tool: str, arguments: Mapping[str, Any] | bytes | str) -> Decision:
         """What would happen: the decision on this call now. Records nothing, executes nothing (resolvers are asked, previews are not)."""

@@ -7,6 +7,7 @@ Opening, in this order:
 2. recovery: the open calls of processes that died get a `recovery` record, `unknown`
 3. catalog (this process's tools, and what other processes on the store have registered), directory and policies, validated together
 4. a record of each, with its content by hash, so that every decision can be replayed
+5. votes of people who may not vote any more are taken back
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from licet.approvals.desk import Desk
 from licet.config import Settings
 from licet.errors import OperatorError, StoreError
 from licet.gate import checks
@@ -85,6 +87,7 @@ class OpenHouse:
             self._scene = self._build()
             self._revision = registry.revision
             self._announce(self._scene)
+            self._drop_lapsed_votes()
         except BaseException:
             self.ledger.close()
             raise
@@ -203,6 +206,10 @@ class OpenHouse:
     def _recover(self) -> None:
         for orphan in self.store.orphaned_calls():
             self.writer.submit(self._recorder.recovery(orphan.log, orphan.call, self.now_us(), orphan.boot)).wait()
+
+    def _drop_lapsed_votes(self) -> None:
+        """Votes of people who have left since, in the directory that is in force now, stand no more."""
+        Desk(self.store, self.writer, self._scene.directory, self._settings.environment, self._now).drop_lapsed()
 
     def _build(self) -> Scene:
         snapshots = [content for _, content in reversed(self.store.blobs("catalog")[-SNAPSHOTS_MERGED:])]

@@ -28,8 +28,9 @@ from licet.gate.awaited import refuse_ended
 from licet.gate.draft import Draft, PreviewedBy, Refused
 from licet.gate.grounds import Grounds
 from licet.gate.previewing import find_difference, preview
+from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.scene import Scene
-from licet.gate.steps import FindRequest, Step
+from licet.gate.steps import FindKey, FindRequest, Step
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState
 from licet.policy.obligations import discharge, lifetime
@@ -45,19 +46,29 @@ def oblige(draft: Draft, grounds: Grounds, *, run_preview: bool) -> Generator[St
         if run_preview:
             yield from preview(draft, grounds)
         return
-    key = request_key(draft, grounds.scene)
+    key = exact_key(draft)
     try:
         found: Dossier | None = yield FindRequest(_tenant(draft), key)
     except IntegrityBroken as broken:
         raise _not_in_log(broken) from broken
     if found is not None:
         yield from _match(draft, grounds, found, run_preview=run_preview)
+        if found.request.state is RequestState.CONSUMED and (yield from is_repeat(draft)):
+            return  # used meanwhile by this very call, made elsewhere with the same key: nobody is asked again
     if draft.request is None and draft.consuming is None:
         opening = _new_request(draft, key, grounds)
         _refuse_unmeetable(opening, grounds.scene)
         if run_preview and draft.preview is None:
             yield from preview(draft, grounds)
         draft.opening = replace(opening, preview_digest=draft.preview_digest, summary=_summary(draft))
+
+
+def is_repeat(draft: Draft) -> Generator[Step, Any, bool]:
+    """Whether the call's idempotency key is taken: then nobody is asked to decide on it again, and no preview runs."""
+    if draft.idempotency_key is None:
+        return False
+    assert draft.caller is not None
+    return (yield FindKey(log_of(draft), scope_of(draft), draft.idempotency_key, digest_of_use(draft))) is not None
 
 
 def _refuse_unmeetable(request: Request, scene: Scene) -> None:
@@ -72,8 +83,9 @@ def _refuse_unmeetable(request: Request, scene: Scene) -> None:
     raise Refused("nobody_can_approve", message)
 
 
-def request_key(draft: Draft, scene: Scene) -> str:
-    """The digest (SHA-256, hex) of the exact call."""
+def exact_key(draft: Draft) -> str:
+    """The digest (SHA-256, hex) of the exact call; of a step of a plan, of the whole plan and its place too."""
+    assert draft.scene is not None
     assert draft.caller is not None
     assert draft.spec is not None
     assert draft.arguments is not None
@@ -83,9 +95,11 @@ def request_key(draft: Draft, scene: Scene) -> str:
         (draft.spec.name, draft.spec.definition),
         draft.arguments.json.decode(),
         [(target.type, target.id, target.tenant, target.environment) for target in draft.targets],
-        scene.environment,
+        draft.scene.environment,
     )
-    return hashlib.sha256(_encode(exact)).hexdigest()
+    key = hashlib.sha256(_encode(exact)).hexdigest()
+    planned = draft.planned
+    return key if planned is None else hashlib.sha256(_encode((key, planned.key, planned.step))).hexdigest()
 
 
 def _tenant(draft: Draft) -> str:
@@ -183,7 +197,7 @@ def _new_request(draft: Draft, key: str, grounds: Grounds) -> Request:
     assert draft.caller is not None
     assert draft.arguments is not None
     caller = draft.caller
-    now = grounds.now
+    now, planned = grounds.now, draft.planned
     return Request(
         id=RequestId(new_id()),
         key=key,
@@ -199,6 +213,9 @@ def _new_request(draft: Draft, key: str, grounds: Grounds) -> Request:
         obligations=draft.decision.obligations,
         preview_digest=None,
         summary=Raw(b"{}"),
+        plan=planned.plan if planned is not None else None,
+        step=planned.step if planned is not None else 0,
+        steps=planned.steps if planned is not None else 0,
     )
 
 

@@ -35,7 +35,7 @@ from licet.gate.draft import Draft, Refused
 from licet.gate.earlier import earlier_result, find_problem
 from licet.gate.effects import Collector
 from licet.gate.grounds import Grounds as Grounds  # noqa: PLC0414  what `examine` takes
-from licet.gate.oblige import oblige
+from licet.gate.oblige import is_repeat, oblige
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.scene import Scene
@@ -65,12 +65,15 @@ class House(Struct, frozen=True, kw_only=True):
         return Grounds(scene=self.scene(), now=self.now(), sessions=self.sessions, expires_after=self.expires_after, recorder=self.recorder)
 
 
-class _Moved(Exception):
+class Moved(Exception):
     """Something that the decision rested on has moved: examine again."""
 
 
-def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Generator[Step, Any, Decision]:
-    """Steps 0 to 5. Whatever goes wrong is a denial. Records nothing; executes nothing but resolvers and, unless told not to, previews."""
+def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True, ask: bool = True) -> Generator[Step, Any, Decision]:
+    """Steps 0 to 5, or to 4 without `ask`. Whatever goes wrong is a denial.
+
+    Executes nothing but resolvers and, unless told not to, previews, which are recorded; records nothing else.
+    """
     scene = grounds.scene
     draft.scene = scene
     try:
@@ -80,7 +83,7 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True) -> Gene
         checks.parse(draft, scene)
         yield from checks.resolve(draft, scene)
         checks.decide(draft, scene, grounds.sessions, grounds.now)
-        if draft.decision is not None and draft.decision.verdict == "hold" and not (yield from _is_repeat(draft)):
+        if ask and draft.decision is not None and draft.decision.verdict == "hold" and not (yield from is_repeat(draft)):
             yield from oblige(draft, grounds, run_preview=run_preview)
     except Refused as refused:
         draft.detail = refused.detail
@@ -103,31 +106,36 @@ def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
         draft.attempt = attempt
         try:
             return (yield from _attempt(draft, house))
-        except _Moved:
+        except Moved:
             continue
     draft.decision = Decision(verdict="deny", code="contention", message="what this call rests on kept changing while it was decided")
-    return (yield from _deny(draft, house))
+    return (yield from deny(draft, house))
 
 
-def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+def examine_or_record(draft: Draft, house: House, *, ask: bool = True) -> Generator[Step, Any, Decision]:
+    """As `examine`; a control exception goes on once it is recorded that the call was asked for."""
     try:
-        decision = yield from examine(draft, house.grounds())
+        return (yield from examine(draft, house.grounds(), ask=ask))
     except GeneratorExit:
         raise
     except BaseException:
         # Cancelled or interrupted before the intent: nothing ran, and that it was asked is recorded all the same.
         draft.decision = Decision(verdict="deny", code="cancelled", message="the call was cancelled before it was decided")
-        yield from _deny(draft, house)
+        yield from deny(draft, house)
         raise
+
+
+def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+    decision = yield from examine_or_record(draft, house)
     if decision.verdict == "deny":
-        return (yield from _deny(draft, house))
+        return (yield from deny(draft, house))
     if decision.verdict == "hold":
         earlier = yield from _find_earlier(draft, house)
         return (yield from _hold(draft, house)) if earlier is None else earlier
     return (yield from _permit(draft, house))
 
 
-def _deny(draft: Draft, house: House) -> Generator[Step, Any, Denied]:
+def deny(draft: Draft, house: House) -> Generator[Step, Any, Denied]:
     """Record a denial, or count it where it repeats or the log is down."""
     assert draft.decision is not None
     receipt: Receipt | None = None
@@ -148,11 +156,11 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     waiting = draft.opening or draft.request
     try:
         if draft.opening is not None or house.clerk.admit(draft):
-            expiry, changes = _requests_moved(draft, house, now)
+            expiry, changes = requests_moved(draft, house, now)
             receipts = yield Append(house.recorder.hold(draft, microseconds(now), changes, expiry))
             receipt = receipts[-1]
     except ConditionLost as lost:
-        raise _Moved from lost  # another call opened or moved the request meanwhile: find it
+        raise Moved from lost  # another call opened or moved the request meanwhile: find it
     except StoreError as error:
         return (yield from _log_down(draft, house, error))
     return Held(
@@ -164,7 +172,7 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     )
 
 
-def _requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Statement, ...], tuple[Change, ...]]:
+def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Statement, ...], tuple[Change, ...]]:
     """The older request that ends, with its own record if it expired, and the one that opens."""
     records: list[Statement] = []
     changes: list[Change] = []
@@ -186,16 +194,16 @@ def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     if draft.implementation is None:
         message = f"`{draft.spec.name}` is in the catalog, but this process has no function for it"
         draft.decision = Decision(verdict="deny", code="no_implementation", message=message)
-        return (yield from _deny(draft, house))
+        return (yield from deny(draft, house))
     if draft.implementation.is_method and draft.instance is None:
         message = f"`{draft.spec.name}` is a method: call it on its object"
         draft.decision = Decision(verdict="deny", code="no_instance", message=message)
-        return (yield from _deny(draft, house))
+        return (yield from deny(draft, house))
     earlier = yield from _find_earlier(draft, house)
     if earlier is not None:
         return earlier
     if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
-        raise _Moved
+        raise Moved
     merged = draft.spec.access == "read" and draft.consuming is None and draft.idempotency_key is None
     if not merged:
         refused = yield from _intend(draft, house)
@@ -223,13 +231,13 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
         yield Append(house.recorder.intent(draft, microseconds(now), now))
     except ConditionLost as lost:
         if lost.condition in {"key_taken", "votes_moved"}:
-            raise _Moved from lost
+            raise Moved from lost
         if lost.condition == "frozen":
             return (yield from _stop(draft, house, lost))
         # Another call used the approval, or it was rejected or expired between matching and consuming.
         draft.consuming = None
         draft.decision = Decision(verdict="deny", code="approval_used", message=str(lost))
-        return (yield from _deny(draft, house))
+        return (yield from deny(draft, house))
     except StoreError as error:
         house.clerk.close_intent_later(draft)
         return (yield from _log_down(draft, house, error))
@@ -249,7 +257,7 @@ def _stop(draft: Draft, house: House, lost: ConditionLost) -> Generator[Step, An
     draft.detail = None if found is None else {"freeze": found.id}
     message = checks.frozen_message(str(lost) if found is None else found.sentence)
     draft.decision = Decision(verdict="deny", code="frozen", message=message)
-    return (yield from _deny(draft, house))
+    return (yield from deny(draft, house))
 
 
 def _log_down(draft: Draft, house: House, error: StoreError) -> Generator[Step, Any, Denied]:
@@ -340,14 +348,6 @@ def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Resu
     )
 
 
-def _is_repeat(draft: Draft) -> Generator[Step, Any, bool]:
-    """Whether the call's idempotency key is taken: then nobody is asked to decide on it again, and no preview runs."""
-    if draft.idempotency_key is None:
-        return False
-    assert draft.caller is not None
-    return (yield FindKey(log_of(draft), scope_of(draft), draft.idempotency_key, digest_of_use(draft))) is not None
-
-
 def _key_refused(draft: Draft, taken: TakenKey) -> Decision:
     """Why a taken key gives nothing: it was for something else, or for an undo, whose result is its caller's alone."""
     if draft.undoes is not None:
@@ -367,12 +367,12 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
             return None
         if draft.undoes is not None or not taken.same:
             draft.decision = _key_refused(draft, taken)
-            return (yield from _deny(draft, house))
+            return (yield from deny(draft, house))
         records: tuple[StoredRecord, ...] = yield FindOutcome(taken.call)
         problem = find_problem(draft, taken.call, records)
         if problem is not None:
             draft.decision = Decision(verdict="deny", code="key_not_in_log", message=problem)
-            return (yield from _deny(draft, house))
+            return (yield from deny(draft, house))
         receipts = yield Append(house.recorder.repeat(draft, microseconds(house.now()), taken.call))
     except StoreError as error:
         return (yield from _log_down(draft, house, error))

@@ -127,6 +127,10 @@ class Recorder:
 
     def expiry(self, request: Request, at_us: int) -> Statement:
         """A request that was found past its time."""
+        return self.moved(request, Event.EXPIRE, at_us, {})
+
+    def moved(self, request: Request, event: Event, at_us: int, detail: JsonObject) -> Statement:
+        """A request that the pipeline itself has ended."""
         return state(
             log=request.tenant,
             kind="expiry",
@@ -135,7 +139,7 @@ class Recorder:
             environment=self._environment,
             call=request.call,
             approval=ApprovalEntry(request.id),
-            payload=Payload(detail={"request": request.id, "event": Event.EXPIRE.value}),
+            payload=Payload(detail={"request": request.id, "event": event.value, **detail}),
         )
 
     def recovery(self, log: str, call: CallId, at_us: int, boot: str) -> Filing:
@@ -203,6 +207,9 @@ class Recorder:
         assert decision is not None
         if draft.undoes is not None:
             detail = {**(detail or {}), "undoes": draft.undoes}
+        if draft.planned is not None:
+            planned = draft.planned
+            detail = {**(detail or {}), "plan": {"id": planned.plan, "step": planned.step, "steps": planned.steps}}
         if draft.spec is None:
             detail = {**(detail or {}), "tool": draft.tool[:TOOL_NAME_LIMIT]}
         payload = Payload(
