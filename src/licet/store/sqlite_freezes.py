@@ -8,15 +8,14 @@ from typing import Any, cast
 
 import apsw
 
-from licet.errors import IntegrityBroken
-from licet.ledger.frozen import SCOPES, Freeze, Scope
+from licet.ledger.frozen import Freeze, Scope
 from licet.ledger.record import UNREADABLE, decode_head
 from licet.ledger.vault import Vault
 from licet.store.contract import Lost, StoredRecord
 from licet.store.freezes import FreezeRows, LiftFreeze, PutFreeze
 from licet.store.sqlite_rows import fetch, record_of
 
-ROWS = "SELECT id, log, scope, name, at FROM freezes"
+_ROWS = "SELECT id, log, scope, name, at FROM freezes"
 _COUNT = "SELECT count(*) FROM records WHERE kind = 'freeze'"
 _ENVELOPES = "SELECT envelope FROM records WHERE kind = 'freeze' ORDER BY place"
 _RECORDS = (
@@ -50,11 +49,8 @@ class FreezeReads:
 
 
 def read_freezes(con: apsw.Connection) -> tuple[Freeze, ...]:
-    """Every row. Raises `IntegrityBroken` where one stops nothing that there is."""
-    rows = fetch(con, ROWS)
-    if strange := [row for row in rows if row[2] not in SCOPES]:
-        raise IntegrityBroken(f"freeze `{strange[0][0]}` is of `{strange[0][2]}`, which is nothing that can be frozen")
-    return tuple([Freeze(id_, log, cast("Scope", scope), name, at) for id_, log, scope, name, at in rows])
+    """Every row, as it is: one whose scope somebody has made into something else stops no call, and `verify` finds it."""
+    return tuple([Freeze(id_, log, cast("Scope", scope), name, at) for id_, log, scope, name, at in fetch(con, _ROWS)])
 
 
 def change_freezes(con: apsw.Connection, change: PutFreeze | LiftFreeze) -> Lost | None:
