@@ -176,3 +176,44 @@ def test_a_target_s_environment_is_what_its_resolver_said(gate: str, target: str
 @pytest.mark.parametrize(("environment", "verdict"), [("production", "deny"), ("staging", "allow"), ("Production", "allow")])
 def test_the_gate_s_environment_is_compared_letter_by_letter(environment: str, verdict: str) -> None:
     assert decide('context.environment == "production"', at("2026-11-22T09:30:00"), environment=environment).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        ("context.local.weekday == 0", "it compares `context.local.weekday` with 0, and that is from 1 to 7"),
+        ("context.local.weekday != 8", "it compares `context.local.weekday` with 8, and that is from 1 to 7"),
+        ("[0, 6].contains(context.local.weekday)", "it compares `context.local.weekday` with 0, and that is from 1 to 7"),
+        ("25 == context.local.hour", "it compares `context.local.hour` with 25, and that is from 0 to 23"),
+        ("context.local.hour == 24", "it compares `context.local.hour` with 24, and that is from 0 to 23"),
+        ("context.local.hour >= 1700", "it compares `context.local.hour` with 1700, and that is from 0 to 23"),
+        ("context.local.minute > 61", "it compares `context.local.minute` with 61, and that is from 0 to 59"),
+        ('context.local.date == "24.12.2026"', "it compares `context.local.date` with `24.12.2026`, which is no date such as `2026-11-22`"),
+        ('context.local.date == "2026-02-30"', "it compares `context.local.date` with `2026-02-30`, which is no date such as `2026-11-22`"),
+        ('context.local.date == "2026-1-5"', "it compares `context.local.date` with `2026-1-5`, which is no date such as `2026-11-22`"),
+        (
+            '["2026-12-24", "2026-12-32"].contains(context.local.date)',
+            "it compares `context.local.date` with `2026-12-32`, which is no date such as `2026-11-22`",
+        ),
+    ],
+)
+def test_a_time_that_no_clock_shows_does_not_load(condition: str, problem: str) -> None:
+    with pytest.raises(PolicyInvalid) as caught:
+        decide(condition, at("2026-11-22T09:30:00"))
+    assert caught.value.problems == (f"policies/test.cedar:2: policy `window`: {problem}",)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "context.local.hour < 24",
+        "context.local.weekday > 0",
+        "context.local.minute <= 60",
+        "context.local.hour * 60 + context.local.minute < 1700",
+        "context.local.hour + 1 == 24",
+        'context.local.date like "2026-12-*"',
+        'context.input == context.input || context.environment == "24.12.2026"',
+    ],
+)
+def test_what_a_clock_can_show_loads(condition: str) -> None:
+    assert decide(condition, at("2026-11-22T09:30:00")).code in {"allowed", "forbidden"}

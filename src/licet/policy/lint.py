@@ -9,6 +9,7 @@ Strict validation by Cedar comes first. It lets pass what looks right and never 
 4. A policy that can never match: `when { false }`, or types that no call can have together.
 5. An attribute or a group of a literal entity (`User::"alice" in Role::"admin"`): only the call's own entities are known, so it would be
    false or an error.
+6. A part of `context.local` compared with what no clock shows (`lint_time.py`).
 
 Every problem is reported, not only the first.
 """
@@ -26,6 +27,7 @@ from msgspec import Struct
 
 from licet.identity.directory import Directory
 from licet.policy.bundle import Bundle, Policy
+from licet.policy.lint_time import impossible_times
 from licet.policy.schema import GROUPS, RESERVED, Action, Vocabulary, cedar_schema
 from licet.policy.scope import Scope
 from licet.policy.slices import speaks_of, walk
@@ -62,7 +64,7 @@ def find_problems(bundle: Bundle, vocabulary: Vocabulary, directory: Directory) 
             problems.append(f"and {len(found) - LISTED} more of the like")
         problems += [*_unknown_names(policy, directory), *_unknown_actions(policy, vocabulary), *_literals_looked_into(policy)]
         scope = Scope(policy.tree, vocabulary, admitted[policy.tree.action])
-        problems += [*scope.unseen_fields(), *scope.absent_attributes()]
+        problems += [*scope.unseen_fields(), *scope.absent_attributes(), *impossible_times(policy.tree.clauses)]
         if not problems and policy.id in endless and not _names_empty_group(policy, vocabulary):
             problems.append("it can never match: its conditions are false for every call that its scope admits")
         told.update(dict.fromkeys(f"{policy.place}: policy `{policy.id}`: {problem}" for problem in problems))
