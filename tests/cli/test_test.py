@@ -107,3 +107,15 @@ def test_a_case_has_its_own_environment_time_and_session(licet: Licet, project: 
     for extra, expected in ((right, 0), (right + "    session: {labels: [tainted]}\n", 4), (right.replace("2027", "2026"), 4), ("", 4)):
         cases.write_text(case + extra)
         assert licet("test").exit_code == expected
+
+
+def test_a_case_s_time_is_told_in_the_time_zone_of_licet_toml(licet: Licet, project: Path, cases: Path) -> None:
+    (project / "policies/more.cedar").write_text(
+        '@id("office") forbid (principal, action, resource) unless { context.local.hour == 9 && context.local.date == "2026-07-01" };\n'
+    )
+    case = CASES.split("  - name: a large", maxsplit=1)[0]
+    config = (project / "licet.toml").read_text()
+    for zone, now, expected in (("UTC", "09", 0), ("Europe/Berlin", "09", 4), ("Europe/Berlin", "07", 0), ("Asia/Tokyo", "00", 0)):
+        (project / "licet.toml").write_text(f'timezone = "{zone}"\n{config}')
+        cases.write_text(f"{case}    now: 2026-07-01T{now}:59:59Z\n")
+        assert licet("test").exit_code == expected, (zone, now)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -144,3 +146,16 @@ def test_policies_that_were_edited_in_the_store_explain_nothing(licet: Licet, pr
     result = licet("why", call)
     assert result.exit_code == Exit.INTEGRITY_BROKEN
     assert "has other bytes than were hashed" in result.stderr
+
+
+def test_a_recorded_denial_is_explained_by_the_local_time_of_its_moment(licet: Licet, project: Path) -> None:
+    config = (project / "licet.toml").read_text()
+    (project / "licet.toml").write_text(f'timezone = "Pacific/Kiritimati"\n{config}')
+    today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    days = f'["{today}", "{today + timedelta(days=1)}"].contains(context.local.date)'  # midnight may pass meanwhile
+    base = project / "policies/base.cedar"
+    base.write_text(base.read_text().replace("context.input.amount_cents <= 1000000", f"{days} && context.input.amount_cents <= 1000000"))
+    call = denied_call(project)
+    (project / "licet.toml").write_text(f'timezone = "Pacific/Niue"\n{config}')  # 25 hours behind: there it is another day
+    recorded = envelope(licet("why", call, "--json"))["data"]
+    assert recorded["unpermitted"][0]["nearest"]["failed"] == ["context.input.amount_cents <= 1000000"]
