@@ -226,7 +226,9 @@ class _Running:
             if self._thread.is_alive():
                 _log.error("licet: channel `%s` hangs, and is left behind", self.sender.channel.name)
         try:
-            self.sender.channel.close()
+            self.sender.close()
+        except (StoreError, GateClosed) as error:
+            _log.warning("licet: what channel `%s` sent last may be sent again: %s", self.sender.channel.name, error)
         except Exception:  # noqa: BLE001 - the others are to be closed all the same
             _log.exception("licet: channel `%s` cannot be closed", self.sender.channel.name)
 

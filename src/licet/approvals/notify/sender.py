@@ -66,6 +66,13 @@ class Sender:
         left_s = (max(due, self._rests_until_us) - self._office.now_us()) / _SECOND_US
         return min(max(left_s, 0.0), at_most)
 
+    def close(self) -> None:
+        """What became of the last attempt is kept, if it can be; the channel is closed. Raises as `send_due`, and what a channel may."""
+        try:
+            self._keep()
+        finally:
+            self.channel.close()
+
     def _attempt(self, delivery: Delivery) -> bool:
         """Whether it was sent. What another process has begun meanwhile is left to it."""
         prepared = self._prepare(delivery)
