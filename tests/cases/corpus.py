@@ -84,7 +84,8 @@ def cases() -> list[Case]:
 
 
 CORPUS_CONFIG = (
-    CONFIG.replace("[tenants.acme]", 'cross_tenant = [["acme", "partner"]]\n[tenants.acme]\n[tenants.partner]')
+    CONFIG.replace('environment = "production"', 'environment = "production"\ntimezone = "Europe/Berlin"')
+    .replace("[tenants.acme]", 'cross_tenant = [["acme", "partner"]]\n[tenants.acme]\n[tenants.partner]')
     .replace("[users.carl]", '[users.zoe]\ntenants = ["acme"]\nroles = ["support"]\ndisabled = true\n[users.carl]')
     .replace("[groups]", '[services.roamer]\ntenants = ["*"]\nroles = ["support"]\n[groups]')
     + "\n[limits]\ndenials_per_minute = 1000000\n"
@@ -113,6 +114,25 @@ permit (principal in Role::"billing", action == Action::"order.ship", resource);
 @id("just-looking")
 @preview_only
 forbid (principal, action == Action::"order.ship", resource) when { context.input.order.pieces > 1000 };
+
+@id("rotates")
+permit (principal in Role::"support", action in [Action::"logs.rotate", Action::"logs.purge"], resource);
+
+@id("rotate-by-day")
+@reason("production is changed from Monday to Friday, nine to five")
+forbid (principal, action == Action::"logs.rotate", resource) when { resource.environment == "production" }
+unless { context.local.weekday <= 5 && context.local.hour >= 9 && context.local.hour < 17 };
+
+@id("purge-at-night")
+@reason("production is purged before six in the morning")
+forbid (principal, action == Action::"logs.purge", resource)
+when { resource.environment == "production" && context.now.offset(duration("1h")).toTime() >= duration("6h") };
+
+@id("purge-needs-two")
+@require_approval("2 of Group::\\"security-leads\\"")
+@expires("5m")
+@separation("agent-owner")
+forbid (principal, action == Action::"logs.purge", resource);
 """
 )
 
@@ -176,6 +196,16 @@ def equip(world: World) -> World:
     async def tail(stream: str, lines: int = 10) -> int:
         world.ran.append(("logs.tail", {"stream": stream, "lines": lines}))
         return lines
+
+    @gate.tool("logs.rotate", access="write", targets="LogStream::{stream}")
+    def rotate(stream: str) -> str:
+        world.ran.append(("logs.rotate", {"stream": stream}))
+        return "rotated"
+
+    @gate.tool("logs.purge", access="destructive", targets="LogStream::{stream}")
+    def purge(stream: str) -> str:
+        world.ran.append(("logs.purge", {"stream": stream}))
+        return "purged"
 
     @gate.tool("crm.compare", access="read", targets="Customer::{customer_ids}")
     def compare(customer_ids: list[str]) -> int:

@@ -150,7 +150,7 @@ def test_check_and_a_rehearsal_decide_a_case_as_the_gate_does_and_leave_no_trace
     before = lengths(w)
     with case.acting(w):
         checked = w.gate.check(case.tool, case.proposed)
-        rehearsed = rehearsal.check(acting_for(w.gate._token), case.tool, case.proposed).decision
+        rehearsed = rehearsal.check(acting_for(w.gate._token), case.tool, case.proposed, now=w.clock()).decision
     assert_decided(case, checked)
     assert rehearsed == checked
     assert lengths(w) == before
