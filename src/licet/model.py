@@ -160,7 +160,7 @@ class Decision(Struct, frozen=True, gc=False, kw_only=True):
     obligations: tuple[Obligation, ...] = ()
 
 
-class Effect(Struct, frozen=True, kw_only=True):
+class Effect(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """One change: target, field, before, after. JSON values; `before` of something created is None, as is `after` of something removed.
 
     `before_unknown` says that nobody looked: then `before` says nothing, and the change cannot be undone. It is written only where true.
