@@ -7,6 +7,7 @@ import pytest
 from licet.approvals.states import TRANSITIONS, Event, next_state, sources
 from licet.errors import TransitionRefused
 from licet.model import LIVE_STATES, RequestState
+from tests.approvals import diagram
 
 MOVES = """
               approve   reject    expire   withdraw   supersede   consume   reopen
@@ -40,6 +41,11 @@ def test_a_move_is_the_table_s_or_is_refused(state: str, event: str, target: str
 def test_only_live_states_move_and_only_taking_votes_back_leads_back() -> None:
     assert {state for state, _ in TRANSITIONS} == LIVE_STATES
     assert [pair for pair, target in TRANSITIONS.items() if target is RequestState.OPEN] == [(RequestState.APPROVED, Event.REOPEN)]
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    assert diagram.PAGE.read_text(encoding="utf-8") == diagram.page(), "run `python -m tests.approvals.diagram`"
+    assert diagram.WHEN.keys() == TRANSITIONS.keys()
 
 
 def test_nothing_but_an_approval_is_consumed() -> None:
