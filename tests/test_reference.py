@@ -29,7 +29,7 @@ ROOMS = ("approvals", "catalog", "gate", "identity", "policy")
 
 # codes
 
-RAISED = {"Refused", "CallerRefused", "ArgumentsRefused", "VoteRefused", "SettlementRefused", "UndoRefused", "EffectRefused", "denied"}
+RAISED = {"Refused", "CallerRefused", "ArgumentsRefused", "VoteRefused", "SettlementRefused", "FreezeRefused", "UndoRefused", "EffectRefused", "denied"}
 """What takes a code as its first argument."""
 CODED = {"Decision", "Outcome", "OutcomeEntry", "Failed", "replace"}
 """What takes a code by name."""
@@ -147,6 +147,7 @@ TABLES: dict[str, type[Struct]] = {
     "limits": config.LimitSettings,
     "witness": written.WrittenWitness,  # as it is written, like the keys of `approvals`
     "search": config.SearchSettings,
+    "freeze": config.FreezeSettings,
     "retention": written.WrittenRetention,  # as it is written
     "production": config.ProductionSettings,
 }

@@ -22,7 +22,7 @@ from licet.store.sqlite_source import SqliteSource
 from tests.attacks.forger import Forger
 from tests.attacks.stored import Stored
 
-PROJECTIONS = ("requests", "votes", "keys", "open_calls", "unsettled", "holds", "erasures")
+PROJECTIONS = ("requests", "votes", "keys", "open_calls", "unsettled", "holds", "erasures", "freezes")
 
 
 class Owner(Forger):
@@ -108,6 +108,15 @@ class Owner(Forger):
         for table in PROJECTIONS:
             self.run(f"DELETE FROM {table}")
         self._put_requests(replay)
+        self._put_calls(replay)
+        for freeze in replay.frozen.standing:
+            self.run("INSERT INTO freezes VALUES (?, ?, ?, ?, ?)", freeze.id, freeze.log, freeze.scope, freeze.name, freeze.at)
+        self._put_holds()
+        for (digest,) in self.run("SELECT digest FROM blobs"):
+            if digest not in replay.snapshots:
+                self.run("DELETE FROM blobs WHERE digest = ?", digest)
+
+    def _put_calls(self, replay: Replay) -> None:
         for call, taken in replay.keys.items():
             if taken is None:
                 continue  # what cannot be read leaves the row as good as forged
@@ -116,6 +125,8 @@ class Owner(Forger):
             self.run("INSERT INTO open_calls SELECT ?, ?, number, number FROM boots WHERE id = ?", call, log, boot)
         for call, (log, _) in replay.unsettled.items():
             self.run("INSERT INTO unsettled VALUES (?, ?)", call, log)
+        for freeze in replay.frozen.standing:
+            self.run("INSERT INTO freezes VALUES (?, ?, ?, ?, ?)", freeze.id, freeze.log, freeze.scope, freeze.name, freeze.at)
 
         self._put_holds()
         for (digest,) in self.run("SELECT digest FROM blobs"):

@@ -102,7 +102,8 @@ def settings_of(folder: Path) -> Settings:
 
 def make(folder: Path) -> Stored:
     """A ledger of three logs: a killed call and its recovery, reads, writes, denials with a count, a timeout, a key, a secret, holds, votes,
-    an approval that was used and one that was not, an erasure, a legal hold, a signing key that was changed."""
+    an approval that was used and one that was not, an erasure, a legal hold, a signing key that was changed, a freeze that stands and one that
+    was lifted."""
     (folder / "elsewhere").mkdir(parents=True)
     killed(folder, "in the tool")
     with patch("licet.ledger.notary.EVERY_S", 3_600.0):  # what is signed when must not depend on how fast this runs
@@ -172,3 +173,6 @@ def _second_day(w: World) -> None:
     w.adjust(700)
     with w.gate.acting(agent="free-bot", user="gina", tenant="globex"):
         w.gate.call("billing.adjust", {"customer_id": "G-1", "amount_cents": 6})
+    lifted = w.gate.freeze("tool", "slow.now", reason="it hangs", by="lena")
+    w.gate.freeze("session", "s-9", reason="it loops")
+    w.gate.lift(lifted.id, reason="mended", by="dana")

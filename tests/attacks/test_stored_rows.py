@@ -128,6 +128,21 @@ def unsettle_a_call(forger: Forger) -> None:
     forger.run("INSERT OR IGNORE INTO unsettled SELECT call, 'acme' FROM keys")
 
 
+# freezes
+
+
+def lift_a_freeze_without_a_word(forger: Forger) -> None:
+    forger.run("DELETE FROM freezes")
+
+
+def freeze_another_session(forger: Forger) -> None:
+    forger.run("UPDATE freezes SET name = 's-10'")
+
+
+def freeze_everything_without_a_word(forger: Forger) -> None:
+    forger.run("INSERT INTO freezes VALUES ('x', 'operator', 'all', '*', 1)")
+
+
 # logs
 
 
@@ -335,6 +350,9 @@ ROWS = [
     Attack(place_a_legal_hold_without_a_word, Forger, *["holds: the legal holds are not those that the records placed"] * 2),
     Attack(forget_that_somebody_was_erased, Forger, *["erasures: the erasures are not those that were recorded"] * 2),
     Attack(say_that_somebody_was_erased, Forger, *["erasures: the erasures are not those that were recorded"] * 2),
+    Attack(lift_a_freeze_without_a_word, Forger, *["log `operator`, freezes: a freeze stands that has no row"] * 2),
+    Attack(freeze_another_session, Forger, *["log `operator`, freezes: the row of freeze"] * 2),
+    Attack(freeze_everything_without_a_word, Forger, *["log `operator`, freezes: the row of freeze x is not what the records say"] * 2),
     Attack(add_a_trigger, Forger, *["store: `helpful` of the schema was added"] * 2),
     Attack(drop_an_index, Forger, *["store: `requests_live` of the schema is missing"] * 2),
 ]
