@@ -29,7 +29,17 @@ ROOMS = ("approvals", "catalog", "gate", "identity", "policy")
 
 # codes
 
-RAISED = {"Refused", "CallerRefused", "ArgumentsRefused", "VoteRefused", "SettlementRefused", "FreezeRefused", "UndoRefused", "EffectRefused", "denied"}
+RAISED = {
+    "Refused",
+    "CallerRefused",
+    "ArgumentsRefused",
+    "VoteRefused",
+    "SettlementRefused",
+    "FreezeRefused",
+    "UndoRefused",
+    "EffectRefused",
+    "denied",
+}
 """What takes a code as its first argument."""
 CODED = {"Decision", "Outcome", "OutcomeEntry", "Failed", "replace"}
 """What takes a code by name."""

@@ -125,13 +125,6 @@ class Owner(Forger):
             self.run("INSERT INTO open_calls SELECT ?, ?, number, number FROM boots WHERE id = ?", call, log, boot)
         for call, (log, _) in replay.unsettled.items():
             self.run("INSERT INTO unsettled VALUES (?, ?)", call, log)
-        for freeze in replay.frozen.standing:
-            self.run("INSERT INTO freezes VALUES (?, ?, ?, ?, ?)", freeze.id, freeze.log, freeze.scope, freeze.name, freeze.at)
-
-        self._put_holds()
-        for (digest,) in self.run("SELECT digest FROM blobs"):
-            if digest not in replay.snapshots:
-                self.run("DELETE FROM blobs WHERE digest = ?", digest)
 
     def _put_requests(self, replay: Replay) -> None:
         for asking in replay.requests.values():
