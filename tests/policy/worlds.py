@@ -111,6 +111,10 @@ OBLIGATIONS = (
     *[""] * 2,
     *('@require_approval("1 of Group::\\"billing-leads\\"")', '@require_approval("2 of Group::\\"security-leads\\"")'),
     *("@require_confirmation", "@preview_only"),
+    *(
+        '@require_confirmation @expires("1m")',
+        '@require_approval("1 of Group::\\"security-leads\\"") @separation("agent-owner") @expires("5m")',
+    ),
 )
 
 
