@@ -85,6 +85,6 @@ def _slack(settings: SlackSettings, decide: Decide | None, environ: Mapping[str,
 
 
 def _apprise(settings: AppriseSettings, environ: Mapping[str, str]) -> Channel:
-    from licet.approvals.notify.apprise import AppriseChannel  # noqa: PLC0415  needs an optional library
+    from licet.approvals.notify.apprise_channel import AppriseChannel  # noqa: PLC0415  needs an optional library
 
     return AppriseChannel(tuple([read_secret(url, environ) for url in settings.urls]), name=settings.name)
