@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import logging
 import smtplib
 import socket
 import ssl
@@ -29,6 +30,8 @@ from licet.approvals.notify.lines import as_lines, facts
 from licet.approvals.notify.message import Message
 from licet.config.notify import EmailSettings
 from licet.errors import ConfigInvalid, DeliveryFailed, NobodyToTell
+
+_log = logging.getLogger("licet.notify")
 
 _PERMANENT = range(500, 600)
 _AUTHENTICATION = frozenset({530, 534, 535, 538})  # RFC 4954: a password can be mended
@@ -116,7 +119,9 @@ class EmailChannel:
                     server.starttls(context=self._tls)
                 if wanted.user is not None and self._password is not None:
                     server.login(wanted.user, self._password)
-                server.send_message(mail, wanted.sender, to)
+                refused = server.send_message(mail, wanted.sender, to)
+                if refused:
+                    _log.warning("licet: the mail server `%s` takes no mail for %d of %d recipients", wanted.host, len(refused), len(to))
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             raise self._failed(
