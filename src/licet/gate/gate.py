@@ -22,37 +22,28 @@ from typing import Any, Protocol, Self, TypeVar
 from msgspec import structs
 
 from licet import config
-from licet.approvals.desk import Cast, Desk
-from licet.catalog.python import PythonTool, resource_from_function, tool_from_function
+from licet.approvals.desk import Cast
+from licet.catalog.python import PythonTool
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
 from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.checks import caller_of
 from licet.gate.draft import Draft
-from licet.gate.freeze import Lifted
-from licet.gate.freeze_view import StandingFreeze
-from licet.gate.governed import GovernedTool, P, R
 from licet.gate.house import OpenHouse
+from licet.gate.operating import Operating
 from licet.gate.pipeline import examine, govern
 from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, planned_calls, released, wait_s
 from licet.gate.plans import asked_for as asked_for_plan
-from licet.gate.probing import Probed
+from licet.gate.registering import Registering
 from licet.gate.registry import Registry
 from licet.gate.results import Failed, Result
-from licet.gate.scene import Resolver, Scene
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.gate.undo import Reversal, reversal_of
-from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
 from licet.gate.waiting import Repeated, asked_for, seconds_to_wait
-from licet.gate.writable import whoever_runs_this
-from licet.ledger.frozen import Scope
 from licet.ledger.record import microseconds, new_id
-from licet.ledger.report import Report
-from licet.ledger.verify import verify
-from licet.model import Access, CallId, Decision, RequestId, RequestState, Touch, Trace
-from licet.store.contract import Store
+from licet.model import CallId, Decision, RequestId, RequestState, Trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,7 +61,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate:
+class Gate(Registering, Operating):
     """Governs the tools that are registered with it.
 
     `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and
@@ -86,96 +77,6 @@ class Gate:
         self._closed = False
         self._pid = os.getpid()
         self._token = object()  # what `acting` blocks know this gate by; unlike an id(), it is never somebody else's later
-
-    def tool(
-        self,
-        name: str,
-        *,
-        access: Access,
-        touches: Iterable[Touch] = (),
-        targets: str | Iterable[str] = (),
-        description: str | None = None,
-        timeout_s: float | None = None,
-        keep_result: bool | None = None,
-        secrets: Iterable[str] = (),
-    ) -> Callable[[Callable[P, R]], GovernedTool[P, R]]:
-        """Register a function as a tool; what is returned in its place can only be called through the gate.
-
-        `targets` are templates over the arguments (`"Customer::{customer_id}"`). `timeout_s` is in seconds. `keep_result` says whether the
-        log keeps what the tool returned (by default writes do, reads keep a salted digest). `secrets` are paths of arguments that no record
-        may hold (`"auth.token"`). Raises `CatalogInvalid`.
-        """
-        templates = (targets,) if isinstance(targets, str) else tuple(targets)
-        limit = timeout_s if timeout_s is not None else self.settings.limits.tool_timeout_s
-
-        def register(function: Callable[P, R]) -> GovernedTool[P, R]:
-            tool = tool_from_function(
-                function,
-                name=name,
-                access=access,
-                touches=frozenset(touches),
-                targets=templates,
-                description=description,
-                timeout_s=limit,
-                keep_result=keep_result,
-                secrets=secrets,
-            )
-            with self._lock:
-                self._registry.add_tool(tool)
-            return GovernedTool(self, tool)
-
-        return register
-
-    def preview(self, name: str) -> Callable[[F], F]:
-        """Register what computes a tool's effects without changing anything: a function of the same arguments. Raises `CatalogInvalid`."""
-
-        def register(function: F) -> F:
-            with self._lock:
-                self._registry.add_preview(name, function)
-            return function
-
-        return register
-
-    def undoes(self, name: str) -> Callable[[Callable[..., Any]], GovernedTool[..., Any]]:
-        """Register what takes a tool's calls back, as the tool `NAME.undo`: a function of the same arguments and `effects: list[Effect]`.
-
-        `effects` are the changes to bring about: those that the call reported, each with `before` and `after` swapped, the last one first.
-        It runs through `undo` only, where policy permits `NAME.undo`. Raises `CatalogInvalid`.
-        """
-
-        def register(function: Callable[..., Any]) -> GovernedTool[..., Any]:
-            with self._lock:
-                tool = self._registry.add_undo(name, function)
-            return GovernedTool(self, tool)
-
-        return register
-
-    def probe(self, name: str) -> Callable[[F], F]:
-        """Register what tells whether a call happened of which nobody saw the end: a function of the same arguments.
-
-        It returns True, False, or None where it cannot tell, and changes nothing. Raises `CatalogInvalid`.
-        """
-
-        def register(function: F) -> F:
-            with self._lock:
-                self._registry.add_probe(name, function)
-            return function
-
-        return register
-
-    def resource(self, type_name: str, *, blocking: bool = True) -> Callable[[F], F]:
-        """Register how a target type is resolved: a function from an id to its tenant and attributes, or None where there is no such thing.
-
-        With `blocking=False` it promises to answer from memory; it is then called where the call runs, without a deadline of its own.
-        """
-
-        def register(function: F) -> F:
-            resolver = Resolver(resource_from_function(type_name, function), blocking)
-            with self._lock:
-                self._registry.add_resolver(resolver)
-            return function
-
-        return register
 
     def acting(
         self,
@@ -435,78 +336,6 @@ class Gate:
         if tool.is_async:
             return self._arun_unwrapped(draft)
         return self._run(draft).unwrap()
-
-    @property
-    def approvals(self) -> Desk:
-        """Where people decide on held calls, under the directory that is in force."""
-        house = self._opened()
-        return Desk(house.store, house.writer, house.scene.directory, self.settings.environment, self._clock)
-
-    def unknown(self, tenant: str | None = None) -> tuple[UnknownCall, ...]:
-        """The calls of which nobody saw the end, and which nobody has settled since, the oldest first."""
-        house = self._opened()
-        return unknown_calls(house.store, tenant, house.scene.probes)
-
-    def probe_unknown(self, call: CallId) -> Probed:
-        """Ask the tool's probe whether this call happened, and settle it by a clear answer. Never runs the tool.
-
-        Raises `SettlementRefused` where the end of the call is known, or becomes known meanwhile.
-        """
-        return self._opened().probe(call)
-
-    def settle(self, call: CallId, status: SettledAs, *, reason: str, by: str | None = None) -> Settled:
-        """Say how a call ended of which nobody saw the end, in the name of a user of the directory or of this process alone.
-
-        It is recorded with the reason and the operating user, grants nothing and runs nothing. Raises `SettlementRefused`.
-        """
-        return self._opened().reconciliation.settle(call, status, reason=reason, by=by, operating_user=whoever_runs_this().name)
-
-    def freeze(
-        self,
-        scope: Scope,
-        name: str | None = None,
-        *,
-        reason: str,
-        tenant: str | None = None,
-        by: str | None = None,
-        anyway: bool = False,
-    ) -> StandingFreeze:
-        """Stop an agent, a service, a tool, a tenant, a session or everything (`all`), in every process on the store, until it is lifted.
-
-        From this call's return on, no call of it begins: its intent is refused; a read that was decided before may end. `tenant` narrows
-        it to that tenant's calls. `reason` is recorded, and told to whoever calls. A name that nobody knows is refused unless `anyway`.
-        Raises `FreezeRefused`.
-        """
-        house = self._opened()
-        froze = house.freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway)
-        house.services.freezes.look()
-        return froze.freeze
-
-    def lift(self, freeze_id: str, *, reason: str, by: str | None = None, second: str | None = None) -> Lifted:
-        """Lift a freeze, in the name of users of the directory where `[freeze]` in licet.toml asks for them. Raises `FreezeRefused`."""
-        house = self._opened()
-        lifted = house.freezer.lift(freeze_id, reason=reason, by=by, second=second)
-        house.services.freezes.look()
-        return lifted
-
-    def freezes(self) -> tuple[StandingFreeze, ...]:
-        """Every freeze that stands, the oldest first."""
-        return self._opened().services.freezes.look().told
-
-    def verify(self) -> Report:
-        """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""
-        with self._opened().store.source() as ledger:
-            return verify(ledger)
-
-    @property
-    def store(self) -> Store:
-        """The store of this gate, to read from. Nothing but the pipeline and the desk write to it."""
-        return self._opened().store
-
-    @property
-    def scene(self) -> Scene:
-        """What is in force: catalog, directory and policies."""
-        return self._opened().scene
 
     @property
     def registry(self) -> Registry:
