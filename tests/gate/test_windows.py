@@ -156,8 +156,9 @@ def test_the_same_moment_is_another_time_in_another_zone() -> None:
         w.denied(deploy(w), "forbidden", "`office-hours`")  # six in the evening
 
 
-def test_a_zone_that_there_is_not_keeps_a_gate_from_opening_though_the_settings_were_made_in_python() -> None:
-    gate = Gate(Settings(environment="test", timezone="Europe/Berln"))
+def test_a_zone_that_there_is_not_keeps_a_gate_from_opening_though_the_settings_were_made_in_python(tmp_path: Path) -> None:
+    store, keys = f"sqlite:{tmp_path / 'licet.db'}", f"file:{tmp_path / 'licet.key'}"
+    gate = Gate(Settings(environment="test", timezone="Europe/Berln", store=store, keys=keys, policies=tmp_path))
     with pytest.raises(ConfigInvalid, match="`timezone` is `Europe/Berln`, which is no time zone; did you mean `Europe/Berlin`"):
         gate.seal()
 
