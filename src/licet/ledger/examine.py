@@ -17,8 +17,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from licet.ledger.followed import FOLLOWED, Followed, follow
 from licet.ledger.record import FORMAT_VERSION, UNREADABLE, Head, decode_head, decode_payload_names
-from licet.ledger.replay import FOLLOWED, Followed, follow
 from licet.ledger.report import Findings, Problem
 from licet.ledger.source import Opening, Row, Source
 

@@ -26,65 +26,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from licet.errors import IntegrityBroken
+from licet.ledger.followed import IN_FORCE, Followed
 from licet.ledger.frozen import Frozen
-from licet.ledger.record import UNREADABLE, Envelope, Head, decode_envelope, microseconds, unmask
+from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
-from licet.model import LIVE_STATES, UNSEEN, Request, RequestState, TakenBack, Vote
-
-
-class Followed(Struct, frozen=True, gc=False):
-    """A record as far as replaying needs it. Envelope and payload are there only for kinds and cases that look into them."""
-
-    index: int
-    kind: str
-    boot: str
-    call: str | None
-    key: str | None
-    request: str | None
-    closed: str
-    envelope: bytes = b""
-    payload: bytes | None = None
-    unseen: bool = False
-
-
-_IN_FORCE = frozenset({"policy", "catalog", "directory"})
-FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry", "freeze"}) | _IN_FORCE
-"""Kinds from which something follows."""
-
-
-def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, closed: str) -> Followed:
-    """What replaying needs of this record."""
-    unseen = head.kind == "recovery" or (head.kind == "outcome" and _is_unseen(envelope))
-    request = head.approval.request if head.approval is not None else None
-    if request is None and head.key is None and head.kind in {"intent", "call"}:
-        envelope, payload = b"", None
-    elif head.kind in {"outcome", "recovery"}:
-        envelope, payload = b"", payload if payload is not None and b'"late":' in payload else None
-    elif head.kind in _IN_FORCE:
-        envelope = b""
-    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen)
-
-
-class _Status(Struct, frozen=True):
-    status: str
-
-
-class _Ended(Struct, frozen=True):
-    outcome: _Status | None = None
-
-
-_decode_ended = msgspec.json.Decoder(_Ended).decode
-
-
-def _is_unseen(envelope: bytes) -> bool:
-    """Whether this outcome says that nobody saw it. Most say neither word, and are not decoded once more."""
-    if b"timeout" not in envelope and b"unknown" not in envelope:
-        return False
-    try:
-        outcome = _decode_ended(envelope).outcome
-    except UNREADABLE:
-        return False  # which the examination of this record has found
-    return outcome is not None and outcome.status in UNSEEN
+from licet.model import LIVE_STATES, Request, RequestState, TakenBack, Vote
 
 
 class _Closing(Struct, frozen=True):
@@ -200,7 +146,7 @@ class Replay:
             "vote": self._ask,
             "expiry": self._ask,
             "freeze": self._freeze,
-            **dict.fromkeys(_IN_FORCE, self._put_in_force),
+            **dict.fromkeys(IN_FORCE, self._put_in_force),
         }
 
     def take(self, log: str, records: Sequence[Followed]) -> None:
