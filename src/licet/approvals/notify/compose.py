@@ -4,7 +4,8 @@ Rules:
 
 1. It is built from what the record of the request holds, where secrets are already hidden, and never from the call.
 2. Every text that comes from outside passes `plain`. What the agent says of itself stands in `agent_says`, and nowhere else.
-3. What the call would change comes from its preview. Where there is none, the sentence says with what the tool would run.
+3. What the call would change comes from its preview. Where the tool has none, the sentence says with what it would run, and that only
+   the arguments say what it would change.
 4. A message says how things stand now. Of a plan there is one message, which names each step and how it stands.
 """
 
@@ -45,6 +46,7 @@ class _Summary(Struct):
     arguments: Any = None
     targets: tuple[Target, ...] = ()
     preview: tuple[Effect, ...] | None = None
+    previewed_by: str | None = None
     reason: str | None = None
     changed: str | None = None
 
@@ -159,16 +161,18 @@ def _happened(notice: Notice, about: Shown) -> str:
 def _sentence(request: Request) -> str:
     """What the call would change, or with what it would run."""
     summary = _summary(request)
-    if summary.preview:
-        more = len(summary.preview) - 1
-        rest = f", and {more} more {'change' if more == 1 else 'changes'}" if more else ""
-        return f"{request.tool} would {_change(summary.preview[0])}{rest}"
-    if summary.preview is not None:
-        return f"{request.tool} would change nothing, as its preview says"
+    effects = summary.preview or ()
+    more = len(effects) - 1
+    rest = f", and {more} more {'change' if more == 1 else 'changes'}" if more > 0 else ""
+    if summary.preview is not None and summary.previewed_by != "arguments":
+        return (
+            f"{request.tool} would {_change(effects[0])}{rest}" if effects else f"{request.tool} would change nothing, as its preview says"
+        )
     arguments = summary.arguments if isinstance(summary.arguments, dict) else {}
     given = ", ".join([f"{plain(str(name), 60)} {value(argument)}" for name, argument in list(arguments.items())[:ROWS]])
     on = ", ".join([target(str(found.ref)) for found in summary.targets[:ROWS]])
-    return f"{request.tool} would run{f' on {on}' if on else ''}{f' with {given}' if given else ''}"
+    ran = f"{request.tool} would run{f' on {on}' if on else ''}{f' with {given}' if given else ''}"
+    return f"{ran}; as its arguments say, it would {_change(effects[0])}{rest}" if effects else ran
 
 
 def _change(effect: Effect) -> str:
