@@ -67,7 +67,7 @@ def envelope(kind: Kind = "intent", **fields: Any) -> Envelope:
         "decision": DECISION,
         "approval": ApprovalEntry(RequestId("request-1"), (DANA,), "approve"),
         "trace": TraceEntry(trace_id=TRACE_ID, span_id=SPAN_ID, parent="p-1", workflow="ticket-4711"),
-        "outcome": OutcomeEntry(status="ok", code="fine", duration_us=1500, effects=1),
+        "outcome": OutcomeEntry(status="ok", code="fine", duration_us=1500, effects=1, deviates=True),
         "payload": PayloadEntry("c" * 64, 120),
         "redactions": ("cut:targets",),
     }

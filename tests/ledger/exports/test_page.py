@@ -21,7 +21,7 @@ from tests.ledger.exports.test_as_ocsf import event
 from tests.ledger.exports.test_spans import intent, outcome
 
 PAGE = (Path(__file__).parents[3] / "docs/exports.md").read_text()
-FAILED = OutcomeEntry(status="error", code="ValueError", duration_us=5)
+FAILED = OutcomeEntry(status="error", code="ValueError", duration_us=5, deviates=True)
 
 
 def tables(heading: str) -> list[list[list[str]]]:
