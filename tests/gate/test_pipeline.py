@@ -187,7 +187,7 @@ def test_many_who_look_at_an_expired_request_record_its_end_once(w: World) -> No
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(look, range(8)))
     assert w.gate.approvals.waiting() == ()
-    assert w.kinds() == ["hold", "vote", "expiry"]
+    assert w.kinds() == ["call", "hold", "vote", "expiry"]
 
 
 def test_a_call_and_a_look_that_expire_one_request_at_once_leave_a_whole_log(w: World) -> None:

@@ -56,6 +56,7 @@ def test_a_preview_that_shows_less_than_it_did_holds_the_call_anew(w: World) -> 
     less = call(w, {}, tool="account.wipe")
     assert isinstance(less, Held)
     assert "the call would now change less than it did" in less.decision.message
+    vote(w.gate, less.request, "dana")
     effects[0] = Effect(target="T", field="b", before="x" * 100, after="y" * 100)
     more = call(w, {}, tool="account.wipe")
     assert isinstance(more, Held)
@@ -81,7 +82,7 @@ def test_a_preview_that_fails_is_a_denial_that_says_so(error: BaseException) -> 
         kind = type(error).__name__
         denied = w.denied(w.adjust(AMOUNT), "preview_failed", f"({kind})", "nobody can see what the call would change")
         assert "secret" not in denied.decision.message
-        assert w.kinds() == ["denial"]
+        assert w.kinds() == ["call", "denial"], "that it was tried is recorded by itself"
         assert w.gate.approvals.all() == ()
         assert isinstance(w.adjust(), Ok), "a call that nobody needs to decide on runs without its preview"
 
@@ -103,7 +104,9 @@ def test_a_preview_that_ends_the_process_is_recorded_first(error: BaseException)
         w.gate.registry.previews["billing.adjust"].function = leave
         with pytest.raises(type(error)):
             w.adjust(AMOUNT)
-        (record,) = w.records()
+        read, record = w.records()
+        assert read.envelope.outcome is not None
+        assert (read.kind, read.envelope.outcome.status, read.envelope.outcome.code) == ("call", "error", type(error).__name__)
         assert record.envelope.decision is not None
         assert (record.kind, record.envelope.decision.code) == ("denial", "cancelled")
         assert w.ran == []
