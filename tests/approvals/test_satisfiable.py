@@ -271,3 +271,37 @@ def test_what_is_told_is_what_every_call_would_meet_one_by_one(
                     )  # fmt: skip
                     meetable.append(find_unmeetable(asked, directory) is None)
             assert ((rule.policy.id, tenant) in told) == (bool(meetable) and not any(meetable))
+
+
+def with_preview() -> Catalog:
+    made = catalog()
+    made.add_tool(ToolSpec(name="pay.preview", access="read", input_schema=SCHEMA))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("policies", "told"),
+    [
+        ([approval()], []),
+        ([approval(scope='action in Action::"write"')], []),
+        ([approval(scope="action")], [("rule", "preview_denied", "pay")]),
+        ([approval(), '@id("never") forbid (principal, action == Action::"pay.preview", resource);'], [("rule", "preview_denied", "pay")]),
+        ([approval(), '@id("never") forbid (principal is Service, action == Action::"pay.preview", resource);'], []),
+        ([approval(), '@id("late") forbid (principal, action, resource) when { context.local.hour > 17 };'], []),
+        ([approval(scope="action") .replace(";", " when { context.session.calls > 3 };")], []),
+    ],
+)  # fmt: skip
+def test_a_preview_that_is_never_allowed_keeps_a_rule_from_being_met(policies: list[str], told: list[tuple[str, str, str]]) -> None:
+    town = Town(rules=policies)
+    Engine.load(town.bundle(), with_preview(), town.directory())
+    found = find_unsatisfiable(rules_of(town.bundle(), with_preview()), town.directory())
+    assert [(one.policy, one.code, one.tool) for one in found] == told
+    assert all(not one.hopeless for one in found)
+
+
+def test_a_preview_that_no_permit_is_about_is_never_allowed() -> None:
+    permit = '@id("pays") permit (principal in Role::"clerk", action == Action::"pay", resource);\n'
+    bundle = Bundle.from_texts({"p.cedar": permit + approval()})
+    (problem,) = find_unsatisfiable(rules_of(bundle, with_preview()), Town().directory())
+    assert (problem.code, problem.tool) == ("preview_denied", "pay")
+    assert find_unsatisfiable(rules_of(bundle, catalog()), Town().directory()) == ()

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import CONFIG, POLICIES, Licet, envelope
 
 APART = POLICIES.replace('@reason("adjustments', '@separation("agent-owner")\n@reason("adjustments')
-NIGHT = '[agents.night-bot]\ntenants = ["acme"]\nroles = ["billing"]\nacts_for = "self"\n[users.alice]'
+NIGHT = '[agents.night-bot]\ntenants = ["acme"]\nroles = ["support", "billing"]\nacts_for = "self"\n[users.alice]'
 CONFIRM = '\n@id("sure") @require_confirmation forbid (principal, action == Action::"billing.adjust", resource);'
 SECOND = (
     '\n@id("second") @require_approval("1 of Group::\\"billing-leads\\"") forbid (principal, action == Action::"billing.adjust", resource);'
@@ -40,6 +40,11 @@ SECOND = (
             APART,
             [("fail", "nobody can give that: without the agent's owner, there are never enough for any tenant")],
         ),
+        (
+            CONFIG,
+            POLICIES.replace('action in Action::"read"', 'action == Action::"crm.lookup"'),
+            [("warn", "asks people who may never see what they decide on: `billing.adjust.preview` is not allowed for tenant `acme`")],
+        ),
         (CONFIG, APART, [("warn", "keeps the agent's owner apart, and `support-bot` names no owner")]),
         (
             CONFIG.replace("[users.alice]", NIGHT),
@@ -52,7 +57,7 @@ SECOND = (
             [("warn", "together with `second` asks for more people than there are on `billing.adjust` for tenant `acme`")],
         ),
     ],
-    ids=["well", "empty", "only the requester", "too small", "owner", "no owner", "confirmation", "together"],
+    ids=["well", "empty", "only the requester", "too small", "owner", "preview", "no owner", "confirmation", "together"],
 )  # fmt: skip
 def test_each_rule_that_nobody_can_meet_is_named(licet: Licet, used: Path, config: str, policies: str, told: list[tuple[str, str]]) -> None:
     (used / "licet.toml").write_text(config)

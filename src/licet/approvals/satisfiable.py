@@ -7,7 +7,8 @@ Rules:
    (the one lead of a group of one asks for themselves), the gate denies those and the rule stands.
 3. A rule that holds no known call says nothing. A caller counts where permits admit the agent and the user; conditions of policies are not
    looked into, so what is told is certain, and what is not told may still be denied.
-4. Rules add up only where that can be told from their scopes: beside every call that a rule holds, those without any condition hold it too.
+4. What a call would change must be shown to whoever votes: a preview that is never allowed keeps a rule from being met, too.
+5. Rules add up only where that can be told from their scopes: beside every call that a rule holds, those without any condition hold it too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from licet.identity.directory import Directory
 from licet.model import Caller, CallId, Principal, Request, RequestId, RequestState
 from licet.policy.rules import Rule
 
-Code: TypeAlias = Literal["group_empty", "group_too_small", "only_requesters", "agent_owner", "nobody_to_confirm", "together"]
+Code: TypeAlias = Literal[
+    "group_empty", "group_too_small", "only_requesters", "agent_owner", "nobody_to_confirm", "preview_denied", "together"
+]
 Principals: TypeAlias = tuple[Principal, ...]
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,7 +37,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
     `everywhere` says that these are all the actors there whose calls it can hold, `hopeless` that it can be met in no tenant. Of its group
     `people` may vote there, and `asked` are needed. With code `together` it could be met alone, and cannot beside the rules `beside` on the
-    tool `tool`.
+    tool `tool`; with `preview_denied` enough people could vote, and the preview of `tool` that they must see is never allowed.
     """
 
     policy: str
@@ -169,25 +172,27 @@ def _users(rules: Sequence[Rule], directory: Directory, tenant: str) -> Iterator
 def _fate(rule: Rule, beside: Sequence[Rule], callers: _Callers) -> _Fate | None:
     """How a rule fares with an actor; None where it can hold no call of it."""
     held = met = False
-    crowded: dict[str, tuple[str, ...]] = {}
+    stuck: dict[str, _Fate] = {}
     roomy: set[str] = set()
     for tool, caller, principals in callers.held_by(rule):
         held = True
         if tool in roomy or not callers.meets([rule], caller):
             continue
         met = True
+        if not rule.can_preview(tool, principals):
+            stuck[tool] = _Fate("preview_denied", tool)
+            continue
         # One that cannot be met by itself is told by itself.
         others = [other for other in beside if other.can_hold(tool, principals) and callers.meets([other], caller)]
         if not others or callers.meets([*others, rule], caller):
             roomy.add(tool)
         else:
-            crowded[tool] = tuple(other.policy.id for other in others)
+            stuck[tool] = _Fate("together", tool, tuple(other.policy.id for other in others))
     if not held:
         return None
     if not met:
         return _Fate(_reason(rule, callers))
-    full = next((tool for tool in crowded if tool not in roomy), None)
-    return _Fate() if full is None else _Fate("together", full, crowded[full])
+    return next((fate for tool, fate in stuck.items() if tool not in roomy), _Fate())
 
 
 def _reason(rule: Rule, callers: _Callers) -> Code:

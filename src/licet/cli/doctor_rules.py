@@ -19,7 +19,17 @@ _STEPS: dict[Code, str] = {
     "only_requesters": "add somebody to `{group}` for whom no agent acts there",
     "agent_owner": "add somebody else to `{group}`, or give the agent another owner",
     "nobody_to_confirm": "ask for an approval, or let the agent act for users only (`acts_for`)",
+    "preview_denied": "permit the tool's preview, and let no rule without a condition hold or deny it",
     "together": "add people, or write one rule that asks for all of them",
+}
+_SENTENCES: dict[Code, str] = {
+    "group_empty": "asks for {asked} of `{group}`, which has no members, and nobody can give that",
+    "group_too_small": "asks for {asked} of `{group}`, and nobody can give that: {voters}",
+    "only_requesters": "asks for {asked} of `{group}`, and nobody can give that: without the one who asks, there are never enough",
+    "agent_owner": "asks for {asked} of `{group}`, and nobody can give that: without the agent's owner, there are never enough",
+    "nobody_to_confirm": "asks the user to confirm, and there is never one",
+    "preview_denied": "asks people who may never see what they decide on: `{tool}.preview` is not allowed",
+    "together": "together with {beside} asks for more people than there are on `{tool}`",
 }
 
 
@@ -54,22 +64,11 @@ def _unmet(problems: Sequence[Problem]) -> Iterator[Finding]:
 
 
 def _sentence(problem: Problem) -> str:
-    asks = f"`{problem.policy}` ({problem.place}) asks for {problem.asked} of `{problem.group}`"
-    match problem.code:
-        case "group_empty":
-            return f"{asks}, which has no members, and nobody can give that"
-        case "group_too_small":
-            return f"{asks}, and nobody can give that: {_voters(problem)}"
-        case "only_requesters":
-            return f"{asks}, and nobody can give that: without the one who asks, there are never enough"
-        case "agent_owner":
-            return f"{asks}, and nobody can give that: without the agent's owner, there are never enough"
-        case "nobody_to_confirm":
-            return f"`{problem.policy}` ({problem.place}) asks the user to confirm, and there is never one"
-        case "together":
-            rest = listed([f"`{policy}`" for policy in problem.beside])
-            needs = f"`{problem.policy}` ({problem.place}) together with {rest}"
-            return f"{needs} asks for more people than there are on `{problem.tool}`"
+    beside = listed([f"`{policy}`" for policy in problem.beside])
+    said = _SENTENCES[problem.code].format(
+        asked=problem.asked, group=problem.group, voters=_voters(problem), tool=problem.tool, beside=beside
+    )
+    return f"`{problem.policy}` ({problem.place}) {said}"
 
 
 def _voters(problem: Problem) -> str:
