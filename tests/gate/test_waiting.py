@@ -817,3 +817,34 @@ def test_an_undecided_preview_runs_once_for_each_try_and_none_while_waiting(w: W
     vote(w.gate, the_request(w), "lena")
     assert isinstance(found.result(30), Ok)
     assert previews == 2
+
+
+# freezes
+
+
+@ways
+def test_a_freeze_wakes_whom_it_stops_and_nobody_else(w: World, pool: ThreadPoolExecutor, way: Way) -> None:
+    found = start(pool, w, way)
+    other = pool.submit(suspend, w)
+    asleep(w, 2)
+    w.gate.freeze("tool", "billing.adjust", reason="the till is short")
+    w.denied(found.result(30), "frozen", "the till is short")
+    asleep(w, 1)
+    assert not other.done()
+    assert w.ran == []
+    w.gate.freeze("agent", "support-bot", reason="it has gone astray")
+    w.denied(other.result(30), "frozen", "it has gone astray")
+    assert {shown.request.state for shown in w.gate.approvals.all()} == {RequestState.OPEN}, "a freeze decides no request"
+
+
+def test_who_waits_for_a_request_alone_is_not_told_of_freezes(w: World, pool: ThreadPoolExecutor) -> None:
+    request = asked(w.held(AMOUNT))
+    found = pool.submit(w.gate.wait, request, 0.5)
+    asleep(w)
+    w.gate.freeze("all", reason="stop")
+    assert found.result(30) is RequestState.OPEN
+
+
+def suspend(w: World) -> Result:
+    with w.alice():
+        return w.gate.call("account.suspend", {"customer_id": "C-1"}, wait=LONG_S)

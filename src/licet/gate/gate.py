@@ -207,7 +207,9 @@ class Gate(Registering, Operating):
         planning = Planning(first, self._now_us)
         if not first[0].acting.wait_s:
             return self._plan_once(first)
-        return self._opened().waiting.wait_out(lambda awaited: self._plan_once(planning.next(awaited)), asked_for_plan, wait_s(first))[0]
+        return self._opened().waiting.wait_out(
+            lambda awaited: self._plan_once(planning.next(awaited)), asked_for_plan, wait_s(first), planning.is_stopped
+        )[0]
 
     async def aplan(
         self,
@@ -222,7 +224,9 @@ class Gate(Registering, Operating):
         if not first[0].acting.wait_s:
             return await self._aplan_once(first)
         wait_out = self._opened().waiting.wait_out_async
-        return (await wait_out(lambda awaited: self._aplan_once(planning.next(awaited)), asked_for_plan, wait_s(first)))[0]
+        return (
+            await wait_out(lambda awaited: self._aplan_once(planning.next(awaited)), asked_for_plan, wait_s(first), planning.is_stopped)
+        )[0]
 
     def _plan_drafts(
         self, calls: Iterable[PlannedCall | tuple[str, Mapping[str, Any]]], idempotency_key: str | None, wait: float | None
@@ -288,7 +292,7 @@ class Gate(Registering, Operating):
             return self._run_once(draft)
         calls = Repeated(draft, self._now_us)
         wait_out = self._opened().waiting.wait_out
-        return calls.told(*wait_out(lambda awaited: self._run_once(calls.next(awaited)), asked_for, draft.acting.wait_s))
+        return calls.told(*wait_out(lambda awaited: self._run_once(calls.next(awaited)), asked_for, draft.acting.wait_s, calls.is_stopped))
 
     def _run_once(self, draft: Draft) -> Result:
         house = self._opened()
@@ -299,7 +303,9 @@ class Gate(Registering, Operating):
             return await self._arun_once(draft)
         calls = Repeated(draft, self._now_us)
         wait_out = self._opened().waiting.wait_out_async
-        return calls.told(*await wait_out(lambda awaited: self._arun_once(calls.next(awaited)), asked_for, draft.acting.wait_s))
+        return calls.told(
+            *await wait_out(lambda awaited: self._arun_once(calls.next(awaited)), asked_for, draft.acting.wait_s, calls.is_stopped)
+        )
 
     async def _arun_once(self, draft: Draft) -> Result:
         house = self._opened()

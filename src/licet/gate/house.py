@@ -93,10 +93,11 @@ class OpenHouse:
             raise
         self._clerk = Clerk(self.store, self.writer, self._recorder, self.now_us, settings.limits.denials_per_minute)
         self.sessions = Sessions(tuple(settings.meters))
-        self.waiting = Waiting(self.store, now)
+        freezes = FreezeView(self.store)
+        self.waiting = Waiting(self.store, now, freezes)
         self.services = Services(
             store=self.store,
-            freezes=FreezeView(self.store),
+            freezes=freezes,
             writer=self.writer,
             workers=self._workers,
             environment=settings.environment,

@@ -25,12 +25,14 @@ from msgspec import Struct
 from licet.approvals.states import Event, next_state, sources
 from licet.errors import ConditionLost, StoreError
 from licet.gate.draft import Draft, Planned
+from licet.gate.freeze_view import Stops
 from licet.gate.oblige import exact_key
 from licet.gate.pipeline import ATTEMPTS, House, Moved, deny, examine_or_record, govern, requests_moved
 from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import Append, FindKey, FindOutcome, FindRequest, Step
 from licet.gate.text import KEY_LIMIT, is_key
+from licet.gate.waiting import is_stopped
 from licet.ledger.record import decode_envelope, key_scope, microseconds, new_id
 from licet.ledger.seal import Filing, Statement
 from licet.model import LIVE_STATES, CallId, Decision, PlanId, Request, RequestId
@@ -103,6 +105,10 @@ class Planning:
             self._drafts = [draft.again(CallId(new_id()), self._now_us()) for draft in self._drafts]
             self._drafts[0].plan_key = plan_key
         return self._drafts
+
+    def is_stopped(self, stops: Stops) -> bool:
+        """Whether a freeze stops one of its calls."""
+        return any(is_stopped(draft, stops) for draft in self._drafts)
 
 
 def wait_s(drafts: Sequence[Draft]) -> float:

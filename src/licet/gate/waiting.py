@@ -6,7 +6,7 @@ Rules:
    pipeline, with the arguments that were read first, and is decided afresh.
 2. Whoever waits holds no connection, no lock and no thread of the gate. One thread watches for all, and only while somebody waits.
 3. A decision that is there when the time is over counts: the last thing that a caller does is look.
-4. A call that waited and was woken opens no second request for what it waited for (gate/awaited.py).
+4. A call that waited and was woken opens no second request for what it waited for (gate/awaited.py). A freeze that stops it wakes it too.
 5. While the store cannot be read, everybody goes on waiting: until it can, or until their time is over.
 6. When the gate closes, everybody is woken. The requests stay; the same call, made after a restart, finds its request.
 
@@ -27,7 +27,9 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from licet.errors import GateClosed, StoreError
+from licet.gate.checks import called
 from licet.gate.draft import Draft
+from licet.gate.freeze_view import FreezeView, Stops
 from licet.gate.results import Held, Result
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, CallId, RequestId, RequestState
@@ -58,6 +60,15 @@ def asked_for(result: Result) -> tuple[RequestId, ...]:
     return (result.request,) if isinstance(result, Held) and result.request is not None else ()
 
 
+def is_stopped(draft: Draft, stops: Stops) -> bool:
+    """Whether a freeze stops this call."""
+    return draft.caller is not None and stops.find(called(draft)) is not None
+
+
+def _never(_: Stops) -> bool:
+    return False
+
+
 class Repeated:
     """One call that is made again and again while it waits: each time a call of its own, with the arguments of the first."""
 
@@ -71,6 +82,10 @@ class Repeated:
             self._draft = self._draft.again(CallId(new_id()), self._now_us())
         return self._draft
 
+    def is_stopped(self, stops: Stops) -> bool:
+        """Whether a freeze stops it."""
+        return is_stopped(self._draft, stops)
+
     def told(self, result: Result, waited_s: float) -> Result:
         """The result, with how long it was waited for people, if it still waits for them."""
         return replace(result, waited_s=waited_s) if isinstance(result, Held) else result
@@ -79,10 +94,13 @@ class Repeated:
 class _Waiter:
     """Somebody who waits for one of these requests to move: a thread, or a task of a loop."""
 
-    __slots__ = ("_event", "_future", "is_woken", "loop", "requests")
+    __slots__ = ("_event", "_future", "is_stopped", "is_woken", "loop", "requests")
 
-    def __init__(self, requests: Sequence[RequestId], loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, requests: Sequence[RequestId], is_stopped: Callable[[Stops], bool], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.requests = requests
+        self.is_stopped = is_stopped
         self.loop = loop
         self.is_woken = False
         self._event = threading.Event() if loop is None else None
@@ -109,9 +127,10 @@ class _Waiter:
 class Waiting:
     """Everybody who waits in this process, and the one thread that watches for them."""
 
-    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, now: Callable[[], datetime], freezes: FreezeView) -> None:
         self._store = store
         self._now = now
+        self._freezes = freezes
         self._lock = threading.Lock()
         self._waiters: dict[_Waiter, None] = {}
         self._unseen: list[_Waiter] = []
@@ -127,9 +146,12 @@ class Waiting:
             raise KeyError(f"no request `{request}`")
         return _state(status, self._now())
 
-    def wait(self, requests: Sequence[RequestId], limit_s: float) -> bool:
-        """Blocks the thread; whether one of the requests is not open any more. Raises `GateClosed`, `StoreError` if it cannot tell."""
-        waiter = _Waiter(requests)
+    def wait(self, requests: Sequence[RequestId], limit_s: float, is_stopped: Callable[[Stops], bool] = _never) -> bool:
+        """Blocks the thread; whether one of the requests is not open any more, or who waits `is_stopped` by a freeze.
+
+        Raises `GateClosed`, `StoreError` if it cannot tell.
+        """
+        waiter = _Waiter(requests, is_stopped)
         if limit_s > 0:
             self._join(waiter)
             try:
@@ -138,9 +160,9 @@ class Waiting:
                 self._leave(waiter)
         return self._has_moved(waiter)
 
-    async def wait_async(self, requests: Sequence[RequestId], limit_s: float) -> bool:
+    async def wait_async(self, requests: Sequence[RequestId], limit_s: float, is_stopped: Callable[[Stops], bool] = _never) -> bool:
         """As `wait`, in a task of an event loop."""
-        waiter = _Waiter(requests, asyncio.get_running_loop())
+        waiter = _Waiter(requests, is_stopped, asyncio.get_running_loop())
         if limit_s > 0:
             self._join(waiter)
             try:
@@ -150,19 +172,24 @@ class Waiting:
         return self._has_moved(waiter)
 
     def wait_out(
-        self, run: Callable[[Sequence[RequestId]], T], asks: Callable[[T], Sequence[RequestId]], limit_s: float
+        self,
+        run: Callable[[Sequence[RequestId]], T],
+        asks: Callable[[T], Sequence[RequestId]],
+        limit_s: float,
+        is_stopped: Callable[[Stops], bool] = _never,
     ) -> tuple[T, float]:
         """Run, and run again whenever one of the requests that the result `asks` for has moved, until it asks for none or the time is over.
 
-        `run` is given the requests that were waited for, none at first. Gives the last result, and how many seconds were waited. A gate
-        that closes while it waits, and a store that cannot be read at the end, cost the waiting and not the result.
+        A freeze by which the caller `is_stopped` counts as a move. `run` is given the requests that were waited for, none at first. Gives
+        the last result, and how many seconds were waited. A gate that closes while it waits, and a store that cannot be read at the end,
+        cost the waiting and not the result.
         """
         result = run(())
         limit = _Limit(limit_s)
         while requests := limit.goes_on_for(asks(result)):
             self._closed.wait(limit.pause_s)
             try:
-                moved = self.wait(requests, limit.left_s)
+                moved = self.wait(requests, limit.left_s, is_stopped)
             except (GateClosed, StoreError):
                 break
             if not moved:
@@ -171,7 +198,11 @@ class Waiting:
         return result, limit.waited_s
 
     async def wait_out_async(
-        self, run: Callable[[Sequence[RequestId]], Awaitable[T]], asks: Callable[[T], Sequence[RequestId]], limit_s: float
+        self,
+        run: Callable[[Sequence[RequestId]], Awaitable[T]],
+        asks: Callable[[T], Sequence[RequestId]],
+        limit_s: float,
+        is_stopped: Callable[[Stops], bool] = _never,
     ) -> tuple[T, float]:
         """As `wait_out`, in a task of an event loop."""
         result = await run(())
@@ -179,7 +210,7 @@ class Waiting:
         while requests := limit.goes_on_for(asks(result)):
             await asyncio.sleep(limit.pause_s)
             try:
-                moved = await self.wait_async(requests, limit.left_s)
+                moved = await self.wait_async(requests, limit.left_s, is_stopped)
             except (GateClosed, StoreError):
                 break
             if not moved:
@@ -259,6 +290,8 @@ class Waiting:
         states = self._store.states_of({request for waiter in waiters for request in waiter.requests})
         moved = {request for waiter in waiters for request in waiter.requests if _has_moved(states.get(request), now)}
         _wake([waiter for waiter in waiters if not moved.isdisjoint(waiter.requests)], moved=True)
+        if stops := self._freezes.look():
+            _wake([waiter for waiter in waiters if waiter.is_stopped(stops)], moved=True)
         expiries = [status.expires_at for request, status in states.items() if request not in moved]
         sight.next_expiry = min(expiries if everybody else [*expiries, sight.next_expiry], default=_NEVER)
         sight.version = version  # INVARIANT: as it was before the states were read, so that no commit falls between two rounds
