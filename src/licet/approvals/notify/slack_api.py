@@ -176,6 +176,11 @@ class _Client(SocketModeClient):
             session.sock = cast("ssl.SSLSocket", _EndIsSaid(session.sock))
             self._failures, self._wait_s = 0, 0.0
 
+    def _on_error(self, error: Exception) -> None:
+        """A connection that ended is opened again; the end of the channel itself is no news."""
+        if not self.over.is_set():
+            _log.warning("slack's Socket Mode was interrupted: %s", clean(_spoken(error)))
+
     def end(self) -> None:
         """All threads have ended. The library's `close` alone waits for up to three seconds for bytes that will not come."""
         self.closed = True
