@@ -36,6 +36,7 @@ from licet.gate.earlier import earlier_result, find_problem
 from licet.gate.effects import Collector
 from licet.gate.grounds import Grounds as Grounds  # noqa: PLC0414  what `examine` takes
 from licet.gate.oblige import is_repeat, oblige
+from licet.gate.previewing import told_to_caller
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.scene import Scene
@@ -62,7 +63,14 @@ class House(Struct, frozen=True, kw_only=True):
 
     def grounds(self) -> Grounds:
         """What an examination that starts now rests on."""
-        return Grounds(scene=self.scene(), now=self.now(), sessions=self.sessions, expires_after=self.expires_after, recorder=self.recorder)
+        return Grounds(
+            scene=self.scene(),
+            now=self.now(),
+            sessions=self.sessions,
+            expires_after=self.expires_after,
+            recorder=self.recorder,
+            admit=self.clerk.admit,
+        )
 
 
 class Moved(Exception):
@@ -168,7 +176,7 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
         call=draft.id,
         request=waiting.id if waiting is not None else None,
         receipt=receipt,
-        preview=draft.preview,
+        preview=told_to_caller(draft),
     )
 
 

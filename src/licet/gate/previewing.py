@@ -8,6 +8,8 @@ Rules:
 3. A preview that fails, or returns anything but effects, denies the call: nobody can decide on what they cannot see.
 4. Where a tool has no preview, its arguments are held against the attributes of its targets that have the same names, and the digest
    covers all attributes of the targets: who approves it has seen them.
+5. Nobody asked whether the caller may read those attributes: what it is told has none of their values (`told_to_caller`). Those of another
+   tenant's target are shown to nobody.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.catalog.secret_paths import may_hold, parse
+from licet.errors import GateClosed, StoreError
 from licet.gate import checks
 from licet.gate.conclude import outcome_of
 from licet.gate.draft import Draft, Refused
@@ -27,7 +31,8 @@ from licet.gate.grounds import Grounds
 from licet.gate.steps import Append, Preview, Ran, Step
 from licet.gate.undoing import effects_in
 from licet.ledger.record import microseconds, new_id
-from licet.model import CallId, Effect, JsonObject, Request, Target
+from licet.ledger.seal import Filing
+from licet.model import CallId, Decision, Effect, JsonObject, Request, Target
 
 VALUE_SHOWN_CHARS = 60
 
@@ -44,9 +49,7 @@ def preview(draft: Draft, grounds: Grounds) -> Generator[Step, Any, None]:
         return
     assert draft.arguments is not None
     reading = _reading(draft, grounds, tool.spec.name)
-    checks.decide(reading, grounds.scene, grounds.sessions, grounds.now)
-    decision = reading.decision
-    assert decision is not None
+    decision = yield from _decide(reading, grounds)
     if decision.verdict != "allow":
         yield from _record_denial(draft, reading, grounds)
         message = f"the call needs people, and what it would change may not be shown: `{reading.tool}` is not allowed: {decision.message}"
@@ -64,6 +67,8 @@ def find_difference(request: Request, draft: Draft) -> str | None:
     voted = msgspec.json.decode(request.summary, type=_Voted)
     seen, now = voted.preview or (), draft.preview or ()
     for effect in now:
+        if effect not in seen and draft.previewed_by != "tool":
+            return f"`{effect.field}` of {effect.target}, which the call would change, is not what it was"
         if effect not in seen:
             return f"the call would now change `{effect.field}` of {effect.target} from {_shown(effect.before)} to {_shown(effect.after)}"
     if voted.previewed_by != draft.previewed_by:
@@ -71,6 +76,13 @@ def find_difference(request: Request, draft: Draft) -> str | None:
     if len(now) < len(seen):
         return "the call would now change less than it did"
     return _changed_attribute(voted.targets, draft.targets)
+
+
+def told_to_caller(draft: Draft) -> tuple[Effect, ...] | None:
+    """The preview without what nobody allowed the caller to read: of one from the arguments, what stood there before."""
+    if draft.preview is None or draft.previewed_by == "tool" or draft.undoes is not None:
+        return draft.preview
+    return tuple([replace(effect, before=None, before_unknown=True) for effect in draft.preview])
 
 
 def _reading(draft: Draft, grounds: Grounds, name: str) -> Draft:
@@ -86,10 +98,34 @@ def _reading(draft: Draft, grounds: Grounds, name: str) -> Draft:
     return reading
 
 
+def _decide(reading: Draft, grounds: Grounds) -> Generator[Step, Any, Decision]:
+    """What policy says of the read; one that is frozen under its own name is denied, and so is one that people would have to allow."""
+    try:
+        yield from checks.refuse_frozen(reading, grounds.scene)
+        checks.decide(reading, grounds.scene, grounds.sessions, grounds.now)
+    except Refused as refused:
+        reading.detail = refused.detail
+        reading.decision = Decision(verdict="deny", code=refused.code, message=refused.message)
+    assert reading.decision is not None
+    if reading.decision.verdict == "hold":
+        reading.decision = replace(reading.decision, verdict="deny")
+    return reading.decision
+
+
 def _record_denial(draft: Draft, reading: Draft, grounds: Grounds) -> Generator[Step, Any, None]:
+    """The denial is in the log, or counted where it repeats."""
     assert grounds.recorder is not None
-    reading.detail = {"previews": draft.id}
-    yield Append(grounds.recorder.denial(reading, microseconds(grounds.now)))
+    reading.detail = {**(reading.detail or {}), "previews": draft.id}
+    if grounds.admit is None or grounds.admit(reading):
+        yield from _append(grounds.recorder.denial(reading, microseconds(grounds.now)))
+
+
+def _append(filing: Filing) -> Generator[Step, Any, None]:
+    try:
+        yield Append(filing)
+    except (StoreError, GateClosed) as error:
+        message = f"the audit log cannot be written, so nothing was shown or done: {error}"
+        raise Refused("log_unavailable", message) from error
 
 
 def _record(draft: Draft, reading: Draft, grounds: Grounds, ran: Ran) -> Generator[Step, Any, None]:
@@ -98,7 +134,7 @@ def _record(draft: Draft, reading: Draft, grounds: Grounds, ran: Ran) -> Generat
     assert reading.spec is not None
     outcome = outcome_of(ran, reading.spec, keep=True)
     detail: JsonObject = {**(outcome.detail or {}), "previews": draft.id}
-    yield Append(grounds.recorder.merged(reading, microseconds(grounds.now), msgspec.structs.replace(outcome, detail=detail)))
+    yield from _append(grounds.recorder.merged(reading, microseconds(grounds.now), replace(outcome, detail=detail)))
     if ran.error is not None and not isinstance(ran.error, Exception | GeneratorExit):  # the latter would pass for the pipeline's own end
         raise ran.error
 
@@ -114,7 +150,7 @@ def _effects(draft: Draft, ran: Ran) -> tuple[Effect, ...]:
 
 
 def _from_arguments(draft: Draft) -> tuple[Effect, ...]:
-    """Each argument that has the name of an attribute of a target, beside that attribute; secrets are left out.
+    """Each argument that has the name of an attribute of a target of this tenant, beside that attribute; secrets are left out.
 
     The arguments of an undo say themselves what it changes.
     """
@@ -127,6 +163,7 @@ def _from_arguments(draft: Draft) -> tuple[Effect, ...]:
         [
             Effect(target=str(target.ref), field=name, before=target.attributes[name], after=value)
             for target in draft.targets
+            if target not in draft.elsewhere
             for name, value in draft.arguments.value.items()
             if name in target.attributes and not may_hold(secrets, (name,))
         ]
@@ -147,7 +184,7 @@ def _changed_attribute(seen: tuple[Target, ...], now: tuple[Target, ...]) -> str
         before = known.get(target.ref, {})
         for name, value in target.attributes.items():
             if before.get(name) != value:
-                return f"`{name}` of {target.ref} is now {_shown(value)}, and was {_shown(before.get(name))}"
+                return f"`{name}` of {target.ref} is not what it was"
     return "its targets are not as they were"
 
 
