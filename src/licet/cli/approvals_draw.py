@@ -71,7 +71,8 @@ def draw(screen: Screen, size: Size, now: datetime) -> Frame:
         return _question(screen, screen.shown.at(now), size)
     rows = [row.at(now) for row in screen.rows]
     shown = None if screen.shown is None else screen.shown.at(now)
-    top = [_title(screen, rows, size, now), *_list(screen, rows, size), _rule(size)]
+    is_alone = len(rows) == 1 and shown is not None and rows[0].request.id == shown.request.id
+    top = [_title(screen, rows, size, now), *([] if is_alone else _list(screen, rows, size)), _rule(size)]
     bottom = _footer(screen, size)
     body = _empty(screen) if shown is None else _whole(shown, size, facts_of(shown))
     return _framed(top, body, bottom, screen.scroll, size)
@@ -100,7 +101,11 @@ def _framed(top: Sequence[Text], body: Sequence[Text], bottom: Sequence[Text], s
 
 def _title(screen: Screen, rows: Sequence[Viewed], size: Size, now: datetime) -> Text:
     waiting = sum(row.state == "open" for row in rows)
-    told = [f"{waiting} open" if waiting else "nothing waits", *([f"as {screen.viewer}"] if screen.viewer else []), f"{now:%H:%M:%S} UTC"]
+    told = [f"{now:%H:%M:%S} UTC"]
+    if screen.viewer is not None:
+        told.insert(0, f"as {screen.viewer}")
+    if not screen.only_shows:
+        told.insert(0, f"{waiting} open" if waiting else "nothing waits")
     right = "  ".join(told)
     left = "licet approvals"
     gap = size.width - len(left) - len(right)
@@ -263,12 +268,15 @@ def _question(screen: Screen, found: Viewed, size: Size) -> Frame:
     if screen.said:
         bottom += _wrapped(styled((screen.said, "bold")), size, size.width)
     top, body = [*_wrapped(title, size, size.width), _rule(size)], _whole(found, size, facts)
-    frame = _framed(top, body, [*bottom, *_keys(_answers(screen, is_read=True), size)], screen.scroll, size)
+    answer = _DONE[screen.verb]
+    frame = _framed(top, body, [*bottom, *_keys(_answers(("y", answer)), size)], screen.scroll, size)
+    if not screen.is_answerable:
+        return _framed(top, body, [*bottom, *_keys(_answers(), size)], screen.scroll, size)
     if screen.verb == "approve" and not (frame.at_end or screen.has_seen_end):
-        return _framed(top, body, [*bottom, *_keys(_answers(screen, is_read=False), size)], screen.scroll, size)
+        return _framed(top, body, [*bottom, *_keys(_answers(("PgDn", "read on, to approve")), size)], screen.scroll, size)
     return frame
 
 
-def _answers(screen: Screen, *, is_read: bool) -> Sequence[tuple[str, str]]:
-    """An approval is offered when all that it is cast on was on the screen."""
-    return ((("y", _DONE[screen.verb]) if is_read else ("PgDn", "read on, to approve")), ("Esc", "do nothing"))
+def _answers(*first: tuple[str, str]) -> Sequence[tuple[str, str]]:
+    """What is offered: an approval when all that it is cast on was on the screen."""
+    return (*first, ("Esc", "do nothing"))

@@ -129,18 +129,16 @@ class Chronicle:
         for id_, found in waiting.items():
             if id_ not in known:
                 happened.append(Happened(event="opened", at=found.request.opened_at, request=found))
-                happened += _changes(replace(found, votes=(), state="open"), found, now)
+                happened += changes(replace(found, votes=(), state="open"), found, now)
             else:
-                happened += _changes(known[id_], found, now)
+                happened += changes(known[id_], found, now)
         return happened
 
     def _gone(self, request: RequestId, before: Viewed, now: datetime) -> list[Happened]:
         found = self._feed.find(request)
         if found is None:
             return [Happened(event="erased", at=now, request=before)]
-        if found.state == PAST:
-            return [Happened(event="expired", at=found.request.expires_at, request=found)]
-        return _changes(before, found, now)
+        return changes(before, found, now)
 
 
 _ENDS: dict[str, Event] = {
@@ -154,11 +152,14 @@ _ENDS: dict[str, Event] = {
 }
 
 
-def _changes(before: Viewed, after: Viewed, now: datetime) -> list[Happened]:
+def changes(before: Viewed, after: Viewed, now: datetime) -> list[Happened]:
+    """What happened to a request between two looks at it."""
     cast = [vote for vote in after.votes if vote not in before.votes]
     gone = [vote for vote in before.votes if vote not in after.votes]
     happened = [Happened(event="taken_back", at=now, request=after, vote=vote) for vote in gone]
     happened += [Happened(event="vote", at=vote.at, request=after, vote=vote) for vote in cast]
-    if after.state != before.state and after.state in _ENDS:
+    if after.state == PAST:
+        happened.append(Happened(event="expired", at=after.request.expires_at, request=after))
+    elif after.state != before.state:
         happened.append(Happened(event=_ENDS[after.state], at=now, request=after))
     return happened

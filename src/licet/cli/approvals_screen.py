@@ -44,8 +44,9 @@ class Act(Struct, frozen=True):
 class Screen:
     """What a person looks at. `can_withdraw` and the like are only told early; the desk decides."""
 
-    def __init__(self, viewer: str | None) -> None:
+    def __init__(self, viewer: str | None, *, only_shows: bool = False) -> None:
         self.viewer = viewer
+        self.only_shows = only_shows
         self.rows: tuple[Viewed, ...] = ()
         self.shown: Viewed | None = None
         self.has_voted = False
@@ -56,6 +57,7 @@ class Screen:
         self.scroll = 0
         self.page = 1
         self.has_seen_end = False
+        self.is_answerable = False
         self.is_long = False
         self.wants_quit = False
         self.wants_refresh = False
@@ -102,6 +104,10 @@ class Screen:
         """Show another request, from its beginning."""
         self.shown, self.has_voted, self.scroll, self.has_seen_end = found, has_voted, 0, False
 
+    def could_be_read(self) -> None:
+        """The question is on the screen, and what was typed before it is forgotten: from now on `y` counts."""
+        self.is_answerable = True
+
     def press(self, key: str) -> Act | int | None:
         """What a key leads to: an act, how far to move the selection, or nothing that anybody else must do."""
         if key == "quit":
@@ -146,12 +152,15 @@ class Screen:
     def _why_not(self, verb: Verb) -> str:
         """Why it need not even be asked; nothing where it may be."""
         found = self.shown
+        if self.only_shows:
+            return "this only shows; `licet approvals watch --as USER` decides"
         if found is None:
             return "nothing is selected"
         if self.viewer is None:
             return "nobody was named who decides: start with `--as USER`"
-        if not found.is_live:
-            return f"this request is over ({found.state})"
+        return f"this request is over ({found.state})" if not found.is_live else self._why_not_on(found, verb)
+
+    def _why_not_on(self, found: Viewed, verb: Verb) -> str:
         if verb == "take_back":
             return "" if self.has_voted else f"`{self.viewer}` has no vote on it"
         if verb == "withdraw":
@@ -175,7 +184,7 @@ class Screen:
         if key in {"n", "esc", "q"}:
             self._leave("nothing was done")
             return None
-        if key != "y" or self.shown is None:
+        if key != "y" or self.shown is None or not self.is_answerable:
             return None
         if self.verb == "approve" and not self.has_seen_end:
             self.said = "there is more of it below: read to its end first (PgDn)"
@@ -192,7 +201,7 @@ class Screen:
         return True
 
     def _enter(self, mode: Mode) -> None:
-        self.mode, self.scroll, self.has_seen_end, self.said = mode, 0, False, ""
+        self.mode, self.scroll, self.has_seen_end, self.is_answerable, self.said = mode, 0, False, False, ""
 
     def _leave(self, said: str) -> None:
         self._enter(Mode.LOOK)

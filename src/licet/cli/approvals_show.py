@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import click
 
 from licet.cli.approvals_facts import show_whole
+from licet.cli.approvals_feed import Feed, Happened, changes
+from licet.cli.approvals_lines import print_happened
+from licet.cli.approvals_watch import POLL_S, follow_one, is_screen
+from licet.cli.exits import Exit
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading, utc_now
-from licet.cli.requests import get_request, stand
+from licet.cli.requests import Viewed, get_request, stand
 from licet.identity.directory import Directory
 
 
 @click.command()
 @click.argument("request")
 @click.option("--as", "viewer", metavar="USER", help="Say whether this user of the directory may vote on it, and why not.")
+@click.option("--follow", "-f", is_flag=True, help="Stay, with the countdown, until it is decided.")
 @click.pass_obj
-def show(invocation: Invocation, /, request: str, viewer: str | None) -> int:
+def show(invocation: Invocation, /, request: str, viewer: str | None, follow: bool) -> int:  # noqa: FBT001 - click's
     """Show a request whole: what would change, what is needed, who voted, and what votes are cast on."""
     settings = load_settings(invocation)
     with reading(settings) as store:
         asked, votes = get_request(store, request)
         found = stand(asked, votes, Directory.from_settings(settings), utc_now(), viewer=viewer)
+        if follow and found.state == "open":
+            feed = Feed(invocation, store, tenant=None, viewer=viewer)
+            if not invocation.as_json and is_screen():
+                found = follow_one(invocation, feed, found)
+            else:
+                _lines(invocation, feed, found)
+                return int(Exit.OK)
     step = f"`licet approvals approve {request} --as USER`, or `deny`" if found.state == "open" else None
     return invocation.answer(found, lambda output: show_whole(output, found), next_step=step)
+
+
+def _lines(invocation: Invocation, feed: Feed, found: Viewed) -> None:
+    """The request, then a line for each thing that happens to it, until it is decided."""
+    invocation.answer(found, lambda output: show_whole(output, found))
+    invocation.output.out.file.flush()
+    with suppress(KeyboardInterrupt):
+        while found.state == "open":
+            time.sleep(POLL_S)
+            now = utc_now()
+            after = (feed.find(found.request.id) if feed.has_moved() else found) or None
+            if after is None:
+                print_happened(invocation, Happened(event="erased", at=now, request=found))
+                return
+            for happened in changes(found, after.at(now), now):
+                print_happened(invocation, happened)
+            found = after.at(now)

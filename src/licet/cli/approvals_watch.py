@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +27,7 @@ from licet.cli.exits import Exit
 from licet.cli.faults import Refusal, fault_of
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading, utc_now
-from licet.cli.requests import has_voted
+from licet.cli.requests import Viewed, has_voted
 from licet.errors import LicetError
 from licet.model import RequestId
 
@@ -65,6 +65,11 @@ def watch(invocation: Invocation, /, voter: str | None, tenant: str | None) -> i
     return int(Exit.OK)
 
 
+def follow_one(invocation: Invocation, feed: Feed, found: Viewed) -> Viewed:
+    """Show one request until it is decided, or the person has seen enough; the request as it was then."""
+    return _Watch(invocation, feed, None, only=found).run() or found
+
+
 def is_screen() -> bool:
     """Whether keys come in and a screen can be drawn."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -72,40 +77,40 @@ def is_screen() -> bool:
 
 def _follow(invocation: Invocation, chronicle: Chronicle) -> None:
     """Until interrupted, which is how this ends well."""
-    try:
+    with suppress(KeyboardInterrupt):
         while True:
             for happened in chronicle.take():
                 print_happened(invocation, happened)
             time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        return
 
 
 class _Watch:
     """The loop: keys in, a screen out, and the store looked at in between."""
 
-    def __init__(self, invocation: Invocation, feed: Feed, voter: str | None) -> None:
+    def __init__(self, invocation: Invocation, feed: Feed, voter: str | None, only: Viewed | None = None) -> None:
         self._invocation = invocation
         self._feed = feed
-        self._screen = Screen(voter)
+        self._only = only
+        self._screen = Screen(voter, only_shows=only is not None)
         self._drawn: object = None
 
-    def run(self) -> None:
-        """Until `q` or an interrupt."""
+    def run(self) -> Viewed | None:
+        """Until `q` or an interrupt, or the one request that is shown is decided; the request that was shown last."""
         from rich.live import Live  # noqa: PLC0415 - loaded when a screen is drawn
 
         console = self._invocation.output.out
         with ExitStack() as opened:
             keys = opened.enter_context(keyboard(sys.stdin.fileno()))
             live = opened.enter_context(Live(console=console, screen=True, auto_refresh=False))
-            try:
+            with suppress(KeyboardInterrupt):  # which is how this ends well, too
                 self._loop(keys, live)
-            except KeyboardInterrupt:
-                return
+        return self._screen.shown
 
     def _loop(self, keys: Keyboard, live: Live) -> None:
         while not self._screen.wants_quit:
             self._look_again()
+            if self._only is not None and (self._screen.shown is None or self._screen.shown.at(utc_now()).state != "open"):
+                return
             self._draw(live)
             self._press(keys, live, keys.read(POLL_S))
 
@@ -125,6 +130,8 @@ class _Watch:
         try:
             rows = self._feed.read(BOARD)
             wanted = select or self._screen.selected or (rows[0].request.id if rows else None)
+            if self._only is not None:
+                rows, wanted = (), self._only.request.id
             found = self._feed.find(wanted) if wanted is not None else None
         except LicetError as error:
             self._screen.said = str(error)
@@ -144,6 +151,7 @@ class _Watch:
                 # What was typed before the question could be read is no answer to it.
                 self._draw(live)
                 keys.forget()
+                self._screen.could_be_read()
                 return
 
     def _select(self, step: int) -> None:
