@@ -117,6 +117,11 @@ class FreezeView:
             self._read()
             return self._seen.stops
 
+    def forget(self) -> None:
+        """Something was frozen or lifted here: the next call is held against what is there then, or denied where that cannot be read."""
+        with self._looking:
+            self._seen = _Seen(-math.inf, self._seen.stops)
+
     def _look(self) -> Stops:
         if not self._looking.acquire(blocking=False):
             seen = self._seen

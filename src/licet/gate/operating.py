@@ -72,16 +72,18 @@ class Operating:
         Raises `FreezeRefused`.
         """
         house = self._opened()
-        froze = house.freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway)
-        house.services.freezes.look()
-        return froze.freeze
+        try:
+            return house.freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway).freeze
+        finally:  # also where the answer was lost: it may have landed
+            house.services.freezes.forget()
 
     def lift(self, freeze_id: str, *, reason: str, by: str | None = None, second: str | None = None) -> Lifted:
         """Lift a freeze, in the name of users of the directory where `[freeze]` in licet.toml asks for them. Raises `FreezeRefused`."""
         house = self._opened()
-        lifted = house.freezer.lift(freeze_id, reason=reason, by=by, second=second)
-        house.services.freezes.look()
-        return lifted
+        try:
+            return house.freezer.lift(freeze_id, reason=reason, by=by, second=second)
+        finally:
+            house.services.freezes.forget()
 
     def freezes(self) -> tuple[StandingFreeze, ...]:
         """Every freeze that stands, the oldest first."""
