@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import licet
 from licet import Denied, Effect, Failed, Gate, Held, Ok
@@ -14,6 +18,7 @@ from licet.gate.results import Result
 from licet.model import CallId
 from licet.testing import vote
 from tests.gate.proof import assert_whole
+from tests.gate.test_cancellation import SlowAppend
 from tests.world import POLICIES, World, world
 
 UNDO = """
@@ -420,3 +425,62 @@ def test_a_tool_has_one_undo(w: World) -> None:
     with pytest.raises(CatalogInvalid, match=r"`billing.refund.undo` is already registered"):
         w.gate.undoes("billing.refund")(lambda_undo)
     assert isinstance(w.gate, Gate)
+
+
+def test_an_undo_that_was_not_executed_gives_way_to_another(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = done(w)
+
+    async def cancelled() -> None:
+        slow = SlowAppend(monkeypatch, "intent")
+        with w.alice():
+            task = asyncio.ensure_future(w.gate.aundo(call))
+        await slow.waiting.wait()
+        task.cancel("stop")
+        slow.release.set()
+        with pytest.raises(asyncio.CancelledError, match="stop"):
+            await task
+
+    asyncio.run(cancelled())
+    monkeypatch.undo()
+    ended = w.records()[-1].envelope.outcome
+    assert ended is not None
+    assert ended.status == "not_executed"
+    assert w.customers["C-1"]["plan"] == "pro"
+    assert isinstance(undo(w, call), Ok)
+    assert w.customers["C-1"]["plan"] is None
+    refused(w, call, "already_undone")
+
+
+def test_a_held_undo_can_be_waited_for(w: World) -> None:
+    call = done(w, "plan.seats", seats=9)
+
+    def decide() -> None:
+        while not (waiting := w.gate.approvals.waiting()):
+            time.sleep(0.005)
+        vote(w.gate, waiting[0].request.id, "lena")
+
+    with ThreadPoolExecutor(1) as pool:
+        decided = pool.submit(decide)
+        result = undo(w, call, wait=60)
+        decided.result(60)
+    assert isinstance(result, Ok), result
+    intent = next(record for record in w.records() if record.envelope.call == result.call)
+    assert intent.payload.detail is not None
+    assert intent.payload.detail["undoes"] == call
+
+
+PLANS = st.text(max_size=4).filter(lambda text: text.isprintable())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(PLANS, st.none() | PLANS), min_size=1, max_size=5))
+def test_what_is_undone_backwards_is_as_it_was(changes: list[tuple[str, str | None]]) -> None:
+    with world(policies=POLICIES + UNDO) as w:
+        populate(w)
+        before = dict(w.customers["C-1"])
+        calls = [done(w, plan=plan, note=note) if note is not None else done(w, plan=plan) for plan, note in changes]
+        for call in reversed(calls):
+            assert isinstance(undo(w, call), Ok)
+        after = {name: value for name, value in w.customers["C-1"].items() if value is not None}
+        assert after == before
+        assert_whole(w.gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import click
 import msgspec
@@ -15,8 +16,10 @@ from licet.cli.loading import load_settings
 from licet.cli.output import Output, pretty
 from licet.cli.records import UNREADABLE_BECAUSE, Entry, find_entries, read_entry, tell
 from licet.cli.wording import clock, listed, moment
+from licet.errors import KeyUnavailable
+from licet.gate.undo import undos_of
 from licet.ledger.record import leaf_hash
-from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Principal, RequestId, RequestState, Target
+from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Principal, RequestId, Target
 from licet.store.contract import Store, StoredRecord
 
 
@@ -52,10 +55,13 @@ def show(invocation: Invocation, /, reference: str) -> int:
 
 
 def _records(store: Store, named: Iterable[Entry], call: CallId) -> list[StoredRecord]:
-    """All records of the call, and of the calls that its requests tie it to, in order of time."""
+    """All records of the call, of what has undone it, and of the calls that its requests tie it to, in order of time."""
     # What was named is there, whatever an index of the store has lost.
     found = {(entry.log, entry.index): store.get_record(entry.log, entry.index) for entry in named}
     found |= {(record.log, record.index): record for record in store.records_of_call(call)}
+    with suppress(KeyUnavailable):  # without the key nobody knows under what an idempotency key is kept
+        for undo in [undo for log in {record.log for record in found.values()} for undo in undos_of(store, log, call)]:
+            found |= {(record.log, record.index): record for record in store.records_of_call(undo)}
     requests = {entry.envelope.approval.request for record in found.values() if (entry := read_entry(record)).envelope.approval is not None}
     for request in requests:
         for record in _of_request(store, request):
@@ -66,17 +72,12 @@ def _records(store: Store, named: Iterable[Entry], call: CallId) -> list[StoredR
 def _of_request(store: Store, request: RequestId) -> Iterable[StoredRecord]:
     """The records of the call that opened a request, its votes, and the call that used it."""
     try:
-        row = store.get_request(request)
+        found = store.get_dossier(request)
     except KeyError:
         return
-    opening = store.records_of_call(row.call)
-    yield from opening
-    if row.state is RequestState.CONSUMED and opening:
-        for record in store.records(opening[0].log, start=opening[0].index):
-            approval = read_entry(record).envelope.approval if record.kind == "intent" else None
-            if approval is not None and approval.request == request and record.call is not None:
-                yield from store.records_of_call(record.call)
-                return
+    for call in dict.fromkeys([record.call for record in found.records]):
+        if call is not None:
+            yield from store.records_of_call(call)
 
 
 _CLOSING = ("outcome", "recovery", "call", "denial", "hold", "intent")

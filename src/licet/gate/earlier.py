@@ -17,7 +17,7 @@ from licet.gate.draft import Draft
 from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.results import Failed, Ok, Result
 from licet.ledger.record import NOTHING, UNREADABLE, commitment, decode_head
-from licet.model import UNSEEN, CallId, OutcomeStatus, Receipt
+from licet.model import UNSEEN, CallId, Effect, OutcomeStatus, Receipt
 from licet.store.contract import StoredRecord
 
 
@@ -66,11 +66,21 @@ def _took(record: StoredRecord, call: CallId, wanted: _Taken) -> bool:
     return msgspec.json.decode(record.payload, type=_Intent).detail.key == wanted
 
 
+class _Compared(Struct, frozen=True):
+    as_previewed: bool | None = None
+
+
+class _Reported(Struct, frozen=True):
+    effects: _Compared = _Compared()
+
+
 class _Ended(Struct):
     """The part of a payload that a repeat needs."""
 
     result: msgspec.Raw = NOTHING
     message: str | None = None
+    effects: tuple[Effect, ...] = ()
+    detail: _Reported = _Reported()
 
 
 class _Entry(Struct):
@@ -90,7 +100,15 @@ def earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Rec
     for entry, ended in _ends(records):
         if entry.status == "ok" and bytes(ended.result):
             value = msgspec.json.decode(ended.result)
-            return Ok(value=value, call=draft.id, decision=draft.decision, receipt=receipt, replayed=True)
+            return Ok(
+                value=value,
+                call=draft.id,
+                decision=draft.decision,
+                receipt=receipt,
+                replayed=True,
+                effects=ended.effects,
+                as_previewed=ended.detail.effects.as_previewed,
+            )
         message = ended.message or f"the first call with this key ended as {entry.status}"
         code = "result_not_kept" if entry.status == "ok" else entry.code or entry.status
         return _failed_before(draft, receipt, entry.status, code, message)

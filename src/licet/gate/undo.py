@@ -124,21 +124,26 @@ def _arguments(scene: Scene, intent: _Said, tool: str, effects: tuple[Effect, ..
 
 def _key(store: Store, tenant: str, call: CallId) -> str:
     """The idempotency key of the next undo of this call (rule 4). Raises `UndoRefused` where one has been made, or may have been."""
-    attempt = 1
-    while True:
-        key = f"undo:{call}" if attempt == 1 else f"undo:{call}:{attempt}"
-        taken = store.find_key(tenant, undo_scope(tenant), key, "")
-        if taken is None:
-            return key
-        statuses = [
-            outcome.status
-            for record in store.records_of_call(taken.call)
-            if record.log == tenant and (outcome := decode_envelope(record.envelope).outcome) is not None
-        ]
-        if statuses != ["not_executed"]:
-            how = f"which ended as {statuses[-1]}" if statuses else "which has not ended"
-            raise UndoRefused("already_undone", f"call `{call}` is undone by call `{taken.call}`, {how}; a call is undone once")
-        attempt += 1
+    undos = undos_of(store, tenant, call)
+    for undo in undos:
+        outcomes = [decode_envelope(record.envelope).outcome for record in store.records_of_call(undo) if record.log == tenant]
+        seen = [outcome.status for outcome in outcomes if outcome is not None and outcome.status not in UNSEEN]
+        if set(seen) != {"not_executed"}:
+            how = f"which ended as {seen[-1]}" if seen else "of which nobody has seen the end"
+            raise UndoRefused("already_undone", f"call `{call}` is undone by call `{undo}`, {how}; a call is undone once")
+    return _nth_key(call, len(undos) + 1)
+
+
+def undos_of(store: Store, tenant: str, call: CallId) -> tuple[CallId, ...]:
+    """The calls that were begun to undo this one, the first one first: more than one only where those before were not executed."""
+    found: list[CallId] = []
+    while (taken := store.find_key(tenant, undo_scope(tenant), _nth_key(call, len(found) + 1), "")) is not None:
+        found.append(taken.call)
+    return tuple(found)
+
+
+def _nth_key(call: CallId, attempt: int) -> str:
+    return f"undo:{call}" if attempt == 1 else f"undo:{call}:{attempt}"
 
 
 def _said(record: StoredRecord, call: CallId) -> _Said:
