@@ -57,6 +57,23 @@ TOLD = {
         told("erasure", "Payloads::0-11", "Payloads::13-20", by="root", reason="retention", payloads=20, before=1_763_802_000_000_000),
         "root dropped 20 payloads older than 2025-11-22 09:00:00: those of the records 0-11 and 13-20: retention",
     ),
+    "a freeze of an agent": (
+        told("freeze", "Agent::support-bot", act="freeze", by="lena", operating_user="root", reason="it loops"),
+        "lena froze the agent `support-bot` of tenant `acme`: it loops",
+    ),
+    "a freeze of a tenant by nobody of the directory": (
+        told("freeze", "Tenant::acme", act="freeze", by=None, operating_user="root", reason="a breach"),
+        "root froze the tenant `acme`: a breach",
+    ),
+    "a freeze of everything": (
+        told("freeze", "Everything::*", act="freeze", by=None, operating_user="root", reason="a breach"),
+        "root froze everything: a breach",
+    ),
+    "a freeze whose payload was erased": (told("freeze", "Session::s-1"), "somebody froze the session `s-1` of tenant `acme`"),
+    "a lift by two": (
+        told("freeze", "Freeze::f-1", act="lift", by="lena", second="dana", operating_user="root", reason="mended"),
+        "lena and dana lifted the freeze f-1: mended",
+    ),
     "a hold of a customer": (
         told("legal_hold", CUSTOMER, by="root", act="hold", reason="case 9"),
         f"root placed a legal hold on the Customer recorded as {CUSTOMER}, which is neither erased nor dropped as long as it stands: case 9",
@@ -111,8 +128,10 @@ def test_the_word_before_it_fits_its_column(name: str) -> None:
     assert len(f"· {TOLD[name][0].word}") <= LABEL_WIDTH
 
 
-def test_a_loss_is_a_warning_and_all_else_is_a_note() -> None:
-    assert {name for name, (one, _) in TOLD.items() if one.mark != "note"} == {"a loss"}
+def test_a_loss_is_a_warning_a_freeze_stops_and_all_else_is_a_note() -> None:
+    stopping = {name for name in TOLD if name.startswith(("a freeze of", "a freeze whose"))}
+    assert {name for name, (one, _) in TOLD.items() if one.mark == "deny"} == stopping
+    assert {name for name, (one, _) in TOLD.items() if one.mark not in {"note", "deny"}} == {"a loss"}
     assert TOLD["a loss"][0].mark == "warn"
 
 

@@ -238,7 +238,7 @@ def test_held_calls_are_not_denied_by_what_is_frozen_elsewhere(w: World) -> None
     assert isinstance(w.held(), Held)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_whatever_is_frozen_and_lifted_in_whatever_order_calls_go_as_a_list_says(data: st.DataObject) -> None:
     """Against the plainest thing that can be said of freezes: a list."""

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from licet.ledger.export import export_lines, verify_export
 from licet.ledger.frozen import SCOPES, Called, Freeze, Frozen, Scope, Standing, lift_mark
 from licet.ledger.record import Payload, microseconds
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
 from licet.model import OPERATOR_LOG
+from licet.store.backup import back_up, open_copy
 from licet.store.contract import Committed, Lost, OpenCall
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.sqlite import SqliteStore
+from licet.store.sqlite_freezes import _COUNT, _ENVELOPES
 from tests.store.conftest import Database
 from tests.store.samples import KEYS, NOW, call_id, commit, intent, now, record, written
 
@@ -235,6 +238,40 @@ def test_a_lift_in_another_log_lifts_nothing(store: SqliteStore) -> None:
 def test_a_record_that_freezes_nothing_is_found(store: SqliteStore, mark: str) -> None:
     written(store, Filing((_marked(record("freeze", payload=Payload()), mark),)))
     assert "it freezes nothing that there is" in problems(store)[0]
+
+
+def test_a_backup_holds_them(path: Path, tmp_path: Path) -> None:
+    store = _on(path)
+    freeze = frozen(store)
+    frozen(store, "tool", "billing.adjust")
+    written(store, lifting(freeze))
+    standing = store.freezes().rows
+    copy = tmp_path / "copy.db"
+    back_up(path, copy)
+    store.close()
+    copied = open_copy(copy, now)
+    assert copied.freezes().rows == standing
+    assert problems(copied) == []
+    copied.close()
+
+
+def test_an_export_says_what_is_wrong_with_a_lift(store: SqliteStore) -> None:
+    freeze = frozen(store)
+    written(store, lifting(freeze))
+    assert problems(store) == []
+    written(store, Filing(lifting(freeze).statements))
+    with store.source() as source:
+        lines = list(export_lines(source))
+    assert [problem.message for problem in verify_export(lines).problems] == [
+        "a freeze or its end, and it lifts a freeze that does not stand in this log"
+    ]
+
+
+def test_the_index_of_freezes_is_used(store: SqliteStore) -> None:
+    """What is asked five times a second must not go through every record."""
+    for text in (_COUNT, _ENVELOPES):
+        (plan,) = store._rows(f"EXPLAIN QUERY PLAN {text}")
+        assert "records_of_freezes" in plan[3]
 
 
 def _on(path: Path) -> SqliteStore:
