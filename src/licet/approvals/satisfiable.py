@@ -69,7 +69,8 @@ def find_unsatisfiable(rules: Sequence[Rule], directory: Directory) -> tuple[Pro
     for at, rule in enumerate(rules):
         # Of two rules that always hold together, the later one is told.
         beside = [other for place, other in enumerate(rules) if other.always and (place < at if rule.always else place != at)]
-        fates = {tenant: tuple(_fates(rule, beside, of)) for tenant, of in callers.items()}
+        tools = _unlike(rule, beside)
+        fates = {tenant: tuple(_fates(rule, tools, beside, of)) for tenant, of in callers.items()}
         hopeless = all(fate.code is not None and fate.tool is None for told in fates.values() for _, fate in told)
         for tenant, told in fates.items():
             found += _problems(rule, directory, tenant, told, hopeless=hopeless)
@@ -84,7 +85,7 @@ def find_ownerless(rules: Sequence[Rule], directory: Directory) -> dict[str, tup
             if of.actor.kind != "Agent" or directory.agents[of.actor.id].owner is not None:
                 continue
             for rule in rules:
-                if rule.obligation.separation == "agent-owner" and any(of.held_by(rule)):
+                if rule.obligation.separation == "agent-owner" and any(any(of.held_by(rule, tool)) for tool in _unlike(rule, ())):
                     found.setdefault(rule.policy.id, set()).add(of.actor.id)
     return {policy: tuple(sorted(agents)) for policy, agents in found.items()}
 
@@ -100,13 +101,12 @@ class _Callers:
         self._met: dict[tuple[object, ...], bool] = {}
         self._voters: dict[str, frozenset[str]] = {}
 
-    def held_by(self, rule: Rule) -> Iterator[tuple[str, Caller, Principals]]:
-        """Each tool and caller whose calls a rule can hold."""
-        for tool in rule.tools:
-            for caller in self._all():
-                principals = self._directory.principals(caller)
-                if rule.can_hold(tool, principals):
-                    yield tool, caller, principals
+    def held_by(self, rule: Rule, tool: str) -> Iterator[tuple[Caller, Principals]]:
+        """Each caller whose calls of this tool a rule can hold."""
+        for caller in self._all() if rule.could_be_permitted(tool, (self.actor,)) else ():
+            principals = self._directory.principals(caller)
+            if rule.can_hold(tool, principals):
+                yield caller, principals
 
     def meets(self, rules: Sequence[Rule], caller: Caller, *, apart: bool = True) -> bool:
         """Whether a call of this caller that these rules hold could have them met; without `apart`, with the agent's owner counted too."""
@@ -169,47 +169,64 @@ def _users(rules: Sequence[Rule], directory: Directory, tenant: str) -> Iterator
             yield user
 
 
-def _fate(rule: Rule, beside: Sequence[Rule], callers: _Callers) -> _Fate | None:
+def _unlike(rule: Rule, beside: Sequence[Rule]) -> tuple[str, ...]:
+    """One tool of the rule for each way in which its tools differ here: permits, preview, rules beside it. A thousand are few."""
+    found: dict[tuple[object, ...], str] = {}
+    for tool, permits in rule.tools.items():
+        preview = rule.previews.get(tool)
+        shown = None if preview is None else tuple(policy.id for policy in preview)
+        also = tuple(other.policy.id for other in beside if tool in other.tools)
+        found.setdefault((tuple(policy.id for policy in permits), shown, also), tool)
+    return tuple(found.values())
+
+
+def _fates(rule: Rule, tools: Sequence[str], beside: Sequence[Rule], callers: Sequence[_Callers]) -> Iterator[tuple[str, _Fate]]:
+    """Each actor whose calls the rule can hold, and how it fares."""
+    for of in callers:
+        fate = _fate(rule, tools, beside, of)
+        if fate is not None:
+            yield str(of.actor.ref), fate
+
+
+def _fate(rule: Rule, tools: Sequence[str], beside: Sequence[Rule], callers: _Callers) -> _Fate | None:
     """How a rule fares with an actor; None where it can hold no call of it."""
     held = met = False
     stuck: dict[str, _Fate] = {}
-    roomy: set[str] = set()
-    for tool, caller, principals in callers.held_by(rule):
-        held = True
-        if tool in roomy or not callers.meets([rule], caller):
-            continue
-        met = True
-        if not rule.can_preview(tool, principals):
-            stuck[tool] = _Fate("preview_denied", tool)
-            continue
-        # One that cannot be met by itself is told by itself.
-        others = [other for other in beside if other.can_hold(tool, principals) and callers.meets([other], caller)]
-        if not others or callers.meets([*others, rule], caller):
-            roomy.add(tool)
-        else:
-            stuck[tool] = _Fate("together", tool, tuple(other.policy.id for other in others))
+    for tool in tools:
+        for caller, principals in callers.held_by(rule, tool):
+            held = True
+            if not callers.meets([rule], caller):
+                continue
+            met = True
+            fate = _fate_of_call(rule, tool, beside, callers, (caller, principals))
+            if fate.code is None:
+                stuck.pop(tool, None)
+                break
+            stuck[tool] = fate
     if not held:
         return None
-    if not met:
-        return _Fate(_reason(rule, callers))
-    return next((fate for tool, fate in stuck.items() if tool not in roomy), _Fate())
+    return next(iter(stuck.values()), _Fate()) if met else _Fate(_reason(rule, tools, callers))
 
 
-def _reason(rule: Rule, callers: _Callers) -> Code:
+def _fate_of_call(rule: Rule, tool: str, beside: Sequence[Rule], callers: _Callers, of: tuple[Caller, Principals]) -> _Fate:
+    """How a rule fares with a call of one caller for which enough people could vote."""
+    caller, principals = of
+    if not rule.can_preview(tool, principals):
+        return _Fate("preview_denied", tool)
+    # One that cannot be met by itself is told by itself.
+    others = [other for other in beside if other.can_hold(tool, principals) and callers.meets([other], caller)]
+    if others and not callers.meets([*others, rule], caller):
+        return _Fate("together", tool, tuple(other.policy.id for other in others))
+    return _Fate()
+
+
+def _reason(rule: Rule, tools: Sequence[str], callers: _Callers) -> Code:
     """Why none of these callers can have the rule met."""
     if rule.obligation.kind == "confirmation":
         return "nobody_to_confirm"
-    if any(callers.meets([rule], caller, apart=False) for _, caller, _ in callers.held_by(rule)):
+    if any(callers.meets([rule], caller, apart=False) for tool in tools for caller, _ in callers.held_by(rule, tool)):
         return "agent_owner"
     return "only_requesters"
-
-
-def _fates(rule: Rule, beside: Sequence[Rule], callers: Sequence[_Callers]) -> Iterator[tuple[str, _Fate]]:
-    """Each actor whose calls the rule can hold, and how it fares."""
-    for of in callers:
-        fate = _fate(rule, beside, of)
-        if fate is not None:
-            yield str(of.actor.ref), fate
 
 
 def _problems(rule: Rule, directory: Directory, tenant: str, fates: Sequence[tuple[str, _Fate]], *, hopeless: bool) -> Iterator[Problem]:

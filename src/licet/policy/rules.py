@@ -30,8 +30,11 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     def can_hold(self, tool: str, principals: Sequence[Principal]) -> bool:
         """Whether some call of this tool by this caller could be permitted but for this rule, and be held by it."""
-        permits = self.tools.get(tool, ())
-        return _admits_any(self.policy, principals) and _permit_all(permits, principals)
+        return _admits_any(self.policy, principals) and self.could_be_permitted(tool, principals)
+
+    def could_be_permitted(self, tool: str, principals: Sequence[Principal]) -> bool:
+        """Whether a permit about this tool admits each of these principals."""
+        return _permit_all(self.tools.get(tool, ()), principals)
 
     def can_preview(self, tool: str, principals: Sequence[Principal]) -> bool:
         """Whether some call of this tool could show what it would change: a preview must be allowed without asking anybody."""
