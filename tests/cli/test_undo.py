@@ -198,6 +198,7 @@ def test_the_story_of_a_call_says_what_it_undoes(shop: Path, licet: Licet) -> No
     shown = licet("audit", "show", undone)
     assert f"to undo call {call}" in shown.stdout
     assert re.search(rf"^ *undoes +{call}$", shown.stdout, re.MULTILINE)
+    assert f"to undo call {call}" in licet("audit", "show", call).stdout
 
 
 def test_a_tool_that_did_something_else_is_found_and_shown(shop: Path, licet: Licet) -> None:

@@ -20,6 +20,7 @@ from licet.gate.results import Result
 from licet.ledger.record import OutcomeEntry
 from licet.model import CallId, OutcomeStatus
 from licet.testing import Read, vote
+from tests.gate.faulty import drain
 from tests.gate.proof import assert_whole
 from tests.world import POLICIES, Customer, World, world
 
@@ -469,6 +470,38 @@ def test_a_marked_secret_that_an_effect_repeats_is_not_stored(w: World) -> None:
     record = ends(w, result.call)[-1]
     assert "open sesame now" not in msgspec.json.encode(record.payload).decode()
     assert "secret:effects" in record.envelope.redactions
+
+
+def test_a_repeated_key_gives_the_recorded_effects_again(w: World) -> None:
+    w.returns = lambda: report(TWO)
+    seats = {"customer_id": "C-1", "seats": 5}
+    with w.alice():
+        held = w.gate.call("seats.set", seats, idempotency_key="once")
+        assert isinstance(held, Held)
+        vote(w.gate, held.request, "lena")
+        first = w.gate.call("seats.set", seats, idempotency_key="once")
+        again = w.gate.call("seats.set", seats, idempotency_key="once")
+    assert isinstance(first, Ok)
+    assert isinstance(again, Ok)
+    assert again.replayed
+    assert (again.effects, again.as_previewed) == (first.effects, True)
+
+
+def test_a_call_that_is_interrupted_after_its_tool_has_its_reports(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    tool(w, lambda: report(ONE))
+    w.gate.seal()
+    with monkeypatch.context() as patch:
+        patch.setattr("licet.gate.pipeline.outcome_of", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            call(w)
+    drain(w.gate)
+    [record] = [record for record in w.records() if record.kind == "outcome"]
+    assert record.envelope.outcome is not None
+    assert (record.envelope.outcome.status, record.envelope.outcome.effects) == ("unknown", 1)
+    assert record.payload.effects == (ONE,)
 
 
 VALUES = st.recursive(
