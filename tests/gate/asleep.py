@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
+import pytest
+
 from licet import Gate
 from licet.gate.results import Result
 from licet.gate.waiting import Waiting
@@ -17,6 +19,7 @@ from tests.world import World
 
 Way = Literal["thread", "task"]
 WAYS: tuple[Way, ...] = ("thread", "task")
+ways = pytest.mark.parametrize("way", WAYS)
 LONG_S = 60.0
 """How long callers wait for what a test then does."""
 
@@ -72,3 +75,25 @@ def the_request(w: World) -> RequestId:
     """The only request that is open or approved."""
     (shown,) = w.gate.approvals.waiting()
     return shown.request.id
+
+
+def kinds(w: World) -> list[str]:
+    """The kinds of the records, without those of previews."""
+    return [kind for kind in w.kinds() if kind != "call"]
+
+
+WITH_LEAD = """
+@id("{tool}-needs-lead")
+@require_approval("1 of Group::\\"billing-leads\\"")
+forbid (principal, action == Action::"{tool}", resource);
+"""
+
+
+def reload(w: World, policies: str) -> None:
+    """These policies are in force from now on."""
+    for file in w.gate.settings.policies.glob("*.cedar"):
+        file.write_text(policies)
+    house = w.gate._house
+    if house is not None:
+        house._revision = -1  # as if something had been registered: everything is put into force anew
+    w.gate.seal()

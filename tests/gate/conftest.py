@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.gate.asleep import nobody_waits
 from tests.gate.proof import assert_whole
-from tests.world import World, world
+from tests.world import World, world, world_on
 
 
 @pytest.fixture
@@ -38,3 +41,20 @@ def tools(w: World, request: pytest.FixtureRequest) -> World:
         return act()
 
     return w
+
+
+@pytest.fixture(params=["memory", "file"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A world in memory, and one in a file; when the test is over, nobody waits in it any more."""
+    monkeypatch.setattr("licet.gate.clerk.TICK_S", 0.01)
+    with world() if request.param == "memory" else world_on(tmp_path) as made:
+        yield made
+        nobody_waits(made)
+        assert_whole(made.gate)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for callers that wait."""
+    with ThreadPoolExecutor(16) as made:
+        yield made

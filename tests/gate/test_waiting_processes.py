@@ -111,6 +111,7 @@ def test_of_callers_in_three_processes_that_wait_for_one_grant_exactly_one_runs(
     assert shown.request.state is RequestState.CONSUMED
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("voted", ["before", "after"])
 def test_a_process_that_is_killed_while_it_waits_loses_nothing(w: World, tmp_path: Path, way: Way, voted: str) -> None:
