@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-import msgspec
 from msgspec import Struct
 
 from licet.cli.exits import Exit
@@ -13,7 +12,7 @@ from licet.cli.faults import Refusal
 from licet.cli.told import SHORT, TELLERS, Told
 from licet.cli.wording import counted, duration, listed, on_targets, who
 from licet.ledger.record import Envelope, Payload, decode_payload, read_envelope
-from licet.model import CallId, JsonObject, Vote
+from licet.model import CallId, JsonObject
 from licet.store.contract import Closed, Store, StoredRecord
 
 UNREAD = Payload()
@@ -199,16 +198,23 @@ def _vote(entry: Entry) -> Told:
     approval = entry.envelope.approval
     assert approval is not None
     voters = listed(approval.voters) or "somebody"
-    verb = "approved" if approval.verdict == "approve" else "rejected"
-    vote = entry.detail.get("vote")
-    by = msgspec.convert(vote, Vote).operating_user if vote is not None else None
+    taken = entry.detail.get("taken_back")
+    vote = entry.detail.get("vote") if taken is None else taken
+    by = vote.get("operating_user") if isinstance(vote, dict) else None
     cast = f" (cast by operating user {by})" if by else ""
+    if approval.verdict == "take_back":
+        left = isinstance(taken, dict) and taken.get("by") == "directory"
+        what = "may not vote any more, so their vote is gone from" if left else "took their vote back from"
+        return Told("note", "vote", f"{voters} {what} a call of {entry.act} by {entry.caller}{cast}")
+    verb = "approved" if approval.verdict == "approve" else "rejected"
     return Told("note", "vote", f"{voters} {verb} a call of {entry.act} by {entry.caller}{cast}")
 
 
 def _expiry(entry: Entry) -> Told:
     verb = {"withdraw": "was withdrawn", "supersede": "was superseded"}.get(str(entry.detail.get("event")), "expired")
+    stopped = entry.detail.get("plan_stopped_at")
     because = "somebody whom it was about was erased" if entry.detail.get("because") == "erasure" else ""
+    because = because if stopped is None else f"its plan stopped at step {stopped}"
     return Told("note", _ENDED[verb], f"a request {verb}: {entry.detail.get('request', 'unknown')}", because)
 
 

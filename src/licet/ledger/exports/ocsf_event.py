@@ -72,7 +72,7 @@ DECIDED_OTHERWISE: Final = {
     ("deny", "human"): (25, "Rejected"),
 }
 """The disposition where it was not a policy that decided."""
-VOTES: Final = {"approve": (8, "Approved"), "reject": (25, "Rejected")}
+VOTES: Final = {"approve": (8, "Approved"), "reject": (25, "Rejected"), "take_back": (99, "Taken back")}
 SEVERITIES: Final = {0: (3, "Medium"), 1: (1, "Informational"), 2: (2, "Low"), 99: (1, "Informational")}
 """By `status_id`; a hold is 2 Low."""
 
