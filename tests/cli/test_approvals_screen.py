@@ -222,7 +222,8 @@ def test_the_pages_of_a_frame_leave_no_line_out(screen: Screen) -> None:
     text = "".join("".join(seen).split())
     for part in ("2600", "22600", "doublecharge", "adjustmentsover$100", shown.request.id):
         assert part in text
-    assert shown.binding in "".join(dict.fromkeys(seen))
+    assert shown.binding[:30] in text
+    assert shown.binding[-20:] in text
 
 
 def test_a_countdown_is_coloured_when_it_runs_out(screen: Screen, shown: Viewed) -> None:
