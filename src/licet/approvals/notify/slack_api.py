@@ -21,12 +21,14 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.socket_mode.builtin import SocketModeClient
+from slack_sdk.socket_mode.builtin.connection import Connection
 from slack_sdk.socket_mode.client import BaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
@@ -174,6 +176,7 @@ class _Client(SocketModeClient):
         session = self.current_session
         if session is not None and session.sock is not None:
             session.sock = cast("ssl.SSLSocket", _EndIsSaid(session.sock))
+            session.close = partial(_close, session)  # type: ignore[method-assign]
             self._failures, self._wait_s = 0, 0.0
 
     def _on_error(self, error: Exception) -> None:
@@ -192,6 +195,12 @@ class _Client(SocketModeClient):
                 sock.shutdown(socket.SHUT_RDWR)
         self.message_queue.put(None)
         self.close()
+
+
+def _close(session: Connection) -> None:
+    """Close a connection that its own thread may be closing at this moment, which the library does not expect: the other one then did."""
+    with contextlib.suppress(AttributeError):
+        session.disconnect()
 
 
 class _EndIsSaid:
