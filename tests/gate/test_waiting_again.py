@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 
@@ -29,8 +31,9 @@ from tests.gate.asleep import (
     until,
     ways,
 )
+from tests.gate.proof import assert_whole
 from tests.gate.waiting import AMOUNT, RUN
-from tests.world import POLICIES, World
+from tests.world import POLICIES, World, world_on
 
 
 @pytest.fixture
@@ -293,3 +296,20 @@ def test_an_undecided_preview_runs_once_for_each_try_and_none_while_waiting(w: W
     vote(w.gate, the_request(w), "lena")
     assert isinstance(found.result(30), Ok)
     assert previews == 2
+
+
+@ways
+def test_an_approval_written_into_the_row_wakes_the_caller_and_runs_nothing(tmp_path: Path, pool: ThreadPoolExecutor, way: Way) -> None:
+    with world_on(tmp_path) as w:
+        found = start(pool, w, way)
+        first = the_request(w)
+        con = apsw.Connection(str(w.gate.settings.store_path))
+        con.execute("UPDATE requests SET state = 'approved' WHERE id = ?", (first,))
+        con.close()
+        until(lambda: w.gate.poll(first) is RequestState.SUPERSEDED)
+        asleep(w)
+        assert w.ran == []
+        vote(w.gate, the_request(w), "lena")
+        assert isinstance(found.result(30), Ok)
+        assert w.ran == [RUN]
+        assert_whole(w.gate)
