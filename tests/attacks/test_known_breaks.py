@@ -18,6 +18,18 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_an_approval_forged_in_the_database_runs_nothing",
         "test_a_request_edited_in_the_database_runs_nothing",
     ),
+    "undone twice, or by whoever takes the key first": (
+        "test_sixteen_callers_undo_a_call_once",
+        "test_two_processes_undo_a_call_once",
+        "test_what_two_people_were_allowed_to_undo_is_undone_once",
+        "test_a_key_that_a_caller_takes_first_keeps_nobody_from_undoing",
+    ),
+    "undone otherwise than the log says": (
+        "test_an_edited_record_is_not_undone",
+        "test_an_erased_call_is_not_undone",
+        "test_a_call_that_no_row_leads_to_is_not_there",
+    ),
+    "an effect that breaks out of its record": ("test_a_returned_effect_cannot_break_out_of_its_record",),
     "audit record edited": ("test_an_edited_record_is_found",),
     "tail cut": ("test_a_cut_tail_is_found_and_nobody_writes_after_it",),
     "tail cut with repaired state": (
