@@ -5,6 +5,7 @@ Rules:
 1. Arguments are JSON text, or `-` for stdin, read as strictly as an agent's.
 2. Targets are resolved by the application (`--app`), or given by hand: `--target 'Customer::"C-412"' --attr vip=true`, or a file of them.
 3. `--environment` says where the call is imagined to be made. It changes this rehearsal and nothing else.
+4. What is frozen on the ledger is frozen here too, where there is a ledger that can be read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,10 +27,12 @@ from licet.catalog.python import ResourceFacts
 from licet.catalog.spec import RESERVED_ATTRIBUTES
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
-from licet.cli.loading import Loaded
-from licet.errors import ArgumentsRefused, CallerRefused
+from licet.cli.loading import Loaded, reading
+from licet.config import Settings
+from licet.errors import ArgumentsRefused, CallerRefused, StoreError
 from licet.gate.acting import Acting
 from licet.gate.checks import caller_of
+from licet.gate.freeze_view import FreezeView, Stops
 from licet.gate.rehearsal import Rehearsal, Rehearsed
 from licet.model import Decision, EntityRef, JsonObject
 from licet.names import name_problem
@@ -105,7 +108,16 @@ def rehearse(loaded: Loaded, proposal: Proposal, then: Callable[[Rehearsal, Rehe
         settings = replace(settings, environment=proposal.environment)
     given = _given(loaded, proposal)
     with closing(Rehearsal(settings, loaded.registry, given, loaded.snapshots)) as rehearsal:
-        return then(rehearsal, rehearsal.check(proposal.acting, proposal.tool, proposal.arguments))
+        return then(rehearsal, rehearsal.check(proposal.acting, proposal.tool, proposal.arguments, stops=_stops(settings)))
+
+
+def _stops(settings: Settings) -> Stops | None:
+    """What is frozen, where there is a ledger that can be read."""
+    if not settings.store_path.exists():
+        return None
+    with suppress(StoreError), reading(settings) as store:
+        return FreezeView(store).look()
+    return None
 
 
 def _given(loaded: Loaded, proposal: Proposal) -> dict[EntityRef, ResourceFacts]:

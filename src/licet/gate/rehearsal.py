@@ -20,6 +20,7 @@ from licet.gate import checks
 from licet.gate.acting import Acting
 from licet.gate.building import build_scene, known_catalog
 from licet.gate.draft import Draft
+from licet.gate.freeze_view import Stops
 from licet.gate.pipeline import Grounds, examine
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene
@@ -65,8 +66,12 @@ class Rehearsal:
         *,
         now: datetime | None = None,
         session: SessionFacts | None = None,
+        stops: Stops | None = None,
     ) -> Rehearsed:
-        """The decision on one call, and the question it answers. `session` is what the session is taken to be; without it, a new one."""
+        """The decision on one call, and the question it answers. `session` is what the session is taken to be; without it, a new one.
+
+        `stops` is what is frozen; by default nothing.
+        """
         moment = now or datetime.now(UTC)
         grounds = Grounds(
             scene=self.scene,
@@ -76,7 +81,7 @@ class Rehearsal:
         )
         draft = Draft(CallId(new_id()), int(moment.timestamp()) * 1_000_000, acting, tool, arguments)
         draft.undoes = draft.id  # an undo is decided as if it were proposed as one, whatever the arguments: none of this is made
-        decision = self._drive(examine(draft, grounds, run_preview=False))
+        decision = self._drive(examine(draft, grounds, run_preview=False), stops)
         asked = draft.caller is not None and draft.arguments is not None and bool(draft.targets)
         return Rehearsed(decision, checks.question_of(draft, self.scene, moment) if asked else None)
 
@@ -85,7 +90,7 @@ class Rehearsal:
         self._workers.close()
         self._portal.close()
 
-    def _drive(self, steps: Generator[Step, Any, Decision]) -> Decision:
+    def _drive(self, steps: Generator[Step, Any, Decision], stops: Stops | None) -> Decision:
         answer: Any = None
         error: BaseException | None = None
         while True:
@@ -100,10 +105,11 @@ class Rehearsal:
                     answer = self._resolver.resolve(step)
                 except ResolverFailed as failed:
                     error = failed
+            elif isinstance(step, FindFreezes):
+                answer = stops
             else:
                 # Nobody has voted on a call that is not made. No other step is asked for before the intent, without previews.
-                # Nor is anything frozen, where nothing is called.
-                assert isinstance(step, FindRequest | FindFreezes)
+                assert isinstance(step, FindRequest)
 
 
 class _GivenResource:
