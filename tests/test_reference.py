@@ -18,6 +18,7 @@ from licet import config
 from licet.approvals.states import TRANSITIONS
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings, written
+from licet.config.notify import KINDS, WrittenNotify
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
 from licet.witness.client import Witness
@@ -160,6 +161,7 @@ TABLES: dict[str, type[Struct]] = {
     "search": config.SearchSettings,
     "freeze": config.FreezeSettings,
     "retention": written.WrittenRetention,  # as it is written
+    "notify": WrittenNotify,  # as it is written; its channels are beside it
     "production": config.ProductionSettings,
 }
 TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")
@@ -167,7 +169,8 @@ TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_t
 
 def keys_in_source() -> set[str]:
     tables = {f"{table}.{key}" for table, kind in TABLES.items() for key in kind.__struct_fields__}
-    return {*TOP, *tables, "approvals.expires"}
+    channels = {f"notify.{key}" for kind in KINDS.values() for key in kind.__struct_fields__}
+    return {*TOP, *tables, *channels, "approvals.expires"}
 
 
 def keys_in_docs() -> set[str]:

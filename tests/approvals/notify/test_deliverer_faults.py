@@ -338,3 +338,15 @@ def test_whatever_fails_in_whatever_order_each_request_is_told_once_and_its_end_
             assert events == [event for event in ("opened", "approved", *events[-1:]) if event in events]
         assert {delivery.state for delivery in p.log()} <= {"sent", "skipped"}
         deliverer.close()
+
+
+def test_a_process_that_asks_and_ends_at_once_has_told_of_it() -> None:
+    with post() as p:
+        deliverer = p.deliverer()
+        deliverer.start()
+        wait_for(lambda: deliverer.holds)
+        for amount in range(50_000, 50_010):
+            p.w.held(amount)
+        deliverer.close()
+        assert p.box.events == ["opened"] * 10
+        assert {delivery.state for delivery in p.log()} == {"sent"}

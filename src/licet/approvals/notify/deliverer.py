@@ -8,7 +8,7 @@ Rules:
 1. Only the holder of the lease expires, spreads and sends (store/outbox.py, rule 6). It opens its channels when it gets the lease, and
    closes them when it is gone.
 2. Nothing here stops a call, and no call waits for it. A store that is away is tried again at the next turn.
-3. A channel that hangs holds up nobody but itself; at the end it is left behind after `CLOSE_S`.
+3. A channel that hangs holds up nobody but itself. At the end what is due is still sent, and after `CLOSE_S` left for another process.
 4. What happened longer ago than `max_age` (an old backup was put back, nobody delivered for days) is skipped and said, not sent.
 """
 
@@ -87,11 +87,13 @@ class Deliverer:
         """Nothing is sent any more, and another process may deliver. Safe to call twice; in a forked child nothing is touched."""
         if os.getpid() != self._process or self._over.is_set():
             return
+        if self._thread is not None:
+            self._try_turn()  # a process that asks and ends at once has told of it
         self._over.set()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         with self._turning:
-            self._let_go()
+            self._let_go(drain_s=CLOSE_S)
 
     def turn(self) -> bool:
         """Whether this process delivers; then requests are expired and notices spread. Raises `StoreError`, `GateClosed`."""
@@ -173,11 +175,12 @@ class Deliverer:
                 self._unreadable.add(request)
                 _log.error("licet: request `%s` cannot be expired: %s", request, error)
 
-    def _let_go(self) -> None:
+    def _let_go(self, drain_s: float = 0.0) -> None:
+        """The lease is given back. What is due by then is still sent, for as long as said."""
         senders, self._senders, held = self._senders, (), self._renewed_us is not None
         self._renewed_us = None
         for running in senders:
-            running.stop()
+            running.stop(drain_s)
         until = time.monotonic() + CLOSE_S
         for running in senders:
             running.leave(max(0.1, until - time.monotonic()))
@@ -189,16 +192,19 @@ class Deliverer:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            try:
-                self.turn()
-                self._problem = ""
-            except (StoreError, GateClosed) as error:
-                if self._problem != str(error):  # said once, for as long as it lasts
-                    self._problem = str(error)
-                    _log.warning("licet: nobody is told of requests now: %s", error)
-            except Exception:  # noqa: BLE001 - the thread must outlive whatever one turn meets
-                _log.exception("licet: a turn of the deliverer failed")
+            self._try_turn()
             self._over.wait(EVERY_S)
+
+    def _try_turn(self) -> None:
+        try:
+            self.turn()
+            self._problem = ""
+        except (StoreError, GateClosed) as error:
+            if self._problem != str(error):  # said once, for as long as it lasts
+                self._problem = str(error)
+                _log.warning("licet: nobody is told of requests now: %s", error)
+        except Exception:  # noqa: BLE001 - the thread must outlive whatever one turn meets
+            _log.exception("licet: a turn of the deliverer failed")
 
 
 class _Running:
@@ -208,6 +214,7 @@ class _Running:
         self.sender = sender
         self.wake = threading.Event()
         self._stopped = threading.Event()
+        self._until = 0.0
         self._thread: threading.Thread | None = None
         self._problem = ""
 
@@ -215,7 +222,8 @@ class _Running:
         self._thread = threading.Thread(target=self._run, name=f"licet-notify-{self.sender.channel.name}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, drain_s: float) -> None:
+        self._until = time.monotonic() + drain_s
         self._stopped.set()
         self.wake.set()
 
@@ -233,11 +241,12 @@ class _Running:
             _log.exception("licet: channel `%s` cannot be closed", self.sender.channel.name)
 
     def _run(self) -> None:
-        idle_s = EVERY_S
-        while not self._stopped.is_set():
+        idle_s, is_last = EVERY_S, False
+        while not is_last and self._goes_on():
             self.wake.clear()
+            is_last = self._stopped.is_set()
             try:
-                self.sender.send_due(lambda: not self._stopped.is_set())
+                self.sender.send_due(self._goes_on)
                 idle_s = self.sender.idle_s(EVERY_S)
                 self._problem = ""
             except (StoreError, GateClosed) as error:
@@ -248,4 +257,8 @@ class _Running:
             except Exception:  # noqa: BLE001 - as above
                 idle_s = EVERY_S
                 _log.exception("licet: channel `%s` sends nothing now", self.sender.channel.name)
-            self.wake.wait(max(idle_s, SHORTEST_S))
+            if not is_last:
+                self.wake.wait(max(idle_s, SHORTEST_S))
+
+    def _goes_on(self) -> bool:
+        return not self._stopped.is_set() or time.monotonic() < self._until
