@@ -7,7 +7,7 @@
     hold                       99 Held                       by verdict           by verdict
     evaluation                 1 Success                     by verdict           by verdict
     outcome, recovery          by outcome                    3 Observed           17 Logged
-    vote                       1 Success                     99 Vote              8 Approved, 25 Rejected
+    vote                       1 Success                     99 Vote              8 Approved, 25 Rejected, 99 Retracted
 
     verdict                    action_id                     disposition_id
     allow                      1 Allowed                     1 Allowed; 8 Approved by people
@@ -72,7 +72,7 @@ DECIDED_OTHERWISE: Final = {
     ("deny", "human"): (25, "Rejected"),
 }
 """The disposition where it was not a policy that decided."""
-VOTES: Final = {"approve": (8, "Approved"), "reject": (25, "Rejected"), "take_back": (99, "Taken back")}
+VOTES: Final = {"approve": (8, "Approved"), "reject": (25, "Rejected"), "take_back": (99, "Retracted")}
 SEVERITIES: Final = {0: (3, "Medium"), 1: (1, "Informational"), 2: (2, "Low"), 99: (1, "Informational")}
 """By `status_id`; a hold is 2 Low."""
 
