@@ -386,6 +386,19 @@ def test_anything_else_that_a_tool_returns_reports_nothing(w: World, value: Any)
     assert result.effects == ()
 
 
+def test_effects_that_a_read_or_a_preview_returns_have_not_happened(w: World) -> None:
+    w.gate.tool("plan.guess", access="read")(lambda: [ONE])
+    with w.alice():
+        guess = w.gate.call("plan.guess", {})
+        held = w.gate.call("seats.set", {"customer_id": "C-1", "seats": 5})
+    assert isinstance(guess, Ok)
+    assert guess.effects == ()
+    assert isinstance(held, Held)
+    assert held.preview == (TWO,)
+    read = [record for record in w.records() if record.kind == "call"]
+    assert [record.envelope.outcome.effects for record in read if record.envelope.outcome is not None] == [0, 0]
+
+
 def test_a_returned_effect_that_could_not_have_been_reported_is_counted_only(w: World) -> None:
     tool(w, lambda: [ONE, Effect(target="", field="x", after=1)])
     result = call(w)
@@ -439,6 +452,23 @@ def test_a_tool_that_failed_after_something_unapproved_is_flagged(w: World) -> N
     assert isinstance(result, Failed)
     assert result.as_previewed is False
     assert entry(w, result.call).deviates
+
+
+def test_a_tool_that_failed_and_did_nothing_is_neither_flagged_nor_said_to_be_silent(w: World) -> None:
+    def breaks() -> None:
+        raise ValueError("nothing done")
+
+    result = approved(w, breaks)
+    assert isinstance(result, Failed)
+    assert result.as_previewed is None
+    assert not entry(w, result.call).deviates
+    detail = ends(w, result.call)[-1].payload.detail
+    assert detail == {"effects": {"as_previewed": None, "missing": [msgspec.to_builtins(TWO)]}}
+
+
+def test_a_tool_that_promised_nothing_and_did_nothing_is_as_previewed() -> None:
+    assert compare((), Reported(), "ok").as_previewed is True
+    assert compare((), Reported((ONE,), 1), "ok").as_previewed is False
 
 
 def test_a_call_that_nobody_had_to_approve_is_compared_with_nothing(w: World) -> None:

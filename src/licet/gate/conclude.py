@@ -53,10 +53,11 @@ def outcome_of(
     ended = _ended(ran, spec, keep=keep)
     if ended.status == "ok" and spec.access != "read":  # what a read returns it has found, not changed: a preview's effects above all
         reported = with_returned(reported, returned_effects(ran.value))
-    if not reported.count and not approved:
+    compared = approved if ended.status != "not_executed" else None
+    if not reported.count and compared is None:
         return ended
-    found = None if approved is None else compare(approved, reported, ended.status)
-    said: JsonObject = {} if found is None else found.detail(reported)
+    found = None if compared is None else compare(compared, reported, ended.status)
+    said: JsonObject = {} if found is None else found.detail()
     if not reported.is_whole:
         said = {**said, "reported": reported.count, "kept": len(reported.effects)}
     return replace(

@@ -176,17 +176,19 @@ def _size(effect_: Effect) -> int:
 class Comparison(Struct, frozen=True):
     """Reported effects beside approved ones: whether they are the same, which are missing, and which nobody has approved.
 
-    `as_previewed` is None where it cannot be said: nothing was reported, or the tool did not end well and did nothing else.
+    `as_previewed` is None where it cannot be said: nothing was reported (`unreported`: although the tool ended well), or the tool did not
+    end well and did nothing else.
     """
 
     as_previewed: bool | None
+    unreported: bool = False
     missing: tuple[Effect, ...] = ()
     unexpected: tuple[Effect, ...] = ()
 
-    def detail(self, reported: Reported) -> JsonObject:
+    def detail(self) -> JsonObject:
         """What a record says of it."""
         found: JsonObject = {"as_previewed": self.as_previewed}
-        if not reported.count and self.missing:
+        if self.unreported:
             found["unreported"] = True
         for name, effects in (("missing", self.missing), ("unexpected", self.unexpected)):
             if effects:
@@ -215,7 +217,8 @@ def compare(approved: tuple[Effect, ...], reported: Reported, status: OutcomeSta
         else:
             left[match] -= 1
     missing = tuple([of_key[key] for key in left.elements()])
-    return Comparison(_as_previewed(approved, reported, status, missing, unexpected), missing, tuple(unexpected))
+    unreported = status == "ok" and not reported.count and bool(missing)
+    return Comparison(_as_previewed(approved, reported, status, missing, unexpected), unreported, missing, tuple(unexpected))
 
 
 def _as_previewed(
