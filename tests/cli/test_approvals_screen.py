@@ -226,6 +226,13 @@ def test_the_pages_of_a_frame_leave_no_line_out(screen: Screen) -> None:
     assert shown.binding[-20:] in text
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 2), (80, 3), (10, 50), (15, 20)])
+def test_what_a_terminal_cannot_show_is_not_taken_for_seen(screen: Screen, width: int, height: int) -> None:
+    screen.mode, screen.scroll = Mode.CONFIRM, 1_000_000
+    frame = draw(screen, Size(width, height, Console(file=io.StringIO(), width=width, height=height)), utc_now())
+    assert frame.at_end is (height == 3)
+
+
 def test_a_countdown_is_coloured_when_it_runs_out(screen: Screen, shown: Viewed) -> None:
     console = Console(file=io.StringIO(), width=80, height=40)
     for left, coloured in ((timedelta(minutes=5), False), (timedelta(seconds=90), True)):

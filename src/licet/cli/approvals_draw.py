@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WIDE = 60
 """From here on facts have a column of labels, and rows of the list say which group is missing."""
+NARROWEST = 16
+"""Columns below which values are cut, so that nothing can be approved."""
 CLOCK = 8
 """Columns of a countdown: `23:59:59`."""
 MISSING = 28
@@ -81,22 +83,20 @@ def draw(screen: Screen, size: Size, now: datetime) -> Frame:
 def _framed(top: Sequence[Text], body: Sequence[Text], bottom: Sequence[Text], scroll: int, size: Size) -> Frame:
     """Top and bottom as they are, between them as much of the body as fits, with a line that says what is below."""
     room = max(1, size.height - len(top) - len(bottom))
-    scroll = max(0, min(scroll, len(body) - room))
-    visible = list(body[scroll : scroll + room])
+    page = room if len(body) <= room or room == 1 else room - 1  # the last line says that this is not all
+    scroll = max(0, min(scroll, len(body) - page))
+    visible = list(body[scroll : scroll + page])
     below = len(body) - scroll - len(visible)
-    if (below or scroll) and room > 1:
-        # The hint takes the last line of the room, so that it never looks as if this were all.
-        page = room - 1
-        scroll = max(0, min(scroll, len(body) - page))
-        visible = list(body[scroll : scroll + page])
-        below = len(body) - scroll - page
+    if page < room:
         hint = f"{size.glyph('↓', 'v')} {counted(below, 'more line')} (PgDn)" if below else f"{size.glyph('↑', '^')} end (PgUp)"
         visible.append(styled((hint, "dim")))
     filled = [*visible, *[styled()] * (room - len(visible))]
     lines = [*top, *filled, *bottom][: size.height]
     for line in lines:
         line.truncate(size.width, overflow="ellipsis" if can_show(size.stream, "…") else "crop")
-    return Frame(tuple(lines), max(1, room - 1), scroll, below <= 0)
+    # Where not even the top fits, or a value is cut at the side, nobody has seen the end.
+    is_visible = len(top) + len(visible) <= size.height and size.width >= NARROWEST
+    return Frame(tuple(lines), page, scroll, below <= 0 and is_visible)
 
 
 def _title(screen: Screen, rows: Sequence[Viewed], size: Size, now: datetime) -> Text:
@@ -148,8 +148,8 @@ def _row(row: Viewed, size: Size, have: str, *, is_selected: bool) -> Text:
         (countdown(left_s).rjust(CLOCK if size.width >= WIDE else 5), "yellow" if left_s <= HURRY_S else ""),
         (f"  {have}  ", "dim"),
         (f"{request.tool}", "bold" if is_selected else ""),
-        (f"  {targets}" if targets else "", ""),
         (_gist(row), ""),
+        (f"  {targets}" if targets else "", ""),
         (f"  {who(request.agent, request.service, request.user)}", "dim"),
     ]
     return styled(*spans)
