@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from licet.approvals.notify.message import Message
+from licet.approvals.notify.message import Ballot, Message
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -34,6 +34,7 @@ OPENED = Message(
     link="https://licet.invalid/approvals/r-1",
     decidable=True,
     voters=("lena",),
+    ballots=(Ballot("r-1", 0),),
 )
 
 

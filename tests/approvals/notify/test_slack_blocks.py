@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from licet.approvals.notify.message import Ballot
 from licet.approvals.notify.slack_blocks import (
     FORM,
     TEXT_LIMIT,
@@ -67,13 +68,31 @@ def test_buttons_name_request_and_verdict_and_nobody() -> None:
     assert found == {"licet.approve": "approve:r-1", "licet.reject": "reject:r-1", FORM: "comment:r-1", "licet.open": None}
 
 
-@pytest.mark.parametrize(
-    "changes", [{"decidable": False, "state": "approved"}, {"plan": "p-1", "steps": ("a", "b")}], ids=["decided", "plan"]
-)
-def test_what_is_decided_and_what_has_steps_has_no_buttons_but_the_link(changes: Json) -> None:
+@pytest.mark.parametrize("changes", [{"decidable": False, "state": "approved"}, {"ballots": ()}], ids=["decided", "no ballots"])
+def test_what_takes_no_votes_has_no_buttons_but_the_link(changes: Json) -> None:
     blocks = blocks_of(message(**changes))
     assert [button["action_id"] for button in buttons(blocks)] == ["licet.open"]
     assert fits(blocks)
+
+
+def test_each_open_step_of_a_plan_has_buttons_of_its_own() -> None:
+    ballots = (Ballot("r-2", 2), Ballot("r-5", 5))
+    blocks = blocks_of(message(plan="p-1", steps=("1. a (approved)", "2. b (open)", "5. c (open)"), ballots=ballots))
+    rows = [block["elements"] for block in blocks if block["type"] == "actions"]
+    assert [[(element["text"]["text"], element.get("value")) for element in row] for row in rows] == [
+        [("Approve step 2", "approve:r-2"), ("Reject step 2", "reject:r-2")],
+        [("Approve step 5", "approve:r-5"), ("Reject step 5", "reject:r-5"), ("Open", None)],
+    ]
+    assert fits(blocks)
+
+
+def test_a_long_plan_fits_with_all_its_buttons() -> None:
+    steps = tuple(f"{number}. something" for number in range(1, 21))
+    ballots = tuple(Ballot(f"r-{number}", number) for number in range(1, 21))
+    blocks = blocks_of(message(plan="p-1", steps=steps, ballots=ballots, votes=("v",)))
+    assert len(buttons(blocks)) == 41
+    assert fits(blocks)
+    assert "until <!date" in shown(blocks)
 
 
 def test_where_no_votes_are_taken_there_are_no_buttons_for_them() -> None:

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from licet.approvals.desk import Shown
-from licet.approvals.notify.message import Message
+from licet.approvals.notify.message import Ballot, Message
 from licet.approvals.notify.plain import plain, target, value
 from licet.approvals.standing import Need, NeedStanding, why_not
 from licet.identity.directory import Directory
@@ -85,6 +85,7 @@ def compose(notice: Notice, steps: Sequence[Shown], directory: Directory, link: 
         link=None if link is None else link.replace(_PLACE, quote(first.id if is_plan else about.request.id, safe="")),
         decidable=bool(open_steps),
         steps=_steps(told) if is_plan else (),
+        ballots=tuple([Ballot(s.request.id, s.request.step) for s in told[:STEPS] if s.request.state is RequestState.OPEN]),
         voters=_voters(told, directory),
     )
 

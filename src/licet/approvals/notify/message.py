@@ -9,6 +9,13 @@ from msgspec import Struct
 from licet.store.outbox import NoticeEvent
 
 
+class Ballot(Struct, frozen=True):
+    """What takes votes: a request, and which step of its plan it is (0 for none)."""
+
+    request: str
+    step: int
+
+
 class Message(Struct, frozen=True, kw_only=True):
     """One event of one request (or of one plan), and the request as it stands now.
 
@@ -16,7 +23,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
     `id` is the same whenever this message is sent again, so that receivers can tell repeats. `voters` are the users who may vote on it,
     whether or not they have; `decidable` says whether votes are taken. `steps` are the steps of a plan, one line each; for a plan,
-    `request` is its first step.
+    `request` is its first step. `ballots` are what takes votes: the request, or the steps that stand in `steps` and are open.
     """
 
     id: str
@@ -41,4 +48,5 @@ class Message(Struct, frozen=True, kw_only=True):
     link: str | None
     decidable: bool
     steps: tuple[str, ...] = ()
+    ballots: tuple[Ballot, ...] = ()
     voters: tuple[str, ...] = ()

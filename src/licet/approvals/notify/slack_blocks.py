@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from licet.approvals.notify.message import Message
+from licet.approvals.notify.message import Ballot, Message
 from licet.model import JsonObject
 
 TEXT_LIMIT: Final = 3_000
@@ -74,8 +74,8 @@ def blocks_of(message: Message, *, votable: bool = True) -> list[JsonObject]:
         *_listed("votes", message.votes),
         _context(message),
     ]
-    buttons = _buttons(message, votable=votable and message.decidable and message.plan is None)
-    return [*told[: BLOCKS_LIMIT - 1], *([{"type": "actions", "block_id": "decide", "elements": buttons}] if buttons else [])]
+    decide = _decide(message, votable=votable)
+    return [*told[: BLOCKS_LIMIT - len(decide)], *decide]
 
 
 def summary_of(message: Message) -> str:
@@ -198,18 +198,32 @@ def _context(message: Message) -> JsonObject:
     return {"type": "context", "elements": [date, plain(message.at_expiry), told]}
 
 
-def _buttons(message: Message, *, votable: bool) -> list[JsonObject]:
-    """A plan is decided step by step, and its steps are shown where the link leads: one click must not stand for several."""
-    buttons: list[JsonObject] = []
-    if votable:
-        for verdict, (label, style) in _LABELS.items():
-            value = f"{verdict}:{message.request}"
-            buttons.append({"type": "button", "action_id": f"licet.{verdict}", "text": plain(label), "style": style, "value": value})
-        buttons.append({"type": "button", "action_id": FORM, "text": plain("With a comment"), "value": f"comment:{message.request}"})
+def _decide(message: Message, *, votable: bool) -> list[JsonObject]:
+    """A row of buttons for what takes votes, or for each step of a plan: one click must not stand for several. The link ends the last."""
+    rows = [_ballot(ballot) for ballot in message.ballots] if votable and message.decidable else []
     link = message.link
     if link is not None and link.startswith(("https://", "http://")) and len(link) <= URL_LIMIT:
-        buttons.append({"type": "button", "action_id": LINK, "text": plain("Open"), "url": link})
-    return buttons
+        rows = rows or [[]]
+        rows[-1].append({"type": "button", "action_id": LINK, "text": plain("Open"), "url": link})
+    return [{"type": "actions", "block_id": f"decide-{place}", "elements": row} for place, row in enumerate(rows)]
+
+
+def _ballot(ballot: Ballot) -> list[JsonObject]:
+    """The buttons of one request. A step of a plan has no form for a comment, which would show all of the plan."""
+    step = f" step {ballot.step}" if ballot.step else ""
+    row: list[JsonObject] = [
+        {
+            "type": "button",
+            "action_id": f"licet.{verdict}",
+            "text": plain(label + step),
+            "style": style,
+            "value": f"{verdict}:{ballot.request}",
+        }
+        for verdict, (label, style) in _LABELS.items()
+    ]
+    if not ballot.step:
+        row.append({"type": "button", "action_id": FORM, "text": plain("With a comment"), "value": f"comment:{ballot.request}"})
+    return row
 
 
 class _Text(Struct):
