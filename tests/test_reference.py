@@ -69,6 +69,7 @@ ELSEWHERE = {
     "conditions of a vote": {"request_moved", "already_voted", "no_vote"},
     "statuses": {"timeout", "not_executed", "unknown"},
     "SETTLED": {"settled"},
+    "votes through channels": {"unknown_request"},
 }
 """Codes that are not literals at their place: looked at in `test_what_is_written_elsewhere_is_as_it_was`."""
 
@@ -132,6 +133,7 @@ def test_every_code_is_explained_and_no_other() -> None:
         ("store/sqlite_requests.py", 'Lost("no_vote"'),
         ("approvals/desk.py", "VoteRefused(lost.condition"),
         ("gate/unknown.py", 'SETTLED = "settled"'),
+        ("approvals/notify/office.py", 'VoteRefused("unknown_request"'),
     ],
 )
 def test_what_is_written_elsewhere_is_as_it_was(file: str, text: str) -> None:
