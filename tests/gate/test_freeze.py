@@ -227,6 +227,28 @@ def test_a_call_whose_tool_runs_ends_and_its_outcome_is_recorded(w: World) -> No
     assert w.kinds()[-1] == "outcome"
 
 
+def test_a_plan_goes_no_further_once_its_agent_is_frozen(w: World) -> None:
+    @w.gate.tool("account.first", access="write", touches={"access"})
+    def first() -> str:
+        freeze(w)
+        return "done"
+
+    @w.gate.tool("account.second", access="write", touches={"access"})
+    def second() -> str:
+        w.ran.append(("account.second", {}))
+        return "done"
+
+    with w.alice():
+        result = w.gate.plan([("account.first", {}), ("account.second", {})])
+        assert result.state == "stopped"
+        assert isinstance(result.steps[0].result, Ok)
+        assert result.steps[1].result is not None
+        w.denied(result.steps[1].result, "frozen", WHY)
+        again = w.gate.plan([("account.second", {})])
+    assert again.state == "stopped"
+    assert w.ran == []
+
+
 def test_a_repeated_key_of_a_frozen_caller_gives_nothing_out(w: World) -> None:
     assert isinstance(w.adjust(5, idempotency_key="once"), Ok)
     freeze(w)
