@@ -383,3 +383,20 @@ def test_a_vote_taken_back_brings_the_buttons_back(o: Office) -> None:
     assert "licet.approve" in o.reads(request, "waits for approval again").buttons
     o.press(request, "approve", LENA)
     o.slack.wait(lambda: o.state(request) is S.APPROVED)
+
+
+def test_each_step_of_a_plan_is_decided_by_its_own_buttons(o: Office) -> None:
+    calls = [("billing.adjust", {"customer_id": "C-1", "amount_cents": amount_cents}) for amount_cents in (20_000, 30_000)]
+    with o.w.alice():
+        o.w.gate.plan(calls)
+    shown: Posted = o.slack.wait(lambda: next((one for one in list(o.slack.messages.values()) if "Approve step 2" in one.text), None))
+    requests = {one.request.step: one.request.id for one in o.w.gate.approvals.waiting()}
+    values = {button["text"]["text"]: button for block in shown.blocks if block["type"] == "actions" for button in block["elements"]}
+    o.slack.send(o.slack.pressed(shown, LENA, values["Reject step 2"]))
+    o.heard(LENA, "you have rejected it")
+    assert (o.state(requests[1]), o.state(requests[2])) == (S.OPEN, S.REJECTED)
+    o.slack.wait(lambda: "Approve step 1" in shown.text and "Approve step 2" not in shown.text)
+    o.slack.send(o.slack.pressed(shown, LENA, values["Approve step 1"]))
+    o.slack.wait(lambda: o.state(requests[1]) is S.APPROVED)
+    o.slack.wait(lambda: shown.buttons == ["licet.open"])
+    assert len(o.slack.messages) == 1
