@@ -363,6 +363,17 @@ def test_a_socket_that_is_not_encrypted_is_not_opened(slack: FakeSlack, url: str
     channel.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves the refused socket to the collector
+def test_a_socket_that_refuses_is_asked_for_anew(slack: FakeSlack) -> None:
+    slack.socket_url = f"ws://127.0.0.1:{slack.port}/link/?ticket=of-yesterday"
+    channel = SlackChannel(app_token=APP, bot_token=BOT, channel=CHANNEL, users={}, decide=Desk(), api_url=slack.api_url)
+    slack.wait(lambda: slack.tickets >= 1)
+    slack.socket_url = None
+    slack.wait_connected()
+    slack.wait(lambda: channel.connected)
+    channel.close()
+
+
 def test_closing_ends_every_thread_and_is_safe_twice(slack: FakeSlack) -> None:
     before = set(threading.enumerate())
     with connected(slack, Desk()) as channel:
