@@ -265,3 +265,29 @@ def test_the_way_back_to_open_is_told(p: Post) -> None:
         told(deliverer)
     assert p.box.events == ["approved", "reopened"]
     assert p.box.last.decidable
+
+
+def test_a_real_plan_is_told_in_one_message_that_is_rewritten_as_its_steps_are_decided(p: Post) -> None:
+    calls = [("billing.adjust", {"customer_id": "C-1", "amount_cents": cents}) for cents in (2_500, 50_000, 60_000)]
+    with delivering(p) as deliverer:
+        with p.w.alice(reason="two refunds"):
+            plan = p.w.gate.plan(calls)
+        assert plan.state == "held"
+        assert plan.plan is not None
+        told(deliverer)
+        desk = p.w.gate.approvals
+        desk.vote_plan(plan.plan, "lena", {2: "approve"})
+        told(deliverer)
+        desk.vote_plan(plan.plan, "lena", {3: "reject"})
+        told(deliverer)
+    assert len(p.box.got) == 3
+    assert [earlier for _, earlier in p.box.got] == [None, "box-1", "box-2"]
+    first, second, third = [message for message, _ in p.box.got]
+    assert {message.plan for message in (first, second, third)} == {plan.plan}
+    assert [line.partition(".")[0] for line in first.steps] == ["2", "3"]
+    assert [line.rpartition("(")[2] for line in first.steps] == ["open)", "open)"]
+    assert [line.rpartition("(")[2] for line in second.steps] == ["approved)", "open)"]
+    assert (first.decidable, second.decidable, third.decidable) == (True, True, False)
+    assert first.agent_says == "two refunds"
+    assert "step 2: Customer C-1 balance: " in first.preview[0]
+    assert third.steps[1].endswith("(rejected)")
