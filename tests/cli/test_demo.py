@@ -107,6 +107,11 @@ def test_an_approved_call_runs_once(kept: Kept) -> None:
     assert large == ["held", "allowed", "held"]
 
 
+def test_who_approved_is_told_by_name(kept: Kept) -> None:
+    reasons = [step["seen"]["reason"] for step in kept.steps if "approved exactly this call" in (step["seen"]["reason"] or "")]
+    assert reasons == ["lena approved exactly this call", "dana and omar approved exactly this call"]
+
+
 def test_missing_and_foreign_customers_are_answered_alike(kept: Kept) -> None:
     foreign, missing = (next(s for s in kept.steps if (s["arguments"] or {}).get("customer_id") == c)["seen"] for c in ("G-77", "C-999"))
     assert foreign["reason"].replace("G-77", "C-999") == missing["reason"]
@@ -132,8 +137,9 @@ def test_the_trail_has_what_happened_to_one_customer_oldest_first(kept: Kept) ->
     sentences = [entry["sentence"] for entry in trail["entries"]]
     assert indexes == sorted(indexes)
     assert trail["actors"] == ["support-bot for alice"]
-    assert "lena approves #4" in sentences
-    assert "billing.adjust $180.00, A-2001, T-1002: allowed by billing-adjusts; lena approved #4" in sentences
+    assert "billing.adjust.preview $180.00, A-2001, T-1002: allowed by billing-adjusts" in sentences
+    assert "lena approves #5" in sentences
+    assert "billing.adjust $180.00, A-2001, T-1002: allowed by billing-adjusts; lena approved #5" in sentences
     assert not any("A-2002" in sentence for sentence in sentences)
 
 

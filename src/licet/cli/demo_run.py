@@ -27,7 +27,7 @@ from licet.errors import VoteRefused
 from licet.gate.opening import OpenLedger, open_reading
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.identity.directory import Directory
-from licet.ledger.record import decode_envelope, decode_payload
+from licet.ledger.record import decode_envelope, decode_payload, read_envelope
 from licet.model import CallId, DecidingPolicy, Decision, Effect, JsonObject, RequestId, RequestState
 from licet.store.contract import StoredRecord
 from licet.store.sqlite import SqliteStore
@@ -166,7 +166,7 @@ class Performance:
     def _voters(self, call: CallId) -> tuple[str, ...]:
         """Whose approval this call has used up, as its intent says."""
         for record in self.store.records_of_call(call):
-            approval = decode_envelope(record.envelope).approval
+            approval = read_envelope(record.envelope, record.payload).approval
             if record.kind == "intent" and approval is not None:
                 return approval.voters
         return ()
