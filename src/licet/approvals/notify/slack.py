@@ -38,8 +38,10 @@ HANDLES_KNOWN: Final = 10_000
 _OVER: Final = frozenset({"expired", "not_open", "request_moved", "unknown_request"})
 """Refusals that mean that nobody's vote on this message counts any more."""
 _LOST: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found"})
-_PLAIN: Final = {"parse": "none", "link_names": False, "mrkdwn": False}
+_PLAIN: Final = {"parse": "none", "link_names": False}
 """For the text beside the blocks, which phones show first."""
+_POSTED: Final = {"mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+"""What only a new message can say: no formats in that text, and nothing fetched for a link."""
 
 _log = logging.getLogger("licet.notify")
 
@@ -136,7 +138,7 @@ class SlackChannel:
             else:
                 self._sent.add(channel, ts)
                 return earlier
-        answer = self._api.call("chat.postMessage", {"channel": self._channel, "unfurl_links": False, "unfurl_media": False, **fields})
+        answer = self._api.call("chat.postMessage", {"channel": self._channel, **_POSTED, **fields})
         channel, ts = str(answer.get("channel", "")), str(answer.get("ts", ""))
         self._sent.add(channel, ts)
         return f"{channel}:{ts}"
