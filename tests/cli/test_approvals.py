@@ -170,3 +170,81 @@ def test_an_expired_request_is_said_to_be_and_left_to_writers(licet: Licet, proj
     assert late.exit_code == Exit.DENIED
     assert "expired at" in late.stderr
     assert envelope(licet("approvals", "show", request, "--json"))["data"]["state"] == "expired"
+
+
+PLAN = """
+import shop
+with shop.gate.acting(agent="support-bot", user="alice", reason="two refunds"):
+    shop.gate.plan([("billing.adjust", {"customer_id": "C-1", "amount_cents": cents}) for cents in (2_500, 20_000, 30_000)])
+print(next(one.request.plan for one in shop.gate.approvals.waiting()))
+shop.gate.close()
+"""
+
+
+def propose(folder: Path) -> str:
+    """Propose a plan of three steps, of which two need people; its id."""
+    done = subprocess.run([sys.executable, "-c", PLAN], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_steps_of_a_plan_are_shown_and_decided_at_once(licet: Licet, project: Path) -> None:
+    plan = propose(project)
+    shown = licet("approvals", "show", plan, "--as", "lena").stdout
+    assert f"Plan {plan}: people are asked about 2 steps of 3.\n" in shown
+    assert (
+        shown.index("Step 2 of 3")
+        < shown.index('"amount_cents": 20000')
+        < shown.index("Step 3 of 3")
+        < shown.index('"amount_cents": 30000')
+    )
+    voted = envelope(licet("approvals", "approve", plan, "--as", "lena", "--comment", "both", "--json"))["data"]
+    assert (voted["plan"], voted["decided"], [step["state"] for step in voted["steps"]]) == (plan, [2, 3], ["approved", "approved"])
+    assert {vote["comment"] for step in voted["steps"] for vote in step["votes"]} == {"both"}
+    again = licet("approvals", "approve", plan, "--as", "lena")
+    assert (again.exit_code, again.stderr.splitlines()[0]) == (Exit.DENIED, f"error: no step of plan `{plan}` waits for a vote")
+
+
+def test_one_step_of_a_plan_is_decided_by_its_number(licet: Licet, project: Path) -> None:
+    plan = propose(project)
+    result = licet("approvals", "deny", plan, "--as", "lena", "--step", "3")
+    assert result.stdout.startswith("✓ voted    lena rejected step 3 of this plan\n")
+    states = [step["state"] for step in envelope(licet("approvals", "show", plan, "--json"))["data"]]
+    assert states == ["open", "rejected"]
+    assert licet("approvals", "approve", plan, "--as", "lena", "--step", "1").exit_code == Exit.DENIED
+    assert licet("approvals", "approve", plan, "--as", "alice").exit_code == Exit.DENIED
+    assert licet("approvals", "approve", "nope", "--as", "lena", "--step", "1").exit_code == Exit.ERROR
+
+
+def test_a_vote_is_taken_back_and_a_request_withdrawn(licet: Licet, request_id: str) -> None:
+    assert licet("approvals", "take-back", request_id, "--as", "lena").exit_code == Exit.DENIED
+    assert licet("approvals", "approve", request_id, "--as", "lena").exit_code == Exit.OK
+    back = licet("approvals", "take-back", request_id, "--as", "lena", "--comment", "too fast")
+    assert "lena took their vote on this call back\n" in back.stdout
+    assert envelope(licet("approvals", "show", request_id, "--json"))["data"]["state"] == "open"
+    assert licet("approvals", "withdraw", request_id, "--as", "lena").exit_code == Exit.DENIED
+    assert envelope(licet("approvals", "withdraw", request_id, "--as", "alice", "--json"))["data"]["request"]["state"] == "withdrawn"
+
+
+def test_show_says_whether_somebody_may_vote_and_why_not(licet: Licet, request_id: str) -> None:
+    assert "you        `lena` may vote\n" in licet("approvals", "show", request_id, "--as", "lena").stdout
+    refused = licet("approvals", "show", request_id, "--as", "alice").stdout
+    assert "you        may not vote: `alice` is the one this call is made for, and nobody approves their own\n" in refused
+    assert ": then nothing runs, and the same call, made again, asks anew\n" in refused
+
+
+def test_a_list_comes_in_pages_that_leave_nothing_out(licet: Licet, project: Path) -> None:
+    shop = Shop(project)
+    held = [str(shop.ask(20_000 + cents).request) for cents in range(5)]
+    shop.gate.close()
+    listed: list[str] = []
+    after: tuple[str, ...] = ()
+    while True:
+        result = licet("approvals", "list", "--limit", "2", *after, "--json")
+        page = [one["request"]["id"] for one in envelope(result)["data"]]
+        if not page:
+            break
+        listed += page
+        after = ("--after", page[-1])
+    assert listed == held
+    assert f"next: `--after {held[1]}` lists those behind them\n" in licet("approvals", "list", "--limit", "2").stderr
+    assert licet("approvals", "list", "--after", "nope").exit_code == Exit.ERROR

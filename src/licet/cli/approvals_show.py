@@ -10,6 +10,7 @@ import click
 from licet.cli.approvals_facts import show_whole
 from licet.cli.approvals_feed import Feed, Happened, changes
 from licet.cli.approvals_lines import print_happened
+from licet.cli.approvals_plan import find_steps, show_steps
 from licet.cli.approvals_watch import POLL_S, follow_one, is_screen
 from licet.cli.exits import Exit
 from licet.cli.invocation import Invocation
@@ -24,9 +25,11 @@ from licet.identity.directory import Directory
 @click.option("--follow", "-f", is_flag=True, help="Stay, with the countdown, until it is decided.")
 @click.pass_obj
 def show(invocation: Invocation, /, request: str, viewer: str | None, follow: bool) -> int:  # noqa: FBT001 - click's
-    """Show a request whole: what would change, what is needed, who voted, and what votes are cast on."""
+    """Show a request whole, or each step of a plan: what would change, what is needed, who voted, and what votes are cast on."""
     settings = load_settings(invocation)
     with reading(settings) as store:
+        if steps := find_steps(store, settings, request, viewer=viewer):
+            return invocation.answer(steps, lambda output: show_steps(output, steps), next_step=None)
         asked, votes = get_request(store, request)
         found = stand(asked, votes, Directory.from_settings(settings), utc_now(), viewer=viewer)
         if follow and found.state == "open":

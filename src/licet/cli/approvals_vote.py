@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.approvals.desk import Cast
 from licet.cli.approvals_facts import show_whole
+from licet.cli.approvals_plan import find_steps, show_voted, vote_plan
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
@@ -42,24 +44,26 @@ class Voted(Struct, frozen=True, kw_only=True):
 @click.argument("request")
 @click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory who votes.")
 @click.option("--comment", metavar="TEXT", help="Recorded with the vote.")
+@click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Of a plan, only this step; by default all that wait.")
 @click.pass_obj
-def approve(invocation: Invocation, /, request: str, voter: str, comment: str | None) -> int:
-    """Approve a request, and show what was voted on.
+def approve(invocation: Invocation, /, *, request: str, voter: str, comment: str | None, steps: tuple[int, ...]) -> int:
+    """Approve a request, or the steps of a plan, and show what was voted on.
 
     Once enough people have, the same call, made again, runs once. The record names USER as the voter and the operating
     user who ran this command. Ends with 6 where USER may not vote, 5 where there is no such user.
     """
-    return _decide(invocation, request, "approve", voter, comment)
+    return _vote(invocation, request, "approve", voter, comment, wanted=steps)
 
 
 @click.command()
 @click.argument("request")
 @click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory who votes.")
 @click.option("--comment", metavar="TEXT", help="Recorded with the vote.")
+@click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Of a plan, only this step; by default all that wait.")
 @click.pass_obj
-def deny(invocation: Invocation, /, request: str, voter: str, comment: str | None) -> int:
-    """Reject a request, and show what was voted on. One rejection ends it."""
-    return _decide(invocation, request, "reject", voter, comment)
+def deny(invocation: Invocation, /, *, request: str, voter: str, comment: str | None, steps: tuple[int, ...]) -> int:
+    """Reject a request, or the steps of a plan, and show what was voted on. One rejection ends it."""
+    return _vote(invocation, request, "reject", voter, comment, wanted=steps)
 
 
 @click.command("take-back")
@@ -113,6 +117,27 @@ def carry_out(settings: Settings, shown: Viewed, verb: Verb, voter: str, comment
                 return approvals.withdraw(request, voter)
             case "approve" | "reject":
                 return approvals.vote(request, voter, verb, comment=comment, operating_user=operating_user())
+
+
+def _vote(
+    invocation: Invocation, named: str, verdict: Literal["approve", "reject"], voter: str, comment: str | None, *, wanted: tuple[int, ...]
+) -> int:
+    """A vote on a request, or on a plan where it is the id of one."""
+    settings = load_settings(invocation)
+    with reading(settings) as store:
+        steps = find_steps(store, settings, named)
+    if not steps:
+        if wanted:
+            message = f"there is no plan `{named}`, so it has no steps"
+            raise Refusal(Exit.ERROR, "not_found", message, next_step="`licet approvals list` lists requests with their plans")
+        return _decide(invocation, named, verdict, voter, comment)
+    voted = vote_plan(settings, steps, wanted, voter, verdict, comment=comment, operating_user=operating_user())
+    with reading(settings) as store:
+        voted = replace(voted, steps=find_steps(store, settings, named))
+    return invocation.answer(voted, lambda output: show_voted(output, voted), next_step=_PLAN_STEP)
+
+
+_PLAN_STEP = "the same plan, proposed again, goes on where it stopped"
 
 
 def _decide(invocation: Invocation, request: str, verb: Verb, voter: str, comment: str | None) -> int:
