@@ -23,7 +23,7 @@ from rich.cells import cell_len
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HOME = "\x1b[H"
 PROGRAM = "from licet.cli import main; main()"
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 
 
 class Terminal:
