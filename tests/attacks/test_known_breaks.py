@@ -59,6 +59,22 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a torn tail stops the system until a person repairs it": ("test_a_torn_tail_stops_nobody",),
     "the approver sees [REDACTED] where the order id should be": ("test_the_approver_sees_the_exact_arguments_and_effects",),
     "dry-run really executes": ("test_a_preview_and_a_check_execute_nothing", "test_a_dry_run_argument_grants_nothing"),
+    "what may not be read is learned from what waits for people": (
+        "test_an_agent_cannot_tell_from_a_hold_what_it_may_not_look_up",
+        "test_a_hold_that_is_held_anew_tells_the_agent_that_something_changed_and_not_to_what",
+        "test_another_tenants_target_shows_nothing_through_a_hold",
+        "test_where_tenants_share_a_target_its_attributes_are_shown_to_nobody",
+        "test_holds_without_end_run_no_preview_each_time",
+    ),
+    "a preview that is not what runs": (
+        "test_a_preview_that_lies_differently_each_time_gets_nothing_approved",
+        "test_a_preview_that_is_exchanged_after_the_approval_approves_nothing",
+        "test_an_approved_call_still_runs_for_who_only_reads_its_preview_beside_it",
+    ),
+    "an agent's own words that look like a preview": (
+        "test_arguments_that_look_like_effects_are_arguments",
+        "test_a_reason_that_looks_like_a_preview_is_the_agents_own_word",
+    ),
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
