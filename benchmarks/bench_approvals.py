@@ -38,6 +38,7 @@ tenants = ["acme"]
 billing-leads = ["lena"]
 [approvals]
 expires = "1d"
+open_per_caller = 100000
 """
 POLICIES = """
 @id("billing")

@@ -158,8 +158,9 @@ TABLES: dict[str, type[Struct]] = {
     "tools": ToolSettings,
     "resources": ResourceSettings,
     "meters": config.MeterSettings,
+    "approvals": written.WrittenApprovals,  # as it is written
     "limits": config.LimitSettings,
-    "witness": written.WrittenWitness,  # as it is written, like the keys of `approvals`
+    "witness": written.WrittenWitness,  # as above
     "search": config.SearchSettings,
     "freeze": config.FreezeSettings,
     "retention": written.WrittenRetention,  # as it is written
@@ -172,7 +173,7 @@ TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_t
 def keys_in_source() -> set[str]:
     tables = {f"{table}.{key}" for table, kind in TABLES.items() for key in kind.__struct_fields__}
     channels = {f"notify.{key}" for kind in KINDS.values() for key in kind.__struct_fields__}
-    return {*TOP, *tables, *channels, "approvals.expires"}
+    return {*TOP, *tables, *channels}
 
 
 def keys_in_docs() -> set[str]:

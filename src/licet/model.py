@@ -255,6 +255,11 @@ class Request(Struct, frozen=True, kw_only=True):
     steps: int = 0
 
 
+def asker_of(request: Request) -> str:
+    """The caller of a request as one text: tenant, agent, service and user."""
+    return "\0".join([request.tenant, request.agent or "", request.service or "", request.user or ""])
+
+
 class Vote(Struct, frozen=True, kw_only=True):
     """One person's decision on a request, all of it as it was shown.
 

@@ -16,7 +16,7 @@ from licet.ledger.replay import Replay
 from licet.ledger.report import Findings
 from licet.ledger.rotation import endorse, open_endorsement
 from licet.ledger.vault import Opened, Vault, payload_aad
-from licet.model import OPERATOR_LOG
+from licet.model import OPERATOR_LOG, asker_of
 from licet.store.sqlite_rows import ConnectionSecrets
 from licet.store.sqlite_source import SqliteSource
 from tests.attacks.forger import Forger
@@ -130,11 +130,12 @@ class Owner(Forger):
         for asking in replay.requests.values():
             opened = asking.opened
             key, expires = self.vault.blind(asking.log, "request", opened.key), round(opened.expires_at.timestamp() * 1_000_000)
-            text = "INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, ?, ?, ?, ?)"
-            self.run(text, opened.id, key, opened.tenant, asking.state.value, expires)
-            for vote in asking.votes:
-                person = self.vault.blind(asking.log, "person", vote.person)
-                self.run("INSERT INTO votes (request, person) VALUES (?, ?)", vote.request, person)
+            asker = self.vault.blind(asking.log, "asker", asker_of(opened))
+            text = "INSERT INTO requests (id, key, tenant, state, expires_at, asker, plan) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            self.run(text, opened.id, key, opened.tenant, asking.state.value, expires, asker, opened.plan)
+            for person, live in asking.ballots():
+                blind = self.vault.blind(asking.log, "person", person)
+                self.run("INSERT INTO votes (request, person, live) VALUES (?, ?, ?)", opened.id, blind, live)
 
     def _put_holds(self) -> None:
         forgotten = self._forgotten()

@@ -51,7 +51,7 @@ def delete_a_request(forger: Forger) -> None:
 
 
 def insert_a_request(forger: Forger) -> None:
-    forger.run("INSERT INTO requests (id, key, tenant, state, expires_at) VALUES (?, 'k', 'acme', 'approved', 9e15)", new_id())
+    forger.run("INSERT INTO requests (id, key, tenant, state, expires_at, asker) VALUES (?, 'k', 'acme', 'approved', 9e15, 'a')", new_id())
 
 
 def say_that_another_call_moved_a_request(forger: Forger) -> None:

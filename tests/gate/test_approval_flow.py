@@ -291,3 +291,34 @@ def test_arguments_that_are_changed_while_people_decide_are_another_call(w: Worl
     assert isinstance(again, Held)
     assert again.request != held.request
     assert w.ran == []
+
+
+FEW = CONFIG.replace('expires = "15m"', 'expires = "15m"\nopen_per_caller = 2')
+
+
+def test_a_caller_that_asks_too_much_is_denied_until_some_of_it_is_decided() -> None:
+    with world(FEW) as w:
+        first, second = w.held(20_000), w.held(30_000)
+        denied = w.denied(w.adjust(40_000), "too_many_open", "2 requests of this caller wait for people already")
+        assert denied.receipt is not None
+        assert isinstance(w.adjust(20_000), Held), "what waits already may be asked for again"
+        assert isinstance(w.adjust(100), Ok), "what nobody need decide on runs"
+        with w.gate.acting(agent="free-bot", tenant="acme"):
+            assert isinstance(w.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 40_000}), Held), "another caller asks"
+        vote(w.gate, second.request, "lena")
+        third = w.held(40_000)
+        assert third.request is not None
+        w.denied(w.adjust(50_000), "too_many_open")
+        w.clock.advance(15 * 60)
+        assert isinstance(w.adjust(50_000), Held), "what is past its time waits for nobody, whoever has looked"
+        assert first.request is not None
+
+
+def test_a_plan_that_asks_too_much_asks_nothing() -> None:
+    with world(FEW) as w, w.alice():
+        result = w.gate.plan([("billing.adjust", {"customer_id": "C-1", "amount_cents": amount}) for amount in (20_000, 30_000, 40_000)])
+        assert result.state == "stopped"
+        (denied,) = [step.result for step in result.steps if step.result is not None]
+        assert isinstance(denied, Denied)
+        assert denied.decision.code == "too_many_open"
+        assert w.gate.approvals.all() == ()

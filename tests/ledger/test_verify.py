@@ -261,9 +261,10 @@ PROJECTION_EDITS = [
     ("UPDATE requests SET key = (SELECT key FROM requests WHERE state = 'consumed')", "request.key", "is not what the records say"),
     ("UPDATE requests SET tenant = 'globex' WHERE state = 'open'", "request.tenant", "expected `acme`, found `globex`"),
     ("UPDATE requests SET plan = 'another' WHERE state = 'open'", "request.plan", "is not what the records say"),
+    ("UPDATE requests SET asker = 'another' WHERE state = 'open'", "request.asker", "is not what the records say"),
     ("DELETE FROM requests WHERE state = 'open'", "request", "its row is missing"),
     (
-        "INSERT INTO requests SELECT 99, 'forged', 'k', 'acme', 'approved', expires_at, NULL, NULL FROM requests LIMIT 1",
+        "INSERT INTO requests SELECT 99, 'forged', 'k', 'acme', 'approved', expires_at, NULL, 'a', NULL FROM requests LIMIT 1",
         "request",
         "no record opened",
     ),

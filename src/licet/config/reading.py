@@ -105,11 +105,11 @@ class Reader:
         where = "approvals"
         if overrides:
             where = "approvals (from LICET_APPROVALS_*)"
-            written = self._decoder.struct(msgspec.to_builtins(written) | overrides, WrittenApprovals, where)
+            written = self._decoder.struct(msgspec.to_builtins(written) | overrides, WrittenApprovals, where, strict=False)
         expires_s = self._decoder.duration_s(written.expires, f"{where}.expires")
         if expires_s > LONGEST_EXPIRY_S:
             raise self._decoder.invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
-        return ApprovalSettings(expires_s=expires_s)
+        return ApprovalSettings(expires_s=expires_s, open_per_caller=written.open_per_caller)
 
     def _freeze(self, table: object, groups: Mapping[str, object]) -> FreezeSettings:
         freeze = self._decoder.struct(table, FreezeSettings, "freeze")

@@ -59,9 +59,13 @@ class MeterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ApprovalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[approvals]`. `expires_s` (written `expires = "15m"`) is how long a request, and an approval given to it, can be used."""
+    """`[approvals]`. `expires_s` (written `expires = "15m"`) is how long a request, and an approval given to it, can be used.
+
+    `open_per_caller` is how many requests of one caller (agent or service, for one user) may wait for people at a time.
+    """
 
     expires_s: int = 900
+    open_per_caller: int = 100
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

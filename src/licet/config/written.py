@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from licet.config.settings import WitnessServer
 
@@ -56,3 +56,4 @@ class WrittenApprovals(Struct):
     """`[approvals]` as written."""
 
     expires: str = "15m"
+    open_per_caller: Annotated[int, Meta(ge=1, le=100_000)] = 100

@@ -111,6 +111,7 @@ class OpenHouse:
             clerk=self._clerk,
             sessions=self.sessions,
             expires_after=timedelta(seconds=settings.approvals.expires_s),
+            open_per_caller=settings.approvals.open_per_caller,
         )
         self._deliverer = self._begin_telling() if settings.notify.channels else None
 

@@ -60,6 +60,7 @@ class House(Struct, frozen=True, kw_only=True):
     clerk: Clerk
     sessions: Sessions
     expires_after: timedelta
+    open_per_caller: int
 
     def grounds(self) -> Grounds:
         """What an examination that starts now rests on."""
@@ -168,6 +169,8 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
             receipts = yield Append(house.recorder.hold(draft, microseconds(now), changes, expiry))
             receipt = receipts[-1]
     except ConditionLost as lost:
+        if lost.condition == "too_many_open":
+            return (yield from too_many_open(draft, house, lost))
         raise Moved from lost  # another call opened or moved the request meanwhile: find it
     except StoreError as error:
         return (yield from _log_down(draft, house, error))
@@ -178,6 +181,13 @@ def _hold(draft: Draft, house: House) -> Generator[Step, Any, Result]:
         receipt=receipt,
         preview=told_to_caller(draft),
     )
+
+
+def too_many_open(draft: Draft, house: House, lost: ConditionLost) -> Generator[Step, Any, Denied]:
+    """People are not buried under questions: who has asked so many is denied until some are decided, withdrawn or over."""
+    draft.opening = draft.closing = None
+    draft.decision = Decision(verdict="deny", code="too_many_open", message=f"nobody is asked about this call: {lost}")
+    return (yield from deny(draft, house))
 
 
 def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Statement, ...], tuple[Change, ...]]:
@@ -191,7 +201,7 @@ def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Sta
         if event is Event.EXPIRE:
             records.append(house.recorder.expiry(request, microseconds(now)))
     if draft.opening is not None:
-        changes.append(OpenRequest(draft.opening))
+        changes.append(OpenRequest(draft.opening, house.open_per_caller))
     return tuple(records), tuple(changes)
 
 

@@ -27,7 +27,7 @@ from licet.errors import ConditionLost, StoreError
 from licet.gate.draft import Draft, Planned
 from licet.gate.freeze_view import Stops
 from licet.gate.oblige import exact_key
-from licet.gate.pipeline import ATTEMPTS, House, Moved, deny, examine_or_record, govern, requests_moved
+from licet.gate.pipeline import ATTEMPTS, House, Moved, deny, examine_or_record, govern, requests_moved, too_many_open
 from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import Append, FindKey, FindOutcome, FindRequest, Step
@@ -159,6 +159,8 @@ def _attempt(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, Plan
                 yield from _withdraw_after(drafts, at, house)
                 return _refused(drafts, at, refused)
     opened = yield from _open_requests(drafts, house)
+    if isinstance(opened, Denied):
+        return _refused(drafts, next(at for at, draft in enumerate(drafts) if draft.id == opened.call), opened)
     return (yield from _run(drafts, opened, house))
 
 
@@ -269,7 +271,7 @@ def _has_ended(drafts: Sequence[Draft], plan: PlanId) -> Generator[Step, Any, bo
 # the requests of a plan
 
 
-def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, dict[int, Held]]:
+def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, dict[int, Held] | Denied]:
     """Rule 3: all requests that are not open yet are, in one transaction. Raises `Moved` where another process was first."""
     now = house.now()
     opening = {at: draft for at, draft in enumerate(drafts) if draft.opening is not None}
@@ -287,6 +289,8 @@ def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any
     try:
         receipts = yield Append(Filing(tuple(statements), tuple(changes)))
     except ConditionLost as lost:
+        if lost.condition == "too_many_open":
+            return (yield from too_many_open(next(iter(opening.values())), house, lost))
         raise Moved from lost
     except StoreError:
         return {}  # nobody was asked, so nothing waits: the pipeline says so of the first step whose turn comes

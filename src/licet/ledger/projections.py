@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 
 from licet.ledger.record import microseconds
+from licet.model import asker_of
 from licet.ledger.replay import Asking, Replay
 from licet.ledger.report import Findings
 from licet.ledger.source import Projections, RequestRow, VoteRow
@@ -51,6 +52,7 @@ def _verify_request(replay: Replay, asking: Asking, row: RequestRow, findings: F
         ("tenant", opened.tenant, row.tenant),
         ("expires_at", microseconds(opened.expires_at), row.expires_at),
         ("state", asking.state.value, row.state),
+        ("asker", replay.blind(asking.log, "asker", asker_of(opened)), row.asker),
         ("plan", opened.plan, row.plan),
     ]
     for field, expected, found in pairs:

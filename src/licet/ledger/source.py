@@ -30,13 +30,14 @@ class TreeState(Struct, frozen=True):
 
 
 class RequestRow(Struct, frozen=True):
-    """A request's row: what it is looked up by (`key` is a blind), and the state it is in."""
+    """A request's row: what it is looked up by (`key` and `asker` are blinds), and the state it is in."""
 
     id: str
     key: str
     tenant: str
     state: str
     expires_at: int
+    asker: str
     plan: str | None = None
 
 

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 
 class OpenRequest(Struct, frozen=True):
-    """Insert a request. Condition `request_exists`: no live request has its key."""
+    """Insert a request. Condition `request_exists`: no live request has its key.
+
+    Condition `too_many_open`, where `limit` is given: its caller has fewer requests than that waiting for people.
+    """
 
     request: Request
+    limit: int | None = None
 
 
 class MoveRequest(Struct, frozen=True):

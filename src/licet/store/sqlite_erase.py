@@ -113,7 +113,7 @@ def _blur(con: apsw.Connection, rows: Iterable[SealedRow]) -> None:
     """
     rows = tuple(rows)
     asked = {row.request for row in rows if row.kind == "hold" and row.request is not None}
-    con.executemany(f"UPDATE requests SET key = {_RANDOM} WHERE id = ?", [(request,) for request in asked])  # noqa: S608  a constant
+    con.executemany(f"UPDATE requests SET key = {_RANDOM}, asker = {_RANDOM} WHERE id = ?", [(request,) for request in asked])  # noqa: S608  a constant
     con.executemany(f"UPDATE votes SET person = {_RANDOM} WHERE request = ?", [(request,) for request in asked])  # noqa: S608  as above
     for row in rows:
         if row.voted and row.request is not None and row.request not in asked:

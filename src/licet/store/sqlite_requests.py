@@ -12,7 +12,7 @@ from typing import assert_never
 import apsw
 
 from licet.ledger.record import microseconds
-from licet.model import LIVE_STATES, RequestState
+from licet.model import LIVE_STATES, RequestState, asker_of
 from licet.store.contract import AddVote, Lost, MoveRequest, OpenRequest, TakeBackVote
 from licet.store.outbox import NoticeEvent
 from licet.store.sqlite_outbox import note
@@ -53,12 +53,20 @@ def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lo
     request = change.request
     if request.state not in LIVE_STATES:
         raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
-    text = "INSERT INTO requests (id, key, tenant, state, expires_at, plan) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-    key = blind(request.tenant, "request", request.key)
-    if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at), request.plan)):
+    key, asker = blind(request.tenant, "request", request.key), blind(request.tenant, "asker", asker_of(request))
+    if change.limit is not None and _waiting(con, asker, microseconds(request.opened_at)) >= change.limit:
+        return Lost("too_many_open", f"{change.limit} requests of this caller wait for people already")
+    text = "INSERT INTO requests (id, key, tenant, state, expires_at, plan, asker) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at), request.plan, asker)):
         note(con, request.id, "opened", microseconds(request.opened_at))
         return None
     return Lost("request_exists", "the same call already waits for people")
+
+
+def _waiting(con: apsw.Connection, asker: str, at_us: int) -> int:
+    """How many requests of a caller are open at this moment; one that is past its time waits for nobody, whoever has looked."""
+    text = "SELECT count(*) FROM requests WHERE asker = ? AND state = 'open' AND expires_at > ?"
+    return int(con.execute(text, (asker, at_us)).get)
 
 
 def _move(con: apsw.Connection, change: MoveRequest) -> Lost | None:

@@ -123,6 +123,7 @@ CREATE TABLE requests (
     state TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
     plan TEXT, -- the plan whose step it is
+    asker TEXT NOT NULL, -- a blind of the caller
     call TEXT -- the call that moved it last
 ) STRICT;
 
@@ -130,6 +131,7 @@ CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'app
 CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
 CREATE INDEX requests_by_plan ON requests (plan, number) WHERE plan IS NOT NULL;
+CREATE INDEX requests_by_asker ON requests (asker, expires_at) WHERE state = 'open';
 CREATE INDEX requests_waiting ON requests (expires_at, number) WHERE state IN ('open', 'approved');
 
 -- One row for each vote record of a request, in their order. `live` is 1 for a vote that stands; one that was taken back, and the record

@@ -115,9 +115,9 @@ class SqliteSource:
 
     def requests(self) -> Iterable[RequestRow]:
         """Every request, in the order of opening."""
-        text = "SELECT id, key, tenant, state, expires_at, coalesce(plan, '') FROM requests ORDER BY number"
-        rows = self._all("requests", text, types=(str, str, str, str, int, str))
-        return [RequestRow(row[0], row[1], row[2], row[3], row[4], row[5] or None) for row in rows]
+        text = "SELECT id, key, tenant, state, expires_at, asker, coalesce(plan, '') FROM requests ORDER BY number"
+        rows = self._all("requests", text, types=(str, str, str, str, int, str, str))
+        return [RequestRow(row[0], row[1], row[2], row[3], row[4], row[5], row[6] or None) for row in rows]
 
     def votes(self) -> Iterable[VoteRow]:
         """Every vote, in the order of arrival."""
