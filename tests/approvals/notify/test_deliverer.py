@@ -319,6 +319,19 @@ def test_a_request_that_is_not_what_its_record_says_is_not_told_and_the_others_a
         assert p.box.last.preview == ("Customer C-1 balance: 100 -> 60100",)
 
 
+def test_a_request_that_cannot_be_read_keeps_no_other_from_expiring_and_is_said_once(p: Post, caplog: pytest.LogCaptureFixture) -> None:
+    with delivering(p) as deliverer:
+        opened(p)
+        second = opened(p, 60_000)
+        told(deliverer)
+        sql(p, "UPDATE payloads SET sealed = zeroblob(200) WHERE place = (SELECT min(place) FROM records WHERE kind = 'hold')")
+        p.w.clock.advance(3_600)
+        told(deliverer)
+        told(deliverer)
+        assert (p.box.last.request, p.box.last.event) == (second, "expired")
+        assert caplog.text.count("cannot be expired") == 1
+
+
 def test_what_happened_long_ago_is_skipped_and_said(p: Post, caplog: pytest.LogCaptureFixture) -> None:
     opened(p)
     with delivering(p) as deliverer:

@@ -28,7 +28,7 @@ from licet.approvals.notify.office import Office
 from licet.approvals.notify.sender import Sender
 from licet.approvals.notify.spreading import spread
 from licet.config.notify import AnyChannel, NotifySettings
-from licet.errors import ConditionLost, GateClosed, IntegrityBroken, LicetError, StoreError, TransitionRefused
+from licet.errors import ConditionLost, GateClosed, IntegrityBroken, KeyUnavailable, LicetError, StoreError, TransitionRefused
 from licet.model import RequestId
 from licet.store.outbox import Deliverer as Holder
 from licet.store.outbox import EndDelivering, SkipStale, TakeDelivering
@@ -171,7 +171,7 @@ class Deliverer:
                 desk.show(request)
             except (KeyError, TransitionRefused):
                 continue  # erased, or decided at the same moment
-            except IntegrityBroken as error:
+            except (IntegrityBroken, KeyUnavailable) as error:  # of this request: the others are expired all the same
                 self._unreadable.add(request)
                 _log.error("licet: request `%s` cannot be expired: %s", request, error)
 
