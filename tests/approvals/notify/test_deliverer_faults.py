@@ -264,7 +264,7 @@ def test_a_process_that_is_killed_while_it_delivers_is_followed_by_another_which
 GATE = """
 import sys
 from pathlib import Path
-from tests.world import World, world_on
+from tests.world import CONFIG, world_on
 TABLE = '[notify]\\n[[notify.channels]]\\nkind = "terminal"\\nname = "here"\\nstream = "stdout"\\n'
 with world_on(Path(sys.argv[1]), CONFIG + TABLE) as w:
     w.gate.seal()
