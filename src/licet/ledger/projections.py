@@ -10,10 +10,10 @@ import hashlib
 from collections import defaultdict
 
 from licet.ledger.record import microseconds
-from licet.model import asker_of
 from licet.ledger.replay import Asking, Replay
 from licet.ledger.report import Findings
 from licet.ledger.source import Projections, RequestRow, VoteRow
+from licet.model import asker_of
 
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
