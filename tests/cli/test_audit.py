@@ -214,7 +214,7 @@ def test_verify_finds_the_log_as_it_was_written(licet: Licet, used: Path) -> Non
     result = licet("audit", "verify")
     assert result.exit_code == Exit.OK
     assert result.stderr.startswith("no key was given, so it was believed as to its own keys; ")
-    assert result.stdout.startswith("✓ intact   13 records in 2 logs: as they were written\n")
+    assert result.stdout.startswith("✓ intact   14 records in 2 logs: as they were written\n")
     assert [log["log"] for log in envelope(licet("audit", "verify", "--json"))["data"]["logs"]] == ["acme", "operator"]
 
 
@@ -277,7 +277,7 @@ def test_an_export_is_complete_and_can_be_verified_alone(licet: Licet, used: Pat
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('\\"support-bot\\"', '\\"support-bit\\"'), ('{"end":true,"records":13', '{"end":true,"records":12'), ('"index":2,', '"index":7,')],
+    [('\\"support-bot\\"', '\\"support-bit\\"'), ('{"end":true,"records":14', '{"end":true,"records":13'), ('"index":2,', '"index":7,')],
 )
 def test_an_export_that_was_changed_ends_with_8(licet: Licet, used: Path, old: str, new: str) -> None:
     licet("audit", "export", "-o", "log.jsonl")

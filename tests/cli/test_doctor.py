@@ -61,7 +61,7 @@ def test_an_installation_that_is_well_ends_with_0(locked: Path) -> None:
     for line in (
         "✓ ok       policies: 4 policies in ",
         "✓ ok       approvers: every approval that a policy asks for can be given",
-        "✓ ok       integrity: 13 records in 2 logs",
+        "✓ ok       integrity: 14 records in 2 logs",
         "✓ ok       processes: 0 processes with a lease",
         "✓ ok       journal: write-ahead log in place",
         "✓ ok       store safety: `nobody`, who runs the tools, cannot change ",

@@ -84,7 +84,7 @@ def test_where_the_encoding_has_no_glyphs_plain_marks_stand_in(used: Path) -> No
 
 
 def test_verify_shows_how_far_it_is_on_a_terminal_only(used: Path) -> None:
-    assert "13/13 records" in ESCAPE.sub("", on_terminal(used, "audit", "verify", code=WITH_BARS))
+    assert "14/14 records" in ESCAPE.sub("", on_terminal(used, "audit", "verify", code=WITH_BARS))
     assert "13/13" not in run_licet(used, "audit", "verify").stderr
     assert "records" not in on_terminal(used, "audit", "verify", "--json", code=WITH_BARS).split('"records"')[0]
 
