@@ -312,7 +312,6 @@ def nested(depth: int) -> Any:
         ({"after": 1, "target": "x" * (NAME_LIMIT + 1)}, "bad_name"),
         ({"after": 1, "target": "\ud800"}, "not_json"),
     ],
-    ids=str,
 )
 def test_a_value_that_is_not_json_is_refused_and_the_tool_goes_on(w: World, values: dict[str, Any], code: str) -> None:
     refused: list[EffectRefused] = []
