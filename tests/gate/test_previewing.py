@@ -462,3 +462,24 @@ def test_an_approval_is_used_exactly_where_the_preview_is_what_people_saw(seen: 
         if isinstance(result, Held):
             assert result.request != held.request
             assert result.decision.message.startswith("held anew, since ")
+
+
+def test_a_request_about_another_tenant_s_target_holds_none_of_its_attributes() -> None:
+    config = CONFIG.replace("[tenants.acme]", 'cross_tenant = [["acme", "partner"]]\n[tenants.acme]\n[tenants.partner]')
+    policies = POLICIES.replace("== principal.tenant };", '== principal.tenant || resource.tenant == Tenant::"partner" };', 1)
+    with world(config, policies) as w:
+        w.customers["P-1"] = {"tenant": "partner", "vip": True, "balance": 0, "suspended": False}
+        with w.alice():
+            held = w.gate.call("account.suspend", {"customer_id": "P-1"})
+        assert isinstance(held, Held)
+        assert held.request is not None
+        (target,) = msgspec.json.decode(w.gate.store.get_request(held.request).summary)["targets"]
+        assert (target["tenant"], target.get("attributes") or {}) == ("partner", {})
+        w.gate.approvals.vote(held.request, "dana", "approve")
+        w.gate.approvals.vote(held.request, "omar", "approve")
+        w.customers["P-1"]["vip"] = False
+        with w.alice():
+            again = w.gate.call("account.suspend", {"customer_id": "P-1"})
+        assert isinstance(again, Held), "an attribute that nobody was shown is bound all the same"
+        assert "held anew" in again.decision.message
+        assert "vip" not in again.decision.message

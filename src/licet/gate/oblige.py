@@ -32,7 +32,7 @@ from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.scene import Scene
 from licet.gate.steps import FindKey, FindRequest, Step
 from licet.ledger.record import new_id
-from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState
+from licet.model import LIVE_STATES, Effect, JsonObject, Obligation, Request, RequestId, RequestState, Target
 from licet.policy.obligations import discharge, lifetime
 from licet.store.contract import Dossier
 
@@ -219,12 +219,17 @@ def _new_request(draft: Draft, key: str, grounds: Grounds) -> Request:
     )
 
 
+def _targets_shown(draft: Draft) -> tuple[Target, ...]:
+    """The targets; of another tenant's no attribute, which the caller's log does not have. Its tenant stays: its secret seals it."""
+    return tuple([replace(target, attributes={}) if target in draft.elsewhere else target for target in draft.targets])
+
+
 def _summary(draft: Draft) -> Raw:
     """What an approver is shown, as JSON."""
     assert draft.arguments is not None
     summary = {
         "arguments": Raw(draft.arguments.json),
-        "targets": draft.targets,
+        "targets": _targets_shown(draft),
         "preview": draft.preview,
         "previewed_by": draft.previewed_by,
         "reason": draft.acting.reason,

@@ -183,7 +183,7 @@ def _changed_attribute(seen: tuple[Target, ...], now: tuple[Target, ...]) -> str
     for target in now:
         before = known.get(target.ref, {})
         for name, value in target.attributes.items():
-            if before.get(name) != value:
+            if name in before and before[name] != value:  # of another tenant's target nothing was shown, and nothing is told
                 return f"`{name}` of {target.ref} is not what it was"
     return "its targets are not as they were"
 

@@ -367,6 +367,7 @@ def _context(draft: Draft) -> JsonObject:
 
 
 def _masked(draft: Draft) -> tuple[Target, ...]:
+    """The targets as the caller's log may show them: of one that belongs to another tenant, that it does (rule 3)."""
     if not draft.elsewhere:
         return draft.targets
     return tuple(
