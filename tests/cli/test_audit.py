@@ -23,13 +23,14 @@ def sentences(licet: Licet, *options: str) -> list[str]:
 WHO = "support-bot for alice"
 ALL = [
     f'{WHO} must wait for people to use `billing.adjust` on Customer::"C-1": approval of 1 member of `billing-leads` is required',
+    f'{WHO} used `billing.adjust.preview` on Customer::"C-1"',
     f"{WHO} was denied `ticket.close`: no permit could ever match",
     '`billing.adjust` on Customer::"C-1" ran in ',
     f'{WHO} was allowed `billing.adjust` on Customer::"C-1"',
     f'{WHO} was denied `crm.lookup` on Customer::"G-1": tenant `acme` has no Customer::"G-1"',
     f'{WHO} used `crm.lookup` on Customer::"C-1"',
 ]
-HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ = range(6)
+HOLD, PREVIEW, CLOSE, RAN, ALLOWED, FOREIGN, READ = range(7)
 
 
 def test_each_record_is_told_in_one_sentence_newest_first(licet: Licet, used: Path) -> None:
@@ -42,21 +43,21 @@ def test_each_record_is_told_in_one_sentence_newest_first(licet: Licet, used: Pa
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--agent", "support-bot"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
-        (("--actor", "alice"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--agent", "support-bot"), [HOLD, PREVIEW, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--actor", "alice"), [HOLD, PREVIEW, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
         (("--user", "bob"), []),
         (("--service", "support-bot"), []),
         (("--session", "none"), []),
         (("--tool", "crm.lookup"), [FOREIGN, READ]),
         (("--target", "G-1"), [FOREIGN]),
-        (("--target", 'Customer::"C-1"'), [HOLD, RAN, ALLOWED, READ]),
+        (("--target", 'Customer::"C-1"'), [HOLD, PREVIEW, RAN, ALLOWED, READ]),
         (("--target", "C"), []),
         (("--verdict", "deny"), [CLOSE, FOREIGN]),
         (("--verdict", "hold"), [HOLD]),
-        (("--outcome", "ok"), [RAN, READ]),
+        (("--outcome", "ok"), [PREVIEW, RAN, READ]),
         (("--kind", "intent", "--kind", "outcome"), [RAN, ALLOWED]),
-        (("--text", "DOUBLE charge"), [HOLD, ALLOWED]),
-        (("--since", "1h"), [HOLD, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
+        (("--text", "DOUBLE charge"), [HOLD, PREVIEW, ALLOWED]),
+        (("--since", "1h"), [HOLD, PREVIEW, CLOSE, RAN, ALLOWED, FOREIGN, READ]),
         (("--until", "1h"), []),
         (("--since", "2100-01-01"), []),
         (("--tool", "billing.adjust", "--verdict", "allow"), [ALLOWED]),
@@ -71,7 +72,7 @@ def test_every_option_narrows(licet: Licet, used: Path, options: tuple[str, ...]
 
 def test_pages_fit_together_over_all_logs(licet: Licet, used: Path) -> None:
     whole = [record["place"] for record in envelope(licet("audit", "search", "--limit", "100", "--json"))["data"]["records"]]
-    assert len(whole) == len(set(whole)) == 13
+    assert len(whole) == len(set(whole)) == 14
     found, before = [], None
     while True:
         page = envelope(licet("audit", "search", "--limit", "4", "--json", *(("--before", before) if before else ())))["data"]
@@ -123,7 +124,7 @@ def test_nothing_found_says_so(licet: Licet, used: Path) -> None:
 
 def test_tail_ends_with_the_newest(licet: Licet, used: Path) -> None:
     lines = licet("audit", "tail", "-n", "2", "--tenant", "acme").stdout.splitlines()
-    assert lines[0].startswith("✗ deny     support-bot for alice was denied `ticket.close`")
+    assert lines[0].startswith("✓ allow    support-bot for alice used `billing.adjust.preview`")
     assert lines[2].startswith("◆ hold     support-bot for alice must wait")
     assert licet("audit", "tail", "-n", "0").stdout == ""
 
@@ -131,7 +132,7 @@ def test_tail_ends_with_the_newest(licet: Licet, used: Path) -> None:
 def test_tail_as_json_is_an_envelope_for_each_record(licet: Licet, used: Path) -> None:
     lines = [json.loads(line) for line in licet("audit", "tail", "-n", "3", "--json").stdout.splitlines()]
     assert [line["command"] for line in lines] == ["audit tail"] * 3
-    assert lines[-1]["data"]["place"] == "acme:5"
+    assert lines[-1]["data"]["place"] == "acme:6"
 
 
 def test_tail_follows_what_another_process_appends(used: Path) -> None:
@@ -222,7 +223,7 @@ def test_verify_without_the_key_says_what_was_not_checked(licet: Licet, used: Pa
     (used / "licet.key").rename(used / "elsewhere.key")
     result = licet("audit", "verify")
     assert result.exit_code == Exit.OK
-    assert envelope(licet("audit", "verify", "--json"))["data"]["locked"] == 13
+    assert envelope(licet("audit", "verify", "--json"))["data"]["locked"] == 14
 
 
 def tamper(project: Path, statement: str) -> None:
@@ -264,11 +265,11 @@ def test_an_export_is_complete_and_can_be_verified_alone(licet: Licet, used: Pat
     result = licet("audit", "export", "--format", "jsonl")
     lines = result.stdout.splitlines()
     assert (result.exit_code, result.stderr) == (Exit.OK, "")
-    assert len([line for line in lines if "envelope" in json.loads(line)]) == 13
-    assert (json.loads(lines[0])["records"], json.loads(lines[-1])["end"]) == (13, True)
+    assert len([line for line in lines if "envelope" in json.loads(line)]) == 14
+    assert (json.loads(lines[0])["records"], json.loads(lines[-1])["end"]) == (14, True)
     written = envelope(licet("audit", "export", "-o", "log.jsonl", "--json"))["data"]
     content = (used / "log.jsonl").read_text()
-    assert (written["file"], written["records"], written["size_bytes"]) == ("log.jsonl", 14, len(content.encode()))
+    assert (written["file"], written["records"], written["size_bytes"]) == ("log.jsonl", 15, len(content.encode()))
     was = {line for line in lines[1:-1] if "envelope" in json.loads(line)}
     assert was <= set(content.splitlines()), "the second one has the first one's access as well"
     assert (used / "log.jsonl").stat().st_mode & 0o777 == 0o600

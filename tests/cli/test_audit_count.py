@@ -15,9 +15,9 @@ def totals(licet: Licet, *options: str) -> dict[str, int]:
 
 
 def test_records_are_counted_by_verdict_tool_and_outcome(licet: Licet, used: Path) -> None:
-    assert totals(licet) == {"allow": 2, "deny": 2, "hold": 1}
-    assert totals(licet, "--by", "tool") == {"billing.adjust": 3, "crm.lookup": 2, "ticket.close": 1}
-    assert totals(licet, "--by", "outcome") == {"ok": 2}
+    assert totals(licet) == {"allow": 3, "deny": 2, "hold": 1}
+    assert totals(licet, "--by", "tool") == {"billing.adjust": 3, "billing.adjust.preview": 1, "crm.lookup": 2, "ticket.close": 1}
+    assert totals(licet, "--by", "outcome") == {"ok": 3}
     assert totals(licet, "--until", "2020-01-01", "--since", "2019-01-01") == {}
 
 
