@@ -383,6 +383,15 @@ def test_the_caller_is_not_told_the_attributes_that_nobody_allowed_it_to_read(ma
         assert (effect.field, effect.before, effect.before_unknown, effect.after) == ("vip", None, True, True)
 
 
+def test_nor_is_the_caller_that_proposes_a_plan(marking: World) -> None:
+    with marking.alice():
+        result = marking.gate.plan([("crm.mark", {"customer_id": "C-1", "vip": True, "tenant": "x"})])
+    held = result.steps[0].result
+    assert isinstance(held, Held)
+    (effect,) = held.preview or ()
+    assert (effect.field, effect.before, effect.before_unknown, effect.after) == ("vip", None, True, True)
+
+
 def test_a_secret_argument_is_in_no_preview_and_no_record(marking: World) -> None:
     held = mark(marking, tenant="correct-horse-battery-staple")
     assert isinstance(held, Held)

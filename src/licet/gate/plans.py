@@ -28,6 +28,7 @@ from licet.gate.draft import Draft, Planned
 from licet.gate.freeze_view import Stops
 from licet.gate.oblige import exact_key
 from licet.gate.pipeline import ATTEMPTS, House, Moved, deny, examine_or_record, govern, requests_moved, too_many_open
+from licet.gate.previewing import told_to_caller
 from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import Append, FindKey, FindOutcome, FindRequest, Step
@@ -298,9 +299,8 @@ def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any
     for at, draft in opening.items():
         assert draft.decision is not None
         assert draft.opening is not None
-        held[at] = Held(
-            decision=draft.decision, call=draft.id, request=draft.opening.id, receipt=receipts[places[at]], preview=draft.preview
-        )
+        told = told_to_caller(draft)
+        held[at] = Held(decision=draft.decision, call=draft.id, request=draft.opening.id, receipt=receipts[places[at]], preview=told)
     return held
 
 
