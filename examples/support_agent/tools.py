@@ -13,6 +13,7 @@ from business import Business
 from msgspec import Struct
 from pydantic import Field
 
+import licet
 from licet import Effect, Gate
 
 FOLDER = Path(__file__).parent
@@ -123,6 +124,33 @@ def preview_suspension(customer_id: str, account_id: str) -> list[Effect]:
     found = business.account(account_id)
     assert found is not None
     return [Effect(target=f'Account::"{account_id}"', field="status", before=found["status"], after="suspended")]
+
+
+@gate.tool("plan.change", access="write", touches={"customers"}, targets="Customer::{customer_id}")
+def change_plan(customer_id: str, plan: str) -> str:
+    """Put a customer on another plan. What was changed is what the business says, not what somebody thought that it would do."""
+    for one in business.change_plan(customer_id, plan):
+        kind = {"customers": "Customer", "accounts": "Account"}[one["table"]]
+        licet.effect(f'{kind}::"{one["id"]}"', one["column"], before=one["before"], after=one["after"])
+    return plan
+
+
+@change_plan.preview
+def preview_plan(customer_id: str, plan: str) -> list[Effect]:
+    """The plan, before and after. Whoever wrote this did not know that a new plan uses up the customer's credit."""
+    found = business.customer(customer_id)
+    assert found is not None
+    return [Effect(target=f'Customer::"{customer_id}"', field="plan", before=found["plan"], after=plan)]
+
+
+@change_plan.undo
+def undo_plan(customer_id: str, plan: str, effects: list[Effect]) -> str:
+    """Put back what the log says was changed, unless it was changed again since."""
+    for effect in effects:
+        kind, _, row = effect.target.partition("::")
+        business.put_back({"Customer": "customers", "Account": "accounts"}[kind], row.strip('"'), effect.field, effect.before, effect.after)
+        licet.effect(effect.target, effect.field, before=effect.before, after=effect.after)
+    return "put back"
 
 
 @gate.tool("logs.read", access="read", targets="LogStream::{stream}")

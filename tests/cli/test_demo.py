@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 LICET = (sys.executable, "-c", "from licet.cli import main; main()")
 NEXT = "next: `licet demo --once --keep FOLDER` leaves all of it there, to try things out\n"
 
+ONE_OF = "a step has one of `call`, `plan`, `undo`, `kill`, `vote`, `freeze`, `lift`"
+
 Answer = tuple[int, str, str]
 
 
@@ -86,7 +88,7 @@ def test_json_is_one_versioned_envelope(kept: Kept) -> None:
 
 def test_every_kind_of_answer_is_shown(kept: Kept) -> None:
     verdicts = [step["seen"]["verdict"] for step in kept.steps]
-    assert set(verdicts) == {"allowed", "held", "denied", "failed", "unknown", "approved", "counted", "refused"}
+    assert set(verdicts) == {"allowed", "held", "denied", "failed", "unknown", "approved", "counted", "refused", "frozen", "lifted"}
     assert [step["number"] for step in kept.steps] == list(range(1, len(verdicts) + 1))
 
 
@@ -95,9 +97,11 @@ def test_every_call_and_vote_is_recorded(kept: Kept) -> None:
 
 
 def test_rows_have_changed_by_what_was_allowed_and_by_nothing_else(kept: Kept) -> None:
-    assert kept.cell("accounts", "A-2001", "balance_cents") == 1_200 + 4_200 + 18_000
+    assert kept.cell("accounts", "A-2001", "balance_cents") == 1_200 + 4_200 + 18_000 + 12_000
+    assert kept.cell("accounts", "A-2002", "balance_cents") == 12_000
     assert kept.cell("accounts", "A-2002", "status") == "suspended"
     assert kept.cell("accounts", "A-2007", "balance_cents") == 300
+    assert kept.cell("customers", "C-501", "plan") == "solo"
     assert kept.cell("accounts", "A-1009", "balance_cents") == 0
     assert kept.cell("accounts", "A-7001", "balance_cents") == 88_000
 
@@ -109,7 +113,47 @@ def test_an_approved_call_runs_once(kept: Kept) -> None:
 
 def test_who_approved_is_told_by_name(kept: Kept) -> None:
     reasons = [step["seen"]["reason"] for step in kept.steps if "approved exactly this call" in (step["seen"]["reason"] or "")]
-    assert reasons == ["lena approved exactly this call", "dana and omar approved exactly this call"]
+    assert reasons == ["lena approved exactly this call", "dana and omar approved exactly this call", "lena approved exactly this call"]
+
+
+def test_voters_are_shown_what_would_change(kept: Kept) -> None:
+    shown = [[effect["field"] for effect in step["seen"]["effects"]] for step in kept.steps if step["seen"]["verdict"] == "approved"]
+    assert shown == [["balance_cents"], ["status"], ["balance_cents", "balance_cents"], ["plan"]]
+
+
+def test_a_plan_is_decided_at_once_and_each_call_runs_once(kept: Kept) -> None:
+    held, voted, ran = (step["seen"] for step in kept.steps[23:26])
+    assert (held["verdict"], held["records"]) == ("held", ["intent", "outcome ok", "hold", "hold"])
+    assert voted["calls"] == held["calls"][1:]
+    assert (ran["verdict"], ran["code"]) == ("allowed", "done")
+    assert ran["reason"] == "3 of 3 steps ran"
+
+
+def test_what_a_tool_does_beyond_its_preview_is_flagged(kept: Kept) -> None:
+    (step,) = [step for step in kept.steps if step["seen"]["flagged"]]
+    (effect,) = step["seen"]["flagged"]
+    assert (effect["target"], effect["field"], effect["before"], effect["after"]) == ('Account::"A-2007"', "balance_cents", 300, 0)
+    assert step["seen"]["records"] == ["intent", "outcome ok deviates"]
+
+
+def test_a_frozen_agent_is_denied_until_another_person_lifts_it(kept: Kept) -> None:
+    seen = [step["seen"] for step in kept.steps[29:33]]
+    assert [(one["verdict"], one["code"]) for one in seen] == [
+        ("frozen", "frozen"),
+        ("denied", "frozen"),
+        ("refused", "same_person"),
+        ("lifted", "lifted"),
+    ]
+    assert seen[1]["reason"].startswith("agent `support-bot` of tenant `acme` is frozen since ")
+
+
+def test_an_undo_puts_back_what_was_reported_and_is_a_call_of_its_own(kept: Kept) -> None:
+    surprise, undo = kept.steps[28]["seen"], kept.steps[-1]["seen"]
+    assert undo["calls"] != surprise["calls"]
+    assert undo["records"] == ["intent", "outcome ok"]
+    assert {(c["row"], c["before"], c["after"]) for c in undo["changes"]} == {
+        (c["row"], c["after"], c["before"]) for c in surprise["changes"]
+    }
 
 
 def test_missing_and_foreign_customers_are_answered_alike(kept: Kept) -> None:
@@ -171,7 +215,7 @@ def test_it_is_told_in_plain_text_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "✗ refused  `alice` is the one this call is made for, and nobody approves their own\n" in out
     assert "changed A-2001 balance: $54.00 -> $234.00\n" in out
     assert "✗ broken   log `acme`, record #2: its bytes are not those that were hashed\n" in out
-    assert "all 23 steps went as the plan says" in out.splitlines()[-1]
+    assert "all 34 steps went as the plan says" in out.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,7 +273,7 @@ def test_a_plan_that_goes_another_way_is_played_to_its_end(tmp_path: Path, capsy
     assert seen[4]["reason"] == "that call was not held: nobody is asked for anything"
     assert (seen[21]["verdict"], seen[21]["code"]) == ("failed", "not_killed")
     assert seen[21]["reason"].startswith("the call ended before its process could be killed: denied by `billing-ceiling`")
-    assert len(seen) == 23
+    assert len(seen) == 34
     assert data["tampered"] is None
     assert data["unmet"][-2:] == [
         "expected an audit trail of `C-400`, found no record",
@@ -257,7 +301,7 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(sys, "stdin", Terminal("\n" * 100))
     code, _, err = ask(capsys, "demo")
-    assert (code, err) == (0, "(Enter)\n" * 8 + NEXT)
+    assert (code, err) == (0, "(Enter)\n" * 10 + NEXT)
 
 
 @pytest.mark.parametrize(
@@ -272,8 +316,13 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
         ("name: suspension", "name: other", "step 15: no step before it has the name `suspension`"),
         ("name: suspension", "name: large credit", "step 14: another step has the name `large credit`"),
         ("verdict: counted", "verdict: allowed", "step 15: `expect.verdict` is `allowed`; it can be approved, counted, rejected, refused"),
-        ("        vote: {voter: dana, verdict: approve, about: suspension}\n", "", "step 15: a step has one of `call`, `vote` and `kill`"),
-        ("vote: {voter: dana,", "call: *suspend\n        vote: {voter: dana,", "step 15: a step has one of `call`, `vote` and `kill`"),
+        ("        vote: {voter: dana, verdict: approve, about: suspension}\n", "", f"step 15: {ONE_OF}"),
+        ("vote: {voter: dana,", "call: *suspend\n        vote: {voter: dana,", f"step 15: {ONE_OF}"),
+        ("about: surprise", "about: stop", "step 34: the step with the name `stop` has no `call`"),
+        ("lift: {about: stop, by: omar", "lift: {about: surprise, by: omar", "step 33: the step with the name `surprise` has no `freeze`"),
+        ("about: outage", "about: stop", "step 25: no step before it has the name `stop`"),
+        ("        plan: *outage\n", "        plan: []\n", "step 26: a plan has at least one call, and none of them a `key`"),
+        ("verdict: lifted", "verdict: frozen", "step 33: `expect.verdict` is `frozen`; it can be lifted, refused"),
         ('write: \'"agent":"support-bat"\'', 'write: \'"agent":"support-tab"\'', "must differ in one byte"),
         ('write: \'"agent":"support-bat"\'', 'write: \'"agent":"support-boot"\'', "must differ in one byte"),
         ("chapters:\n", "chapters: [\n", "is not YAML"),

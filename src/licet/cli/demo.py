@@ -19,7 +19,8 @@ from msgspec import Struct
 from licet.cli.demo_app import example_folder, set_up
 from licet.cli.demo_ledger import Tampered, Trail, tamper, trail_of, verified
 from licet.cli.demo_plan import Plan, read_plan
-from licet.cli.demo_run import Performance, Told, Unmet
+from licet.cli.demo_run import Performance
+from licet.cli.demo_seen import Told, Unmet
 from licet.cli.demo_show import Stage
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault

@@ -119,6 +119,8 @@ def _told_later(envelope: Envelope, payload: Payload, begun: Mapping[str, int]) 
 
 def _decided_by(envelope: Envelope) -> str:
     policies = envelope.decision.policies if envelope.decision is not None else ()
+    if envelope.decision is not None and envelope.decision.code == "frozen":
+        return "by a freeze"
     return f"by {', '.join(policies)}" if policies else "by a rule of Licet"
 
 

@@ -3,7 +3,8 @@
 Rules:
 
 1. An unknown key, a key that stands twice and a value of another type are errors that say where.
-2. A step does one thing: it makes a call, casts a vote, or makes a call whose process is killed.
+2. A step does one thing: it makes a call, proposes a plan of several, undoes a call, casts a vote, freezes, lifts, or makes a call whose
+   process is killed.
 3. Nothing that a step expects is optional in silence: what it does not list among `changes` may not change.
 """
 
@@ -26,11 +27,22 @@ from licet.policy.suite import StrictLoader
 FILE_LIMIT_BYTES = 256 * 1024
 """A plan of a hundred steps takes about 30 KiB."""
 
-Said: TypeAlias = Literal["allowed", "held", "denied", "failed", "unknown", "approved", "counted", "rejected", "refused"]
-"""What a step came to, in one word: the first five of a call, the others of a vote."""
+Said: TypeAlias = Literal[
+    "allowed", "held", "denied", "failed", "unknown", "approved", "counted", "rejected", "refused", "frozen", "lifted"
+]
+"""What a step came to, in one word."""
 
 _OF_CALLS = ("allowed", "held", "denied", "failed", "unknown")
-_OF_VOTES = ("approved", "counted", "rejected", "refused")
+_WORDS: dict[str, tuple[str, ...]] = {
+    "call": _OF_CALLS,
+    "plan": _OF_CALLS,
+    "undo": (*_OF_CALLS, "refused"),
+    "kill": _OF_CALLS,
+    "vote": ("approved", "counted", "rejected", "refused"),
+    "freeze": ("frozen", "refused"),
+    "lift": ("lifted", "refused"),
+}
+"""What a step can do, and what can come of each."""
 
 
 class PlannedCall(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,11 +54,34 @@ class PlannedCall(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedVote(Struct, frozen=True, forbid_unknown_fields=True):
-    """A person's vote on what the step named `about` has asked for."""
+    """A person's vote on what the step named `about` has asked for: of a plan, on all of it."""
 
     voter: str
     verdict: Literal["approve", "reject"]
     about: str
+
+
+class PlannedUndo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The agent proposes to take back the call of the step named `about`."""
+
+    about: str
+    reason: str
+
+
+class PlannedFreeze(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person stops an agent."""
+
+    agent: str
+    by: str
+    reason: str
+
+
+class PlannedLift(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person ends the freeze of the step named `about`."""
+
+    about: str
+    by: str
+    reason: str
 
 
 class Change(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +111,11 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     expect: Expected
     name: str | None = None
     call: PlannedCall | None = None
+    plan: tuple[PlannedCall, ...] | None = None
+    undo: PlannedUndo | None = None
     vote: PlannedVote | None = None
+    freeze: PlannedFreeze | None = None
+    lift: PlannedLift | None = None
     kill: PlannedCall | None = None
     show: tuple[str, ...] = ()
 
@@ -84,6 +123,17 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def made(self) -> PlannedCall | None:
         """The call that is made, whatever becomes of its process."""
         return self.call or self.kill
+
+    @property
+    def deeds(self) -> tuple[str, ...]:
+        """What it does, by the names of its keys; of one that fits, there is one."""
+        return tuple([deed for deed in _WORDS if getattr(self, deed) is not None])
+
+    @property
+    def about(self) -> str | None:
+        """The name of the earlier step that it is about."""
+        deed = self.vote or self.undo or self.lift
+        return deed.about if deed else None
 
     @property
     def sentence(self) -> str:
@@ -178,32 +228,43 @@ def dollars(amount_cents: int) -> str:
 
 def _problems(plan: Plan) -> Iterator[str]:
     """What the types do not say."""
-    named: set[str] = set()
+    named: dict[str, Step] = {}
     for number, step in enumerate(plan.steps, 1):
         for problem in _problems_of_step(step, named):
             yield f"step {number}: {problem}"
         if step.name is not None:
-            named.add(step.name)
+            named[step.name] = step
     before, after = plan.tamper.find.encode(), plan.tamper.write.encode()
     if len(before) != len(after) or sum(one != other for one, other in zip(before, after, strict=True)) != 1:
         yield "`tamper.find` and `tamper.write` must differ in one byte"
 
 
-def _problems_of_step(step: Step, named: set[str]) -> Iterator[str]:
-    if sum(part is not None for part in (step.call, step.vote, step.kill)) != 1:
-        yield "a step has one of `call`, `vote` and `kill`"
+def _problems_of_step(step: Step, named: Mapping[str, Step]) -> Iterator[str]:
+    if len(step.deeds) != 1:
+        yield f"a step has one of {', '.join(f'`{deed}`' for deed in _WORDS)}"
         return
-    words = _OF_VOTES if step.vote else _OF_CALLS
+    words = _WORDS[step.deeds[0]]
     if step.expect.verdict not in words:
         yield f"`expect.verdict` is `{step.expect.verdict}`; it can be {', '.join(words)}"
-    if step.vote is not None and step.vote.about not in named:
-        yield f"no step before it has the name `{step.vote.about}`"
+    if step.about is not None:
+        yield from _problems_of_about(step, named.get(step.about))
+    if step.plan is not None and (not step.plan or any(call.key is not None for call in step.plan)):
+        yield "a plan has at least one call, and none of them a `key`"
     if step.name in named:
         yield f"another step has the name `{step.name}`"
     try:
         _ = step.sentence
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         yield f"`say` cannot be filled in: {error}"
+
+
+def _problems_of_about(step: Step, earlier: Step | None) -> Iterator[str]:
+    if earlier is None:
+        yield f"no step before it has the name `{step.about}`"
+        return
+    deeds = ("freeze",) if step.lift else ("call",) if step.undo else ("call", "plan")
+    if earlier.deeds[0] not in deeds:
+        yield f"the step with the name `{step.about}` has no `{'` or `'.join(deeds)}`"
 
 
 def _invalid(file: Path, what: str) -> Refusal:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from licet.cli.demo_ledger import Tampered, Trail
 from licet.cli.demo_plan import Change, Plan, Said, dollars, is_money
-from licet.cli.demo_run import Told
+from licet.cli.demo_seen import Told
 from licet.cli.faults import Fault
 from licet.cli.output import LABEL_WIDTH, Output
 from licet.ledger.report import Report
@@ -31,6 +31,8 @@ _MARKS: dict[Said, str] = {
     "counted": "hold",
     "rejected": "deny",
     "refused": "deny",
+    "frozen": "deny",
+    "lifted": "ok",
 }
 
 
@@ -62,9 +64,11 @@ class Stage:
         if seen.returned:
             output.line(f'"{" / ".join(seen.returned)}"', style="dim", indent=BELOW)
         for effect in seen.effects:
-            output.line(f"would change {_of_effect(effect)}", style="dim", indent=BELOW)
+            output.line(f"{'would change' if seen.verdict == 'held' else 'was shown'} {_of_effect(effect)}", style="dim", indent=BELOW)
         for change in seen.changes:
             output.line(f"changed {_of_change(change)}", indent=BELOW)
+        for effect in seen.flagged:
+            output.mark("warn", "flagged", f"nobody had approved {_of_effect(effect)}", indent=INDENT)
         for missed in told.unmet:
             output.mark("error", "not so", str(missed), indent=INDENT)
 
