@@ -79,6 +79,26 @@ def test_a_person_s_vote_can_be_taken_back_under_another_of_their_ids(w: World) 
     assert shown(w, request).votes == ()
 
 
+def test_a_vote_can_be_taken_back_by_whom_the_directory_has_since_given_another_person(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        request = asked(w.held(AMOUNT))
+        w.gate.approvals.vote(request, "lena", "approve")
+    with world_on(tmp_path, CONFIG.replace("[users.lena]", '[users.lena]\nperson = "lena-berg"')) as w:
+        w.gate.approvals.take_back(request, "lena")
+        assert shown(w, request).votes == ()
+        assert isinstance(w.adjust(AMOUNT), Held)
+        assert_whole(w.gate)
+
+
+def test_nobody_takes_back_the_vote_of_somebody_who_was_thought_to_be_the_same_person(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        request = asked(suspend(w))
+        w.gate.approvals.vote(request, "dana", "approve")
+    with world_on(tmp_path, CONFIG.replace('person = "dana"\n', "")) as w:
+        refused(w, request, "dana-two", "no_vote")
+        assert [vote.voter for vote in shown(w, request).votes] == ["dana"]
+
+
 def refused(w: World, request: RequestId, voter: str, code: str) -> None:
     with pytest.raises(VoteRefused) as caught:
         w.gate.approvals.take_back(request, voter)

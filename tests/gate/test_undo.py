@@ -178,6 +178,21 @@ def test_an_undo_that_is_held_shows_the_reverse_and_runs_once_it_is_approved(w: 
     assert w.customers["C-1"]["seats"] is None
 
 
+def test_the_approval_of_one_undo_is_of_no_use_to_that_of_another_call_that_did_the_same(w: World) -> None:
+    calls = []
+    for _ in range(2):
+        w.customers["C-1"]["seats"] = 1
+        calls.append(done(w, "plan.seats", seats=9))
+    held = undo(w, calls[0])
+    assert isinstance(held, Held)
+    vote(w.gate, held.request, "lena")
+    other = undo(w, calls[1])
+    assert isinstance(other, Held), other
+    assert other.request != held.request
+    assert w.customers["C-1"]["seats"] == 9
+    assert isinstance(undo(w, calls[0]), Ok)
+
+
 def test_a_preview_of_its_own_shows_what_is_there_now(w: World) -> None:
     call = done(w, "plan.seats", seats=9)
     seats = w.gate.registry.tools["plan.seats.undo"]

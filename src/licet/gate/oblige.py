@@ -3,7 +3,8 @@
 Rules:
 
 1. The key binds a request to the exact call: tenant, caller, tool and its definition, arguments, targets with their tenant and environment,
-   environment. Session and trace stay out, so a restarted agent that calls again finds its request.
+   environment; of an undo, the call that it takes back. Session and trace stay out, so a restarted agent that calls again finds its
+   request.
 2. Nothing a vote covers is wider than what the voter saw: obligations, policy texts and preview are compared with those of now.
 3. Votes are counted under the directory of now, at consumption.
 4. What no longer fits is held anew, and the hold says what changed.
@@ -84,7 +85,7 @@ def _refuse_unmeetable(request: Request, scene: Scene) -> None:
 
 
 def exact_key(draft: Draft) -> str:
-    """The digest (SHA-256, hex) of the exact call; of a step of a plan, of the whole plan and its place too."""
+    """The digest (SHA-256, hex) of the exact call: an undo's has what it takes back in it, that of a plan's step the plan and its place."""
     assert draft.scene is not None
     assert draft.caller is not None
     assert draft.spec is not None
@@ -97,7 +98,7 @@ def exact_key(draft: Draft) -> str:
         [(target.type, target.id, target.tenant, target.environment) for target in draft.targets],
         draft.scene.environment,
     )
-    key = hashlib.sha256(_encode(exact)).hexdigest()
+    key = hashlib.sha256(_encode(exact if draft.undoes is None else (*exact, draft.undoes))).hexdigest()
     planned = draft.planned
     return key if planned is None else hashlib.sha256(_encode((key, planned.key, planned.step))).hexdigest()
 
