@@ -256,6 +256,7 @@ class Desk:
         receipts = self._writer.submit(Filing((record,), tuple(changes))).wait()
         return Cast(found if event is None else replace(found, state=RequestState.OPEN), receipts[0])
 
+        taken, left = replace(taken, person=own.person), tuple([vote for vote in dossier.votes if vote is not own])
     def _votable(self, request: RequestId) -> Dossier:
         found = self._store.get_dossier(request)
         asked = found.request
