@@ -244,6 +244,7 @@ class Desk:
         own = self._find_own(dossier.votes, taken.voter)
         if own is None:
             raise VoteRefused("no_vote", f"`{taken.voter}` has no vote on request `{found.id}` to take back")
+        taken, left = replace(taken, person=own.person), tuple([vote for vote in dossier.votes if vote is not own])
         now = self._now()
         reopens = found.state is RequestState.APPROVED and not standing(found, left, self._directory).approved
         event = Event.REOPEN if reopens else None
@@ -256,7 +257,12 @@ class Desk:
         receipts = self._writer.submit(Filing((record,), tuple(changes))).wait()
         return Cast(found if event is None else replace(found, state=RequestState.OPEN), receipts[0])
 
-        taken, left = replace(taken, person=own.person), tuple([vote for vote in dossier.votes if vote is not own])
+    def _find_own(self, votes: Sequence[Vote], voter: str) -> Vote | None:
+        """The vote of this person, whom the directory may have known by another name when it was cast; of two, the one under this id."""
+        person_of = self._directory.person_of
+        own = [vote for vote in votes if person_of(vote.voter) == person_of(voter)]
+        return next((vote for vote in own if vote.voter == voter), own[0] if own else None)
+
     def _votable(self, request: RequestId) -> Dossier:
         found = self._store.get_dossier(request)
         asked = found.request
@@ -270,12 +276,6 @@ class Desk:
     def _may_vote(self, request: Request, voter: str) -> None:
         """Raise the reason why this voter counts toward nothing that the request asks for."""
         refusals = self._refusals(request, voter)
-    def _find_own(self, votes: Sequence[Vote], voter: str) -> Vote | None:
-        """The vote of this person, whom the directory may have known by another name when it was cast; of two, the one under this id."""
-        person_of = self._directory.person_of
-        own = [vote for vote in votes if person_of(vote.voter) == person_of(voter)]
-        return next((vote for vote in own if vote.voter == voter), own[0] if own else None)
-
         if not refusals:
             raise VoteRefused("nothing_to_decide", f"request `{request.id}` asks nobody for anything")
         if any(refusal is None for refusal in refusals):
