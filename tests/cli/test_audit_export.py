@@ -32,7 +32,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("form", FILES)
 def test_every_format_is_written_whole_for_its_owner_alone_and_verified(licet: Licet, used: Path, form: str) -> None:
     written = envelope(licet("audit", "export", "--format", form, "-o", "out", "--json"))["data"]
-    assert (written["file"], written["format"], written["records"]) == ("out", form, 13)
+    assert (written["file"], written["format"], written["records"]) == ("out", form, 14)
     assert (used / "out").stat().st_size == written["size_bytes"]
     assert (used / "out").stat().st_mode & 0o777 == 0o600
     has_manifest = form in {"ocsf", "otlp"}
@@ -65,7 +65,7 @@ def test_who_exports_is_recorded_with_how_much_before_the_first_byte(licet: Lice
     assert licet("audit", "export", "--format", form, "-o", "out", "--no-payloads").exit_code == Exit.OK
     (record,) = accesses(used, "operator")
     said = detail(record)
-    assert (said["verb"], said["records"], said["payloads"]) == ("audit export", 13, False)
+    assert (said["verb"], said["records"], said["payloads"]) == ("audit export", 14, False)
     assert said["filter"] == {"format": form, "output": "out"}
 
 
@@ -85,7 +85,7 @@ def test_an_export_without_payloads_names_nobody(licet: Licet, used: Path) -> No
         for secret in (b"alice", b"C-1", b"double charge"):
             assert secret not in content, form
     found = envelope(licet("audit", "verify", "--file", "jsonl", "--json"))["data"]
-    assert (found["records"], found["locked"]) == (13, 13)
+    assert (found["records"], found["locked"]) == (14, 14)
 
 
 def test_an_export_of_one_tenant_tells_of_no_other(licet: Licet, used: Path) -> None:

@@ -176,7 +176,7 @@ def test_what_the_command_line_really_does_is_told_whole(licet: Licet, used: Pat
 DIFFERS = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|licet\.invalid/[^,\s]+|[0-9.]+ KiB|[0-9,]+ records")
 SENTENCES = (
     "a call reached for another tenant: crm.lookup; its record is call ~",
-    "erased the Customer recorded as Customer::~, so that 4 payloads cannot be opened any more, and withdrew 1 request: request",
+    "erased the Customer recorded as Customer::~, so that 5 payloads cannot be opened any more, and withdrew 1 request: request",
     "let another key sign the log: ~, endorsed by the one before",
     "made the backup copy.db (~)",
     "placed a legal hold on the Customer recorded as Customer::~, which is neither erased nor dropped as long as it stands: case",

@@ -48,7 +48,8 @@ def test_killed_there_the_next_process_knows_what_is_known(tmp_path: Path, place
             assert leaf_hash(w.gate.store.get_record(log, index).envelope).hex() == leaf, "nothing acknowledged is lost"
         assert w.gate.store.open_calls() == ()
         kinds = w.kinds()
-        ends = kinds[kinds.index("vote") + 1 :]
+        previewed, ends = kinds[kinds.index("vote") + 1 :][:1], kinds[kinds.index("vote") + 2 :]
+        assert previewed == ([] if place == "before a read's record" else ["call"]), "a preview is read again before an approved call runs"
         if place in RECOVERED:
             assert ends == ["intent", "recovery"]
             intent, recovery = w.records()[-2:]

@@ -22,7 +22,7 @@ VERBS: dict[str, str] = {
     "test": "Run the tests of the policies.",
     "can": "Say whether a call would be allowed.",
     "why": "Explain a decision: one that would be taken, or one that was.",
-    "approvals": "List, show and decide what waits for people.",
+    "approvals": "List, show, watch and decide what waits for people.",
     "freeze": "Stop an agent, a tool, a tenant or everything, at once.",
     "undo": "Take back what a call has changed, where policy allows it.",
     "audit": "Search, show, verify, prove and export the audit log.",
