@@ -187,7 +187,10 @@ def test_a_step_whose_preview_has_changed_by_its_turn_is_held_anew_in_its_plan(w
     assert "held anew, since the call would now change `balance`" in second.decision.message
     shown = w.gate.approvals.plan(plan_of(result))
     assert [(one.request.step, one.request.state) for one in shown] == [(1, RequestState.CONSUMED), (2, RequestState.OPEN)]
-    decide(w, result, "lena", s2="approve")
+    with pytest.raises(VoteRefused, match="step 2 was asked about anew"):
+        decide(w, result, "lena", s2="approve")
+    assert second.request is not None
+    w.gate.approvals.vote(second.request, "lena", "approve")
     assert propose(w, calls).state == "done"
     assert w.customers["C-1"]["balance"] == 110_100
 

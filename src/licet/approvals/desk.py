@@ -115,15 +115,27 @@ class Desk:
         comment: str | None = None,
         operating_user: str | None = None,
     ) -> tuple[Cast, ...]:
-        """Cast a vote on each of these steps of a plan, all at once or none. Raises as `vote`."""
-        steps = {shown.request.step: shown.request.id for shown in self.plan(plan)}
+        """Cast a vote on each of these steps of a plan, all at once or none. Raises as `vote`.
+
+        Of the steps that people were asked about together: a plan and a number name what was shown under them once, and nothing that has
+        taken its place since. What was asked later is voted on by the id of its request.
+        """
+        steps = {shown.request.step: shown.request for shown in self.plan(plan)}
         missing = [step for step in verdicts if step not in steps]
         if missing or not verdicts:
             raise VoteRefused("no_such_step", f"the plan has no step {missing[0]} to decide on" if missing else "no step was decided on")
-        return self._vote({steps[step]: verdicts[step] for step in sorted(verdicts)}, voter, comment, operating_user)
+        together = _asked_together(self._store.dossiers_of_plan(plan))
+        later = next((step for step in sorted(verdicts) if steps[step].id not in together), None)
+        if later is not None:
+            message = f"step {later} was asked about anew, after the plan was: look at request `{steps[later].id}`, and vote on that"
+            raise VoteRefused("asked_later", message)
+        return self._vote({steps[step].id: verdicts[step] for step in sorted(verdicts)}, voter, comment, operating_user)
 
     def plan(self, plan: PlanId) -> tuple[Shown, ...]:
-        """The requests of a plan as they stand, by their steps; of a step that was held anew, the last. Raises `KeyError`."""
+        """The requests of a plan as they stand, by their steps; of a step that was held anew, the last.
+
+        Raises `KeyError` when there is none, `IntegrityBroken` where a row names a plan that its record does not.
+        """
         steps: dict[int, Dossier] = {}
         for dossier in self._store.dossiers_of_plan(plan):
             steps[dossier.request.step] = dossier
@@ -341,6 +353,15 @@ def _comment(comment: str | None) -> str | None:
     if comment is not None and len(comment) > COMMENT_LIMIT:
         raise VoteRefused("comment_too_long", f"a comment has at most {COMMENT_LIMIT} characters, this one {len(comment)}")
     return comment
+
+
+def _asked_together(dossiers: Sequence[Dossier]) -> frozenset[RequestId]:
+    """The requests with which a plan began: opened at one moment, and the first of their steps."""
+    first = dossiers[0].request.opened_at
+    steps: dict[int, Request] = {}
+    for dossier in dossiers:
+        steps.setdefault(dossier.request.step, dossier.request)
+    return frozenset(request.id for request in steps.values() if request.opened_at == first)
 
 
 class _Summary(Struct):

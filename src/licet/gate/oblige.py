@@ -138,7 +138,7 @@ def _match(draft: Draft, grounds: Grounds, found: Dossier, *, run_preview: bool)
     assert draft.decision is not None
     if request.state is RequestState.APPROVED:
         _attest(found)
-    changed = _what_is_asked_beyond(draft, request)
+    changed = _run_that_ended(draft, request) or _what_is_asked_beyond(draft, request)
     stands = standing(request, votes, grounds.scene.directory)
     if changed is None and request.state is RequestState.OPEN:
         # What it would change was seen when it was opened, and is looked at again before it runs: nobody needs to read it for each retry.
@@ -158,6 +158,12 @@ def _match(draft: Draft, grounds: Grounds, found: Dossier, *, run_preview: bool)
     draft.consuming, draft.ballots = request, found.ballots
     draft.voters = stands.voters
     draft.decision = discharge(draft.decision, {(o.policy, o.principal) for o in draft.decision.obligations})
+
+
+def _run_that_ended(draft: Draft, request: Request) -> str | None:
+    """Why a request of the same step is none of this run of the plan; None where it is."""
+    planned = draft.planned
+    return None if planned is None or request.plan == planned.plan else "the run of the plan that people were asked about has ended"
 
 
 def _what_is_asked_beyond(draft: Draft, request: Request) -> str | None:

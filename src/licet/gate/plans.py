@@ -214,20 +214,24 @@ def _stops_for_good(result: Result) -> bool:
 
 def _find_places(drafts: Sequence[Draft], now: datetime) -> Generator[Step, Any, None]:
     """Every draft knows its plan, its place and its idempotency key: of the run that waits for people, or of a new one."""
-    key = hashlib.sha256(msgspec.json.encode([exact_key(draft) for draft in drafts])).hexdigest()
     named = drafts[0].plan_key
+    key = _digest([named, *[exact_key(draft) for draft in drafts]])
     for at, draft in enumerate(drafts):
         draft.planned = Planned(key, PlanId(""), at + 1, len(drafts))
-    plan = _named(drafts[0], named) if named is not None else (yield from _find_run(drafts, now)) or PlanId(new_id())
+    if named is None:
+        run = plan = (yield from _find_run(drafts, now)) or PlanId(new_id())
+    else:  # other calls under the same name are another plan to people, and find its keys taken where it has run
+        run = _named(drafts[0], named)
+        plan = PlanId(_digest([run, key])[:32])
     for draft in drafts:
         assert draft.planned is not None
         draft.planned = msgspec.structs.replace(draft.planned, plan=plan)
-        draft.idempotency_key = step_key(plan, draft.planned.step)
+        draft.idempotency_key = step_key(run, draft.planned.step)
 
 
-def step_key(plan: PlanId, step: int) -> str:
+def step_key(run: PlanId, step: int) -> str:
     """The idempotency key of a step."""
-    return f"plan:{plan}:{step}"
+    return f"plan:{run}:{step}"
 
 
 def _named(draft: Draft, named: str) -> PlanId:
@@ -235,7 +239,11 @@ def _named(draft: Draft, named: str) -> PlanId:
     assert draft.caller is not None
     caller = draft.caller
     scope = key_scope(caller.tenant, caller.agent, caller.service, caller.user)
-    return PlanId(hashlib.sha256(msgspec.json.encode((scope, named))).hexdigest()[:32])
+    return PlanId(_digest((scope, named))[:32])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()
 
 
 def _find_run(drafts: Sequence[Draft], now: datetime) -> Generator[Step, Any, PlanId | None]:
@@ -280,6 +288,8 @@ def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any
     changes: list[Change] = []
     places: dict[int, int] = {}
     for at, draft in opening.items():
+        assert draft.opening is not None
+        draft.opening = msgspec.structs.replace(draft.opening, opened_at=now)  # one moment for all: by it they are known to belong together
         expiry, moved = requests_moved(draft, house, now)
         filing = house.recorder.hold(draft, microseconds(now), moved, expiry)
         statements += filing.statements

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class OpenRequest(Struct, frozen=True):
     """Insert a request. Condition `request_exists`: no live request has its key.
 
-    Condition `too_many_open`, where `limit` is given: its caller has fewer requests than that waiting for people.
+    Condition `too_many_open`, where `limit` is given: its caller has fewer requests than that waiting for people, those of its plans
+    included that were withdrawn and would wait still.
     """
 
     request: Request
@@ -131,7 +132,10 @@ class RequestReads(Protocol):
         ...
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
-        """The requests of a plan in the order of their opening, whatever their state; none where there is no such plan."""
+        """The requests of a plan in the order of their opening, whatever their state; none where there is no such plan.
+
+        Raises `IntegrityBroken` where a row found is that of a request which its record puts elsewhere.
+        """
         ...
 
     def voted_requests(self) -> tuple[RequestId, ...]:

@@ -86,7 +86,11 @@ class RequestReads:
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
         """The requests of a plan in the order of their opening."""
-        return self._find_dossiers(f"{_REQUEST}WHERE plan = ? ORDER BY number", (plan,))
+        found = self._find_dossiers(f"{_REQUEST}WHERE plan = ? ORDER BY number", (plan,))
+        strange = next((one.request.id for one in found if one.request.plan != plan), None)
+        if strange is not None:
+            raise IntegrityBroken(f"request `{strange}` is kept under a plan that it is no step of; run `licet audit verify`")
+        return found
 
     def voted_requests(self) -> tuple[RequestId, ...]:
         """The live requests on which a vote stands."""
