@@ -110,6 +110,20 @@ def test_an_approval_whose_state_was_set_back_is_not_used_twice(tmp_path: Path) 
         assert not report_of(w.gate).ok
 
 
+def test_an_approval_that_was_superseded_is_not_revived_once_people_have_rejected_what_took_its_place(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        first = approved(w)
+        w.customers["C-1"]["balance"] = 500
+        second = w.held(AMOUNT)
+        vote(w.gate, second.request, "lena", verdict="reject")
+        w.customers["C-1"]["balance"] = 100
+        edit(tmp_path, "DELETE FROM requests WHERE id = ?", (second.request,))
+        edit(tmp_path, "UPDATE requests SET state = 'approved' WHERE id = ?", (first.request,))
+        w.denied(w.adjust(AMOUNT), "approval_not_in_log", "has ended it", "audit verify")
+        assert w.ran == []
+        assert not report_of(w.gate).ok
+
+
 def test_nobody_approves_their_own() -> None:
     config = CONFIG.replace("[groups]", '[users.alice-two]\ntenants = ["acme"]\nperson = "alice"\n[groups]').replace(
         'billing-leads = ["lena", "alice", "gina"]', 'billing-leads = ["lena", "alice", "alice-two"]'

@@ -163,7 +163,7 @@ def test_what_changed_meanwhile_is_held_anew_and_waited_for(w: World, pool: Thre
     result = found.result(30)
     assert isinstance(result, Ok), result
     assert w.customers["C-1"]["balance"] == 7 + AMOUNT
-    assert kinds(w) == ["hold", "vote", "hold", "vote", "intent", "outcome"]
+    assert kinds(w) == ["hold", "vote", "expiry", "hold", "vote", "intent", "outcome"]
 
 
 @ways

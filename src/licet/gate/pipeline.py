@@ -191,15 +191,14 @@ def too_many_open(draft: Draft, house: House, lost: ConditionLost) -> Generator[
 
 
 def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Statement, ...], tuple[Change, ...]]:
-    """The older request that ends, with its own record if it expired, and the one that opens."""
+    """The older request that ends, with a record by which it is known to be over whatever its row says, and the one that opens."""
     records: list[Statement] = []
     changes: list[Change] = []
     if draft.closing is not None:
         request, name = draft.closing
         event = Event(name)
         changes.append(MoveRequest(request.id, sources(event), next_state(request.state, event), now))
-        if event is Event.EXPIRE:
-            records.append(house.recorder.expiry(request, microseconds(now)))
+        records.append(house.recorder.moved(request, event, microseconds(now), {}))
     if draft.opening is not None:
         changes.append(OpenRequest(draft.opening, house.open_per_caller))
     return tuple(records), tuple(changes)

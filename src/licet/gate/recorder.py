@@ -125,10 +125,6 @@ class Recorder:
             about=about,
         )
 
-    def expiry(self, request: Request, at_us: int) -> Statement:
-        """A request that was found past its time."""
-        return self.moved(request, Event.EXPIRE, at_us, {})
-
     def moved(self, request: Request, event: Event, at_us: int, detail: JsonObject) -> Statement:
         """A request that the pipeline itself has ended."""
         return state(
