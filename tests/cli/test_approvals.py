@@ -39,6 +39,12 @@ def test_a_held_call_is_approved_by_another_process_and_then_runs_once(project: 
     assert run_licet(project, "audit", "verify").returncode == 0
 
 
+def test_requests_in_the_list_can_be_told_apart_by_what_would_change(licet: Licet, request_id: str) -> None:
+    shown = licet("approvals", "list").stdout.splitlines()
+    assert shown[1].strip() == "balance: 2600 -> 22600"
+    assert shown[2].strip().startswith(request_id)
+
+
 def test_an_approver_is_shown_what_is_voted_on(licet: Licet, request_id: str) -> None:
     for arguments in (("show", request_id), ("approve", request_id, "--as", "lena")):
         shown = licet("approvals", *arguments).stdout

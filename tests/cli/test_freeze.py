@@ -15,6 +15,9 @@ from tests.cli.conftest import ALICE, CONFIG, CUSTOMER, Licet, Shop, envelope
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 WHY = ("--reason", "it deletes what it should read")
+OF_ONE_TENANT = (
+    CONFIG.replace('{ members = ["lena", "alice"], scope = "operator" }', '["lena"]') + '\n[freeze]\nlifters = "billing-leads"\n'
+)
 TWO = CONFIG + "\n[freeze]\ntwo_persons = true\n"
 
 
@@ -129,7 +132,7 @@ def test_a_freeze_by_nobody_is_lifted_by_two(used: Path, licet: Licet) -> None:
     assert (done.exit_code, envelope(done)["error"]["code"]) == (Exit.DENIED, "second_person_needed")
     done = licet(*lift, "--and", "alice")
     assert done.exit_code == Exit.OK
-    assert "everything goes on by lena and alice" in done.stdout
+    assert "everything goes on, lifted by lena and alice" in done.stdout
 
 
 def test_what_is_frozen_twice_says_so_when_lifted(used: Path, licet: Licet) -> None:
@@ -143,7 +146,7 @@ def test_doctor_warns_of_what_is_frozen(used: Path, licet: Licet) -> None:
     found = frozen(licet, "agent", "support-bot", "--as", "lena")["freeze"]["id"]
     told = licet("doctor").stdout
     assert "agent `support-bot` is frozen since" in told
-    assert f"`licet freeze lift {found}` ends it" in " ".join(told.split())
+    assert f"`licet freeze lift {found} --reason TEXT` ends it" in " ".join(told.split())
 
 
 def test_doctor_fails_where_a_row_was_deleted(used: Path, licet: Licet) -> None:
@@ -164,6 +167,22 @@ def test_doctor_says_where_too_few_can_lift(used: Path, licet: Licet) -> None:
     (used / "licet.toml").write_text(text)
     told = licet("doctor").stdout
     assert "a freeze of tenant `acme` may need 2 of `small` to lift it, and there are 1" in " ".join(told.split())
+
+
+def test_doctor_says_where_nobody_can_lift_what_stops_every_tenant(used: Path, licet: Licet) -> None:
+    (used / "licet.toml").write_text(OF_ONE_TENANT)
+    told = " ".join(licet("doctor").stdout.split())
+    assert "a freeze of every tenant may need 1 of `billing-leads` to lift it, and 0 may decide for all of them" in told
+    assert '`scope = "operator"` lets `billing-leads` decide for all tenants' in told
+
+
+def test_who_may_not_lift_is_told_whether_group_or_tenant_is_missing(used: Path, licet: Licet) -> None:
+    found = frozen(licet, "all")["freeze"]["id"]
+    (used / "licet.toml").write_text(OF_ONE_TENANT)
+    told = licet("freeze", "lift", found, "--reason", "mended", "--as", "lena").stderr
+    assert "`lena` is in `billing-leads`, and does not belong to every tenant, which this freeze stops" in told
+    told = licet("freeze", "lift", found, "--reason", "mended", "--as", "alice").stderr
+    assert "error: `alice` is not in `billing-leads`" in told
 
 
 def test_why_explains_a_denial_by_a_freeze(used: Path, licet: Licet) -> None:

@@ -100,6 +100,11 @@ def why_not(request: Request, need: Need, voter: str, directory: Directory) -> t
     return None
 
 
+def most_telling(refusals: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Of the reasons why somebody counts toward nothing, one about themselves rather than about a group that they are not in."""
+    return next((refusal for refusal in refusals if refusal[0] != "not_in_group"), refusals[0])
+
+
 def _kept_apart(request: Request, need: Need, voter: str, directory: Directory) -> tuple[str, str] | None:
     """Whether this person is too near to the call to approve it. An agent that names no owner has nobody to be kept apart from."""
     person = directory.person_of(voter)

@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, look_of, now_of, waits_for
+from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, gist_of, look_of, waits_for
 from licet.cli.approvals_screen import Mode, Screen
 from licet.cli.approvals_vote import Verb
-from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, pretty, styled
+from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, styled
 from licet.cli.requests import Viewed
 from licet.cli.wording import countdown, counted, who
 
@@ -148,24 +148,11 @@ def _row(row: Viewed, size: Size, have: str, *, is_selected: bool) -> Text:
         (countdown(left_s).rjust(CLOCK if size.width >= WIDE else 5), "yellow" if left_s <= HURRY_S else ""),
         (f"  {have}  ", "dim"),
         (f"{request.tool}", "bold" if is_selected else ""),
-        (_gist(row), ""),
+        (f"  {gist}" if (gist := gist_of(row)) else "", ""),
         (f"  {targets}" if targets else "", ""),
         (f"  {who(request.agent, request.service, request.user)}", "dim"),
     ]
     return styled(*spans)
-
-
-def _gist(row: Viewed) -> str:
-    """The first change, so that two requests of one tool on one target can be told apart in the list."""
-    effects = row.asked.preview or ()
-    if not effects:
-        return ""
-    more = f" and {len(effects) - 1} more" if len(effects) > 1 else ""
-    return f"  {effects[0].field}: {_short(now_of(effects[0]))} -> {_short(pretty(effects[0].after))}{more}"
-
-
-def _short(value: str) -> str:
-    return " ".join(part.strip() for part in value.split("\n"))
 
 
 def _rule(size: Size) -> Text:

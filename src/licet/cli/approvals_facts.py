@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from licet.approvals.standing import NeedStanding
-from licet.cli.output import Output, Span, pretty
+from licet.cli.output import LABEL_WIDTH, Output, Span, pretty
 from licet.cli.requests import PAST, Viewed
 from licet.cli.wording import countdown, counted, listed, span
 from licet.model import LIVE_STATES, Effect, RequestState, Target, Vote
@@ -31,9 +31,27 @@ _LOOKS = {"open": ("hold", "open"), "approved": ("allow", "approved"), "consumed
 
 
 def show_line(output: Output, found: Viewed) -> None:
-    """A request in one sentence, with what is missing."""
+    """A request in one sentence, with what is missing and what would change, so that two of one tool can be told apart."""
     mark, word = look_of(found)
-    output.mark(mark, word, f"{found.sentence}{waits_for(found)}", below=f"{found.request.id}{_time_left(found)}")
+    request = found.request
+    step = f"  step {request.step} of {request.steps} of plan {request.plan}" if request.plan is not None else ""
+    output.mark(mark, word, f"{found.sentence}{waits_for(found)}")
+    output.line(gist_of(found) or f"arguments {on_one_line(pretty(found.asked.arguments))}", indent=LABEL_WIDTH + 1)
+    output.line(f"{request.id}{_time_left(found)}{step}", style="dim", indent=LABEL_WIDTH + 1)
+
+
+def gist_of(found: Viewed) -> str:
+    """The first change on one line; nothing where none is known."""
+    effects = found.asked.preview or ()
+    if not effects:
+        return ""
+    more = f" and {len(effects) - 1} more" if len(effects) > 1 else ""
+    return f"{effects[0].field}: {on_one_line(now_of(effects[0]))} -> {on_one_line(pretty(effects[0].after))}{more}"
+
+
+def on_one_line(value: str) -> str:
+    """A value of several lines as one."""
+    return " ".join(part.strip() for part in value.split("\n"))
 
 
 def show_whole(output: Output, found: Viewed) -> None:

@@ -25,7 +25,7 @@ def freeze_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("fail", "freezes", str(error), "keep the file as it is, and run `licet audit verify`")
         return
     for freeze in found:
-        yield Finding("warn", "freezes", freeze.sentence, f"`licet freeze lift {freeze.id}` ends it")
+        yield Finding("warn", "freezes", freeze.sentence, f"`licet freeze lift {freeze.id} --reason TEXT` ends it")
         if freeze.id not in rows:
             message = f"somebody has deleted or edited the row of freeze {freeze.id}"
             yield Finding("fail", "freezes", message, "keep the file as it is, and run `licet audit verify`")
@@ -48,3 +48,10 @@ def _lifters(settings: Settings) -> Iterator[Finding]:
         if people < needed:
             message = f"a freeze of tenant `{tenant}` may need {needed} of `{rules.lifters}` to lift it, and there are {people}"
             yield Finding("warn", "freezes", message, f"put people into `{rules.lifters}` in licet.toml")
+    everywhere = frozenset.intersection(*[directory.people(rules.lifters, tenant) for tenant in directory.tenants])
+    if len(directory.tenants) > 1 and len(everywhere) < needed:
+        message = (
+            f"a freeze of every tenant may need {needed} of `{rules.lifters}` to lift it, and {len(everywhere)} may decide for all of them"
+        )
+        step = f'`scope = "operator"` lets `{rules.lifters}` decide for all tenants; `--tenant NAME` freezes in one alone'
+        yield Finding("warn", "freezes", message, step)

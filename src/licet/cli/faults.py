@@ -97,7 +97,8 @@ def _known(error: BaseException) -> Fault | None:
             fault = Fault(exit=Exit.INTEGRITY_BROKEN, code="integrity_broken", message=str(error), next=step)
         case errors.VoteRefused():
             exit_code = Exit.NOT_AUTHENTICATED if error.code == "unknown_user" else Exit.DENIED
-            fault = Fault(exit=exit_code, code=error.code, message=str(error), next="`licet approvals show ID` says who may vote")
+            ends = _VOTING.get(error.code, "`licet approvals show ID` says who may vote")
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=ends)
         case errors.SettlementRefused():
             exit_code = _SETTLING.get(error.code, Exit.ERROR)
             fault = Fault(
@@ -150,6 +151,20 @@ _SETTLING = {
 }
 
 _LIFTERS = "`[freeze]` in licet.toml says who may lift"
+_ENDED = "`licet approvals show ID` says how it ended"
+_VOTING: dict[str, str | None] = {
+    "unknown_user": "`[users]` in licet.toml names them",
+    "not_open": _ENDED,
+    "expired": _ENDED,
+    "request_moved": _ENDED,
+    "no_vote": "`licet approvals show ID` shows whose votes stand",
+    "already_voted": "`licet approvals take-back ID` takes a vote back",
+    "not_the_requester": "`licet approvals deny ID` ends it, for who may vote on it",
+    "no_such_step": "`licet approvals show PLAN` shows its steps",
+    "comment_too_long": None,
+}
+"""Next steps, where it is not to see who may vote."""
+
 _FREEZING: dict[str, tuple[Exit, str | None]] = {
     "unknown_name": (Exit.USAGE, "`--anyway` freezes it as it is written"),
     "unknown_user": (Exit.NOT_AUTHENTICATED, None),

@@ -144,7 +144,7 @@ def _freeze(invocation: Invocation, scope: Scope, name: str | None, **options: A
         froze = freezer.freeze(known, scope, name, **options)
         # Told before the ledger is closed: signing, and whoever pins what is signed, may take its time.
         return invocation.answer(
-            froze, lambda output: _show_frozen(output, froze), next_step=f"`licet freeze lift {froze.freeze.id}` ends it"
+            froze, lambda output: _show_frozen(output, froze), next_step=f"`licet freeze lift {froze.freeze.id} --reason TEXT` ends it"
         )
 
 
@@ -189,7 +189,7 @@ def _freezer(settings: Settings, directory: Directory | None) -> Iterator[Freeze
 
 
 def _after(lifted: Lifted) -> str | None:
-    return f"it stays frozen by {', '.join(lifted.still)}: `licet freeze lift ID` ends that, too" if lifted.still else None
+    return f"it stays frozen by {', '.join(lifted.still)}: `licet freeze lift ID --reason TEXT` ends that, too" if lifted.still else None
 
 
 def _show_frozen(output: Output, froze: Froze) -> None:
@@ -198,7 +198,7 @@ def _show_frozen(output: Output, froze: Froze) -> None:
 
 
 def _show_lifted(output: Output, lifted: Lifted) -> None:
-    by = f" by {' and '.join(lifted.by)}" if lifted.by else ""
+    by = f", lifted by {' and '.join(lifted.by)}" if lifted.by else ""
     output.mark("ok", "lifted", f"{lifted.freeze.what} goes on{by}", below=f"recorded as {lifted.receipt.log}:{lifted.receipt.index}")
 
 

@@ -135,7 +135,10 @@ def _denial(entry: Entry) -> Told:
 
 
 def _hold(entry: Entry) -> Told:
-    return Told("hold", "hold", f"{entry.caller} must wait for people to use {entry.act}{_times(entry)}", message_of(entry))
+    decision = entry.envelope.decision
+    asks = decision is None or decision.code != "preview_only"
+    so = "must wait for people to use" if asks else "was shown, and may not run,"
+    return Told("hold", "hold", f"{entry.caller} {so} {entry.act}{_times(entry)}", message_of(entry))
 
 
 def _intent(entry: Entry) -> Told:

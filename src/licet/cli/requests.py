@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.approvals.attest import attest_rows
-from licet.approvals.standing import Need, NeedStanding, Standing, binding_of, needs_of, standing, why_not
+from licet.approvals.standing import Need, NeedStanding, Standing, binding_of, most_telling, needs_of, standing, why_not
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.wording import on_targets, who
@@ -94,7 +94,7 @@ def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: da
         asked=msgspec.json.decode(request.summary, type=Asked),
         votes=tuple(votes),
         needs=found.needs,
-        may_vote={need.policy: tuple(_may_vote(request, need, directory)) for need in needs_of(request.obligations)},
+        may_vote={need.policy: tuple(_may_vote(request, need, votes, directory)) for need in needs_of(request.obligations)},
         binding=binding_of(request.key, request.preview_digest, request.obligations),
         expires_in_s=int(left_s),
         standing=found,
@@ -112,17 +112,20 @@ def _state(request: Request, left_s: float) -> str:
     return PAST if request.state in LIVE_STATES and left_s <= 0 else str(request.state)
 
 
-def _may_vote(request: Request, need: Need, directory: Directory) -> list[str]:
-    """Whoever the need asks for, less those whom it refuses. Only they are looked at: a directory may have ten thousand users."""
+def _may_vote(request: Request, need: Need, votes: Sequence[Vote], directory: Directory) -> list[str]:
+    """Whoever the need asks for, less those whom it refuses and those who have voted. Only they are looked at: there may be many users."""
     asked = directory.voters(need.group, request.tenant) if need.group is not None else {request.user} - {None}
-    return [user for user in sorted(map(str, asked)) if why_not(request, need, user, directory) is None]
+    voted = {directory.person_of(vote.voter) for vote in votes}
+    left = [user for user in sorted(map(str, asked)) if directory.person_of(user) not in voted]
+    return [user for user in left if why_not(request, need, user, directory) is None]
 
 
 def _refused(request: Request, votes: Sequence[Vote], directory: Directory, viewer: str) -> str | None:
     """Why this user may not vote, in words; the desk decides it again."""
-    refusals = [why_not(request, need, viewer, directory) for need in needs_of(request.obligations)]
-    if all(refusals):
-        return next((found[1] for found in refusals if found is not None), "it asks nobody for anything")
+    needs = needs_of(request.obligations)
+    refusals = [found for need in needs if (found := why_not(request, need, viewer, directory)) is not None]
+    if len(refusals) == len(needs):
+        return most_telling(refusals)[1] if refusals else "it asks nobody for anything"
     if directory.person_of(viewer) in {directory.person_of(vote.voter) for vote in votes}:
         return f"`{viewer}` has voted on it already"
     if request.state is not RequestState.OPEN:

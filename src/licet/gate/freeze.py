@@ -162,8 +162,7 @@ class Freezer:
             return
         for user in (by, second):
             if user is not None and rules.lifters is not None and not self._is_lifter(user, rules.lifters, found.tenant):
-                whom = f"the tenant `{found.tenant}`" if found.tenant is not None else "every tenant"
-                raise FreezeRefused("not_a_lifter", f"{quoted(user)} is not in `{rules.lifters}`, or not for {whom}")
+                raise FreezeRefused("not_a_lifter", self._why_no_lifter(user, rules.lifters, found.tenant))
         if rules.two_persons:
             self._check_two(found.by, by, second)
 
@@ -181,6 +180,13 @@ class Freezer:
         assert self._directory is not None
         tenants = self._directory.tenants if tenant is None else (tenant,)
         return all(self._directory.may_vote(user, group, one) for one in tenants)
+
+    def _why_no_lifter(self, user: str, group: str, tenant: str | None) -> str:
+        assert self._directory is not None
+        if not self._directory.is_member(user, group):
+            return f"{quoted(user)} is not in `{group}`"
+        whom = f"tenant `{tenant}`" if tenant is not None else "every tenant, which this freeze stops"
+        return f"{quoted(user)} is in `{group}`, and does not belong to {whom}"
 
     def _check_user(self, user: str | None) -> None:
         if user is None:
