@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from licet.approvals.standing import binding_of, find_unmeetable, needs_of, standing, why_not
+from licet.approvals.standing import binding_of, find_unmeetable, most_telling, needs_of, standing, why_not
 from licet.identity.directory import Directory
 from licet.model import Obligation, Request, RequestId
 from tests.approvals.room import PEOPLE, approval, confirmation, directory, preview_only, request, votes, without
@@ -261,6 +261,13 @@ def test_a_group_that_is_too_small_without_the_owner_cannot_meet_the_need() -> N
     need = find_unmeetable(request(two), directory(OWNED))
     assert need is not None
     assert (need.policy, need.separation) == ("security-needed", "agent-owner")
+
+
+def test_who_is_refused_twice_is_told_what_is_about_themselves() -> None:
+    outside, owner = ("not_in_group", "`omar` is not in `leads`"), ("agent_owner", "`omar` owns the agent")
+    assert most_telling([outside, owner]) == owner
+    assert most_telling([owner, outside]) == owner
+    assert most_telling([outside, ("not_the_user", "only `alice`")]) == outside
 
 
 @pytest.mark.parametrize("changes", [{"separation": "agent-owner"}, {"expires_s": 900}, {"expires_s": 901}])

@@ -24,7 +24,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from licet.approvals.attest import attest
-from licet.approvals.standing import Standing, binding_of, needs_of, standing, why_not
+from licet.approvals.standing import Standing, binding_of, most_telling, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
 from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
@@ -292,7 +292,7 @@ class Desk:
             raise VoteRefused("nothing_to_decide", f"request `{request.id}` asks nobody for anything")
         if any(refusal is None for refusal in refusals):
             return
-        code, message = next(refusal for refusal in refusals if refusal is not None)
+        code, message = most_telling([refusal for refusal in refusals if refusal is not None])
         raise VoteRefused(code, message)
 
     def _refusals(self, request: Request, voter: str) -> list[tuple[str, str] | None]:

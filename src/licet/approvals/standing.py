@@ -102,7 +102,7 @@ def why_not(request: Request, need: Need, voter: str, directory: Directory) -> t
 
 def most_telling(refusals: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Of the reasons why somebody counts toward nothing, one about themselves rather than about a group that they are not in."""
-    return next((refusal for refusal in refusals if refusal[0] != "not_in_group"), refusals[0])
+    return next((refusal for refusal in refusals if refusal[0] not in {"not_in_group", "not_the_user"}), refusals[0])
 
 
 def _kept_apart(request: Request, need: Need, voter: str, directory: Directory) -> tuple[str, str] | None:
