@@ -72,12 +72,12 @@ class Desk:
 
         At most `limit` of them, behind the request `after`.
         """
-        found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=tenant, limit=limit, after=after)
-        live = tuple([self._shown(dossier) for dossier in found if not self._expired(dossier.request)])
-        if len(live) == len(found):
-            return live
-        # Some were past their time, and are not live any more: others have moved up.
-        return self.waiting(tenant, limit=limit, after=after)
+        while True:
+            found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=tenant, limit=limit, after=after)
+            live = tuple([self._shown(dossier) for dossier in found if not self._expired(dossier.request)])
+            if len(live) == len(found):
+                return live
+            # Some were past their time, and are not live any more: others have moved up.
 
     def all(self, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Shown, ...]:
         """Requests in these states, as they stand."""
@@ -160,7 +160,7 @@ class Desk:
             by="voter",
             at=self._now(),
             comment=_comment(comment),
-            operating_user=operating_user,
+            operating_user=_unicode(operating_user),
         )
         return self._until_settled(lambda: self._take_back(taken))
 
@@ -207,8 +207,8 @@ class Desk:
     def _vote(self, verdicts: Mapping[RequestId, Verdict], voter: str, comment: str | None, operating_user: str | None) -> tuple[Cast, ...]:
         if not all(verdict in {"approve", "reject"} for verdict in verdicts.values()):
             raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
-        told = _comment(comment)
-        return self._until_settled(lambda: self._cast(verdicts, voter, told, operating_user))
+        told, by = _comment(comment), _unicode(operating_user)
+        return self._until_settled(lambda: self._cast(verdicts, voter, told, by))
 
     def _until_settled(self, act: Callable[[], T]) -> T:
         """What `act` does, worked out again for as long as somebody else votes at the same moment."""
@@ -311,10 +311,8 @@ class Desk:
         """Whether its time is over; if it still waits, that is recorded now."""
         if request.state not in LIVE_STATES or self._now() < request.expires_at:
             return False
-        try:
+        with suppress(TransitionRefused):  # somebody else has ended it at the same moment
             self._move(request, Event.EXPIRE, {})
-        except TransitionRefused:
-            return False
         return True
 
     def _move(self, request: Request, event: Event, detail: dict[str, str]) -> Receipt:
@@ -352,7 +350,12 @@ class Desk:
 def _comment(comment: str | None) -> str | None:
     if comment is not None and len(comment) > COMMENT_LIMIT:
         raise VoteRefused("comment_too_long", f"a comment has at most {COMMENT_LIMIT} characters, this one {len(comment)}")
-    return comment
+    return _unicode(comment)
+
+
+def _unicode(unverified: str | None) -> str | None:
+    """Text as a record can hold it: half of a surrogate pair is written out (a command line gives one for each byte that is no text)."""
+    return None if unverified is None else unverified.encode("utf-8", "backslashreplace").decode()
 
 
 def _asked_together(dossiers: Sequence[Dossier]) -> frozenset[RequestId]:
