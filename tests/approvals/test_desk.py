@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -219,6 +221,21 @@ def test_who_looks_expires_what_is_past_its_time(w: World) -> None:
     assert [shown.request.state for shown in w.gate.approvals.all()] == [S.EXPIRED, S.EXPIRED]
     assert w.kinds() == ["call", "hold", "hold", "expiry", "expiry"]
     assert state(w, second) is S.EXPIRED
+
+
+def test_a_page_is_found_behind_however_many_requests_are_past_their_time(w: World) -> None:
+    """Without a frame of Python's stack for each of them."""
+    for amount in range(80):
+        w.held(50_000 + amount)
+    w.clock.advance(15 * 60)
+    last = opened(w)
+    before = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(len(inspect.stack(0)) + 70)
+        found = w.gate.approvals.waiting(limit=1)
+    finally:
+        sys.setrecursionlimit(before)
+    assert [shown.request.id for shown in found] == [last]
 
 
 def test_what_waits_is_listed_by_tenant_first_to_expire_first(w: World) -> None:
