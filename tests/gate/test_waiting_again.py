@@ -15,7 +15,10 @@ import msgspec
 import pytest
 
 from licet import CallDenied, CallHeld, Effect
+from licet.gate.pipeline import govern
 from licet.gate.results import Held, Ok, Result
+from licet.gate.steps import FindRequest, Step
+from licet.gate.sync_driver import SyncDriver
 from licet.identity.directory import Directory
 from licet.model import RequestId, RequestState
 from licet.testing import vote
@@ -255,6 +258,35 @@ def test_a_vote_taken_back_just_then_leaves_the_caller_waiting(w: World, pool: T
     assert isinstance(found.result(30), Ok)
     assert w.ran == [("till.pay", {})]
     assert len(w.gate.approvals.all()) == 1
+
+
+class Overtaken(SyncDriver):
+    """A driver between whose look at the key and look at the request the same call is made elsewhere."""
+
+    meanwhile: Callable[[], object]
+    is_overtaken = False
+
+    def _perform(self, step: Step) -> Any:
+        if isinstance(step, FindRequest) and not self.is_overtaken:
+            self.is_overtaken = True
+            self.meanwhile()
+        return super()._perform(step)
+
+
+def test_an_approval_used_just_then_by_the_same_call_with_the_same_key_gives_its_result(w: World) -> None:
+    with w.alice():
+        held = w.gate.call("billing.adjust", RUN[1], idempotency_key="k")
+        draft = w.gate._draft("billing.adjust", RUN[1], "k", None)
+    assert isinstance(held, Held)
+    vote(w.gate, held.request, "lena")
+    draft.awaited = w.gate.store.get_request(RequestId(str(held.request)))
+    house = w.gate._opened()
+    driver = Overtaken(house.services, house.portal)
+    driver.meanwhile = lambda: w.adjust(AMOUNT, idempotency_key="k")
+    result = driver.run(govern(draft, house.house))
+    assert isinstance(result, Ok), result
+    assert (result.value, result.replayed) == ("adjusted", True)
+    assert w.ran == [RUN]
 
 
 def test_what_is_registered_while_somebody_waits_is_no_obstacle(w: World, pool: ThreadPoolExecutor) -> None:

@@ -53,9 +53,9 @@ def oblige(draft: Draft, grounds: Grounds, *, run_preview: bool) -> Generator[St
     except IntegrityBroken as broken:
         raise _not_in_log(broken) from broken
     if found is not None:
-        yield from _match(draft, grounds, found, run_preview=run_preview)
         if found.request.state is RequestState.CONSUMED and (yield from is_repeat(draft)):
             return  # used meanwhile by this very call, made elsewhere with the same key: nobody is asked again
+        yield from _match(draft, grounds, found, run_preview=run_preview)
     if draft.request is None and draft.consuming is None:
         opening = _new_request(draft, key, grounds)
         _refuse_unmeetable(opening, grounds.scene)
