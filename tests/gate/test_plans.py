@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from licet.errors import VoteRefused
 from licet.gate.plans import STEPS_LIMIT, PlannedCall, PlanResult
 from licet.gate.results import Denied, Failed, Held, Ok
 from licet.model import PlanId, RequestState
+from tests.gate.faulty import drain, faulty_world
 from tests.gate.proof import assert_whole
 from tests.world import World, world, world_on
 
@@ -343,3 +345,55 @@ def test_another_caller_s_equal_plan_is_another_plan() -> None:
             other = w.gate.plan((adjust(50_000),))
         assert other.plan != result.plan
         assert w.ran == []
+
+
+def test_a_store_that_cannot_be_read_denies_the_plan_and_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_world(monkeypatch) as (w, store):
+        held(w)
+        store.fail("unreadable")
+        result = propose(w)
+        assert (result.plan, result.state, kinds(result)) == (None, "stopped", ["Denied", None, None, None])
+        w.denied(one_result(result), "log_unavailable", "the log cannot be read")
+        store.mend()
+        drain(w.gate)
+        assert held(w).state == "held", "what waits, waits on"
+
+
+def test_a_plan_whose_request_was_moved_to_another_record_is_denied_and_that_is_recorded(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        result = held(w, (adjust(50_000), SUSPEND))
+        con = apsw.Connection(str(tmp_path / "licet.db"))
+        con.execute("UPDATE records SET request = 'another' WHERE request = ?", (result.steps[0].request,))
+        con.close()
+        denied = w.denied(one_result(propose(w, (adjust(50_000), SUSPEND))), "approval_not_in_log", "audit verify")
+        assert denied.receipt is not None
+        assert w.ran == []
+
+
+def test_requests_that_could_not_be_opened_are_named_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_world(monkeypatch) as (w, store):
+        store.fail("down", "hold")
+        result = propose(w, (LOOKUP, adjust(50_000), SUSPEND))
+        assert kinds(result) == ["Ok", "Denied", None]
+        assert [step.request for step in result.steps] == [None, None, None]
+        store.mend()
+        drain(w.gate)
+        again = held(w, (LOOKUP, adjust(50_000), SUSPEND))
+        assert [step.request for step in again.steps if step.request] == [shown.request.id for shown in w.gate.approvals.waiting()]
+
+
+def test_a_step_that_is_held_anew_at_its_turn_names_the_request_that_waits(w: World) -> None:
+    """The first step changes what the second one was shown to change."""
+    calls = (adjust(50_000), adjust(60_000))
+    result = held(w, calls)
+    decide(w, result, "lena", s1="approve", s2="approve")
+    again = held(w, calls)
+    assert kinds(again) == ["Ok", "Held"]
+    assert isinstance(again.steps[1].result, Held)
+    assert again.steps[1].request == again.steps[1].result.request != result.steps[1].request
+
+
+def one_result(result: PlanResult) -> Any:
+    """That of the one step that has one."""
+    (found,) = [step.result for step in result.steps if step.result is not None]
+    return found

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from licet.approvals.states import Event, next_state, sources
-from licet.errors import ConditionLost, StoreError
+from licet.errors import ConditionLost, IntegrityBroken, StoreError
 from licet.gate.draft import Draft, Planned
 from licet.gate.freeze_view import Stops
 from licet.gate.oblige import exact_key
@@ -150,7 +150,9 @@ def _attempt(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, Plan
         decision = yield from examine_or_record(draft, house, ask=False)
         if decision.verdict == "deny":
             return _refused(drafts, at, (yield from deny(draft, house)))
-    yield from _find_places(drafts, house.now())
+    lost = yield from _find_places_or_deny(drafts, house)
+    if lost is not None:
+        return _refused(drafts, 0, lost)
     for at, draft in enumerate(drafts):
         if draft.decision is not None and draft.decision.verdict == "hold":
             draft.forget()
@@ -189,7 +191,8 @@ def _run(drafts: Sequence[Draft], opened: Mapping[int, Held], house: House) -> G
 
 
 def _told(drafts: Sequence[Draft], state: PlanState, results: Mapping[int, Result], requests: Mapping[int, RequestId | None]) -> PlanResult:
-    steps = [PlanStep(step=at + 1, tool=draft.tool, result=results.get(at), request=requests.get(at)) for at, draft in enumerate(drafts)]
+    asked = {**requests, **{at: result.request for at, result in results.items() if isinstance(result, Held)}}  # at its turn, perhaps anew
+    steps = [PlanStep(step=at + 1, tool=draft.tool, result=results.get(at), request=asked.get(at)) for at, draft in enumerate(drafts)]
     planned = drafts[0].planned
     return PlanResult(plan=None if planned is None else planned.plan, state=state, steps=tuple(steps))
 
@@ -210,6 +213,20 @@ def _stops_for_good(result: Result) -> bool:
 
 
 # which run of which plan this is
+
+
+def _find_places_or_deny(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, Denied | None]:
+    """As `_find_places`; where the store cannot tell, or tells what the log does not say, the first step is denied."""
+    try:
+        yield from _find_places(drafts, house.now())
+    except (StoreError, IntegrityBroken) as error:
+        broken = isinstance(error, IntegrityBroken)
+        message = f"the approvals of this plan are not what the log says: {error}" if broken else f"the log cannot be read: {error}"
+        for draft in drafts:
+            draft.planned = None
+        drafts[0].decision = Decision(verdict="deny", code="approval_not_in_log" if broken else "log_unavailable", message=message)
+        return (yield from deny(drafts[0], house))
+    return None
 
 
 def _find_places(drafts: Sequence[Draft], now: datetime) -> Generator[Step, Any, None]:
@@ -304,6 +321,8 @@ def _open_requests(drafts: Sequence[Draft], house: House) -> Generator[Step, Any
             return (yield from too_many_open(next(iter(opening.values())), house, lost))
         raise Moved from lost
     except StoreError:
+        for draft in opening.values():
+            draft.opening = None
         return {}  # nobody was asked, so nothing waits: the pipeline says so of the first step whose turn comes
     held: dict[int, Held] = {}
     for at, draft in opening.items():
@@ -328,5 +347,5 @@ def _withdraw_after(drafts: Sequence[Draft], stopped: int, house: House) -> Gene
             record = house.recorder.moved(request, event, microseconds(house.now()), {"plan_stopped_at": stopped + 1})
             change = MoveRequest(request.id, sources(event), next_state(request.state, event), house.now())
             yield Append(Filing((record,), (change,)))
-        except (ConditionLost, StoreError):
+        except (ConditionLost, IntegrityBroken, StoreError):
             continue  # decided at the same moment, or not to be told now: it expires, and the plan's run has ended all the same
