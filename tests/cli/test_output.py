@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 
+from rich.cells import cell_len
 from rich.console import Console
 
-from licet.cli.output import Output
+from licet.cli.output import Output, pretty
 
 
 def on_terminal(width: int = 40) -> tuple[Output, io.StringIO]:
@@ -25,3 +27,23 @@ def test_a_label_is_dim_and_its_sentence_is_not() -> None:
     output, shown = on_terminal()
     output.item(" 1", "a sentence that is longer than the terminal is wide", width=4)
     assert shown.getvalue() == "\x1b[2m 1  \x1b[0ma sentence that is longer than the\n    terminal is wide\n"
+
+
+def test_what_is_indented_stays_so_where_it_is_wrapped() -> None:
+    output, shown = on_terminal()
+    output.facts([("note", '{\n  "why": "one two three four five six seven"\n}')])
+    lines = [line.removeprefix("\x1b[2m") for line in shown.getvalue().splitlines()]
+    assert [len(line) - len(line.lstrip()) for line in lines[1:]] == [15, 15, 13]
+    assert all(cell_len(line) <= 40 for line in lines[1:])
+
+
+def test_json_is_laid_out_to_be_read() -> None:
+    many = list(range(30))
+    assert pretty({"ids": [1, 2], "note": "small"}) == '{"ids": [1, 2], "note": "small"}'
+    assert pretty({"ids": many, "who": {}}) == f'{{\n  "ids": {many},\n  "who": {{}}\n}}'
+    long = ["a sentence that is not read at a glance", "and another one of them"]
+    assert pretty(long) == '[\n  "a sentence that is not read at a glance",\n  "and another one of them"\n]'
+    deep = {"rows": [{"id": 1, "text": "x" * 60}, {"id": 2}]}
+    assert json.loads(pretty(deep)) == deep
+    assert pretty(deep).splitlines()[3] == '      "id": 1,'
+    assert "\x1b" not in pretty({"text": "\x1b[2J"})

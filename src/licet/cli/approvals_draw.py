@@ -15,7 +15,7 @@ from msgspec import Struct
 from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, gist_of, look_of, waits_for
 from licet.cli.approvals_screen import Mode, Screen
 from licet.cli.approvals_vote import Verb
-from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, styled
+from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, styled, wrapped
 from licet.cli.requests import Viewed
 from licet.cli.wording import countdown, counted, who
 
@@ -193,10 +193,7 @@ def _behind(label: str, part: Text) -> Text:
 
 def _wrapped(text: Text, size: Size, width: int) -> list[Text]:
     """The text in lines of this width at most; a word that is longer is broken."""
-    lines = list(text.wrap(size.console, max(8, width))) or [styled()]
-    for line in lines:
-        line.rstrip()
-    return lines
+    return wrapped(text, size.console, max(8, width))
 
 
 def _footer(screen: Screen, size: Size) -> list[Text]:

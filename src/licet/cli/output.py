@@ -33,6 +33,10 @@ Span: TypeAlias = tuple[str, str]
 ENVELOPE_VERSION = 1
 LABEL_WIDTH = 10
 """Columns for glyph and word; the longest are `✓ approved` and `✗ rejected`."""
+BESIDE = 60
+"""Characters of JSON that fit beside a label."""
+SHORT = 24
+"""Characters of a value that is read at a glance, many of them on a line: a number, a name, an id."""
 PLAIN_WIDTH = 1_000_000
 
 _LOOKS: dict[str, tuple[str, str, str]] = {
@@ -120,9 +124,7 @@ class Output:
         if not console.is_terminal:
             console.print(line + text, soft_wrap=True)
             return
-        lines = text.wrap(console, max(20, console.width - indent)) or [Text()]
-        for number, part in enumerate(lines):
-            part.rstrip()
+        for number, part in enumerate(wrapped(text, console, max(20, console.width - indent))):
             console.print((line if number == 0 else Text(" " * indent)) + part, soft_wrap=True)
 
 
@@ -144,12 +146,36 @@ def json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def wrapped(text: Text, console: Console, width: int) -> list[Text]:
+    """The text in lines of this width at most, at least one; what is indented stays so; a word that is longer is broken."""
+    from rich.text import Text  # noqa: PLC0415 - loaded when something is printed
+
+    lead = min(len(text.plain) - len(text.plain.lstrip(" ")), width // 2)
+    lines = [Text(" " * lead) + part for part in text[lead:].wrap(console, width - lead)] if text.plain.strip() else [Text()]
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
 def pretty(value: Any) -> str:
-    """JSON as people read it: small objects on one line, larger ones indented; nothing invisible in it."""
-    plain = json.loads(json_text(value))
-    short = json.dumps(plain, ensure_ascii=False)
-    text = short if len(short) <= 60 else json.dumps(plain, ensure_ascii=False, indent=2)  # noqa: PLR2004 - what fits beside a label
+    """JSON as people read it: small things on one line, larger ones indented, short values side by side; nothing invisible in it."""
+    text = _laid_out(json.loads(json_text(value)), "")
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _laid_out(value: Any, indent: str) -> str:
+    short = json.dumps(value, ensure_ascii=False)
+    inner = f"{indent}  "
+    if len(indent) + len(short) <= BESIDE or not isinstance(value, dict | list) or (isinstance(value, list) and all(map(_is_short, value))):
+        return short
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(f"{inner}{_laid_out(item, inner)}" for item in value) + f"\n{indent}]"
+    parts = [f"{inner}{json.dumps(name, ensure_ascii=False)}: {_laid_out(item, inner)}" for name, item in value.items()]
+    return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, dict | list) and len(json.dumps(value, ensure_ascii=False)) <= SHORT
 
 
 def styled(*spans: Span) -> Text:
