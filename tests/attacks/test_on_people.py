@@ -332,58 +332,6 @@ def test_a_request_that_is_said_to_be_somebody_elses_is_found(tmp_path: Path) ->
         assert w.ran == []
 
 
-# asking without end
-
-
-def in_many_sessions(w: World, turn: int) -> Result:
-    with w.alice(session=f"s-{turn}", workflow=f"w-{turn}", reason=f"r-{turn}"):
-        return w.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": BIG + turn})
-
-
-def with_many_keys(w: World, turn: int) -> Result:
-    return w.adjust(BIG + turn, idempotency_key=f"k-{turn}")
-
-
-def in_plans(w: World, turn: int) -> Result:
-    with w.alice():
-        calls = [("billing.adjust", {"customer_id": "C-1", "amount_cents": BIG + turn * 10 + step}) for step in range(3)]
-        result = w.gate.plan(calls)
-    return next(step.result for step in result.steps if step.result is not None)
-
-
-def in_named_plans(w: World, turn: int) -> Result:
-    with w.alice():
-        result = w.gate.plan([("billing.adjust", {"customer_id": "C-1", "amount_cents": BIG})], idempotency_key=f"k-{turn}").steps[0].result
-    assert result is not None
-    return result
-
-
-@pytest.mark.parametrize("ask", [in_many_sessions, with_many_keys, in_plans, in_named_plans])
-def test_nobody_is_asked_more_than_the_limit(ask: Callable[[World, int], Result]) -> None:
-    with world(CONFIG.replace("[approvals]", "[approvals]\nopen_per_caller = 6")) as w:
-        results = [ask(w, turn) for turn in range(12)]
-        assert len(w.gate.approvals.waiting()) <= 6
-        last = results[-1]
-        assert isinstance(last, Denied)
-        assert last.decision.code == "too_many_open"
-        w.clock.advance(16 * 60)
-        assert isinstance(ask(w, 99), Held)
-        assert_whole(w.gate)
-
-
-def test_an_agent_may_ask_that_much_for_each_of_its_users_and_no_more() -> None:
-    """A limit of each caller, so that one user's agent cannot keep another's from asking."""
-    config = CONFIG.replace("[approvals]", "[approvals]\nopen_per_caller = 2").replace(
-        '[users.carl]\ntenants = ["acme"]\nroles = ["support"]', '[users.carl]\ntenants = ["acme"]\nroles = ["support", "billing"]'
-    )
-    with world(config) as w:
-        for user in ("alice", "carl"):
-            with w.gate.acting(agent="support-bot", user=user):
-                for turn in range(5):
-                    w.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": BIG + turn})
-        assert len(w.gate.approvals.waiting()) == 4
-
-
 def test_words_of_a_vote_are_not_read_as_a_decision() -> None:
     with world() as w:
         request = w.held(BIG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from licet.gate.plans import PlanResult
 from licet.gate.results import Denied, Held, Ok
 from licet.model import PlanId, RequestState
 from licet.testing import vote
-from tests.attacks import dying_plan
 from tests.attacks.test_on_approvals import edit
 from tests.attacks.test_on_previews import LIMITING, equip
 from tests.gate.proof import assert_whole, report_of
@@ -143,9 +141,6 @@ def test_an_approved_plan_is_of_no_use_in_another_environment(tmp_path: Path) ->
         assert_whole(w.gate)
 
 
-# a vote covers what was shown
-
-
 def test_a_vote_on_a_named_plan_does_not_count_for_other_calls_under_its_name() -> None:
     """The agent proposes something harmless, and something else by the same name while people look."""
     with world() as w:
@@ -157,18 +152,6 @@ def test_a_vote_on_a_named_plan_does_not_count_for_other_calls_under_its_name() 
         assert w.gate.approvals.show(result.steps[0].request or "").request.state is RequestState.OPEN  # type: ignore[arg-type]
         assert propose(w, (adjust(900_000), LOOKUP), idempotency_key="ticket-1").state == "held"
         assert w.ran == []
-        assert_whole(w.gate)
-
-
-def test_other_calls_under_the_name_of_a_plan_that_ran_are_refused() -> None:
-    with world() as w:
-        approved(w, (adjust(BIG), LOOKUP), idempotency_key="ticket-1")
-        assert propose(w, (adjust(BIG), LOOKUP), idempotency_key="ticket-1").state == "done"
-        other = propose(w, (adjust(BIG + 1), LOOKUP), idempotency_key="ticket-1")
-        assert other.state == "stopped"
-        assert isinstance(other.steps[0].result, Denied)
-        assert other.steps[0].result.decision.code == "key_reused"
-        assert ran(w) == 1
         assert_whole(w.gate)
 
 
@@ -214,96 +197,6 @@ def test_a_vote_on_a_plan_does_not_count_for_a_step_that_was_asked_about_later()
         assert_whole(w.gate)
 
 
-# runs, processes, keys
-
-
-@pytest.mark.heavy
-def test_votes_on_a_run_that_died_do_not_count_for_the_next_one(tmp_path: Path) -> None:
-    """A run whose process dies in a step cannot withdraw what follows: what is approved of it is not for another run."""
-    dying_plan.killed_in(tmp_path, 1)
-    with world_on(tmp_path) as w:
-        dying_plan.leave_traces(w, tmp_path)
-        (first,) = w.gate.approvals.waiting()
-        vote(w.gate, first.request.id, "dana", "omar")
-        again = dying_plan.propose(w)
-        assert again.state == "held"
-        assert again.plan != first.request.plan
-        assert again.steps[1].request != first.request.id
-        assert "the run of the plan" in again.steps[1].result.decision.message
-        assert dying_plan.effects(tmp_path) == ["billing.adjust 100"]
-        assert w.gate.approvals.show(first.request.id).request.state is RequestState.SUPERSEDED
-        vote(w.gate, again.steps[1].request, "dana", "omar")
-        assert dying_plan.propose(w).state == "done"
-        assert dying_plan.effects(tmp_path) == ["billing.adjust 100", "account.suspend ", "billing.adjust 200"]
-        assert_whole(w.gate)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    ("step", "done"), [(1, ["account.suspend "]), (2, ["account.suspend ", "billing.adjust 200"])], ids=["held", "last"]
-)
-def test_a_plan_that_is_killed_in_a_later_step_repeats_nothing_of_what_was_approved(tmp_path: Path, step: int, done: list[str]) -> None:
-    with world_on(tmp_path) as w:
-        dying_plan.leave_traces(w, tmp_path)
-        first = dying_plan.propose(w)
-        vote(w.gate, first.steps[1].request, "dana", "omar")
-    dying_plan.killed_in(tmp_path, step)
-    with world_on(tmp_path) as w:
-        dying_plan.leave_traces(w, tmp_path)
-        again = dying_plan.propose(w)
-        assert again.state == "held", "the approval was used by the run that died"
-        assert again.plan != first.plan
-        suspended = dying_plan.effects(tmp_path).count("account.suspend ")
-        assert suspended == done[: step - 1].count("account.suspend ")
-        assert_whole(w.gate)
-
-
-def other_arguments(w: World, plan: PlanId) -> PlanResult:
-    with w.alice():
-        for step in (1, 2, 3):
-            w.gate.call("crm.lookup", {"customer_id": "C-1"}, idempotency_key=f"plan:{plan}:{step}")
-    return propose(w, SHOWN)
-
-
-def the_same_arguments(w: World, plan: PlanId) -> PlanResult:
-    with w.alice():
-        w.gate.call(*refund(), idempotency_key=f"plan:{plan}:1")
-        for call, step in ((adjust(BIG), 2), (SUSPEND, 3)):
-            assert isinstance(w.gate.call(*call, idempotency_key=f"plan:{plan}:{step}"), Held), "not by the approvals of the plan"
-    return propose(w, SHOWN)
-
-
-def of_the_last_step(w: World, plan: PlanId) -> PlanResult:
-    """The last step looks begun, so that the run looks ended."""
-    with w.alice():
-        w.gate.call("crm.lookup", {"customer_id": "C-1"}, idempotency_key=f"plan:{plan}:3")
-    return propose(w, SHOWN)
-
-
-def by_somebody_else(w: World, plan: PlanId) -> PlanResult:
-    with w.gate.acting(agent="support-bot", user="carl"):
-        for step in (1, 2, 3):
-            w.gate.call("crm.lookup", {"customer_id": "C-1"}, idempotency_key=f"plan:{plan}:{step}")
-    return propose(w, SHOWN)
-
-
-@pytest.mark.parametrize("taken", [other_arguments, the_same_arguments, of_the_last_step, by_somebody_else])
-def test_whoever_takes_the_keys_of_a_plan_first_runs_nothing_that_was_not_approved_and_nothing_twice(
-    taken: Callable[[World, PlanId], PlanResult],
-) -> None:
-    with world() as w:
-        plan = approved(w)
-        result = taken(w, plan)
-        assert ran(w, "billing.refund", 100) <= 2, "a step that needs nobody may run in the run that was ended and in the next"
-        assert ran(w) <= 1
-        assert ran(w, "account.suspend") <= ran(w), "in its order"
-        consumed = w.gate.approvals.all([RequestState.CONSUMED])
-        assert len(consumed) == ran(w) + ran(w, "account.suspend"), "each by an approval of its own"
-        if taken is by_somebody_else:
-            assert result.state == "done"
-        assert_whole(w.gate)
-
-
 def test_a_plan_does_not_show_what_its_agent_may_not_look_up() -> None:
     told = []
     for vip in (False, True):
@@ -315,26 +208,6 @@ def test_a_plan_does_not_show_what_its_agent_may_not_look_up() -> None:
             told.append((waiting.decision.message, waiting.preview))
             assert_whole(w.gate)
     assert told[0] == told[1]
-
-
-def test_plans_that_stop_by_themselves_without_end_bury_nobody() -> None:
-    """Each asks people and takes it back at once: as many questions as an agent likes, of which none is ever open for long."""
-    with world(CONFIG.replace("[approvals]", "[approvals]\nopen_per_caller = 9")) as w:
-
-        @w.gate.tool("odd.fails", access="write", touches={"access"})
-        def fails() -> None:
-            raise ValueError("no")
-
-        for turn in range(8):
-            propose(w, [("odd.fails", {}), *(adjust(BIG + turn * 10 + step) for step in range(3))])
-        assert len(w.gate.approvals.all()) <= 9
-        w.denied(w.adjust(BIG), "too_many_open")
-        w.clock.advance(16 * 60)
-        assert isinstance(w.adjust(BIG), Held)
-        assert_whole(w.gate)
-
-
-# rows
 
 
 def forge_the_plan(folder: Path, plan: PlanId, other: Held) -> None:
@@ -362,9 +235,6 @@ def test_a_request_that_a_row_puts_into_a_plan_is_not_decided_on_with_it(
         with pytest.raises((IntegrityBroken, VoteRefused)):
             approve(w, plan, "lena", 2)
         assert all(not shown.votes for shown in w.gate.approvals.all())
-
-
-# what a step may and may not do
 
 
 def test_a_plan_in_the_tool_of_a_plan_is_a_plan_of_its_own() -> None:
@@ -474,22 +344,4 @@ def test_meters_count_what_a_plan_uses_step_by_step() -> None:
             result = w.gate.plan([refund] * 5)
         assert result.state == "stopped"
         assert ran(w, "billing.refund", 20_000) == 2
-        assert_whole(w.gate)
-
-
-def test_two_hundred_proposals_from_sixteen_threads_use_each_approval_once() -> None:
-    with world() as w:
-        approved(w)
-        results: list[PlanResult] = []
-
-        def go() -> None:
-            results.extend(propose(w, SHOWN) for _ in range(12))
-
-        threads = [threading.Thread(target=go) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert (ran(w), ran(w, "account.suspend")) == (1, 1)
-        assert len(w.gate.approvals.all([RequestState.CONSUMED])) == 2
         assert_whole(w.gate)

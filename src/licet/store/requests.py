@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class OpenRequest(Struct, frozen=True):
     """Insert a request. Condition `request_exists`: no live request has its key.
 
-    Condition `too_many_open`, where `limit` is given: its caller has fewer requests than that waiting for people, those of its plans
-    included that were withdrawn and would wait still.
+    Condition `too_many_open`, where `limit` is given: its caller has fewer requests than that waiting for people, with those that
+    would wait still, had they not been superseded or, as steps of plans, withdrawn.
     """
 
     request: Request

@@ -55,7 +55,10 @@ def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lo
         raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
     key, asker = blind(request.tenant, "request", request.key), blind(request.tenant, "asker", asker_of(request))
     if change.limit is not None and _waiting(con, asker, microseconds(request.opened_at)) >= change.limit:
-        return Lost("too_many_open", f"{change.limit} requests of this caller wait for people already, or were taken back by its plans")
+        return Lost(
+            "too_many_open",
+            f"{change.limit} requests of this caller wait for people already, were held anew, or were taken back by its plans",
+        )
     text = "INSERT INTO requests (id, key, tenant, state, expires_at, plan, asker) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at), request.plan, asker)):
         note(con, request.id, "opened", microseconds(request.opened_at))
@@ -66,11 +69,11 @@ def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lo
 def _waiting(con: apsw.Connection, asker: str, at_us: int) -> int:
     """How many requests of a caller are open at this moment; one that is past its time waits for nobody, whoever has looked.
 
-    Steps of plans that were taken back count until then: plans that stop by themselves could otherwise ask people without end.
+    What was held anew, and steps that their plans took back, count until then: people could otherwise be asked without end by sessions
+    in turn of which each has something else asked, or by plans that stop by themselves.
     """
-    asked = (
-        "state IN ('open', 'withdrawn') AND (state = 'open' OR plan IS NOT NULL)"  # the first half as the index `requests_by_asker` has it
-    )
+    # The first half as the index `requests_by_asker` has it.
+    asked = "state IN ('open', 'withdrawn', 'superseded') AND (state != 'withdrawn' OR plan IS NOT NULL)"
     text = f"SELECT count(*) FROM requests WHERE asker = ? AND expires_at > ? AND {asked}"  # noqa: S608  a constant
     return int(con.execute(text, (asker, at_us)).get)
 

@@ -131,7 +131,7 @@ CREATE UNIQUE INDEX requests_live ON requests (key) WHERE state IN ('open', 'app
 CREATE INDEX requests_by_key ON requests (key, number);
 CREATE INDEX requests_by_state ON requests (state, expires_at);
 CREATE INDEX requests_by_plan ON requests (plan, number) WHERE plan IS NOT NULL;
-CREATE INDEX requests_by_asker ON requests (asker, expires_at) WHERE state IN ('open', 'withdrawn');
+CREATE INDEX requests_by_asker ON requests (asker, expires_at) WHERE state IN ('open', 'withdrawn', 'superseded');
 CREATE INDEX requests_waiting ON requests (expires_at, number) WHERE state IN ('open', 'approved');
 
 -- One row for each vote record of a request, in their order. `live` is 1 for a vote that stands; one that was taken back, and the record
