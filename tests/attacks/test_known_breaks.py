@@ -15,6 +15,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "approval used twice": ("test_an_approval_is_not_used_twice", "test_an_approval_whose_state_was_set_back_is_not_used_twice"),
     "self-approval": ("test_nobody_approves_their_own",),
     "an approval row forged or edited in the database": (
+        "test_an_approval_that_was_superseded_is_not_revived_once_people_have_rejected_what_took_its_place",
         "test_an_approval_forged_in_the_database_runs_nothing",
         "test_a_request_edited_in_the_database_runs_nothing",
     ),
