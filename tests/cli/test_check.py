@@ -151,6 +151,13 @@ def test_an_application_that_is_none_is_told(project: Path, app: str, message: s
     assert "Traceback" not in done.stderr
 
 
+def test_what_is_wrong_with_licet_toml_is_told_alike_with_an_application(project: Path) -> None:
+    (project / "licet.toml").write_text(CONFIG + "\n[freezes]\n")
+    alone, with_app = run_licet(project, "check"), run_licet(project, "--app", "shop:gate", "check")
+    assert "`freezes` in " in with_app.stdout
+    assert (with_app.returncode, with_app.stdout, with_app.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+
+
 def test_an_application_brings_its_own_configuration(project: Path) -> None:
     done = run_licet(project, "check", "--app", "shop:gate", "--config", "licet.toml")
     assert done.returncode == Exit.USAGE

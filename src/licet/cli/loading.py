@@ -27,7 +27,7 @@ from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
 from licet.config import Settings
-from licet.errors import StoreError
+from licet.errors import ConfigInvalid, StoreError
 from licet.gate.building import known_catalog
 from licet.gate.gate import Gate
 from licet.gate.house import SNAPSHOTS_MERGED
@@ -80,6 +80,8 @@ def import_gate(invocation: Invocation) -> Gate:
     except AttributeError as error:
         message = f"`{module_name}` has no `{name}`"
         raise Refusal(Exit.USAGE, "app_invalid", message, next_step="name the variable that holds the gate") from error
+    except ConfigInvalid:
+        raise  # told as where no application is named: what is to be mended is licet.toml
     except Exception as error:
         message = f"`{module_name}` cannot be imported: {type(error).__name__}: {error}"
         raise Refusal(Exit.USAGE, "app_invalid", message, next_step="`--debug` shows where; it is imported from this folder") from error
