@@ -349,6 +349,23 @@ def test_a_preview_that_returns_garbage_is_recorded_and_denies_the_call(garbage:
         assert w.gate.approvals.all() == ()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: iter([CLOSED]),
+        lambda: (one for one in [CLOSED]),
+        lambda: [Effect(target="T", field="f", after=float("nan"))],
+        lambda: {CLOSED},
+    ],
+    ids=["iterator", "generator", "nan", "set"],
+)
+def test_nobody_is_shown_what_the_record_of_a_preview_does_not_hold_as_a_list(make: Any) -> None:
+    with previewed(make) as w:
+        w.denied(close(w), "preview_failed")
+        assert w.kinds() == ["call", "denial"]
+        assert w.gate.approvals.all() == ()
+
+
 @pytest.mark.parametrize("how", ["down", "ambiguous"])
 def test_nothing_is_shown_while_the_preview_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, how: Any) -> None:
     with faulty_world(monkeypatch) as (w, store):

@@ -32,7 +32,7 @@ from licet.gate.steps import Append, Preview, Ran, Step
 from licet.gate.undoing import effects_in
 from licet.ledger.record import microseconds, new_id
 from licet.ledger.seal import Filing
-from licet.model import CallId, Decision, Effect, JsonObject, Request, Target
+from licet.model import CallId, Decision, Effect, JsonObject, Outcome, Request, Target
 
 VALUE_SHOWN_CHARS = 60
 
@@ -55,8 +55,8 @@ def preview(draft: Draft, grounds: Grounds) -> Generator[Step, Any, None]:
         message = f"the call needs people, and what it would change may not be shown: `{reading.tool}` is not allowed: {decision.message}"
         raise Refused("preview_denied", message, detail={"preview": reading.id})
     ran: Ran = yield Preview(tool, draft.instance, tool.kwargs(draft.arguments), tool.spec.timeout_s)
-    yield from _record(draft, reading, grounds, ran)
-    draft.preview, draft.previewed_by = _effects(draft, ran), "tool"
+    outcome = yield from _record(draft, reading, grounds, ran)
+    draft.preview, draft.previewed_by = _effects(draft, ran.value, outcome), "tool"
     draft.preview_digest = _digest(draft.preview)
 
 
@@ -128,7 +128,7 @@ def _append(filing: Filing) -> Generator[Step, Any, None]:
         raise Refused("log_unavailable", message) from error
 
 
-def _record(draft: Draft, reading: Draft, grounds: Grounds, ran: Ran) -> Generator[Step, Any, None]:
+def _record(draft: Draft, reading: Draft, grounds: Grounds, ran: Ran) -> Generator[Step, Any, Outcome]:
     """The read and its outcome, durable; then whatever must not be swallowed goes on."""
     assert grounds.recorder is not None
     assert reading.spec is not None
@@ -137,16 +137,21 @@ def _record(draft: Draft, reading: Draft, grounds: Grounds, ran: Ran) -> Generat
     yield from _append(grounds.recorder.merged(reading, microseconds(grounds.now), replace(outcome, detail=detail)))
     if ran.error is not None and not isinstance(ran.error, Exception | GeneratorExit):  # the latter would pass for the pipeline's own end
         raise ran.error
+    return outcome
 
 
-def _effects(draft: Draft, ran: Ran) -> tuple[Effect, ...]:
-    if ran.status != "ok":
-        kind = type(ran.error).__name__ if ran.error is not None else ran.status
+def _effects(draft: Draft, returned: Any, outcome: Outcome) -> tuple[Effect, ...]:
+    """What the preview returned, if that is what was recorded: of an iterator nothing was, and its code would run only now."""
+    if outcome.status != "ok" and outcome.code != "result_not_json":
+        kind = outcome.code or outcome.status
         raise Refused("preview_failed", f"the preview of `{draft.tool}` failed ({kind}), so nobody can see what the call would change")
+    no_list = Refused("preview_failed", f"the preview of `{draft.tool}` did not return a list of effects")
+    if outcome.status != "ok" or not isinstance(returned, list | tuple):
+        raise no_list
     try:
-        return tuple([msgspec.convert(msgspec.to_builtins(effect), Effect) for effect in ran.value])
+        return tuple([msgspec.convert(msgspec.to_builtins(effect), Effect) for effect in returned])
     except (TypeError, ValueError) as error:
-        raise Refused("preview_failed", f"the preview of `{draft.tool}` did not return a list of effects") from error
+        raise no_list from error
 
 
 def _from_arguments(draft: Draft) -> tuple[Effect, ...]:
