@@ -97,6 +97,9 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_plan_that_is_killed_in_a_later_step_repeats_nothing_of_what_was_approved",
         "test_whoever_takes_the_keys_of_a_plan_first_runs_nothing_that_was_not_approved_and_nothing_twice",
         "test_two_hundred_proposals_from_sixteen_threads_use_each_approval_once",
+        "test_processes_that_run_one_approved_plan_at_once_do_each_step_once",
+        "test_a_plan_that_waits_runs_with_the_arguments_that_people_saw",
+        "test_a_plan_that_asks_for_more_than_a_caller_may_asks_for_nothing",
     ),
     "people buried under questions": (
         "test_plans_that_stop_by_themselves_without_end_bury_nobody",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from licet.gate.plans import PlanResult
+from licet.gate.plans import STEPS_LIMIT, PlanResult
 from licet.gate.results import Denied, Held
 from licet.model import PlanId, RequestState
 from licet.testing import vote
 from tests.attacks import dying_plan
 from tests.attacks.test_on_plans import BIG, LOOKUP, SHOWN, SUSPEND, adjust, approved, propose, ran, refund
 from tests.gate.proof import assert_whole
-from tests.world import World, world, world_on
+from tests.world import CONFIG, World, world, world_on
 
 
 def test_other_calls_under_the_name_of_a_plan_that_ran_are_refused() -> None:
@@ -132,4 +134,49 @@ def test_two_hundred_proposals_from_sixteen_threads_use_each_approval_once() -> 
             thread.join()
         assert (ran(w), ran(w, "account.suspend")) == (1, 1)
         assert len(w.gate.approvals.all([RequestState.CONSUMED])) == 2
+        assert_whole(w.gate)
+
+
+@pytest.mark.heavy
+def test_processes_that_run_one_approved_plan_at_once_do_each_step_once(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        dying_plan.leave_traces(w, tmp_path)
+        first = dying_plan.propose(w)
+        vote(w.gate, first.steps[1].request, "dana", "omar")
+    command = [sys.executable, "-m", "tests.attacks.dying_plan", str(tmp_path), "0"]
+    together = [subprocess.Popen(command, cwd=dying_plan.ROOT) for _ in range(3)]
+    assert [process.wait(60) for process in together] == [0, 0, 0]
+    # Who comes after the end begins another run, whose first step needs nobody, and waits for people at the second.
+    assert [line for line in dying_plan.effects(tmp_path) if line != "billing.adjust 100"] == ["account.suspend ", "billing.adjust 200"]
+    with world_on(tmp_path) as w:
+        assert_whole(w.gate)
+
+
+def test_a_plan_that_waits_runs_with_the_arguments_that_people_saw() -> None:
+    with world() as w:
+        seen = {"customer_id": "C-1", "amount_cents": BIG}
+        calls = [("billing.adjust", seen), LOOKUP]
+        found: list[PlanResult] = []
+        waiting = threading.Thread(target=lambda: found.append(propose(w, calls, wait=30)))
+        waiting.start()
+        while not w.gate.approvals.waiting():
+            pass
+        seen["amount_cents"] = 900_000
+        calls.reverse()
+        vote(w.gate, w.gate.approvals.waiting()[0].request.id, "lena")
+        waiting.join(30)
+        assert [result.state for result in found] == ["done"]
+        assert [arguments.get("amount_cents") for _, arguments in w.ran] == [BIG, None]
+        assert_whole(w.gate)
+
+
+def test_a_plan_that_asks_for_more_than_a_caller_may_asks_for_nothing() -> None:
+    with world(CONFIG.replace("[approvals]", "[approvals]\nopen_per_caller = 49")) as w:
+        result = propose(w, [refund(), *(adjust(BIG + step) for step in range(STEPS_LIMIT - 1))])
+        assert result.state == "held", "as many as it may"
+        w.clock.advance(16 * 60)
+        result = propose(w, [adjust(BIG + step) for step in range(STEPS_LIMIT)])
+        assert result.state == "stopped"
+        assert w.gate.approvals.waiting() == ()
+        assert [name for name, _ in w.ran] == ["billing.refund"]
         assert_whole(w.gate)
