@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from licet.errors import GateClosed, StoreError
@@ -176,6 +177,33 @@ def test_a_store_that_cannot_be_read_to_the_end_costs_the_wait_and_not_the_hold(
         store.mend()
         assert w.gate.poll(asked(held)) is RequestState.OPEN
         assert_whole(w.gate)
+
+
+@ways
+def test_a_row_that_cannot_be_read_to_the_end_costs_the_wait_and_not_the_hold(tmp_path: Path, pool: ThreadPoolExecutor, way: Way) -> None:
+    with world_on(tmp_path) as w:
+        found = start(pool, w, way, wait=0.5)
+        asleep(w, 1)
+        con = apsw.Connection(str(tmp_path / "licet.db"))
+        con.execute("UPDATE requests SET state = 'bogus'")
+        con.close()
+        assert isinstance(found.result(30), Held)
+
+
+def test_who_waits_when_no_thread_can_be_started_fails_alone(w: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(w.held(AMOUNT))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            w.gate.wait(request, LONG_S)
+    found = pool.submit(w.gate.wait, request, LONG_S)
+    asleep(w, 1)
+    vote(w.gate, request, "lena")
+    assert found.result(30) is RequestState.APPROVED
 
 
 @ways

@@ -26,7 +26,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from licet.errors import GateClosed, StoreError
+from licet.errors import GateClosed, IntegrityBroken, StoreError
 from licet.gate.checks import called
 from licet.gate.draft import Draft
 from licet.gate.freeze_view import FreezeView, Stops
@@ -190,7 +190,7 @@ class Waiting:
             self._closed.wait(limit.pause_s)
             try:
                 moved = self.wait(requests, limit.left_s, is_stopped)
-            except (GateClosed, StoreError):
+            except (GateClosed, IntegrityBroken, StoreError):
                 break
             if not moved:
                 break
@@ -211,7 +211,7 @@ class Waiting:
             await asyncio.sleep(limit.pause_s)
             try:
                 moved = await self.wait_async(requests, limit.left_s, is_stopped)
-            except (GateClosed, StoreError):
+            except (GateClosed, IntegrityBroken, StoreError):
                 break
             if not moved:
                 break
@@ -235,11 +235,12 @@ class Waiting:
         with self._lock:
             if self._closed.is_set():
                 raise GateClosed("this gate has been closed")
+            if self._thread is None:
+                thread = threading.Thread(target=self._watch, name="licet-waiting", daemon=True)
+                thread.start()  # before anything says so: a machine that has no thread left fails this caller, and not those that follow
+                self._thread = thread
             self._waiters[waiter] = None
             self._unseen.append(waiter)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="licet-waiting", daemon=True)
-                self._thread.start()
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
