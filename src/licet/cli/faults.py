@@ -109,7 +109,8 @@ def _known(error: BaseException) -> Fault | None:
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next=helps)
         case errors.UndoRefused():
             exit_code = Exit.INTEGRITY_BROKEN if error.code in {"not_in_log", "damaged"} else Exit.ERROR
-            step = "`licet audit show CALL` says what is known of it"
+            step = _UNDOING.get(error.code, "`licet audit show CALL` says what is known of it")
+            step = _WHO if isinstance(error.__cause__, errors.CallerRefused) else step
             fault = Fault(exit=exit_code, code=error.code, message=str(error), next=step)
         case errors.ErasureRefused():
             held = error.code == "held"
@@ -165,9 +166,17 @@ _VOTING: dict[str, str | None] = {
 }
 """Next steps, where it is not to see who may vote."""
 
+_WHO = "`[agents]`, `[services]` and `[users]` in licet.toml say who there is"
+_UNDOING = {
+    "no_such_call": "`licet audit search --verdict allow` finds calls",
+    "no_undo": "`@tool.undo` gives the tool one, in the application that `--app` names",
+}
+"""Next steps, where it is not to look at the call."""
+
 _FREEZING: dict[str, tuple[Exit, str | None]] = {
     "unknown_name": (Exit.USAGE, "`--anyway` freezes it as it is written"),
-    "unknown_user": (Exit.NOT_AUTHENTICATED, None),
+    "unknown_user": (Exit.NOT_AUTHENTICATED, "`[users]` in licet.toml names them"),
+    "unknown_tenant": (Exit.USAGE, "`[tenants]` in licet.toml names them"),
     "user_disabled": (Exit.DENIED, None),
     "no_user": (Exit.USAGE, "`--as USER` names who"),
     "not_a_lifter": (Exit.DENIED, _LIFTERS),
