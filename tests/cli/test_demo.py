@@ -372,6 +372,7 @@ def test_an_installation_without_the_example_says_so(tmp_path: Path, monkeypatch
         example_folder()
 
 
+@pytest.mark.heavy
 def test_the_wheel_holds_all_that_the_demo_needs(tmp_path: Path) -> None:
     code, _, err = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist"), at=ROOT)
     assert code == 0, err

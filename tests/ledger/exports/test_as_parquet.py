@@ -172,6 +172,7 @@ def test_a_number_that_no_column_holds_is_refused() -> None:
         write_parquet([row(7, at=AT_US * 10**6)], io.BytesIO(), expected(1))
 
 
+@pytest.mark.heavy
 def test_200_000_rows_wait_in_groups_of_bounded_size() -> None:
     written_at: list[int] = []
     sink = Full(2**40)
