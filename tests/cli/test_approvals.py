@@ -45,6 +45,13 @@ def test_requests_in_the_list_can_be_told_apart_by_what_would_change(licet: Lice
     assert shown[2].strip().startswith(request_id)
 
 
+def test_the_log_is_asked_for_the_story_of_a_request_by_its_id(licet: Licet, request_id: str) -> None:
+    shown = licet("audit", "show", request_id)
+    assert shown.exit_code == Exit.OK
+    assert "support-bot for alice must wait for people" in shown.stdout
+    assert licet("audit", "show", request_id.replace("0", "1")).exit_code == Exit.ERROR
+
+
 def test_an_approver_is_shown_what_is_voted_on(licet: Licet, request_id: str) -> None:
     for arguments in (("show", request_id), ("approve", request_id, "--as", "lena")):
         shown = licet("approvals", *arguments).stdout

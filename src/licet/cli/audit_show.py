@@ -31,12 +31,12 @@ class Story(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("reference", metavar="CALL|LOG:INDEX")
+@click.argument("reference", metavar="CALL|REQUEST|LOG:INDEX")
 @click.pass_obj
 def show(invocation: Invocation, /, reference: str) -> int:
     """Show the whole story of a call: what was asked, decided, voted, done and changed.
 
-    The call is named by its id, or by the place of any of its records. That it was shown is recorded first.
+    The call is named by its id, by that of its request, or by the place of any of its records. That it was shown is recorded first.
     """
     settings = load_settings(invocation)
     with recording(settings) as ledger:

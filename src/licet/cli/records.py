@@ -12,7 +12,7 @@ from licet.cli.faults import Refusal
 from licet.cli.told import SHORT, TELLERS, Told
 from licet.cli.wording import counted, duration, listed, on_targets, who
 from licet.ledger.record import Envelope, Payload, decode_payload, read_envelope
-from licet.model import CallId, JsonObject
+from licet.model import CallId, JsonObject, RequestId
 from licet.store.contract import Closed, Store, StoredRecord
 
 UNREAD = Payload()
@@ -74,7 +74,7 @@ def is_reference(text: str) -> bool:
 
 
 def find_entries(store: Store, reference: str) -> tuple[Entry, ...]:
-    """Every record of a call id, or the one at `LOG:INDEX`. Raises `Refusal` where there is none."""
+    """Every record of a call or request by its id, or the one at `LOG:INDEX`. Raises `Refusal` where there is none."""
     place = _PLACE.fullmatch(reference)
     if place is not None:
         try:
@@ -82,10 +82,18 @@ def find_entries(store: Store, reference: str) -> tuple[Entry, ...]:
         except KeyError as error:
             message = f"there is no record {place['index']} in log `{place['log']}`"
             raise Refusal(Exit.ERROR, "not_found", message, next_step=_FIND) from error
-    found = store.records_of_call(CallId(reference))
+    found = store.records_of_call(CallId(reference)) or _records_of_request(store, reference)
     if not found:
         raise Refusal(Exit.ERROR, "not_found", f"there is no call `{reference}` in this ledger", next_step=_FIND)
     return tuple(read_entry(record) for record in found)
+
+
+def _records_of_request(store: Store, reference: str) -> tuple[StoredRecord, ...]:
+    """What the log has of the call that opened this request: people are shown its id, and not the call's."""
+    try:
+        return store.records_of_call(store.get_request(RequestId(reference)).call)
+    except KeyError:
+        return ()
 
 
 def find_records(store: Store, reference: str) -> tuple[StoredRecord, ...]:

@@ -53,7 +53,7 @@ class Reasons(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("tool_or_record", metavar="TOOL|CALL|LOG:INDEX")
+@click.argument("tool_or_record", metavar="TOOL|CALL|REQUEST|LOG:INDEX")
 @click.argument("arguments", required=False)
 @caller_options
 @click.pass_obj
