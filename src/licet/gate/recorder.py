@@ -201,13 +201,6 @@ class Recorder:
     ) -> Statement:
         decision = draft.decision
         assert decision is not None
-        if draft.undoes is not None:
-            detail = {**(detail or {}), "undoes": draft.undoes}
-        if draft.planned is not None:
-            planned = draft.planned
-            detail = {**(detail or {}), "plan": {"id": planned.plan, "step": planned.step, "steps": planned.steps}}
-        if draft.spec is None:
-            detail = {**(detail or {}), "tool": draft.tool[:TOOL_NAME_LIMIT]}
         payload = Payload(
             arguments=Raw(draft.arguments.json) if draft.arguments is not None else NOTHING,
             reason=draft.acting.reason,
@@ -220,7 +213,7 @@ class Recorder:
             result=NOTHING if ended is None or ended.result is None else ended.result,
             effects=() if ended is None else ended.effects,
             preview=Raw(_encode(draft.preview)) if draft.preview is not None else NOTHING,
-            detail=detail,
+            detail=_with_place(draft, detail),
         )
         return state(
             log=log_of(draft),
@@ -327,6 +320,18 @@ def _decision(draft: Draft, decision: Decision, count: int | None) -> DecisionEn
         decided_by="human" if draft.consuming is not None and decision.verdict == "allow" else rule,
         count=count,
     )
+
+
+def _with_place(draft: Draft, detail: JsonObject | None) -> JsonObject | None:
+    """The detail, and what the call is a part of: which one it takes back, which step of a plan it is; the name of an unknown tool."""
+    place: JsonObject = {}
+    if draft.undoes is not None:
+        place["undoes"] = draft.undoes
+    if draft.planned is not None:
+        place["plan"] = {"id": draft.planned.plan, "step": draft.planned.step, "steps": draft.planned.steps}
+    if draft.spec is None:
+        place["tool"] = draft.tool[:TOOL_NAME_LIMIT]
+    return {**(detail or {}), **place} if place else detail
 
 
 def _tool(draft: Draft) -> ToolEntry:
