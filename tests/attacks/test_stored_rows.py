@@ -338,7 +338,9 @@ ROWS = [
     Attack(point_a_key_at_another_outcome, Forger, "keys.key: the key of call", ""),
     Attack(let_a_key_be_used_for_something_else, Forger, "keys.digest: the key of call", ""),
     Attack(open_a_call_that_ended, Forger, "open_calls: the row of call", "open_calls: the row of call"),
-    Attack(settle_a_call_without_a_word, Forger, "record 11, unsettled: a call of which nobody saw", "record 11, unsettled: a call of which"),
+    Attack(
+        settle_a_call_without_a_word, Forger, "record 11, unsettled: a call of which nobody saw", "record 11, unsettled: a call of which"
+    ),
     Attack(unsettle_a_call, Forger, "unsettled: the row of call", "unsettled: the row of call"),
     Attack(
         edit_a_snapshot, Forger, "snapshot: its bytes are not those that were hashed", "snapshot: its bytes are not those that were hashed"
