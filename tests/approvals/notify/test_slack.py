@@ -411,3 +411,13 @@ def test_no_log_line_repeats_a_token_or_a_message(slack: FakeSlack, caplog: pyte
     for secret in (BOT, APP, "ticket-1", "what the agent said"):
         assert secret not in caplog.text
     assert json.dumps(slack.calls).count(BOT) == 0
+
+
+def test_a_connection_that_is_closed_on_purpose_is_no_trouble(slack: FakeSlack, caplog: pytest.LogCaptureFixture) -> None:
+    socket = slack_api.Socket(APP, slack_api.SlackApi(BOT, slack.api_url), lambda _: None)
+    slack.wait_connected()
+    of_library = socket._client.logger  # which message the library gives depends on who closes first
+    of_library.error("the connection is gone")
+    socket.close()
+    of_library.error("Failed to disconnect")
+    assert [record.getMessage() for record in caplog.records if record.name == "licet.notify.slack"] == ["the connection is gone"]

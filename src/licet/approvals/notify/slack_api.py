@@ -147,7 +147,10 @@ class _Client(SocketModeClient):
         self.over = threading.Event()
         self._failures = 0
         self._wait_s = 0.0
-        super().__init__(app_token, web_client=web_client, logger=_library_log, ping_interval=_CHECK_S, receive_buffer_size=_RECEIVE_BYTES)
+        log = logging.Logger(_library_log.name)  # noqa: LOG001  one of its own: two clients are not hushed by one another
+        log.parent = _library_log
+        log.addFilter(lambda _: not self.over.is_set())  # whoever closes needs not be told that the connection is gone
+        super().__init__(app_token, web_client=web_client, logger=log, ping_interval=_CHECK_S, receive_buffer_size=_RECEIVE_BYTES)
 
     def issue_new_wss_url(self) -> str:
         """Slack lets an app open a connection about once a minute: who fails waits longer each time, or for as long as Slack says."""
