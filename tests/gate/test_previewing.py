@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from licet.testing import Read, vote
 from tests.gate.faulty import drain, faulty_world
 from tests.gate.proof import assert_whole
 from tests.gate.waiting import AMOUNT, RUN, approved, superseded
-from tests.world import CONFIG, POLICIES, World, world
+from tests.world import CONFIG, POLICIES, World, world, world_on
 
 PREVIEW = "billing.adjust.preview"
 ARGUMENTS = {"customer_id": "C-1", "amount_cents": AMOUNT}
@@ -509,3 +510,19 @@ def test_a_request_about_another_tenant_s_target_holds_none_of_its_attributes() 
         assert isinstance(again, Held), "an attribute that nobody was shown is bound all the same"
         assert "held anew" in again.decision.message
         assert "vip" not in again.decision.message
+
+
+NO_MORE = """
+@id("previews-are-closed")
+forbid (principal, action == Action::"billing.adjust.preview", resource);
+"""
+
+
+def test_a_retry_is_told_what_was_shown_only_while_the_preview_may_be_read(tmp_path: Path) -> None:
+    with world_on(tmp_path) as w:
+        first = w.held(AMOUNT)
+        assert first.preview is not None
+        assert w.held(AMOUNT).preview == first.preview
+    with world_on(tmp_path, policies=POLICIES + NO_MORE) as w:
+        again = w.held(AMOUNT)
+        assert (again.request, again.preview) == (first.request, None)

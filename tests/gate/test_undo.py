@@ -170,6 +170,8 @@ def test_an_undo_that_is_held_shows_the_reverse_and_runs_once_it_is_approved(w: 
     assert isinstance(held, Held), held
     reverse = (Effect(target='Customer::"C-1"', field="seats", before=9, after=None),)
     assert held.preview == reverse
+    assert held.request is not None
+    assert msgspec.json.decode(w.gate.store.get_request(held.request).summary)["undoes"] == call, "people are told what is undone"
     assert w.customers["C-1"]["seats"] == 9
     vote(w.gate, held.request, "lena")
     result = undo(w, call)

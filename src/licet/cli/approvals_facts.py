@@ -92,6 +92,8 @@ def decided_on(found: Viewed) -> list[Fact]:
     facts = [("changes", list(_changes(found)))]
     if asked.changed:
         facts.append(("anew", _plain(f"held again, since {asked.changed}")))
+    if asked.undoes:
+        facts.append(("undoes", _plain(f"what call {asked.undoes} did")))
     facts.append(("arguments", _plain(pretty(asked.arguments))))
     facts += [("target", _plain(_target(target))) for target in asked.targets]
     facts += [("needs", _plain(_need(need, found.may_vote.get(need.need.policy, ()), still=found.state == "open"))) for need in found.needs]

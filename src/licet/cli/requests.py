@@ -19,7 +19,7 @@ from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.wording import on_targets, who
 from licet.identity.directory import Directory
-from licet.model import LIVE_STATES, Effect, Request, RequestId, RequestState, Target, Vote
+from licet.model import LIVE_STATES, CallId, Effect, Request, RequestId, RequestState, Target, Vote
 from licet.store.contract import Store
 
 PAST = "past its time"
@@ -35,6 +35,7 @@ class Asked(Struct, frozen=True):
     previewed_by: Literal["tool", "arguments"] | None = None
     reason: str | None = None
     changed: str | None = None
+    undoes: CallId | None = None
 
 
 class Viewed(Struct, frozen=True, kw_only=True):

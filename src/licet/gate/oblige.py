@@ -28,7 +28,7 @@ from licet.errors import IntegrityBroken
 from licet.gate.awaited import refuse_ended
 from licet.gate.draft import Draft, PreviewedBy, Refused
 from licet.gate.grounds import Grounds
-from licet.gate.previewing import find_difference, preview
+from licet.gate.previewing import find_difference, is_told_still, preview
 from licet.gate.recorder import digest_of_use, log_of, scope_of
 from licet.gate.scene import Scene
 from licet.gate.steps import FindKey, FindRequest, Step
@@ -141,9 +141,7 @@ def _match(draft: Draft, grounds: Grounds, found: Dossier, *, run_preview: bool)
     changed = _run_that_ended(draft, request) or _what_is_asked_beyond(draft, request)
     stands = standing(request, votes, grounds.scene.directory)
     if changed is None and request.state is RequestState.OPEN:
-        # What it would change was seen when it was opened, and is looked at again before it runs: nobody needs to read it for each retry.
-        draft.request = request
-        draft.preview, draft.previewed_by = _shown_in(request)
+        yield from _wait_on(draft, grounds, request)
         return
     if changed is None and not stands.approved:
         changed = "a vote that it rested on no longer counts"
@@ -158,6 +156,14 @@ def _match(draft: Draft, grounds: Grounds, found: Dossier, *, run_preview: bool)
     draft.consuming, draft.ballots = request, found.ballots
     draft.voters = stands.voters
     draft.decision = discharge(draft.decision, {(o.policy, o.principal) for o in draft.decision.obligations})
+
+
+def _wait_on(draft: Draft, grounds: Grounds, request: Request) -> Generator[Step, Any, None]:
+    """The call waits. Its preview was seen when that was opened, and is run again before it runs: nobody needs that for each retry."""
+    draft.request = request
+    draft.preview, draft.previewed_by = _shown_in(request)
+    if draft.previewed_by == "tool" and not (yield from is_told_still(draft, grounds)):
+        draft.preview = None
 
 
 def _run_that_ended(draft: Draft, request: Request) -> str | None:
@@ -241,5 +247,6 @@ def _summary(draft: Draft) -> Raw:
         "previewed_by": draft.previewed_by,
         "reason": draft.acting.reason,
         "changed": draft.changed,
+        "undoes": draft.undoes,
     }
     return Raw(msgspec.json.encode(summary))

@@ -60,6 +60,16 @@ def preview(draft: Draft, grounds: Grounds) -> Generator[Step, Any, None]:
     draft.preview_digest = _digest(draft.preview)
 
 
+def is_told_still(draft: Draft, grounds: Grounds) -> Generator[Step, Any, bool]:
+    """Whether the caller, who was told the tool's preview when the request was opened, may be told it under the policies of now."""
+    assert draft.spec is not None
+    tool = grounds.scene.previews.get(draft.spec.name)
+    if tool is None:
+        return False
+    decision = yield from _decide(_reading(draft, grounds, tool.spec.name), grounds)
+    return decision.verdict == "allow"
+
+
 def find_difference(request: Request, draft: Draft) -> str | None:
     """What has changed since people were shown the preview, in words; None where nothing has."""
     if draft.preview_digest == request.preview_digest:
