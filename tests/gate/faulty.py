@@ -64,7 +64,15 @@ class FaultyStore:
         raise StoreUnavailable("the database is locked")
 
     def __getattr__(self, name: str) -> Any:
-        if self._how == "unreadable" and name in {"freezes", "find_key", "find_dossier", "records_of_call", "votes", "version", "states_of"}:
+        if self._how == "unreadable" and name in {
+            "freezes",
+            "find_key",
+            "find_dossier",
+            "records_of_call",
+            "votes",
+            "version",
+            "states_of",
+        }:
             return self._refuse
         return getattr(self._real, name)
 

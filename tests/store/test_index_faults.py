@@ -138,7 +138,9 @@ def test_whatever_lies_there_an_index_is_made_of_it(path: Path, stored: bytes) -
     index.close()
 
 
-@pytest.mark.parametrize("change", ["PRAGMA user_version = 7", "PRAGMA user_version = 1", "PRAGMA application_id = 5", "DROP TABLE docs", "DROP TABLE terms"])
+@pytest.mark.parametrize(
+    "change", ["PRAGMA user_version = 7", "PRAGMA user_version = 1", "PRAGMA application_id = 5", "DROP TABLE docs", "DROP TABLE terms"]
+)
 def test_an_index_of_another_version_or_half_of_one_is_made_anew(path: Path, change: str) -> None:
     index = Index.open(path)
     index.take("acme", rows(0, 3))
