@@ -107,7 +107,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_an_agent_may_ask_that_much_for_each_of_its_users_and_no_more",
     ),
     "a step of a plan that may not run": (
-        "test_a_step_that_may_only_be_shown_stops_its_plan_and_what_follows",
+        "test_a_plan_with_a_step_that_may_only_be_shown_runs_nothing_and_asks_nobody",
         "test_an_undo_is_no_step_of_a_plan",
         "test_what_was_approved_does_not_run_once_a_policy_forbids_it",
         "test_a_step_that_is_rejected_after_the_one_before_it_ran_never_runs",

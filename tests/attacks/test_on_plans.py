@@ -279,13 +279,14 @@ def test_a_step_whose_preview_lies_each_time_never_runs() -> None:
         assert_whole(w.gate)
 
 
-def test_a_step_that_may_only_be_shown_stops_its_plan_and_what_follows() -> None:
+def test_a_plan_with_a_step_that_may_only_be_shown_runs_nothing_and_asks_nobody() -> None:
     policies = POLICIES + '@id("shown") @preview_only forbid (principal, action == Action::"account.suspend", resource);'
     with world(policies=policies) as w:
         result = propose(w, (adjust(100), SUSPEND, adjust(BIG)))
         assert result.state == "stopped"
-        assert ran(w, "account.suspend") == ran(w) == 0
-        assert w.gate.approvals.waiting() == ()
+        assert isinstance(result.steps[1].result, Denied)
+        assert result.steps[1].result.decision.code == "preview_only"
+        assert (w.ran, w.kinds(), w.gate.approvals.all()) == ([], ["denial"], ())
         assert_whole(w.gate)
 
 

@@ -148,6 +148,9 @@ def _attempt(drafts: Sequence[Draft], house: House) -> Generator[Step, Any, Plan
     for at, draft in enumerate(drafts):
         draft.planned, draft.idempotency_key = None, None
         decision = yield from examine_or_record(draft, house, ask=False)
+        if any(obligation.kind == "preview_only" for obligation in decision.obligations):
+            # It never runs, so nothing behind it would: nobody is to decide on that.
+            decision = draft.decision = Decision(verdict="deny", code="preview_only", message=f"no step of a plan: {decision.message}")
         if decision.verdict == "deny":
             return _refused(drafts, at, (yield from deny(draft, house)))
     lost = yield from _find_places_or_deny(drafts, house)
