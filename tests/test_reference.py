@@ -253,6 +253,7 @@ def steps(page: Document) -> Iterator[tuple[str, int, list[str]]]:
                 yield command, int(ends or 0), printed
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", CONSOLES, ids=lambda path: path.name)
 def test_what_a_page_tells_to_type_does_what_it_says(path: Path, tmp_path: Path) -> None:
     page = Document.read(path)

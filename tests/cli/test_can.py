@@ -8,6 +8,9 @@ import pytest
 from licet.cli.exits import Exit
 from tests.cli.conftest import ALICE, CUSTOMER, Licet, envelope, run_app, run_licet
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
+
 LOOKUP = '{"customer_id": "C-1"}'
 
 

@@ -15,6 +15,9 @@ import pytest
 
 from tests.cli.conftest import run_licet
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
+
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROGRAM = "from licet.cli import main; main()"
 WITH_BARS = "from licet.cli import progress, main; progress.WORTH_A_BAR = 0; main()"

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from licet import Effect, Gate, effect
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
+
 HERE = Path(__file__).parent
 gate = Gate(HERE / "licet.toml")
 

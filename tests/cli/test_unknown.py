@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from licet import Gate
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
+
 HERE = Path(__file__).parent
 gate = Gate(HERE / "licet.toml")
 

@@ -78,6 +78,7 @@ def test_every_flipped_byte_of_a_record_in_the_file_is_found(closed: Path) -> No
     assert missed == []
 
 
+@pytest.mark.heavy
 def test_a_flipped_byte_anywhere_in_the_file_is_found_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
     path = tmp_path / "licet.db"
     store = SqliteStore.open(path, now=now, keys=KEYS)

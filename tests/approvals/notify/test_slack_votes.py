@@ -18,6 +18,9 @@ from tests.approvals.notify.slack_rules import Json
 from tests.gate.proof import assert_whole
 from tests.world import CONFIG, POLICIES, World, world
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
+
 S = RequestState
 LENA, ALICE, DANA, OMAR, CARL, TWO = "U0LENA", "U0ALICE", "U0DANA", "U0OMAR", "U0CARL", "U0TWO"
 NOTIFY = """
