@@ -22,7 +22,7 @@ from licet.model import RequestState
 from licet.testing import vote
 from tests.gate.asleep import LONG_S, WAYS, asleep
 from tests.gate.waiting import AMOUNT
-from tests.world import World, world_on
+from tests.world import CONFIG, World, world_on
 
 HERE = Path(__file__).parent
 VOTES = 40
@@ -94,7 +94,7 @@ def say(process: subprocess.Popen[str], again: bool) -> None:  # noqa: FBT001 - 
 
 def idle(folder: Path) -> list[Row]:
     """CPU time while nobody decides anything."""
-    with world_on(folder) as w:
+    with world_on(folder, CONFIG.replace('expires = "15m"', f'expires = "15m"\nopen_per_caller = {WAITERS}')) as w:
         w.gate.seal()
         nobody = cpu_share()
         waiting, states_us = asyncio.run(with_waiters(w))
