@@ -14,13 +14,13 @@ import pytest
 from licet.cli.exits import Exit
 from tests.cli.conftest import ALICE, CONFIG, Licet, envelope, run_licet
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
 SHOP = """
 import json, sys
 from dataclasses import dataclass
 from pathlib import Path
 from licet import Effect, Gate, effect
-
-pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
 
 
 HERE = Path(__file__).parent

@@ -15,14 +15,14 @@ import pytest
 from licet.cli.exits import Exit
 from tests.cli.conftest import CONFIG, Licet, envelope, run_licet
 
+pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
+
 ME = pwd.getpwuid(os.getuid()).pw_name
 BANK = """
 import os, sys
 from dataclasses import dataclass
 from pathlib import Path
 from licet import Gate
-
-pytestmark = pytest.mark.heavy  # each test starts processes or servers of its own
 
 
 HERE = Path(__file__).parent
