@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_starter_is_refused_with_every_reason_by_name_and_a_next_step(licet: L
 
 
 def test_without_the_option_nothing_of_this_is_said(licet: Licet, used: Path) -> None:
-    assert envelope(licet("doctor", "--json", "--app", "shop:gate", *NOBODY))["data"]["production"] is None
+    assert json.loads(run_licet(used, "doctor", "--json", "--app", "shop:gate", *NOBODY).stdout)["data"]["production"] is None
     assert "Production" not in licet("doctor", *NOBODY).stdout
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from licet.cli.exits import Exit
 from licet.gate.results import Denied, Ok
-from tests.cli.conftest import ALICE, CONFIG, CUSTOMER, Licet, Shop, envelope
+from tests.cli.conftest import ALICE, CONFIG, CUSTOMER, Licet, Shop, envelope, run_licet
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 WHY = ("--reason", "it deletes what it should read")
@@ -200,11 +200,11 @@ def test_why_explains_a_denial_by_a_freeze(used: Path, licet: Licet) -> None:
 
 def test_can_says_that_a_call_would_meet_a_freeze(used: Path, licet: Licet) -> None:
     asked = ("can", "billing.adjust", '{"customer_id": "C-1", "amount_cents": 5}', *ALICE, *CUSTOMER, "--app", "shop:gate")
-    assert licet(*asked).exit_code == Exit.OK
+    assert run_licet(used, *asked).returncode == Exit.OK
     found = frozen(licet, "agent", "support-bot", "--as", "lena")["freeze"]["id"]
-    done = licet(*asked)
-    assert done.exit_code == Exit.DENIED
+    done = run_licet(used, *asked)
+    assert done.returncode == Exit.DENIED
     assert "agent `support-bot` is frozen since" in done.stdout
-    assert "is frozen since" in licet("why", *asked[1:]).stdout
+    assert "is frozen since" in run_licet(used, "why", *asked[1:]).stdout
     licet("freeze", "lift", found, "--reason", "mended")
-    assert licet(*asked).exit_code == Exit.OK
+    assert run_licet(used, *asked).returncode == Exit.OK
