@@ -14,7 +14,7 @@ TESTS ?= -n 2
 help:
 	@echo "make demo    watch a support agent being governed, on a fresh database"
 	@echo "make test    run every test but the heavy ones"
-	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, software of others"
+	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
 	@echo "make lock    renew requirements-dev.lock"

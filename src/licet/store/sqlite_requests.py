@@ -15,12 +15,12 @@ from licet.ledger.record import microseconds
 from licet.model import LIVE_STATES, RequestState, asker_of
 from licet.store.contract import AddVote, Lost, MoveRequest, OpenRequest, TakeBackVote
 from licet.store.outbox import NoticeEvent
+from licet.store.requests import RequestChange
 from licet.store.sqlite_outbox import note
 
 Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
 
-RequestChange = OpenRequest | MoveRequest | AddVote | TakeBackVote
 REQUEST_CHANGES = (OpenRequest, MoveRequest, AddVote, TakeBackVote)
 
 _EVENTS: dict[RequestState, NoticeEvent] = {

@@ -102,6 +102,7 @@ def test_a_store_that_is_away_and_comes_back_loses_nothing(faulty: tuple[Post, F
     p.w.held()
     wait_for(lambda: p.box.events == ["opened"])
     deliverer.close()
+    assert p.box.events == ["opened"], "told once"
 
 
 def test_two_deliverers_that_both_believe_to_have_the_lease_begin_each_attempt_once() -> None:

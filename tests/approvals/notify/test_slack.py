@@ -388,6 +388,7 @@ def test_closing_before_slack_was_reached_ends_at_once() -> None:
     with Loopback(lambda _: response(503)) as server:
         channel = SlackChannel(app_token=APP, bot_token=BOT, channel=CHANNEL, users={}, decide=Desk(), api_url=server.url)
         channel.close()
+        assert not channel.connected
 
 
 def test_closing_waits_for_a_vote_that_is_being_cast(slack: FakeSlack) -> None:
