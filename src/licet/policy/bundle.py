@@ -33,6 +33,8 @@ from licet.policy.obligations import ANNOTATIONS as OBLIGATIONS
 from licet.policy.obligations import BESIDE, ObligationRule, RuleInvalid, read_rule
 from licet.policy.slices import walk
 
+OWN_FILE = "licet.cedar"
+"""In the same folder, who may do what with Licet itself (`own.py`). It is no part of any bundle."""
 ANNOTATIONS = frozenset({"id", "reason", "description", *OBLIGATIONS, *BESIDE})
 STRING, COMMENT = r'"(?:[^"\\]|\\.)*+"?', r"//[^\r\n]*"
 _TOKEN = re.compile(rf'(?P<string>{STRING})|(?P<comment>{COMMENT})|(?P<end>;)|(?P<blank>\s+)|(?P<code>[^\s"/;]+|/)', re.DOTALL)
@@ -85,6 +87,8 @@ class Bundle:
         if not directory.is_dir():
             raise PolicyInvalid((f"`{directory}` is not a folder; policies are read from its `*.cedar` files",))
         for path in sorted(directory.glob("*.cedar")):
+            if path.name == OWN_FILE:
+                continue
             name = f"{directory.name}/{path.name}"
             try:
                 texts[name] = path.read_text(encoding="utf-8")

@@ -108,13 +108,13 @@ def _validate(policies: tuple[Policy, ...], vocabulary: Vocabulary, admitted: _A
         actions = [action for action in vocabulary.actions.values() if action.name in names]
         schema = cedar.Schema.from_json_str(msgspec.json.encode(cedar_schema(actions, vocabulary.types)).decode())
         # A piece ends with its only `;`, and the probe goes before that, on a line of its own in case a comment stands there.
-        found = _complaints([policy.text for policy in batch] + [f"{policy.text[:-1]}\n{_PROBE};" for policy in batch], schema)
+        found = complaints_of([policy.text for policy in batch] + [f"{policy.text[:-1]}\n{_PROBE};" for policy in batch], schema)
         complaints.update((policy.id, found[place]) for place, policy in enumerate(batch) if place in found)
         endless.update(policy.id for place, policy in enumerate(batch) if place not in found and place + len(batch) not in found)
     return complaints, frozenset(endless)
 
 
-def _complaints(texts: list[str], schema: cedar.Schema) -> dict[int, list[str]]:
+def complaints_of(texts: list[str], schema: cedar.Schema) -> dict[int, list[str]]:
     """Cedar's complaints by number of the text. Cedar names the policies of one text `policy0` and on, in order."""
     answer = cedar.validate_policies("\n".join(texts), schema, release_gil=True)
     found = msgspec.json.decode(answer, type=_Validation)
