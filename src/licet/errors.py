@@ -6,7 +6,8 @@
     │   ├── CallHeld             people must decide first; the same call, made again later, resumes
     │   ├── CallFailed           it was allowed and did not end well
     │   ├── ArgumentsRefused     the arguments are not what the tool's schema asks for (ends in a recorded denial)
-    │   └── CallerRefused        the directory does not know the caller, or not so (ends in a recorded denial)
+    │   ├── CallerRefused        the directory does not know the caller, or not so (ends in a recorded denial)
+    │   └── NotAuthenticated     no credential, or one that does not hold
     ├── OperatorError            whoever runs Licet must act
     │   ├── ConfigInvalid        licet.toml
     │   ├── CatalogInvalid       a tool, target template or resource definition
@@ -98,6 +99,28 @@ class CallerRefused(CallError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NotAuthenticated(CallError):
+    """No credential was shown, or one that does not hold. The message tells a stranger nothing.
+
+    `code` is for programs: `no_credential`, `invalid_credential`, `unknown_login` (the token holds, but licet.toml maps its login to
+    nobody) or `unavailable` (it cannot be checked now). `reason` (`expired`, `wrong_audience` ...) and `detail` are for the log only.
+    """
+
+    def __init__(self, code: str, reason: str, detail: str = "") -> None:
+        super().__init__(_UNPROVED.get(code, _UNPROVED["invalid_credential"]))
+        self.code = code
+        self.reason = reason
+        self.detail = detail
+
+
+_UNPROVED = {
+    "no_credential": "no credential was shown; send `Authorization: Bearer ...`",
+    "invalid_credential": "the credential is not accepted",
+    "unknown_login": "the login is not known here; ask whoever runs Licet to map it",
+    "unavailable": "the credential cannot be checked at the moment; try again later",
+}
 
 
 class OperatorError(LicetError):

@@ -52,13 +52,15 @@ class EntityRef(Struct, frozen=True, gc=False, order=True):
 class Caller(Struct, frozen=True, kw_only=True):
     """Who calls: a tenant, an agent or a service, and the user it acts for, if any.
 
-    It comes from the host program or from a verified credential, never from anything a model writes.
+    It comes from the host program or from a verified credential, never from anything a model writes. `roles` are those that the verified
+    credential gives its user beside the directory's.
     """
 
     tenant: str
     agent: str | None = None
     service: str | None = None
     user: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -264,8 +266,8 @@ class Vote(Struct, frozen=True, kw_only=True):
     """One person's decision on a request, all of it as it was shown.
 
     `person` tells people apart where one person has several user ids. `binding` is the SHA-256 (hex) of what was voted on: request key,
-    preview digest and obligations (each with its policy's text digest and the principal it fired for). `operating_user` is the
-    operating system's user who cast the vote on a local store, where no credential was shown.
+    preview digest and obligations (each with its policy's text digest and the principal it fired for). `credential` is the id of the
+    credential that the voter showed; `operating_user` the operating system's user who cast the vote on a local store, where none was shown.
     """
 
     request: RequestId
@@ -276,6 +278,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     binding: str
     comment: str | None = None
     operating_user: str | None = None
+    credential: str | None = None
 
 
 class TakenBack(Struct, frozen=True, kw_only=True):
@@ -288,3 +291,4 @@ class TakenBack(Struct, frozen=True, kw_only=True):
     at: datetime
     comment: str | None = None
     operating_user: str | None = None
+    credential: str | None = None
