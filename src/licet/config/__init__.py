@@ -7,7 +7,7 @@ Rules:
    skipped in silence would widen what an agent may do.
 3. `environment`, `policies`, `store` and `witness` take no override from the process environment, since they say what is governed and
    where it is written down. A variable that looks like one is an error: skipped in silence it would leave its author believing in it.
-   The keys of `[limits]` and `[approvals]` may be overridden (`LICET_LIMITS_ARGUMENTS_BYTES`, `LICET_APPROVALS_EXPIRES`).
+   The keys of `[limits]`, `[approvals]` and `[server]` may be overridden (`LICET_LIMITS_ARGUMENTS_BYTES`, `LICET_APPROVALS_EXPIRES`).
 4. Relative paths start at the file's folder, never at the working directory.
 5. A file is used whole or not at all.
 
@@ -25,6 +25,7 @@ from types import MappingProxyType
 from licet.config.decoding import FILE_LIMIT_BYTES
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
 from licet.config.reading import Reader
+from licet.config.server import ServerSettings
 from licet.config.settings import (
     AgentSettings,
     ApprovalSettings,
@@ -56,6 +57,7 @@ __all__ = [
     "ProductionSettings",
     "RetentionSettings",
     "SearchSettings",
+    "ServerSettings",
     "ServiceSettings",
     "Settings",
     "TenantSettings",

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ class Decoder:
                 hint = f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(sorted(known))}" if known else ""
                 raise self.invalid(_join(where, key), f"is not a known key{hint}")
         try:
-            return msgspec.convert(unverified, kind, strict=strict)
+            return msgspec.convert(unverified, kind, strict=strict, dec_hook=_decode)
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$")
             missing = re.fullmatch(r"Object missing required field `(.+)`", message)
@@ -81,6 +82,13 @@ class Decoder:
         """What to raise about a key, or about the file."""
         subject = f"{quoted(key)} in `{self._file}`" if key else f"`{self._file}`"
         return ConfigInvalid(f"{subject} {what}", file=self._file, key=key)
+
+
+def _decode(kind: type, unverified: object) -> object:
+    """What msgspec has no type for."""
+    if kind is Path and isinstance(unverified, str) and unverified and "\0" not in unverified:
+        return Path(unverified)
+    raise ValueError("expected a path")
 
 
 def _join(where: str, key: object) -> str:

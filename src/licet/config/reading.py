@@ -12,6 +12,7 @@ from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config.decoding import Decoder
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
 from licet.config.notify import Known, read_notify
+from licet.config.server import read_server
 from licet.config.settings import (
     AgentSettings,
     ApprovalSettings,
@@ -33,7 +34,7 @@ from licet.config.zones import zone_problem
 from licet.names import name_problem, quoted
 
 _NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
-_OVERRIDABLE = ("limits", "approvals")
+_OVERRIDABLE = ("limits", "approvals", "server")
 
 
 class Reader:
@@ -74,6 +75,7 @@ class Reader:
             freeze=self._freeze(top.freeze, top.groups),
             notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
             production=self._decoder.struct(top.production, ProductionSettings, "production"),
+            server=read_server(self._decoder, top.server, overrides["server"], file.parent),
             file=file,
         )
 
@@ -86,6 +88,8 @@ class Reader:
                 continue
             name = variable.removeprefix("LICET_").lower()
             section, _, key = name.partition("_")
+            if name == "server":
+                continue  # the server that the CLI asks: no setting of this file
             if section in _OVERRIDABLE:
                 found[section][key] = value
             elif name in fixed or get_close_matches(section, _OVERRIDABLE, n=1, cutoff=0.8):

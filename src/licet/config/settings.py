@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config.notify import NotifySettings
+from licet.config.server import ServerSettings
 
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
 
@@ -155,6 +156,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     notify: NotifySettings = NotifySettings()
     production: ProductionSettings = ProductionSettings()
+    server: ServerSettings = ServerSettings()
     file: Path | None = None
 
     @property

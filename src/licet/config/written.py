@@ -35,6 +35,7 @@ class Document(Struct, kw_only=True):
     freeze: Any = {}
     notify: Any = {}
     production: Any = {}
+    server: Any = {}
 
 
 class WrittenWitness(Struct):
