@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from licet.approvals.desk import Cast, Desk
+from licet.approvals.standing import binding_of
 from licet.approvals.states import Event
 from licet.errors import TransitionRefused, VoteRefused
 from licet.gate.results import Held, Ok
@@ -391,3 +392,32 @@ def test_votes_beside_each_other_are_never_taken_for_damage(w: World) -> None:
     codes = {record.envelope.decision.code for record in w.records() if record.envelope.decision is not None}
     assert codes <= {"approval_required", "allowed", "approval_used"}, codes
     assert len(w.ran) == 15
+
+
+def test_a_vote_names_the_credential_that_was_shown_and_so_does_taking_it_back(w: World) -> None:
+    request = opened(w)
+    w.gate.approvals.vote(request, "lena", "approve", credential="k-1")
+    (kept,) = w.gate.approvals.show(request).votes
+    assert (kept.voter, kept.credential, kept.operating_user) == ("lena", "k-1", None)
+    w.gate.approvals.take_back(request, "lena", credential="k-2")
+    cast, taken = [record.payload.detail for record in vote_records(w)]
+    assert cast is not None
+    assert taken is not None
+    assert (cast["vote"]["credential"], taken["taken_back"]["credential"]) == ("k-1", "k-2")
+
+
+def test_two_credentials_of_one_person_are_one_vote(w: World) -> None:
+    request = opened_for_two(w)
+    w.gate.approvals.vote(request, "dana", "approve", credential="k-1")
+    refused(lambda: w.gate.approvals.vote(request, "dana-two", "approve", credential="k-2"), "already_voted", "has already voted")
+    assert state(w, request) is S.OPEN
+
+
+def test_a_vote_on_what_was_not_looked_at_is_refused_and_moves_nothing(w: World) -> None:
+    request = opened(w)
+    other = "0" * 64
+    refused(lambda: w.gate.approvals.vote(request, "lena", "approve", binding=other), "not_as_shown", "look at it again, then vote")
+    assert (state(w, request), vote_records(w)) == (S.OPEN, [])
+    shown = w.gate.approvals.show(request).request
+    w.gate.approvals.vote(request, "lena", "approve", binding=binding_of(shown.key, shown.preview_digest, shown.obligations))
+    assert state(w, request) is S.APPROVED

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from licet.approvals.desk import COMMENT_LIMIT, Shown
+from licet.approvals.aside import COMMENT_LIMIT
+from licet.approvals.desk import Shown
 from licet.errors import TransitionRefused, VoteRefused
 from licet.gate.results import Denied, Held, Ok
 from licet.model import RequestId, RequestState

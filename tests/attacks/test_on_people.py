@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from licet.approvals.desk import COMMENT_LIMIT
+from licet.approvals.aside import COMMENT_LIMIT
 from licet.errors import TransitionRefused, VoteRefused
 from licet.gate.results import Denied, Held, Ok, Result
 from licet.model import RequestState

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from licet.approvals.aside import Aside, aside
 from licet.approvals.attest import attest
 from licet.approvals.standing import Standing, binding_of, most_telling, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
@@ -37,9 +38,6 @@ from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, T
 
 Verdict = Literal["approve", "reject"]
 T = TypeVar("T")
-
-COMMENT_LIMIT = 4_000
-"""A comment is kept with the vote for as long as the record is, and shown beside it."""
 
 
 class Shown(Struct, frozen=True):
@@ -98,13 +96,18 @@ class Desk:
         *,
         comment: str | None = None,
         operating_user: str | None = None,
+        credential: str | None = None,
+        binding: str | None = None,
     ) -> Cast:
-        """Cast a vote. `comment` is at most `COMMENT_LIMIT` characters.
+        """Cast a vote. `comment` is of `COMMENT_LIMIT` characters at most; `credential` the id of the one that was shown, if one was.
+
+        `binding` is that of what the voter looked at, where they say so: a vote on anything else is refused (`not_as_shown`).
 
         Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `IntegrityBroken` when it is not what the
         log says was held, `StoreError`.
         """
-        return self._vote({request: verdict}, voter, comment, operating_user)[0]
+        looked_at = {} if binding is None else {request: binding}
+        return self._vote({request: verdict}, voter, aside(comment, operating_user, credential), looked_at)[0]
 
     def vote_plan(
         self,
@@ -114,8 +117,10 @@ class Desk:
         *,
         comment: str | None = None,
         operating_user: str | None = None,
+        credential: str | None = None,
+        bindings: Mapping[int, str] | None = None,
     ) -> tuple[Cast, ...]:
-        """Cast a vote on each of these steps of a plan, all at once or none. Raises as `vote`.
+        """Cast a vote on each of these steps of a plan, all at once or none. `bindings` are those that were looked at. Raises as `vote`.
 
         Of the steps that people were asked about together: a plan and a number name what was shown under them once, and nothing that has
         taken its place since. What was asked later is voted on by the id of its request.
@@ -129,7 +134,9 @@ class Desk:
         if later is not None:
             message = f"step {later} was asked about anew, after the plan was: look at request `{steps[later].id}`, and vote on that"
             raise VoteRefused("asked_later", message)
-        return self._vote({steps[step].id: verdicts[step] for step in sorted(verdicts)}, voter, comment, operating_user)
+        chosen = {steps[step].id: verdicts[step] for step in sorted(verdicts)}
+        looked_at = {steps[step].id: binding for step, binding in (bindings or {}).items() if step in steps}
+        return self._vote(chosen, voter, aside(comment, operating_user, credential), looked_at)
 
     def plan(self, plan: PlanId) -> tuple[Shown, ...]:
         """The requests of a plan as they stand, by their steps; of a step that was held anew, the last.
@@ -146,21 +153,31 @@ class Desk:
             return self.plan(plan)
         return tuple([self._shown(steps[step]) for step in sorted(steps)])
 
-    def take_back(self, request: RequestId, voter: str, *, comment: str | None = None, operating_user: str | None = None) -> Cast:
+    def take_back(
+        self,
+        request: RequestId,
+        voter: str,
+        *,
+        comment: str | None = None,
+        operating_user: str | None = None,
+        credential: str | None = None,
+    ) -> Cast:
         """The vote of this person stands no more; what was approved with it, and is not without it, is open again.
 
         Raises `VoteRefused` (`unknown_user`, `no_vote`, `request_moved`), `KeyError`, `IntegrityBroken`, `StoreError`.
         """
         if voter not in self._directory.users:
             raise VoteRefused("unknown_user", f"`{voter}` is not a user of the directory")
+        beside = aside(comment, operating_user, credential)
         taken = TakenBack(
             request=request,
             voter=voter,
             person=self._directory.person_of(voter),
             by="voter",
             at=self._now(),
-            comment=_comment(comment),
-            operating_user=_unicode(operating_user),
+            comment=beside.comment,
+            operating_user=beside.operating_user,
+            credential=beside.credential,
         )
         return self._until_settled(lambda: self._take_back(taken))
 
@@ -204,11 +221,12 @@ class Desk:
     def _withdraw(self, found: Request, detail: dict[str, str]) -> Cast:
         return Cast(replace(found, state=RequestState.WITHDRAWN), self._move(found, Event.WITHDRAW, detail))
 
-    def _vote(self, verdicts: Mapping[RequestId, Verdict], voter: str, comment: str | None, operating_user: str | None) -> tuple[Cast, ...]:
+    def _vote(
+        self, verdicts: Mapping[RequestId, Verdict], voter: str, beside: Aside, looked_at: Mapping[RequestId, str]
+    ) -> tuple[Cast, ...]:
         if not all(verdict in {"approve", "reject"} for verdict in verdicts.values()):
             raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
-        told, by = _comment(comment), _unicode(operating_user)
-        return self._until_settled(lambda: self._cast(verdicts, voter, told, by))
+        return self._until_settled(lambda: self._cast(verdicts, voter, beside, looked_at))
 
     def _until_settled(self, act: Callable[[], T]) -> T:
         """What `act` does, worked out again for as long as somebody else votes at the same moment."""
@@ -219,7 +237,9 @@ class Desk:
                 if lost.condition != "votes_moved":
                     raise VoteRefused(lost.condition, str(lost)) from lost
 
-    def _cast(self, verdicts: Mapping[RequestId, Verdict], voter: str, comment: str | None, operating_user: str | None) -> tuple[Cast, ...]:
+    def _cast(
+        self, verdicts: Mapping[RequestId, Verdict], voter: str, beside: Aside, looked_at: Mapping[RequestId, str]
+    ) -> tuple[Cast, ...]:
         now = self._now()
         statements: list[Statement] = []
         changes: list[Change] = []
@@ -228,15 +248,19 @@ class Desk:
             dossier = self._votable(request)
             found = dossier.request
             self._may_vote(found, voter)
+            binding = binding_of(found.key, found.preview_digest, found.obligations)
+            if looked_at.get(request, binding) != binding:
+                raise VoteRefused("not_as_shown", f"request `{request}` is not what was looked at: look at it again, then vote")
             vote = Vote(
                 request=found.id,
                 voter=voter,
                 person=self._directory.person_of(voter),
                 verdict=verdict,
                 at=now,
-                binding=binding_of(found.key, found.preview_digest, found.obligations),
-                comment=comment,
-                operating_user=operating_user,
+                binding=binding,
+                comment=beside.comment,
+                operating_user=beside.operating_user,
+                credential=beside.credential,
             )
             event = self._event_of(found, (*dossier.votes, vote))
             statements.append(self._vote_record(found, vote, event, now))
@@ -345,17 +369,6 @@ class Desk:
             approval=approval,
             payload=payload,
         )
-
-
-def _comment(comment: str | None) -> str | None:
-    if comment is not None and len(comment) > COMMENT_LIMIT:
-        raise VoteRefused("comment_too_long", f"a comment has at most {COMMENT_LIMIT} characters, this one {len(comment)}")
-    return _unicode(comment)
-
-
-def _unicode(unverified: str | None) -> str | None:
-    """Text as a record can hold it: half of a surrogate pair is written out (a command line gives one for each byte that is no text)."""
-    return None if unverified is None else unverified.encode("utf-8", "backslashreplace").decode()
 
 
 def _asked_together(dossiers: Sequence[Dossier]) -> frozenset[RequestId]:

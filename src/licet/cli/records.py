@@ -213,6 +213,8 @@ def _vote(entry: Entry) -> Told:
     vote = entry.detail.get("vote") if taken is None else taken
     by = vote.get("operating_user") if isinstance(vote, dict) else None
     cast = f" (cast by operating user {by})" if by else ""
+    shown = vote.get("credential") if isinstance(vote, dict) else None
+    cast = f" (with credential {shown})" if shown else cast
     if approval.verdict == "take_back":
         left = isinstance(taken, dict) and taken.get("by") == "directory"
         what = "may not vote any more, so their vote is gone from" if left else "took their vote back from"
