@@ -1,0 +1,88 @@
+"""What transactions on PostgreSQL wait for, and in which order: the one place that says it.
+
+SQLite has one writer at a time, PostgreSQL any number. A transaction (READ COMMITTED) sees in each of its statements what was committed
+before that statement began. So what must still be true at its commit is locked first, and read in a later statement.
+
+Rules:
+
+1. A group takes everything that it may wait for before it tries its first condition, and in this order:
+
+       the bar         advisory lock `BAR`, shared; alone for what stops calls or takes something away (`needs_bar_alone`), and for declaring
+                       boots dead
+       the outbox      advisory lock `OUTBOX`, where the group has changes of the outbox (`touches_outbox`)
+       the trees       the rows of `logs` of every record and every change in it, `FOR UPDATE`, by name; new ones are inserted first, by name
+       the secrets     the rows that the group brings, inserted by lookup
+       the snapshots   the rows that the group brings, inserted by digest
+       the head        the row of `ledger`, `FOR UPDATE`, where the group has changes of the head log (`touches_head`)
+
+   Two groups can then not wait for each other, and PostgreSQL finds no deadlock.
+2. What belongs to one tenant (requests, votes, idempotency keys, open and unsettled calls, freezes of its log) changes only with a record
+   in that tenant's log, in one batch. Its tree is locked by then, so nobody else is at those rows. Conditions do not rest on that: each is a
+   statement whose own row count decides, a unique index, or a count under the row that it counts for.
+3. Who has the bar alone knows that no group of another process is under way, and that whoever comes next sees what it has committed: a freeze
+   is in force with its receipt, no record is sealed under a secret that was destroyed meanwhile, a boot that was declared dead commits
+   nothing more.
+4. PostgreSQL lets nobody overtake who waits for the bar: a freeze waits for the groups under way, never for those that come later.
+5. Advisory locks end with their transaction, whichever way it ends. Nothing here outlives a lost connection.
+6. What need not be done now (old notices) is passed over where somebody else has it locked, never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from licet.store.contract import AppendHead, Change, PutCheckpoint, PutSigningKey
+from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
+from licet.store.freezes import LiftFreeze, PutFreeze
+from licet.store.outbox import OUTBOX_CHANGES
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+
+SPACE = 0x4C696365
+"""`Lice`: the first half of every advisory lock of Licet, so that other programs in the same database have theirs."""
+LEASES = SPACE + 1
+"""The first half of the locks by which boots show that they live; the second is the boot's number."""
+BAR = 1
+OUTBOX = 2
+SCHEMA = 3
+"""Held alone by whoever makes or upgrades the schema."""
+
+SHARE_BAR = f"SELECT pg_advisory_xact_lock_shared({SPACE}, {BAR})"
+TAKE_BAR = f"SELECT pg_advisory_xact_lock({SPACE}, {BAR})"
+TAKE_OUTBOX = f"SELECT pg_advisory_xact_lock({SPACE}, {OUTBOX})"
+TAKE_HEAD = "SELECT FROM ledger FOR UPDATE"
+TAKE_SCHEMA = f"SELECT pg_advisory_xact_lock({SPACE}, {SCHEMA})"
+
+ALONE = (PutFreeze, LiftFreeze, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
+_HEADS = (AppendHead, PutCheckpoint, PutSigningKey, BeginAnew)
+
+
+def needs_bar_alone(changes: Iterable[Change]) -> bool:
+    """Whether no other group may be under way while these are made (rule 3)."""
+    return any(isinstance(change, ALONE) for change in changes)
+
+
+def touches_outbox(changes: Iterable[Change]) -> bool:
+    """Whether these need the outbox. Notices that requests leave do not: they are inserted, and collide with nothing."""
+    return any(isinstance(change, OUTBOX_CHANGES) for change in changes)
+
+
+def touches_head(changes: Iterable[Change]) -> bool:
+    """Whether these need the head."""
+    return any(isinstance(change, _HEADS) for change in changes)
+
+
+def begin_text(changes: Iterable[Change]) -> str:
+    """The statements that begin a group with these changes: the transaction, the bar, and the outbox where it needs that.
+
+    They go to the server as one message. Whatever is read afterwards is read under the bar: a statement that took the lock and read as well
+    would read what was there before it waited.
+    """
+    known = tuple(changes)
+    bar = TAKE_BAR if needs_bar_alone(known) else SHARE_BAR
+    return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED", bar, *([TAKE_OUTBOX] if touches_outbox(known) else [])])
