@@ -166,6 +166,7 @@ TABLES: dict[str, type[Struct]] = {
     "retention": written.WrittenRetention,  # as it is written
     "notify": WrittenNotify,  # as it is written; its channels are beside it
     "production": config.ProductionSettings,
+    "authzen": config.AuthzenSettings,
     "server": config.ServerSettings,
 }
 TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from licet.config.authzen import AuthzenSettings
 from licet.config.decoding import FILE_LIMIT_BYTES
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
 from licet.config.reading import Reader
@@ -50,6 +51,7 @@ __all__ = [
     "LONGEST_EXPIRY_S",
     "AgentSettings",
     "ApprovalSettings",
+    "AuthzenSettings",
     "FreezeSettings",
     "GroupSettings",
     "LimitSettings",

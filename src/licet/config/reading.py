@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 
 from licet.catalog.declared import ResourceSettings, ToolSettings
+from licet.config.authzen import read_authzen
 from licet.config.decoding import Decoder
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
+from licet.config.identity import check_logins, read_identity
 from licet.config.notify import Known, read_notify
 from licet.config.server import read_server
 from licet.config.settings import (
@@ -51,7 +53,8 @@ class Reader:
             raise self._decoder.invalid("environment", f"is not a usable name: {problem}")
         if problem := zone_problem(top.timezone):
             raise self._decoder.invalid("timezone", problem)
-        return Settings(
+        resources = self._decoder.table(top.resources, ResourceSettings, "resources")
+        read = Settings(
             environment=top.environment,
             timezone=top.timezone,
             store=self._store(top.store, file.parent),
@@ -65,7 +68,7 @@ class Reader:
             users=self._decoder.table(top.users, UserSettings, "users"),
             groups=self._decoder.table({name: _long_form(group) for name, group in top.groups.items()}, GroupSettings, "groups"),
             tools=self._decoder.table(top.tools, ToolSettings, "tools"),
-            resources=self._decoder.table(top.resources, ResourceSettings, "resources"),
+            resources=resources,
             meters=self._decoder.table(top.meters, MeterSettings, "meters"),
             approvals=self._approvals(top.approvals, overrides["approvals"]),
             limits=self._limits(top.limits, overrides["limits"]),
@@ -75,9 +78,13 @@ class Reader:
             freeze=self._freeze(top.freeze, top.groups),
             notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
             production=self._decoder.struct(top.production, ProductionSettings, "production"),
+            authzen=read_authzen(self._decoder, top.authzen, resources),
             server=read_server(self._decoder, top.server, overrides["server"], file.parent),
+            identity=read_identity(self._decoder, top.identity, file.parent, top.tenants),
             file=file,
         )
+        check_logins(self._decoder, {"agents": read.agents, "services": read.services, "users": read.users}, read.identity.issuers)
+        return read
 
     def _overrides(self, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """The overrides in the process environment, by section; a variable that tries to override anything else is refused."""

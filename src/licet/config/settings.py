@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from licet.catalog.declared import ResourceSettings, ToolSettings
+from licet.config.authzen import AuthzenSettings
+from licet.config.identity import IdentitySettings
 from licet.config.notify import NotifySettings
 from licet.config.server import ServerSettings
 
@@ -21,28 +23,34 @@ class TenantSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[agents.X]`. `tenants` may be `["*"]`; `owner` is the user who answers for it."""
+    """`[agents.X]`. `tenants` may be `["*"]`; `owner` is the user who answers for it, `logins` what it proves itself by (config/identity.py)."""
 
     tenants: Annotated[tuple[str, ...], Meta(min_length=1)]
     roles: tuple[str, ...] = ()
     acts_for: Literal["user", "self", "both"] = "user"
     owner: str | None = None
+    logins: tuple[str, ...] = ()
 
 
 class ServiceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[services.X]`. `tenants` may be `["*"]`."""
+    """`[services.X]`. `tenants` may be `["*"]`; `logins` is what it proves itself by."""
 
     tenants: Annotated[tuple[str, ...], Meta(min_length=1)]
     roles: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
 
 
 class UserSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[users.X]`. Ids that share a `person` are one person, who votes once; by default every id is its own person."""
+    """`[users.X]`. Ids that share a `person` are one person, who votes once; by default every id is its own person.
+
+    `logins` (`ISSUER|SUBJECT`) are the tokens that are this user's.
+    """
 
     tenants: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     person: str | None = None
     disabled: bool = False
+    logins: tuple[str, ...] = ()
 
 
 class GroupSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,7 +164,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     notify: NotifySettings = NotifySettings()
     production: ProductionSettings = ProductionSettings()
+    authzen: AuthzenSettings = AuthzenSettings()
     server: ServerSettings = ServerSettings()
+    identity: IdentitySettings = IdentitySettings()
     file: Path | None = None
 
     @property

@@ -35,7 +35,9 @@ class Document(Struct, kw_only=True):
     freeze: Any = {}
     notify: Any = {}
     production: Any = {}
+    authzen: Any = {}
     server: Any = {}
+    identity: Any = {}
 
 
 class WrittenWitness(Struct):
