@@ -24,6 +24,7 @@
     │       ├── KeyUnavailable   the key that payloads are encrypted under is missing, wrong or open to others
     │       │   └── SecretBroken a stored secret is not what was written: an attacker, or a broken disk
     │       ├── LeaseLost        another process has declared this one dead
+    │       ├── StoreOutdated    the ledger is of an earlier version: upgrade it
     │       └── NotAStore        the file is something else
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
     ├── TransitionRefused        a move that the table of approvals does not have
@@ -214,8 +215,12 @@ class LeaseLost(StoreError):
     """Another process has declared this one dead and recovered its open calls."""
 
 
+class StoreOutdated(StoreError):
+    """The ledger is of an earlier version than this program writes. Nothing was changed; `licet db upgrade` brings it up."""
+
+
 class NotAStore(StoreError):
-    """The file is not a ledger of Licet, or one of another version."""
+    """The file is not a ledger of Licet, or one of a later version that this program cannot use."""
 
 
 class ConditionLost(LicetError):

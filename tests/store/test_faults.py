@@ -302,7 +302,7 @@ SOMETHING_ELSE = [
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is not a SQLite database"),
     (other_database, "is a SQLite database, but not a ledger"),
     (other_application, "is a SQLite database, but not a ledger"),
-    (later_version, "is a ledger of schema version 99, this is for version 3"),
+    (later_version, "is a ledger of schema version 99, which this program does not know"),
 ]
 
 

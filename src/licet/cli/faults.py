@@ -191,6 +191,7 @@ _STORE_STEPS = {
     "KeyUnavailable": "`keys` in licet.toml says where the key comes from; `licet doctor` looks at it",
     "SecretBroken": "keep the file as it is, and run `licet audit verify`",
     "StoreUnavailable": "see who else uses the file and whether it can be read and written; `licet doctor` looks at both",
+    "StoreOutdated": "stop what writes to it, then `licet db upgrade`; `licet db upgrade --check` says what it would do",
     "StorePoisoned": "stop what writes to it, then run `licet audit verify`",
 }
 

@@ -21,6 +21,7 @@ import apsw
 
 from licet.errors import GateClosed, IntegrityBroken, NotAStore, StoreError, StoreUnavailable
 from licet.store.leases import FileLeases, Turn
+from licet.store.migrations import on_sqlite
 from licet.store.sqlite import SqliteStore
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, INDEX_BITS, Location, check_identity, connect, flush_folder, mode_of, translate
 from licet.store.sqlite_rows import fetch
@@ -60,7 +61,7 @@ def back_up(source: Path, target: Path) -> int:
 
 
 def verify_copy(path: Path) -> None:
-    """The file is a ledger of this version, undamaged as far as SQLite can tell, and every log ends where its tree does.
+    """The file is a ledger of this version or an earlier one, undamaged as far as SQLite can tell, and every log ends where its tree does.
 
     Raises `NotAStore`, `IntegrityBroken`.
     """
@@ -70,6 +71,7 @@ def verify_copy(path: Path) -> None:
         try:
             if not check_identity(con, location):
                 raise NotAStore(f"`{path}` is empty, not a ledger")
+            on_sqlite.missing(con, str(location))
             found = con.execute("PRAGMA quick_check(1)").get
             if found != "ok":
                 raise IntegrityBroken(f"`{path}` is damaged: {found}")

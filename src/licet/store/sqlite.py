@@ -32,6 +32,7 @@ from licet.store.checkpoints import Checkpoints
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
 from licet.store.forks import OpenFile
 from licet.store.leases import FileLeases, Lease, Leases, ProcessLeases, Turn
+from licet.store.migrations import on_sqlite
 from licet.store.sqlite_commit import INDEX_BITS, commit_group
 from licet.store.sqlite_open import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, Location, translate
 from licet.store.sqlite_read import Readers, SharedReader, SqliteReads
@@ -78,8 +79,9 @@ class SqliteStore(SqliteReads):
         """A ledger at `sqlite:licet.db`, `sqlite::memory:`, `sqlite::memory:NAME` or a path, with a boot and its lease unless read-only.
 
         `now` gives aware UTC datetimes. Without `keys`, payloads stay closed and nothing can be written. `vfs` names a file layer of SQLite
-        other than the platform's. Raises `NotAStore` when there is something else, or nothing and not `create`; `StoreUnavailable` when
-        it is locked, read-only or full; `IntegrityBroken` when it is to be written and its logs do not end where their tree states
+        other than the platform's. Raises `NotAStore` when there is something else, or nothing and not `create`; `StoreOutdated` when it is
+        of an earlier version and is to be written, or cannot be read as it is; `StoreUnavailable` when it is locked, read-only or full;
+        `IntegrityBroken` when it is to be written and its logs do not end where their tree states
         say; `KeyUnavailable` when it is to be written without the key that it was written under.
         """
         if keys is None and not read_only:
@@ -228,11 +230,7 @@ class SqliteStore(SqliteReads):
         if path is not None:
             sqlite_open.check_file(path, create=False)
             self._file = OpenFile(path)
-        con = self._connect_reader()
-        if not sqlite_open.check_identity(con, self._location):
-            con.close()
-            raise NotAStore(f"`{self._location}` is empty, not a ledger")
-        con.close()
+        self._connect_reader().close()
         self._readers = Readers(self._connect_reader)
         self._watch = FileWatch(self._connect_reader)
 
@@ -247,7 +245,17 @@ class SqliteStore(SqliteReads):
             if log is None or (log.exists() and log.stat().st_size):
                 raise  # what lies in the log would be missed
             con = sqlite_open.connect_immutable(self._location)
+        self._adapt(con)
         return con
+
+    def _adapt(self, con: apsw.Connection) -> None:
+        """The connection reads a ledger of this version or an earlier one. Raises `NotAStore`, `StoreOutdated`."""
+        with ExitStack() as opened:
+            opened.callback(con.close)
+            if not sqlite_open.check_identity(con, self._location):
+                raise NotAStore(f"`{self._location}` is empty, not a ledger")
+            on_sqlite.adapt(con, str(self._location))
+            opened.pop_all()
 
     def _open_writer(self, *, create: bool) -> None:
         path = self._location.path
@@ -264,9 +272,11 @@ class SqliteStore(SqliteReads):
             if con.readonly("main"):
                 raise StoreUnavailable(f"the ledger `{self._location}` is read-only")
             known = sqlite_open.check_identity(con, self._location)
+            if known:
+                on_sqlite.check_current(con, str(self._location))
             sqlite_open.make_durable(con, self._location)
             if not known:
-                sqlite_open.create_schema(con)
+                sqlite_open.create_schema(con, microseconds(self._now()))
             self._check_key(con)
             self._begin_boot(con)
             if path is not None:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A file that is not a ledger of this version is never written to, not even to set a pragma: it is looked at first.
+1. A file that is not a ledger, or one of another version, is never written to, not even to set a pragma: it is looked at first.
 2. The write-ahead log exists, and the folder entry of every file is flushed, before the first commit: SQLite would acknowledge a commit
    in a log whose folder entry a power cut takes away.
 3. Everything durable: `synchronous=FULL`, and `fullfsync` where the platform tells a flush from a real one.
@@ -16,17 +16,17 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from importlib import resources
 from pathlib import Path
 
 import apsw
 from msgspec import Struct
 
 from licet.errors import NotAStore, StoreError, StorePoisoned, StoreUnavailable
+from licet.store.migrations import on_sqlite
+from licet.store.migrations.numbered import shipped
 
 APPLICATION_ID = 0x4C696365
 """`Lice`: tells a ledger from any other SQLite file."""
-SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 2.0
 """Somebody else may hold SQLite's lock for a moment (a backup, a shell); Licet's own processes take turns beforehand."""
 CHECKPOINT_PAGES = 1000
@@ -103,11 +103,9 @@ def mode_of(path: Path) -> int:
 
 
 def check_identity(con: apsw.Connection, location: Location) -> bool:
-    """Whether this is a ledger of this version; False for an empty file. Raises `NotAStore` for anything else."""
+    """Whether this is a ledger, of whatever version; False for an empty file. Raises `NotAStore` for anything else."""
     application, version = con.pragma("application_id"), con.pragma("user_version")
     if application == APPLICATION_ID:
-        if version != SCHEMA_VERSION:
-            raise NotAStore(f"`{location}` is a ledger of schema version {version}, this is for version {SCHEMA_VERSION}")
         return True
     if application or version or con.execute("SELECT 1 FROM sqlite_schema LIMIT 1").get is not None:
         raise NotAStore(f"`{location}` is a SQLite database, but not a ledger")
@@ -128,13 +126,16 @@ def make_durable(con: apsw.Connection, location: Location) -> None:
     con.wal_autocheckpoint(0)  # store/checkpoints.py does it
 
 
-def create_schema(con: apsw.Connection) -> None:
-    """An empty database is now a ledger; two processes that try at once make it once. A crash here leaves an empty database."""
+def create_schema(con: apsw.Connection, at: int) -> None:
+    """An empty database is now a ledger, made at `at` (UTC microseconds); two processes that try at once make it once.
+
+    A crash here leaves an empty database.
+    """
     con.execute("BEGIN IMMEDIATE")
     try:
         if con.pragma("application_id") != APPLICATION_ID:
-            con.execute(resources.files("licet.store").joinpath("sqlite_schema.sql").read_text(encoding="utf-8"))
-            con.pragma("user_version", SCHEMA_VERSION)
+            for migration in shipped("sqlite"):
+                on_sqlite.apply(con, migration, at)
             con.pragma("application_id", APPLICATION_ID)
         con.execute("COMMIT")
     except BaseException:

@@ -1,6 +1,6 @@
 """What a ledger's SQLite file holds that nobody wrote there, or that does not fit what it is for: sentences for `verify`.
 
-1. the schema is that of this version: a trigger or a changed index would act where nobody looks
+1. the schema is that of the version that the file says: a trigger or a changed index would act where nobody looks
 2. the tiles of the head log are those of its entries
 3. a signing key is the one that its row names, where the key-encryption key is at hand
 """
@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 import apsw
@@ -19,6 +18,7 @@ from licet.ledger.record import leaf_hash
 from licet.ledger.tiles import TileBuilder
 from licet.ledger.vault import Vault
 from licet.model import OPERATOR_LOG
+from licet.store.migrations import on_sqlite
 from licet.store.sqlite_rows import UNREADABLE_ROW, fetch
 
 _CHUNK = 500
@@ -27,8 +27,11 @@ _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
 def schema_strays(con: apsw.Connection) -> Iterator[str]:
     """1."""
-    blank = apsw.Connection(":memory:")
-    blank.execute(resources.files("licet.store").joinpath("sqlite_schema.sql").read_text(encoding="utf-8"))
+    number = on_sqlite.applied(con)
+    blank = on_sqlite.blank(number)
+    if blank is None:
+        yield f"the schema is of version {number}, which this program cannot check: verify with the program that made it"
+        return
     shipped = {row[1]: row for row in fetch(blank, _SCHEMA)}
     blank.close()
     stored = {row[1]: row for row in _rows(con, "the schema", _SCHEMA)}

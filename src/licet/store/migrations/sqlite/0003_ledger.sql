@@ -1,4 +1,5 @@
--- The SQLite schema of a ledger, version 3. Written in one transaction; see store/sqlite.py for the rules.
+-- expand
+-- The schema of a ledger as it first was for others than its makers; versions 1 and 2 never left them. See store/sqlite.py for the rules.
 --
 -- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
 -- the same end of a log collide here, whatever else goes wrong.
