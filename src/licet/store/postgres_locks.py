@@ -7,21 +7,21 @@ Rules:
 
 1. A group takes everything that it may wait for before it tries its first condition, and in this order:
 
-       the bar         advisory lock `BAR`, shared; alone for what stops calls or takes something away (`needs_bar_alone`), and for declaring
+       the bar         advisory lock `BAR`, shared; alone for what stops calls or takes something away (`needs_bar_alone`), and to declare
                        boots dead
        the outbox      advisory lock `OUTBOX`, where the group has changes of the outbox (`touches_outbox`)
-       the trees       the rows of `logs` of every record and every change in it, `FOR UPDATE`, by name; new ones are inserted first, by name
+       the trees       the rows of `logs` of its records and changes (`logs_of`), `FOR UPDATE`, by name; new ones are inserted first, by name
        the secrets     the rows that the group brings, inserted by lookup
        the snapshots   the rows that the group brings, inserted by digest
        the head        the row of `ledger`, `FOR UPDATE`, where the group has changes of the head log (`touches_head`)
 
    Two groups can then not wait for each other, and PostgreSQL finds no deadlock.
-2. What belongs to one tenant (requests, votes, idempotency keys, open and unsettled calls, freezes of its log) changes only with a record
-   in that tenant's log, in one batch. Its tree is locked by then, so nobody else is at those rows. Conditions do not rest on that: each is a
-   statement whose own row count decides, a unique index, or a count under the row that it counts for.
-3. Who has the bar alone knows that no group of another process is under way, and that whoever comes next sees what it has committed: a freeze
-   is in force with its receipt, no record is sealed under a secret that was destroyed meanwhile, a boot that was declared dead commits
-   nothing more.
+2. What belongs to one tenant (requests, votes, idempotency keys, open and unsettled calls, freezes of its log) changes only in a batch with
+   a record in that tenant's log. Its tree is locked by then, so nobody else is at those rows. Conditions do not rest on that: each is
+   a statement whose own row count decides, a unique index, or a count under the lock of the row that it is about.
+3. Who has the bar alone knows that no group of another process is under way, and that whoever comes next sees what it has committed:
+   a freeze is in force with its receipt, no record is sealed under a secret that was destroyed meanwhile, a boot that was declared dead
+   commits nothing more.
 4. PostgreSQL lets nobody overtake who waits for the bar: a freeze waits for the groups under way, never for those that come later.
 5. Advisory locks end with their transaction, whichever way it ends. Nothing here outlives a lost connection.
 6. What need not be done now (old notices) is passed over where somebody else has it locked, never waited for.
@@ -32,16 +32,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from licet.store.contract import AppendHead, Change, PutCheckpoint, PutSigningKey
+from licet.store.contract import (
+    AddVote,
+    AppendHead,
+    Batch,
+    Change,
+    OpenCall,
+    OpenRequest,
+    PutCheckpoint,
+    PutSigningKey,
+    TakeBackVote,
+    TakeKey,
+)
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
 from licet.store.freezes import LiftFreeze, PutFreeze
 from licet.store.outbox import OUTBOX_CHANGES
+from licet.store.unsettled import MarkUnsettled
 
 if TYPE_CHECKING:
     import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection: TypeAlias = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
 SPACE = 0x4C696365
 """`Lice`: the first half of every advisory lock of Licet, so that other programs in the same database have theirs."""
@@ -75,6 +87,21 @@ def touches_outbox(changes: Iterable[Change]) -> bool:
 def touches_head(changes: Iterable[Change]) -> bool:
     """Whether these need the head."""
     return any(isinstance(change, _HEADS) for change in changes)
+
+
+def logs_of(batches: Iterable[Batch]) -> list[str]:
+    """The logs whose trees a group locks, in the order in which it does."""
+    names: set[str] = set()
+    for batch in batches:
+        names.update([record.log for record in batch.records])
+        for change in batch.changes:
+            if isinstance(change, OpenCall | TakeKey | MarkUnsettled):
+                names.add(change.log)
+            elif isinstance(change, AddVote | TakeBackVote):
+                names.add(change.tenant)
+            elif isinstance(change, OpenRequest):
+                names.add(change.request.tenant)
+    return sorted(names)
 
 
 def begin_text(changes: Iterable[Change]) -> str:
