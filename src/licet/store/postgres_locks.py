@@ -10,7 +10,7 @@ Rules:
        the bar         advisory lock `BAR`, shared; alone for what stops calls or takes something away (`needs_bar_alone`), and to declare
                        boots dead
        the outbox      advisory lock `OUTBOX`, where the group has changes of the outbox (`touches_outbox`)
-       the trees       the rows of `logs` of its records and changes (`logs_of`), `FOR UPDATE`, by name; new ones are inserted first, by name
+       the trees       rows of `logs` of its records and changes (`logs_of`), `FOR UPDATE`, by name; new ones are inserted first, by name
        the secrets     the rows that the group brings, inserted by lookup
        the snapshots   the rows that the group brings, inserted by digest
        the head        the row of `ledger`, `FOR UPDATE`, where the group has changes of the head log (`touches_head`)
