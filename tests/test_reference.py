@@ -18,6 +18,7 @@ from licet import config
 from licet.approvals.states import TRANSITIONS
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings, written
+from licet.config.identity import WrittenIdentity, WrittenIssuer
 from licet.config.notify import KINDS, WrittenNotify
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
@@ -168,6 +169,7 @@ TABLES: dict[str, type[Struct]] = {
     "production": config.ProductionSettings,
     "authzen": config.AuthzenSettings,
     "server": config.ServerSettings,
+    "identity": WrittenIdentity,  # as it is written; its issuers are beside it
 }
 TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")
 
@@ -175,7 +177,8 @@ TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_t
 def keys_in_source() -> set[str]:
     tables = {f"{table}.{key}" for table, kind in TABLES.items() for key in kind.__struct_fields__}
     channels = {f"notify.{key}" for kind in KINDS.values() for key in kind.__struct_fields__}
-    return {*TOP, *tables, *channels}
+    issuers = {f"identity.{key}" for key in WrittenIssuer.__struct_fields__}
+    return {*TOP, *tables, *channels, *issuers}
 
 
 def keys_in_docs() -> set[str]:

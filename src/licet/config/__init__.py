@@ -25,6 +25,7 @@ from types import MappingProxyType
 from licet.config.authzen import AuthzenSettings
 from licet.config.decoding import FILE_LIMIT_BYTES
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
+from licet.config.identity import IdentitySettings, IssuerSettings
 from licet.config.reading import Reader
 from licet.config.server import ServerSettings
 from licet.config.settings import (
@@ -54,6 +55,8 @@ __all__ = [
     "AuthzenSettings",
     "FreezeSettings",
     "GroupSettings",
+    "IdentitySettings",
+    "IssuerSettings",
     "LimitSettings",
     "MeterSettings",
     "ProductionSettings",

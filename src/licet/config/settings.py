@@ -23,7 +23,7 @@ class TenantSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[agents.X]`. `tenants` may be `["*"]`; `owner` is the user who answers for it, `logins` what it proves itself by (config/identity.py)."""
+    """`[agents.X]`. `tenants` may be `["*"]`; `owner` is the user who answers for it, `logins` what it proves itself by."""
 
     tenants: Annotated[tuple[str, ...], Meta(min_length=1)]
     roles: tuple[str, ...] = ()
