@@ -4,8 +4,9 @@ from typing import Any, get_args
 
 import pytest
 
-from licet.cli.records import _TELLERS, Entry, find_entries, is_reference, read_entry, tell
+from licet.cli.records import Entry, find_entries, is_reference, read_entry, tell
 from licet.errors import IntegrityBroken
+from licet.ledger.entries import _TELLERS
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, Payload, PayloadEntry, ToolEntry
 from licet.model import CallId, OutcomeStatus, RequestId
 from licet.store.contract import StoredRecord

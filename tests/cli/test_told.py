@@ -9,8 +9,8 @@ import pytest
 from licet.cli.approvals_vote import operating_user
 from licet.cli.exits import Exit
 from licet.cli.output import LABEL_WIDTH
-from licet.cli.told import TELLERS, Told
 from licet.ledger.record import Envelope, Kind, PayloadEntry
+from licet.ledger.told import TELLERS, Told
 from tests.cli.conftest import Licet, envelope
 
 PSEUDONYM = "6f1c" * 8

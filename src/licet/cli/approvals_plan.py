@@ -46,7 +46,14 @@ def find_steps(store: SqliteStore, settings: Settings, plan: str, *, viewer: str
 
 
 def vote_plan(
-    settings: Settings, steps: Sequence[Viewed], wanted: Sequence[int], voter: str, verdict: Verdict, **told: str | None
+    settings: Settings,
+    steps: Sequence[Viewed],
+    wanted: Sequence[int],
+    voter: str,
+    verdict: Verdict,
+    *,
+    comment: str | None,
+    operating_user: str,
 ) -> VotedPlan:
     """Vote on the wanted steps, or on all that wait. Raises `Refusal` where none waits, and as the desk does."""
     plan = steps[0].request.plan
@@ -55,12 +62,12 @@ def vote_plan(
     if not chosen:
         raise Refusal(Exit.DENIED, "not_open", f"no step of plan `{plan}` waits for a vote", next_step=f"`licet approvals show {plan}`")
     with desk(settings) as approvals:
-        casts = approvals.vote_plan(plan, voter, dict.fromkeys(chosen, verdict), **told)
+        casts = approvals.vote_plan(plan, voter, dict.fromkeys(chosen, verdict), comment=comment, operating_user=operating_user)
     return VotedPlan(
         plan=plan,
         voter=voter,
         verdict=verdict,
-        operating_user=told["operating_user"] or "",
+        operating_user=operating_user,
         decided=chosen,
         receipts=tuple([cast.receipt for cast in casts]),
         steps=tuple(steps),

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from licet.approvals.desk import Desk, Shown
+from licet.approvals.viewed import Asked
 from licet.cli.demo_plan import PlannedFreeze, PlannedLift, PlannedVote, Said
 from licet.cli.demo_seen import Seen
 from licet.cli.loading import utc_now
-from licet.cli.requests import Asked
 from licet.config import Settings
 from licet.errors import FreezeRefused, VoteRefused
 from licet.gate.freeze import Freezer, Froze, Known

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from licet.cli.wording import counted, listed, moment, size
 from licet.ledger.record import Envelope
+from licet.ledger.wording import counted, listed, moment, size
 from licet.model import OPERATOR_LOG, JsonObject
 
 SHORT = 12
