@@ -7,7 +7,7 @@ from licet.errors import IntegrityBroken
 from licet.ledger.record import Payload, encode_payload
 from licet.model import RequestState
 from licet.store.contract import Closed, StoredRecord
-from licet.store.sqlite_rows import record_of, request_of, votes_of
+from licet.store.rows import record_of, request_of, votes_of
 from tests.store.samples import request, vote
 
 

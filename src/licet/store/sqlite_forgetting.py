@@ -15,9 +15,10 @@ from licet.ledger.forgotten import Hold
 from licet.ledger.vault import SecretRow
 from licet.model import LIVE_STATES, CallId, RequestId
 from licet.store.forgetting import KeyUse, LiveRequest, Prunable, Sealed, SealedRow
+from licet.store.rows import SECRET_ROW
 from licet.store.sqlite_erase import MARKS, candidates, present_among, read_holds, scan_step
 from licet.store.sqlite_open import INDEX_BITS
-from licet.store.sqlite_rows import SECRET_ROW, fetch
+from licet.store.sqlite_rows import fetch
 
 PRUNED_AT_ONCE = 10_000
 """Records looked at for one transaction of a pruning."""

@@ -13,7 +13,8 @@ from licet.ledger.record import UNREADABLE, decode_head
 from licet.ledger.vault import Vault
 from licet.store.contract import Lost, StoredRecord
 from licet.store.freezes import FreezeRows, LiftFreeze, PutFreeze
-from licet.store.sqlite_rows import fetch, record_of
+from licet.store.rows import record_of
+from licet.store.sqlite_rows import fetch
 
 _ROWS = "SELECT id, log, scope, name, at FROM freezes"
 _COUNT = "SELECT count(*) FROM records WHERE kind = 'freeze'"

@@ -21,6 +21,7 @@ from licet.model import CallId
 from licet.store import forks
 from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.index_take import IndexRow
+from licet.store.rows import RECORD, SECRET_ROW, find_secret, record_of, text_in
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_freezes import FreezeReads
@@ -28,7 +29,7 @@ from licet.store.sqlite_heads import HeadReads, split_range
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_outbox import OutboxReads
 from licet.store.sqlite_request_reads import RequestReads
-from licet.store.sqlite_rows import RECORD, SECRET_ROW, ConnectionSecrets, fetch, find_secret, record_of, text_in
+from licet.store.sqlite_rows import ConnectionSecrets, fetch
 from licet.store.sqlite_source import SqliteSource
 from licet.store.sqlite_unsettled import UnsettledReads
 from licet.store.sqlite_versions import VersionReads, Watch

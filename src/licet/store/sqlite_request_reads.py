@@ -13,7 +13,8 @@ from licet.errors import IntegrityBroken
 from licet.ledger.vault import Vault
 from licet.model import PlanId, Request, RequestId, RequestState, Vote
 from licet.store.contract import Dossier
-from licet.store.sqlite_rows import RECORD, fetch, record_of, request_of, votes_of
+from licet.store.rows import RECORD, record_of, request_of, votes_of
+from licet.store.sqlite_rows import fetch
 
 _REQUEST = "SELECT id, state FROM requests "
 _LIVE = "state IN ('open', 'approved')"  # as the index `requests_waiting` has it

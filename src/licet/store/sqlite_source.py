@@ -29,9 +29,10 @@ from licet.ledger.source import (
     VoteRow,
 )
 from licet.ledger.vault import Vault
+from licet.store.rows import opened
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_heads import split_range
-from licet.store.sqlite_rows import fetch, opened
+from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_strays import key_strays, schema_strays, tile_strays
 
 _CHUNK = 500

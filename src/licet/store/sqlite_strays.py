@@ -19,7 +19,8 @@ from licet.ledger.tiles import TileBuilder
 from licet.ledger.vault import Vault
 from licet.model import OPERATOR_LOG
 from licet.store.migrations import on_sqlite
-from licet.store.sqlite_rows import UNREADABLE_ROW, fetch
+from licet.store.rows import UNREADABLE_ROW
+from licet.store.sqlite_rows import fetch
 
 _CHUNK = 500
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
