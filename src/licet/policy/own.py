@@ -68,7 +68,9 @@ GROUPS: Final[dict[str, frozenset[str]]] = {
     "admin": _ADMIN | _AUDITOR | {"requests.read", "catalog.read"},
 }
 """The groups of actions, by what a person or program is to Licet."""
-OWN_ACTIONS: Final = frozenset().union(*GROUPS.values())
+OWN_ACTIONS: Final[frozenset[OwnAction]] = frozenset(
+    get_args(AgentAction) + get_args(ApproverAction) + get_args(AuditorAction) + get_args(AdminAction)
+)
 PrincipalType: TypeAlias = Literal["User", "Client"]
 
 DECISIONS = 4096

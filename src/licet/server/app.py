@@ -1,0 +1,335 @@
+"""The HTTP door, as one ASGI application: who asks, how often, for what, and the answer.
+
+In this order, for every endpoint alike:
+
+1. the endpoint, by path and method
+2. the credential (`identity/authenticator.py`); who fails too often from one address waits
+3. how often this credential may ask
+4. parameters and body, within bounds, decoded strictly
+5. the handler, which asks `licet.cedar` for permission by tenant; what it answers without having asked does not go out
+6. the answer, or a problem (`problems.py`)
+
+Rules:
+
+1. Nothing here decides about a tool, records or approves: handlers go through the gate and the desk as everybody does.
+2. An error that nobody expected is logged with the request's id, and tells its asker nothing else.
+3. Answers are for whoever asked: `Cache-Control: no-store`, unless an endpoint says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from licet.config.server import ServerSettings
+from licet.errors import NotAuthenticated
+from licet.identity.authenticated import Authenticated
+from licet.identity.authenticator import Authenticator
+from licet.ledger.entropy import new_id
+from licet.server import problems
+from licet.server.endpoint import Answer, Asked, Endpoint, Serving
+from licet.server.limits import Buckets
+from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered, Observer, Observers
+from licet.server.problems import Problem
+from licet.server.reading import Disconnected, Receive, decode_body, decode_params, read_body
+from licet.server.routing import Routes
+
+R = TypeVar("R")
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PEER_CERTIFICATE: Final = "licet.peer_certificate"
+"""The extension of an ASGI scope with the DER of the client certificate that the TLS layer verified. Only that layer sets it."""
+WORKERS: Final = 32
+"""Handlers that run at once in threads: most wait for the store."""
+GONE: Final = 499
+"""What is told of a request whose peer went away before its answer."""
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_NOBODY = Authenticated(method="api_key", credential="")
+_encode = msgspec.json.Encoder().encode
+_log = logging.getLogger("licet.server")
+
+
+class Api:
+    """The application. `close` it when it serves no more; the gate is closed by whoever opened it."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        authenticator: Authenticator,
+        endpoints: Iterable[Endpoint],
+        settings: ServerSettings,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self.serving: Final = serving
+        self.routes: Final = Routes(endpoints)
+        self._authenticator: Final = authenticator
+        self.settings: Final = settings
+        self.observer: Final = Observers(tuple(observers))
+        self._requests: Final = Buckets(settings.requests_per_minute)
+        self._refusals: Final = Buckets(settings.refusals_per_minute)
+        self._workers: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="licet-http")
+        self._plain: Final = {e.operation for e in self.routes.endpoints if not inspect.iscoroutinefunction(e.handler)}
+
+    def close(self) -> None:
+        """The threads end with what they are at."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] == "http":
+            await _Exchange(self, scope, receive, send).answer()
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1_003})
+
+    async def authenticate(self, authorization: str | None, certificate: bytes | None, client: str) -> Authenticated:
+        """Who asks. Raises `Problem` (401, 429)."""
+        known = self._authenticator.find_known(authorization, certificate)
+        if known is not None:
+            return known
+        if self._refusals.is_empty(client):
+            raise Problem("too_many_requests", "too many credentials from this address were refused", retry_after_s=60)
+        try:
+            return await self.run(lambda: self._authenticator.authenticate(authorization, certificate))
+        except NotAuthenticated as refused:
+            self._refusals.take(client)
+            self.observer.not_authenticated(refused.reason)
+            raise
+
+    def count(self, who: Authenticated) -> None:
+        """One more request of this credential. Raises `Problem` (429)."""
+        wait_s = self._requests.take(who.credential)
+        if wait_s:
+            raise Problem("too_many_requests", f"this credential may ask again in {wait_s} s", retry_after_s=wait_s)
+
+    async def run(self, function: Callable[[], R]) -> R:
+        """What a function returns that may block, in a thread, within the context of whoever asks."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
+
+    async def handle(self, endpoint: Endpoint, asked: Asked) -> Answer:
+        """What the handler answers, if it has asked for permission."""
+        if endpoint.operation in self._plain:
+            answer = await self.run(lambda: endpoint.handler(asked))
+        else:
+            answer = await endpoint.handler(asked)  # type: ignore[misc]  # a coroutine function, as looked up
+        if endpoint.action is not None and not asked.checked:
+            _log.error("licet: `%s` answered without asking for permission; the answer was kept back", endpoint.operation)
+            raise Problem("internal_error", "the answer was kept back")
+        assert isinstance(answer, Answer)
+        return answer
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, api: Api, scope: Scope, receive: Receive, send: Send) -> None:
+        self._api = api
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = time.perf_counter()
+        self._headers: dict[bytes, bytes] = {}
+        self._twice: set[bytes] = set()
+        for name, value in scope["headers"]:
+            if name in self._headers:
+                self._twice.add(name)
+            self._headers[name] = value
+        given = self._headers.get(b"x-request-id", b"")
+        self._request_id = given.decode("ascii") if _REQUEST_ID.fullmatch(given) else new_id()
+        self._endpoint: Endpoint | None = None
+        self._who = _NOBODY
+        self._begun = False
+
+    async def answer(self) -> None:
+        """Whatever happens, there is one answer, and it is told of."""
+        REQUEST_ID.set(self._request_id)
+        self._api.observer.began()
+        status, code = GONE, ""
+        try:
+            answer = await self._answered()
+            status = answer.status or HTTPStatus.OK
+            await self._write(answer)
+        except Disconnected:
+            status = GONE
+        except Exception as error:  # noqa: BLE001 - rule 2
+            problem = self._problem(error)
+            status, code = problem.status, problem.code
+            if not self._begun:
+                await self._write(_as_answer(problem, self._request_id))
+        finally:
+            self._tell(status, code)
+
+    async def _answered(self) -> Answer:
+        api, scope = self._api, self._scope
+        self._endpoint, path = api.routes.find(scope["method"], scope["path"])
+        endpoint = self._endpoint
+        if not endpoint.public:
+            self._who = await api.authenticate(self._authorization(), self._certificate(), self._client())
+            CREDENTIAL.set(self._who.credential)
+            api.count(self._who)
+        params = decode_params(endpoint, path, scope["query_string"])
+        raw = b""
+        if endpoint.method != "GET":
+            settings = api.settings
+            raw = await read_body(self._receive, self._headers, settings.body_bytes, settings.request_timeout_s)
+        body = None if endpoint.takes_raw else decode_body(endpoint, self._headers, raw, api.settings.body_bytes)
+        asked = Asked(
+            api.serving,
+            self._who,
+            params=params,
+            body=body,
+            raw_body=raw,
+            headers=self._headers,
+            path=scope["path"],
+            request_id=self._request_id,
+        )
+        answer = await (self._while_connected(endpoint, asked) if endpoint.waits else api.handle(endpoint, asked))
+        if answer.status is None:
+            answer = msgspec.structs.replace(answer, status=endpoint.status)
+        return answer
+
+    async def _while_connected(self, endpoint: Endpoint, asked: Asked) -> Answer:
+        """The answer, unless the peer goes away meanwhile: then the handler is cancelled."""
+        handling = asyncio.ensure_future(self._api.handle(endpoint, asked))
+        leaving = asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if handling.done():
+                return handling.result()
+            raise Disconnected
+        finally:
+            handling.cancel()
+            leaving.cancel()
+            await asyncio.gather(handling, leaving, return_exceptions=True)
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _authorization(self) -> str | None:
+        if b"authorization" in self._twice:
+            raise NotAuthenticated("invalid_credential", "header_twice")  # which one counts, two readers could see differently
+        shown = self._headers.get(b"authorization")
+        return None if shown is None else shown.decode("latin-1")
+
+    def _certificate(self) -> bytes | None:
+        found: bytes | None = (self._scope.get("extensions") or {}).get(PEER_CERTIFICATE)
+        return found
+
+    def _client(self) -> str:
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
+    async def _write(self, answer: Answer) -> None:
+        content = answer.content if answer.content is not None else b""
+        if answer.content is None and answer.stream is None and answer.body is not None:
+            content = _encode(answer.body)
+        status = int(answer.status or HTTPStatus.OK)
+        if (
+            answer.etag is not None
+            and self._scope["method"] in {"GET", "HEAD"}
+            and _names(self._headers.get(b"if-none-match"), answer.etag)
+        ):
+            status, content, answer = HTTPStatus.NOT_MODIFIED, b"", msgspec.structs.replace(answer, stream=None)
+        headers = self._answer_headers(answer, status, None if answer.stream is not None else len(content))
+        self._begun = True
+        await self._send({"type": "http.response.start", "status": int(status), "headers": headers})
+        if answer.stream is not None:
+            async for part in self._parts(answer.stream):
+                await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        await self._send({"type": "http.response.body", "body": content})
+
+    def _answer_headers(self, answer: Answer, status: int, length: int | None) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-request-id", self._request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
+        if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            headers.append((b"content-type", answer.media_type.encode("latin-1")))
+            if length is not None:
+                headers.append((b"content-length", b"%d" % length))
+        if answer.etag is not None:
+            headers.append((b"etag", f'"{answer.etag}"'.encode("latin-1")))
+        named = {name.lower() for name, _ in answer.headers}
+        if "cache-control" not in named:
+            headers.append((b"cache-control", b"no-store" if answer.etag is None else b"private, no-cache"))
+        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        return headers
+
+    async def _parts(self, stream: Iterator[bytes] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        if isinstance(stream, AsyncIterator):
+            async for part in stream:
+                yield part
+            return
+        parts = iter(stream)
+        while True:
+            found: bytes | None = await self._api.run(lambda: next(parts, None))
+            if found is None:
+                return
+            yield found
+
+    def _problem(self, error: Exception) -> Problem:
+        problem = problems.problem_of(error)
+        if problem is None:
+            operation = self._endpoint.operation if self._endpoint else "(no endpoint)"
+            _log.error("licet: `%s` failed (request `%s`)", operation, self._request_id, exc_info=error)
+            return Problem("internal_error", "something went wrong here; the server's log has it under this request's id")
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("licet: request `%s`: %s", self._request_id, error)
+        return problem
+
+    def _tell(self, status: int, code: str) -> None:
+        self._api.observer.answered(
+            Answered(
+                request_id=self._request_id,
+                method=self._scope["method"] if self._endpoint else "",
+                route=self._endpoint.path if self._endpoint else "",
+                status=int(status),
+                duration_s=time.perf_counter() - self._started,
+                code=code,
+                credential=self._who.credential,
+                client=self._client(),
+            )
+        )
+
+
+def _as_answer(problem: Problem, request_id: str) -> Answer:
+    headers = problem.headers
+    if problem.retry_after_s is not None:
+        headers = (*headers, ("Retry-After", str(problem.retry_after_s)))
+    return Answer(content=problem.encode(request_id), media_type=problems.MEDIA_TYPE, status=problem.status, headers=headers)
+
+
+def _names(condition: bytes | None, etag: str) -> bool:
+    """Whether an `If-None-Match` or `If-Match` names this tag (RFC 9110, 13.1)."""
+    if condition is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in condition.decode("latin-1").split(",")]
+    return "*" in tags or f'"{etag}"' in tags
+
+
+def matches(asked: Asked, etag: str) -> bool:
+    """Whether the request may go on under its `If-Match`: there is none, or it names this tag."""
+    condition: Mapping[bytes, bytes] = asked.headers
+    return b"if-match" not in condition or _names(condition[b"if-match"], etag)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """The lifespan protocol: whoever runs the application opens and closes the gate, so nothing is done here."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,150 @@
+"""What a request says: parameters of path and query, and a body of JSON, each decoded strictly.
+
+Rules:
+
+1. A body is read up to a stated number of bytes and for a stated time; a larger one is refused before it lies in memory whole.
+2. It is `application/json` in UTF-8. A key twice in one object is refused at any depth (`catalog/strict.py`).
+3. A parameter that is given twice is refused, unless it is a list; so is one that the endpoint does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar, get_origin, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Struct
+
+from licet.catalog import strict
+from licet.errors import ArgumentsRefused
+from licet.server.endpoint import Endpoint
+from licet.server.problems import Problem, bad_request
+
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+B = TypeVar("B", bytes, bytearray)
+
+QUERY_LIMIT_BYTES = 8_192
+QUERY_FIELDS = 100
+
+
+class Disconnected(Exception):
+    """The peer went away; there is nobody to answer."""
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, timeout_s: float) -> bytes:
+    """The whole body. Raises `Problem` (408, 413), `Disconnected`."""
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length[:20]) > limit_bytes:
+        raise _too_large(limit_bytes)
+    message = await _next(receive, timeout_s)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return _bounded(body, limit_bytes)
+    parts = bytearray(body)
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while message.get("more_body", False):
+        _bounded(parts, limit_bytes)
+        message = await _next(receive, deadline - asyncio.get_running_loop().time())
+        parts += message.get("body", b"")
+    return _bounded(bytes(parts), limit_bytes)
+
+
+async def _next(receive: Receive, timeout_s: float) -> MutableMapping[str, Any]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = await receive()
+    except TimeoutError as error:
+        raise Problem("request_timeout", "the body did not arrive in time") from error
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
+
+
+def decode_body(endpoint: Endpoint, headers: Mapping[bytes, bytes], body: bytes, limit_bytes: int) -> Any:
+    """The body as its type. Raises `Problem` (400, 415)."""
+    if endpoint.body is None:
+        if body:
+            raise bad_request("this endpoint takes no body")
+        return None
+    if not body and endpoint.body_optional:
+        return None
+    check_media_type(headers)
+    try:
+        value = strict.parse(body, limit_bytes=limit_bytes)
+    except ArgumentsRefused as refused:
+        raise Problem("not_json", f"the body cannot be read: {refused}", errors=(refused.path,) if refused.path else ()) from refused
+    return converted(value, endpoint.body, "the body is not as it must be")
+
+
+def check_media_type(headers: Mapping[bytes, bytes]) -> None:
+    """Raise `Problem` (415) for anything but JSON in UTF-8."""
+    unverified = headers.get(b"content-type", b"").decode("latin-1").lower()
+    media_type, _, parameters = unverified.partition(";")
+    if media_type.strip() != "application/json" or (parameters.strip() not in {"", "charset=utf-8", 'charset="utf-8"'}):
+        raise Problem("unsupported_media_type", "the body must be `application/json`", headers=(("Accept", "application/json"),))
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Problem("unsupported_media_type", "the body must not be compressed")
+
+
+def decode_params(endpoint: Endpoint, path: Mapping[str, str], query: bytes) -> Any:
+    """Parameters of path and query as their type. Raises `Problem` (400)."""
+    if endpoint.params is None:
+        if query:
+            raise bad_request("this endpoint takes no parameters")
+        return None
+    values: dict[str, Any] = {name: _checked(text) for name, text in path.items()}
+    lists = _lists(endpoint.params)
+    for name, text in _query(query):
+        if name in lists:
+            values.setdefault(name, []).append(text)
+        elif name in values:
+            raise bad_request("a parameter is given twice", name[:100])
+        else:
+            values[name] = text
+    return converted(values, endpoint.params, "a parameter is not as it must be", strictly=False)
+
+
+def converted(value: Any, wanted: Any, sentence: str, *, strictly: bool = True) -> Any:
+    """The value as this type. Raises `Problem` (400), which says where."""
+    try:
+        return msgspec.convert(value, wanted, strict=strictly)
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        raise bad_request(sentence, str(error)) from error
+
+
+def _query(query: bytes) -> list[tuple[str, str]]:
+    if len(query) > QUERY_LIMIT_BYTES:
+        raise bad_request("the query is too long")
+    try:
+        found = parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=QUERY_FIELDS
+        )
+    except ValueError as error:
+        raise bad_request("the query cannot be read") from error
+    return [(name, _checked(text)) for name, text in found]
+
+
+def _checked(text: str) -> str:
+    """Text without what no name, id or filter holds, and databases choke on."""
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise bad_request("a parameter holds what is not text")
+    return text
+
+
+@lru_cache(maxsize=512)
+def _lists(params: type[Struct]) -> frozenset[str]:
+    return frozenset(name for name, kind in get_type_hints(params).items() if get_origin(kind) in {tuple, list})
+
+
+def _bounded(body: B, limit_bytes: int) -> B:
+    if len(body) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return body
+
+
+def _too_large(limit_bytes: int) -> Problem:
+    return Problem("too_large", f"the body has more than {limit_bytes} bytes", headers=(("Connection", "close"),))

@@ -1,0 +1,50 @@
+"""Which endpoint a path and a method name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from starlette.routing import compile_path
+
+from licet.server.endpoint import Endpoint
+from licet.server.problems import Problem, not_found
+
+
+class Routes:
+    """The table, ready to be looked up: paths without parameters at once, the others one after the other."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.endpoints: Final = tuple(endpoints)
+        self._exact: Final[dict[str, dict[str, Endpoint]]] = {}
+        templates: dict[str, dict[str, Endpoint]] = {}
+        operations: set[str] = set()
+        for endpoint in self.endpoints:
+            methods = (templates if endpoint.path_names else self._exact).setdefault(endpoint.path, {})
+            if endpoint.method in methods or endpoint.operation in operations:
+                raise ValueError(f"`{endpoint.method} {endpoint.path}` (`{endpoint.operation}`) stands twice")
+            methods[endpoint.method] = endpoint
+            operations.add(endpoint.operation)
+        self._patterns: Final[list[tuple[re.Pattern[str], dict[str, Endpoint]]]] = [
+            (compile_path(path)[0], methods) for path, methods in templates.items()
+        ]
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
+        """The endpoint and the parameters in its path. Raises `Problem` (404, 405)."""
+        methods = self._exact.get(path)
+        if methods is not None:
+            return _of_method(methods, method), {}
+        for pattern, found in self._patterns:
+            match = pattern.match(path)
+            if match is not None:
+                return _of_method(found, method), match.groupdict()
+        raise not_found()
+
+
+def _of_method(methods: Mapping[str, Endpoint], method: str) -> Endpoint:
+    endpoint = methods.get("GET" if method == "HEAD" else method)
+    if endpoint is None:
+        allowed = ", ".join(sorted(methods))
+        raise Problem("method_not_allowed", f"this path takes {allowed}", headers=(("Allow", allowed),))
+    return endpoint
