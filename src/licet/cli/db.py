@@ -1,4 +1,4 @@
-"""`licet db`: copies of the ledger, and putting one back."""
+"""`licet db`: copies of the ledger, putting one back, and bringing it up to this version."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.gate.restoring import Restored
 from licet.gate.restoring import restore as restore_ledger
+from licet.gate.upgrading import Upgraded, missing
+from licet.gate.upgrading import upgrade as upgrade_ledger
 from licet.ledger.seal import Filing
 from licet.model import OPERATOR_LOG
 from licet.store.backup import back_up
@@ -31,7 +33,7 @@ class BackedUp(Struct, frozen=True):
 
 @click.group()
 def db() -> None:
-    """Back the ledger up, and restore it."""
+    """Back the ledger up, restore it, and upgrade it."""
 
 
 @db.command()
@@ -59,6 +61,38 @@ def vacuum(invocation: Invocation, /) -> int:
         gone = ledger.store.cut_log()
     text = "every page was written anew" if gone else "every page was written anew; another process still reads the write-ahead log"
     return invocation.answer({"bytes_gone": gone}, lambda output: output.mark("ok" if gone else "warn", "rewritten", text))
+
+
+@db.command()
+@click.option("--check", is_flag=True, help="Say what would be done, and do nothing.")
+@click.pass_obj
+def upgrade(invocation: Invocation, /, *, check: bool) -> int:
+    """Bring a ledger of an earlier version up to this one; what was there is kept beside it under another name.
+
+    Stop what writes to it first. Ends with 0 where there is nothing to do.
+    """
+    settings = load_settings(invocation)
+    if check:
+        behind = missing(settings)
+        return invocation.answer({"missing": behind}, lambda output: _show_missing(output, behind))
+    done = upgrade_ledger(settings, utc_now, by=operating_user())
+    return invocation.answer(done, lambda output: _show_upgraded(output, done))
+
+
+def _show_missing(output: Output, behind: tuple[str, ...]) -> None:
+    if not behind:
+        output.mark("ok", "current", "the ledger is of this version")
+    for title in behind:
+        output.mark("warn", "missing", title)
+
+
+def _show_upgraded(output: Output, done: Upgraded) -> None:
+    if done.kept is None:
+        output.mark("ok", "current", "the ledger is of this version; nothing was done")
+        return
+    for title in done.migrations:
+        output.mark("ok", "applied", title)
+    output.line(f"what was there lies at {done.kept}", indent=11)
 
 
 @db.command()

@@ -4,7 +4,8 @@ Rules:
 
 1. A copy that is behind an anchor or witness is not put in place, and nothing is changed, unless the loss is accepted.
 2. Who was erased since the copy was made is erased again, by the manifest, before anything else is written.
-3. An accepted loss is a record: who, why, and what was lost as far as it is known. The head log begins anew, and anchors with it.
+3. A copy of an earlier version is brought up to this one; the copy itself stays as it is.
+4. An accepted loss is a record: who, why, and what was lost as far as it is known. The head log begins anew, and anchors with it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from licet.config import Settings
 from licet.errors import IntegrityBroken
 from licet.gate.opening import OpenLedger
 from licet.ledger.anew import BegunAnew, begin_anew
+from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing
 from licet.ledger.signing import trust_of
-from licet.model import OPERATOR_LOG
+from licet.model import OPERATOR_LOG, JsonObject
 from licet.store.backup import alone, open_copy, put_back, verify_copy
+from licet.store.upgrading import upgrade_file
 from licet.witness.anchor import Anchor
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
@@ -43,6 +46,7 @@ def restore(settings: Settings, now: Callable[[], datetime], copy: Path | None, 
     ledger open, `NotAStore`, `StoreError`.
     """
     path, kept = settings.store_path, None
+    upgraded: list[str] = []
     if copy is not None:
         verify_copy(copy)
         if not accept_loss:
@@ -50,7 +54,9 @@ def restore(settings: Settings, now: Callable[[], datetime], copy: Path | None, 
     with alone(path):
         if copy is not None:
             kept = put_back(copy, path, f"{now():%Y%m%dT%H%M%SZ}")
-    evidence = {"act": "restore", "from": None if copy is None else copy.name, "kept": None if kept is None else kept.name}
+            upgraded = [migration.title for migration in upgrade_file(path, microseconds(now()), None)]
+    evidence: JsonObject = {"act": "restore", "from": None if copy is None else copy.name, "kept": None if kept is None else kept.name}
+    evidence |= {"migrations": upgraded} if upgraded else {}
     with OpenLedger(settings, now, create=False, pinned=not accept_loss) as ledger:
         operator = ledger.operator(settings, by)
         anew = begin_anew(operator, ledger.keys, reason, {"restore": evidence}) if accept_loss else None

@@ -1,3 +1,4 @@
+-- expand
 -- A ledger in PostgreSQL: tables and columns as in SQLite (store/migrations/sqlite), so that the two read alike. Written in one transaction.
 --
 -- place = log number << 40 | index. A record's primary key says which log it is in and where: two writers that think they are at
