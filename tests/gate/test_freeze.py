@@ -77,6 +77,19 @@ def test_freeze_and_lift_are_records_that_name_who_and_why(w: World) -> None:
     assert said["operating_user"] == ended["operating_user"] == stopped.operating_user
 
 
+def test_a_freeze_and_its_lift_name_the_credential_that_was_shown(w: World) -> None:
+    stopped = w.gate.freeze("agent", "support-bot", reason=WHY, by="lena", credential="k-1")
+    assert (stopped.by, stopped.credential, stopped.operating_user) == ("lena", "k-1", None)
+    assert stopped.sentence.endswith(f" by `lena`: {WHY}")
+    w.gate.lift(stopped.id, reason="mended", by="dana", credential="k-2")
+    said = [record.payload.detail or {} for record in w.records() if record.kind == "freeze"]
+    assert [(one["credential"], one["operating_user"]) for one in said] == [("k-1", None), ("k-2", None)]
+
+
+def test_a_freeze_by_a_program_is_told_by_its_credential(w: World) -> None:
+    assert w.gate.freeze("agent", "support-bot", reason=WHY, credential="k-1").sentence.endswith(f" by `k-1`: {WHY}")
+
+
 @pytest.mark.parametrize(
     ("scope", "tenant", "log"),
     [("agent", None, "operator"), ("agent", "acme", "acme"), ("tenant", None, "acme"), ("all", None, "operator")],

@@ -126,6 +126,12 @@ def test_a_person_settles_a_call_and_the_record_says_who_and_why(w: World) -> No
     assert w.gate.unknown() == ()
 
 
+def test_a_settlement_names_the_credential_that_was_shown(w: World) -> None:
+    w.gate.settle(lost(w), "error", reason="the bank refused it", by="dana", credential="k-1")
+    said = settlement_of(w)
+    assert (said["as"], said["credential"], said["operating_user"]) == ("dana", "k-1", None)
+
+
 def test_who_settles_need_not_be_in_the_directory_but_is_known_to_the_system(w: World) -> None:
     w.gate.settle(lost(w), "error", reason="the bank refused it")
     assert (settlement_of(w)["as"], settlement_of(w)["operating_user"]) == (None, ME)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
@@ -13,13 +12,12 @@ from msgspec import Struct
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.config import parse_duration_s
-from licet.ledger.record import Actor, Envelope, Kind, parse_ref
-from licet.model import EntityRef, OutcomeStatus
+from licet.gate.reading import TARGET_ID, wanted_of
+from licet.ledger.record import Actor, Envelope, Kind
+from licet.model import OutcomeStatus
 from licet.store.contract import StoredRecord
 from licet.store.finder import Wanted
-from licet.store.index_terms import UNREADABLE, Field
 
-_TARGET_ID = re.compile(r'[A-Z][A-Za-z0-9_]*::"(.*)"', re.DOTALL)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -137,25 +135,8 @@ def read_filter(options: Mapping[str, Any], now: datetime) -> Filter:
 
 def read_wanted(options: Mapping[str, Any], now: datetime, types: Sequence[str]) -> Wanted:
     """What was typed, for the search index. `types` are those that a target may be of where its id stands alone. Raises `Refusal`."""
-    plain: dict[Field, tuple[str, ...]] = {
-        field: values if isinstance(values, tuple) else (values,) for option, field in _PLAIN.items() if (values := options[option])
-    }
-    if options["deviating"]:
-        plain["deviates"] = ("true",)
-    plain.setdefault(
-        "kind", (*[kind for kind in get_args(Kind) if kind != "access"], UNREADABLE)
-    )  # who read the log is shown when it is asked for
-    return Wanted(
-        tenant=options["tenant"],
-        actor=options["actor"],
-        user=options["user"],
-        voter=options["voter"],
-        targets=_targets(options["target"], types),
-        plain=plain,
-        text=options["text"],
-        since_us=moment_of("since", options["since"], now),
-        until_us=moment_of("until", options["until"], now),
-    )
+    since_us, until_us = moment_of("since", options["since"], now), moment_of("until", options["until"], now)
+    return wanted_of(options, types, since_us=since_us, until_us=until_us)
 
 
 def asked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,35 +144,7 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-def _targets(text: str | None, types: Sequence[str]) -> tuple[EntityRef, ...]:
-    """`Customer::"C-412"`, `Customer/C-412`, or an id of any type."""
-    if text is None:
-        return ()
-    kind, slash, identifier = text.partition("/")
-    if _TARGET_ID.fullmatch(text):
-        return (parse_ref(text),)
-    if slash and kind in {*types, "Tenant"}:
-        return (EntityRef(kind, identifier),)
-    return tuple([EntityRef(each, text) for each in types])
-
-
-_PLAIN: dict[str, Field] = {
-    "agent": "agent",
-    "service": "service",
-    "session": "session",
-    "tool": "tool",
-    "verdict": "verdict",
-    "outcome": "outcome",
-    "kinds": "kind",
-    "policy": "policy",
-    "workflow": "workflow",
-    "trace": "trace_id",
-}
-"""Options whose values stand in envelopes as they are, and the fields of the index."""
-
-
 def moment_of(name: str, text: str | None, now: datetime) -> int | None:
-    """The time that was typed, in UTC microseconds; None where none was. Raises `Refusal`."""
     """The time that was typed, in UTC microseconds; None where none was. Raises `Refusal`."""
     if text is None:
         return None
@@ -206,5 +159,5 @@ def moment_of(name: str, text: str | None, now: datetime) -> int | None:
 
 
 def _is_target(found: str, wanted: str) -> bool:
-    match = _TARGET_ID.fullmatch(found)
+    match = TARGET_ID.fullmatch(found)
     return found == wanted or (match is not None and wanted in {match[1], f"{found.partition('::')[0]}/{match[1]}"})

@@ -211,4 +211,5 @@ def _show_all(output: Output, found: tuple[StandingFreeze, ...]) -> None:
 
 def _told(found: StandingFreeze) -> str:
     operating = f" (operating user {found.operating_user})" if found.by is not None else ""
+    operating = f" (credential {found.credential})" if found.credential is not None else operating
     return f"{found.sentence}{operating}"

@@ -16,6 +16,7 @@ No credential is shown here: who can write the store can freeze and lift in any 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from copy import copy
 from datetime import datetime
 
 from msgspec import Struct
@@ -87,7 +88,15 @@ class Freezer:
         self._rules = rules
         self._environment = environment
         self._now = now
-        self._operating_user = operating_user
+        self._hand: JsonObject = {"operating_user": operating_user}
+
+    def showing(self, credential: str | None) -> Freezer:
+        """The same for somebody who showed this credential, so that records name it in place of the operating user."""
+        if credential is None:
+            return self
+        shown = copy(self)
+        shown._hand = {"operating_user": None, "credential": credential}  # noqa: SLF001 - its own copy
+        return shown
 
     def freeze(
         self,
@@ -202,7 +211,7 @@ class Freezer:
         if not told:
             raise FreezeRefused("no_reason", "a freeze, and its end, need a reason")
         people = tuple([user for user in users if user is not None])
-        said = {**act, "reason": told, "by": users[0], "operating_user": self._operating_user}
+        said = {**act, "reason": told, "by": users[0], **self._hand}
         if len(people) > 1:
             said["second"] = people[1]
         return state(

@@ -42,8 +42,9 @@ _log = logging.getLogger("licet.gate")
 class StandingFreeze(Struct, frozen=True, kw_only=True):
     """A freeze that stands. `tenant` is None where it is of every tenant, `name` where it is of everything.
 
-    `by` is the user of the directory in whose name it was placed, if there was one, `operating_user` who ran the process. Both and
-    `reason` are None where its record cannot be opened: it was erased, or there is no key.
+    `by` is the user of the directory in whose name it was placed, if there was one; beside it stands either the `credential` that was
+    shown or `operating_user`, who ran the process. All of them and `reason` are None where its record cannot be opened: it was erased, or
+    there is no key.
     """
 
     id: str
@@ -55,14 +56,16 @@ class StandingFreeze(Struct, frozen=True, kw_only=True):
     by: str | None
     operating_user: str | None
     what: str
+    credential: str | None = None
 
     @property
     def sentence(self) -> str:
         """What is frozen, since when, by whom and why."""
         since = f"{self.what} is frozen since {self.since:%Y-%m-%d %H:%M} UTC"
-        if self.operating_user is None:
+        known = self.by or self.operating_user or self.credential
+        if known is None:
             return f"{since}; by whom and why cannot be read"
-        return f"{since} by `{self.by or self.operating_user}`: {self.reason}"
+        return f"{since} by `{known}`: {self.reason}"
 
 
 class Stops:
@@ -188,6 +191,7 @@ def tell(store: Store, freeze: Freeze) -> StandingFreeze:
         by=said.get("by"),
         operating_user=said.get("operating_user"),
         what=freeze.what,
+        credential=said.get("credential"),
     )
 
 

@@ -101,7 +101,7 @@ class OpenLedger:
             self.store,
             self.writer,
             self.signing,
-            self._now_us,
+            self.now_us,
             None if self.pins is None else self.pins.publish,
             publish_again_s=min(PUBLISH_AGAIN_S, settings.witness.max_age_s / 4),
         )
@@ -148,9 +148,10 @@ class OpenLedger:
 
     def _keep(self, size: int, note: bytes) -> None:
         """A checkpoint with its cosignatures takes the place of the one without."""
-        self.writer.submit(Filing((), (PutCheckpoint(size, self._now_us(), note, self.signing.get_signer().vkey),))).wait()
+        self.writer.submit(Filing((), (PutCheckpoint(size, self.now_us(), note, self.signing.get_signer().vkey),))).wait()
 
-    def _now_us(self) -> int:
+    def now_us(self) -> int:
+        """Microseconds since 1970 UTC."""
         return microseconds(self._now())
 
 

@@ -10,6 +10,7 @@ from licet.config import Settings
 from licet.gate.freeze import Lifted
 from licet.gate.freeze_view import StandingFreeze
 from licet.gate.house import OpenHouse
+from licet.gate.opening import OpenLedger
 from licet.gate.probing import Probed
 from licet.gate.scene import Scene
 from licet.gate.unknown import Settled, SettledAs, UnknownCall, unknown_calls
@@ -48,12 +49,14 @@ class Operating:
         """
         return self._opened().probe(call)
 
-    def settle(self, call: CallId, status: SettledAs, *, reason: str, by: str | None = None) -> Settled:
+    def settle(self, call: CallId, status: SettledAs, *, reason: str, by: str | None = None, credential: str | None = None) -> Settled:
         """Say how a call ended of which nobody saw the end, in the name of a user of the directory or of this process alone.
 
-        It is recorded with the reason and the operating user, grants nothing and runs nothing. Raises `SettlementRefused`.
+        It is recorded with the reason and the credential that was shown, or else the operating user; it grants nothing and runs nothing.
+        Raises `SettlementRefused`.
         """
-        return self._opened().reconciliation.settle(call, status, reason=reason, by=by, operating_user=whoever_runs_this().name)
+        user = whoever_runs_this().name if credential is None else None
+        return self._opened().reconciliation.settle(call, status, reason=reason, by=by, operating_user=user, credential=credential)
 
     def freeze(
         self,
@@ -64,24 +67,31 @@ class Operating:
         tenant: str | None = None,
         by: str | None = None,
         anyway: bool = False,
+        credential: str | None = None,
     ) -> StandingFreeze:
         """Stop an agent, a service, a tool, a tenant, a session or everything (`all`), in every process on the store, until it is lifted.
 
         From this call's return on, no call of it begins: its intent is refused; a read that was decided before may end. `tenant` narrows
         it to that tenant's calls. `reason` is recorded, and told to whoever calls. A name that nobody knows is refused unless `anyway`.
-        Raises `FreezeRefused`.
+        `credential` is the id of the one that was shown, if one was; else the record names the operating user. Raises `FreezeRefused`.
         """
         house = self._opened()
+        freezer = house.freezer.showing(credential)
         try:
-            return house.freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway).freeze
+            return freezer.freeze(house.known, scope, name, reason=reason, tenant=tenant, by=by, anyway=anyway).freeze
         finally:  # also where the answer was lost: it may have landed
             house.services.freezes.forget()
 
-    def lift(self, freeze_id: str, *, reason: str, by: str | None = None, second: str | None = None) -> Lifted:
-        """Lift a freeze, in the name of users of the directory where `[freeze]` in licet.toml asks for them. Raises `FreezeRefused`."""
+    def lift(
+        self, freeze_id: str, *, reason: str, by: str | None = None, second: str | None = None, credential: str | None = None
+    ) -> Lifted:
+        """Lift a freeze, in the name of users of the directory where `[freeze]` in licet.toml asks for them.
+
+        `credential` as for `freeze`. Raises `FreezeRefused`.
+        """
         house = self._opened()
         try:
-            return house.freezer.lift(freeze_id, reason=reason, by=by, second=second)
+            return house.freezer.showing(credential).lift(freeze_id, reason=reason, by=by, second=second)
         finally:
             house.services.freezes.forget()
 
@@ -93,6 +103,11 @@ class Operating:
         """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""
         with self._opened().store.source() as ledger:
             return verify(ledger)
+
+    @property
+    def ledger(self) -> OpenLedger:
+        """The open ledger of this gate: store, writer, notary and keys, for what is done to it beside the calls."""
+        return self._opened().ledger
 
     @property
     def store(self) -> Store:

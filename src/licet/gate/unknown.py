@@ -103,10 +103,14 @@ class Case(Struct, frozen=True):
 
 
 class Said(Struct, frozen=True, kw_only=True):
-    """What somebody says of a call: `by` is the user of the directory in whose name, `answer` what a probe answered."""
+    """What somebody says of a call: `by` is the user of the directory in whose name, `answer` what a probe answered.
+
+    `credential` is the id of the one that was shown, if one was; `operating_user` who ran the process otherwise.
+    """
 
     status: SettledAs
-    operating_user: str
+    operating_user: str | None
+    credential: str | None = None
     reason: str | None = None
     by: str | None = None
     answer: bool | None = None
@@ -129,7 +133,16 @@ class Reconciliation:
         self._environment = environment
         self._now = now
 
-    def settle(self, call: CallId, status: SettledAs, *, reason: str, by: str | None, operating_user: str) -> Settled:
+    def settle(
+        self,
+        call: CallId,
+        status: SettledAs,
+        *,
+        reason: str,
+        by: str | None,
+        operating_user: str | None,
+        credential: str | None = None,
+    ) -> Settled:
         """Settle a call in the name of a person.
 
         Raises `SettlementRefused` (`bad_status`, `no_reason`, `unknown_user`, `not_in_tenant`, `no_such_call`, `not_unknown`,
@@ -143,7 +156,7 @@ class Reconciliation:
         case = find_case(self._store, call)
         if by is not None:
             self._may_settle(by, case.stored.log)
-        return self.record(case, Said(status=status, operating_user=operating_user, reason=told, by=by))
+        return self.record(case, Said(status=status, operating_user=operating_user, credential=credential, reason=told, by=by))
 
     def record(self, case: Case, said: Said) -> Settled:
         """The settlement is durable. Raises `SettlementRefused` (`already_settled`) where somebody, or the tool itself, was first."""
@@ -175,6 +188,7 @@ class Reconciliation:
         settled = {
             "by": "person" if said.answer is None else "probe",
             "operating_user": said.operating_user,
+            **({} if said.credential is None else {"credential": said.credential}),
             "as": said.by,
             "reason": said.reason,
             "saw": {

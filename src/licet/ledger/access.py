@@ -4,7 +4,8 @@ Rules:
 
 1. No record, no reading: the record is durable before anything is shown or written out. Who cannot write the log is shown nothing.
 2. The record is in the log of the tenant that was asked for, if it has one, else in `operator`.
-3. The filter stands in the payload as it was typed. Whoever is named in it seals that payload too, so that erasing them erases this.
+3. The filter stands in the payload as it was typed. Whoever is named in it seals that payload too, so that erasing them erases this; so
+   does the person who read.
 4. A name that the ledger does not know stands there as a blind: nobody could erase it later, and nobody can read it. Equal ones look alike.
 
 Not covered: a name inside a free text that was searched for is nobody's, and stays until the log's own secret goes.
@@ -37,15 +38,18 @@ class Access(Struct, frozen=True, kw_only=True):
     """What is about to be read: by which verb and by whom, with which filter, how many records, and whether their payloads are shown.
 
     `tenant` is the one that was asked for; None means the whole ledger. `filter` is what was typed, without what is in `sought`.
+    `operating_user` read where no `credential` was shown; `user` is the person of the directory whose credential it is.
     """
 
     verb: str
-    operating_user: str
+    operating_user: str | None
     tenant: str | None
     records: int
     payloads: bool
     filter: JsonObject = {}
     sought: tuple[Sought, ...] = ()
+    credential: str | None = None
+    user: Subject | None = None
 
 
 def record_access(store: Store, writer: Writer, access: Access, *, environment: str, at_us: int) -> Receipt:
@@ -58,13 +62,18 @@ def record_access(store: Store, writer: Writer, access: Access, *, environment: 
         known = _known(store, sought, [log, *(other for other in logs if other != log)], alone=access.tenant is not None)
         shown[sought.option] = sought.typed if known else {"unknown": store.blind(log, "access", sought.typed)}
         about += known
-    detail = {
+    detail: JsonObject = {
         "verb": access.verb,
         "filter": shown,
         "records": access.records,
         "payloads": access.payloads,
         "operating_user": access.operating_user,
     }
+    if access.credential is not None:
+        detail["credential"] = access.credential
+    if access.user is not None:
+        detail["user"] = access.user.id
+        about.append(access.user)
     statement = state(
         log=log,
         kind="access",

@@ -189,10 +189,9 @@ def _settlement(entry: Entry, status: str) -> Told:
         how = "happened" if status == "ok" else "did not happen"
         return Told("note", "settled", f"{entry.act} {how}, says its probe")
     said = {"ok": "happened", "not_executed": "did not happen", "error": "failed"}.get(status, status)
-    by = settled.get("as") or "a person"
-    return Told(
-        "note", "settled", f"{entry.act} {said}, says {by} (operating user {settled.get('operating_user')})", str(settled.get("reason"))
-    )
+    by, shown = settled.get("as") or "a person", settled.get("credential")
+    known = f"credential {shown}" if shown else f"operating user {settled.get('operating_user')}"
+    return Told("note", "settled", f"{entry.act} {said}, says {by} ({known})", str(settled.get("reason")))
 
 
 def _recovery(entry: Entry) -> Told:

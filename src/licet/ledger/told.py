@@ -43,7 +43,7 @@ def tell_access(_envelope: Envelope, detail: JsonObject) -> Told:
     count = detail.get("records")
     much = counted(count, "record") if isinstance(count, int) else "records"
     without = "" if detail.get("payloads") else ", without payloads"
-    who = _text(detail.get("operating_user")) or "somebody"
+    who = _text(detail.get("user") or detail.get("operating_user") or detail.get("credential")) or "somebody"
     return Told("note", "read", f"{who} read {much}{without}, with `{verb}{_asked(detail.get('filter'))}`")
 
 
@@ -110,7 +110,8 @@ def tell_freeze(envelope: Envelope, detail: JsonObject) -> Told:
     """What was stopped, or goes on."""
     mark = envelope.targets[0] if envelope.targets else ""
     kind, _, name = mark.partition("::")
-    by, reason = _text(detail.get("by") or detail.get("operating_user")) or "somebody", _text(detail.get("reason"))
+    by = _text(detail.get("by") or detail.get("operating_user") or detail.get("credential")) or "somebody"
+    reason = _text(detail.get("reason"))
     if kind == "Freeze":
         people = listed([by, *([_text(detail["second"])] if detail.get("second") else [])])
         return Told("note", "lifted", f"{people} lifted the freeze {name}", reason)
