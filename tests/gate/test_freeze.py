@@ -78,7 +78,7 @@ def test_freeze_and_lift_are_records_that_name_who_and_why(w: World) -> None:
 
 
 def test_a_freeze_and_its_lift_name_the_credential_that_was_shown(w: World) -> None:
-    stopped = w.gate.freeze("agent", "support-bot", reason=WHY, by="lena", credential="k-1")
+    stopped = w.gate.freeze("agent", "support-bot", reason=WHY, tenant="acme", by="lena", credential="k-1")
     assert (stopped.by, stopped.credential, stopped.operating_user) == ("lena", "k-1", None)
     assert stopped.sentence.endswith(f" by `lena`: {WHY}")
     w.gate.lift(stopped.id, reason="mended", by="dana", credential="k-2")
