@@ -26,7 +26,7 @@ class Followed(Struct, frozen=True, gc=False):
 
 IN_FORCE = frozenset({"policy", "catalog", "directory"})
 """Kinds that say what was put in force."""
-FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry", "freeze"}) | IN_FORCE
+FOLLOWED = frozenset({"intent", "outcome", "recovery", "call", "hold", "vote", "expiry", "freeze", "admin"}) | IN_FORCE
 """Kinds from which something follows."""
 
 
@@ -40,6 +40,8 @@ def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, close
         envelope, payload = b"", payload if payload is not None and b'"late":' in payload else None
     elif head.kind in IN_FORCE:
         envelope = b""
+    elif head.kind == "admin":
+        payload = None
     return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen)
 
 

@@ -1,7 +1,7 @@
 """Do the rows beside the records say what the records say, and nothing else?
 
-Every row of requests, votes, open calls, unsettled calls, keys, freezes and snapshots is held beside what `Replay` made of the records: a
-row that no record explains was forged, one that differs was edited, one that is missing was deleted.
+Every row of requests, votes, open calls, unsettled calls, keys, freezes, credentials and snapshots is held beside what `Replay` made of
+the records: a row that no record explains was forged, one that differs was edited, one that is missing was deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from licet.ledger.record import microseconds
 from licet.ledger.replay import Asking, Replay
 from licet.ledger.report import Findings
 from licet.ledger.source import Projections, RequestRow, VoteRow
-from licet.model import asker_of
+from licet.model import OPERATOR_LOG, asker_of
 
 
 def verify_projections(replay: Replay, projections: Projections, findings: Findings) -> None:
@@ -25,6 +25,7 @@ def verify_projections(replay: Replay, projections: Projections, findings: Findi
         _verify_unsettled,
         _verify_keys,
         _verify_freezes,
+        _verify_credentials,
         _verify_snapshots,
     ):
         with findings.of(None):
@@ -127,6 +128,25 @@ def _verify_freezes(replay: Replay, projections: Projections, findings: Findings
             findings.add(row.log, None, "freezes", message, expected=expected or "", found=found)
     for freeze in unseen.values():
         findings.add(freeze.log, None, "freezes", "a freeze stands that has no row", expected=f"{freeze.id}: {freeze.what}")
+
+
+def _verify_credentials(replay: Replay, projections: Projections, findings: Findings) -> None:
+    """Who forges one, widens one or lets one live on would speak in somebody's name."""
+    issues = replay.issues
+    unseen = dict(issues.marks)
+    for row in projections.credentials():
+        id_ = row.issued.id
+        expected = unseen.pop(id_, None)
+        if expected is None:
+            findings.add(OPERATOR_LOG, None, "credentials", "no record issued this credential", found=id_)
+        elif row.issued.mark != expected:
+            message = f"credential {id_} is not what was issued"
+            findings.add(OPERATOR_LOG, None, "credentials", message, expected=expected, found=row.issued.mark)
+        elif row.ends_at != issues.ends.get(id_):
+            message = f"credential {id_} does not end when the records say"
+            findings.add(OPERATOR_LOG, None, "credentials.ends_at", message, expected=issues.ends.get(id_), found=row.ends_at)
+    for id_ in unseen:
+        findings.add(OPERATOR_LOG, None, "credentials", "a credential that was issued has no row", expected=id_)
 
 
 def _verify_snapshots(replay: Replay, projections: Projections, findings: Findings) -> None:

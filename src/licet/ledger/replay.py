@@ -12,6 +12,7 @@
    arguments
 7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
 8. a freeze stands until a record of its log lifts it, and what lifts one finds it standing (ledger/frozen.py)
+9. a credential is what the record of its issue says, issued once, and ends as early as a record says (ledger/issued.py)
 
 A record whose payload cannot be opened (erased, or no key at hand) says nothing of requests: those that it names are left out.
 Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
@@ -28,6 +29,7 @@ from msgspec import Raw, Struct
 from licet.errors import IntegrityBroken
 from licet.ledger.followed import IN_FORCE, Followed
 from licet.ledger.frozen import Frozen
+from licet.ledger.issued import Issues
 from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
 from licet.model import LIVE_STATES, Request, RequestState, TakenBack, Vote
@@ -133,6 +135,7 @@ class Replay:
         self.requests: dict[str, Asking] = {}
         self.snapshots: dict[str, tuple[str, int]] = {}
         self.frozen = Frozen()
+        self.issues = Issues()
         self.unread_snapshots = False
         self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
         self._ended: set[str] = set()
@@ -146,6 +149,7 @@ class Replay:
             "vote": self._ask,
             "expiry": self._ask,
             "freeze": self._freeze,
+            "admin": self._issue,
             **dict.fromkeys(IN_FORCE, self._put_in_force),
         }
 
@@ -227,6 +231,14 @@ class Replay:
         problem = self.frozen.take(row.envelope)
         if problem is not None:
             self._findings.add(log, row.index, "targets", f"a freeze or its end, and {problem}")
+
+    # credentials
+
+    def _issue(self, log: str, row: Followed) -> None:
+        """Rule 9."""
+        problem = self.issues.take(row.envelope)
+        if problem is not None:
+            self._findings.add(log, row.index, "targets", f"a credential or its end, and {problem}")
 
     # snapshots
 

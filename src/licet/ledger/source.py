@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from licet.ledger.issued import IssuedCredential
 from licet.ledger.record import UNREADABLE, Head, decode_head
 
 Row: TypeAlias = tuple[int, str, str | None, str | None, bytes, bytes, Any]
@@ -93,6 +94,21 @@ class FreezeRow(Struct, frozen=True):
     at: int
 
 
+class CredentialRow(Struct, frozen=True):
+    """A credential, and when it ends if something ended it (UTC microseconds)."""
+
+    issued: IssuedCredential
+    ends_at: int | None
+
+
+def credential_row(row: Sequence[Any]) -> CredentialRow:
+    """A credential of a table's row: id, digest, content, and when it was made, expires and ends; -1 where it does not."""
+    id_, digest, content, created_at, expires_at, ends_at = row
+    expires = None if expires_at < 0 else expires_at
+    issued = IssuedCredential(id=id_, digest=digest, content=content, created_at=created_at, expires_at=expires)
+    return CredentialRow(issued, None if ends_at < 0 else ends_at)
+
+
 class ErasureRow(Struct, frozen=True):
     """Who was erased, by pseudonym, and the record's log and target."""
 
@@ -141,6 +157,10 @@ class Projections(Protocol):
 
     def freezes(self) -> Iterable[FreezeRow]:
         """Every freeze that stands."""
+        ...
+
+    def credentials(self) -> Iterable[CredentialRow]:
+        """Every credential."""
         ...
 
     def blobs(self) -> Iterable[BlobRow]:

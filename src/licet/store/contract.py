@@ -9,8 +9,8 @@ Rules:
 4. Indexes within a log are dense, start at 0 and follow commit order. Record bytes never change.
 5. Requests and votes are rows that point to their records: what they say is read there, and nowhere else.
 6. An error whose extent is unknown (EIO) raises `StorePoisoned`; an error after which nothing was written raises `StoreUnavailable`.
-7. Requests, votes, holds, keys, open and unsettled calls are projections of records: `verify` checks them, nothing else believes them
-   for the past.
+7. Requests, votes, holds, keys, credentials, open and unsettled calls are projections of records: `verify` checks them, nothing else
+   believes them for the past.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from licet.ledger.vault import SecretRow
 from licet.model import CallId, Receipt, RequestId
+from licet.store.credentials import CredentialChange, CredentialReading
 from licet.store.forgetting import BeginAnew as BeginAnew  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DestroySecret as DestroySecret  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DropPayloads as DropPayloads  # noqa: PLC0414  the other half of this contract
@@ -108,7 +109,17 @@ class PutBlob(Struct, frozen=True):
 
 
 Change = (
-    OpenCall | CloseCall | TakeKey | RequestChange | PutBlob | HeadChange | FreezeChange | ForgettingChange | OutboxChange | UnsettledChange
+    OpenCall
+    | CloseCall
+    | TakeKey
+    | RequestChange
+    | PutBlob
+    | CredentialChange
+    | HeadChange
+    | FreezeChange
+    | ForgettingChange
+    | OutboxChange
+    | UnsettledChange
 )
 
 
@@ -191,7 +202,7 @@ class LogState(Struct, frozen=True):
     compact_range: tuple[bytes, ...]
 
 
-class Store(Forgetting, FreezeReading, HeadReading, Outbox, RequestReads, UnsettledCalls, Versions, Protocol):
+class Store(CredentialReading, Forgetting, FreezeReading, HeadReading, Outbox, RequestReads, UnsettledCalls, Versions, Protocol):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str

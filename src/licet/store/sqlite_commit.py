@@ -35,9 +35,11 @@ from licet.store.contract import (
     PutSigningKey,
     TakeKey,
 )
+from licet.store.credentials import CredentialChange, TouchCredentials
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.outbox import OUTBOX_CHANGES
+from licet.store.sqlite_credentials import change_credentials
 from licet.store.sqlite_erase import forget, refuse_retired
 from licet.store.sqlite_freezes import change_freezes, read_freezes
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
@@ -51,7 +53,7 @@ from licet.store.unsettled import EndUnsettled, MarkUnsettled, Settle
 _ROWS_A_STATEMENT = 64
 
 _FORGETTING = (DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
-_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint, MarkUnsettled, EndUnsettled})
+_UNCONDITIONAL = frozenset({OpenCall, CloseCall, PutBlob, AppendHead, PutCheckpoint, MarkUnsettled, EndUnsettled, TouchCredentials})
 
 
 class _Log:
@@ -233,13 +235,15 @@ class _Group:
             put_checkpoint(self._con, change)
         elif isinstance(change, MarkUnsettled | EndUnsettled):
             note_unsettled(self._con, change)
+        elif isinstance(change, TouchCredentials):
+            change_credentials(self._con, change)
         elif isinstance(change, PutBlob):
             self._con.execute(
                 "INSERT INTO blobs (digest, kind, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (change.digest, change.kind, change.content),
             )
 
-    def _try(self, change: Change) -> Lost | None:
+    def _try(self, change: Change) -> Lost | None:  # noqa: PLR0911  one for each part of the contract
         if isinstance(change, TakeKey):
             return self._take_key(change)
         if isinstance(change, REQUEST_CHANGES):
@@ -253,6 +257,8 @@ class _Group:
             return change_freezes(self._con, change)
         if isinstance(change, _FORGETTING):
             return forget(self._con, change)
+        if isinstance(change, CredentialChange):
+            return change_credentials(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
 
     def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:

@@ -23,6 +23,7 @@ from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
 from licet.store.index_take import IndexRow
 from licet.store.rows import RECORD, SECRET_ROW, find_secret, record_of, text_in
 from licet.store.sqlite_commit import INDEX_BITS
+from licet.store.sqlite_credentials import CredentialReads
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_freezes import FreezeReads
 from licet.store.sqlite_heads import HeadReads, split_range
@@ -103,7 +104,7 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(HeadReads, ForgettingReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
+class SqliteReads(CredentialReads, HeadReads, ForgettingReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:

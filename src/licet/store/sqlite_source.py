@@ -14,6 +14,7 @@ from licet.errors import IntegrityBroken, KeyUnavailable, SecretBroken
 from licet.ledger.record import Head
 from licet.ledger.source import (
     BlobRow,
+    CredentialRow,
     ErasureRow,
     FreezeRow,
     HeadLog,
@@ -27,6 +28,7 @@ from licet.ledger.source import (
     TreeState,
     UnsettledRow,
     VoteRow,
+    credential_row,
 )
 from licet.ledger.vault import Vault
 from licet.store.rows import opened
@@ -38,7 +40,20 @@ from licet.store.sqlite_strays import key_strays, schema_strays, tile_strays
 _CHUNK = 500
 """Rows at a time: enough to make the loop cheap, few enough to stay in the processor's cache."""
 
-_INDEXED = ("records", "requests", "votes", "keys", "open_calls", "unsettled", "freezes", "logs", "boots", "blobs", "secrets")
+_INDEXED = (
+    "records",
+    "requests",
+    "votes",
+    "keys",
+    "open_calls",
+    "unsettled",
+    "freezes",
+    "logs",
+    "boots",
+    "blobs",
+    "secrets",
+    "credentials",
+)
 """Tables in which something is looked up by an index that could hide it. Payloads have none, and each is read."""
 
 _ROWS = (
@@ -152,6 +167,12 @@ class SqliteSource:
         """Every freeze that stands."""
         text = "SELECT id, log, scope, name, at FROM freezes"
         return [FreezeRow(*row) for row in self._all("freezes", text, types=(str, str, str, str, int))]
+
+    def credentials(self) -> Iterable[CredentialRow]:
+        """Every credential."""
+        text = "SELECT id, digest, content, created_at, coalesce(expires_at, -1), coalesce(ends_at, -1) FROM credentials ORDER BY id"
+        rows = self._all("credentials", text, types=(str, bytes, bytes, int, int, int))
+        return [credential_row(row) for row in rows]
 
     def blobs(self) -> Iterable[BlobRow]:
         """Every snapshot."""
