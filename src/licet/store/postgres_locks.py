@@ -30,7 +30,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from licet.store.contract import (
     AddVote,
@@ -48,12 +47,6 @@ from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, Place
 from licet.store.freezes import LiftFreeze, PutFreeze
 from licet.store.outbox import OUTBOX_CHANGES
 from licet.store.unsettled import MarkUnsettled
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
 SPACE = 0x4C696365
 """`Lice`: the first half of every advisory lock of Licet, so that other programs in the same database have theirs."""

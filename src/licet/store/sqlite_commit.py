@@ -38,14 +38,16 @@ from licet.store.contract import (
 from licet.store.credentials import CredentialChange, TouchCredentials
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
+from licet.store.head_rows import tree_of
 from licet.store.outbox import OUTBOX_CHANGES
+from licet.store.request_rows import Blind
 from licet.store.sqlite_credentials import change_credentials
 from licet.store.sqlite_erase import forget, refuse_retired
 from licet.store.sqlite_freezes import change_freezes, read_freezes
-from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key, tree_of
+from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
 from licet.store.sqlite_outbox import change_outbox
-from licet.store.sqlite_requests import REQUEST_CHANGES, Blind, change_request
+from licet.store.sqlite_requests import REQUEST_CHANGES, change_request
 from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_unsettled import note_unsettled, settle
 from licet.store.unsettled import EndUnsettled, MarkUnsettled, Settle

@@ -16,12 +16,11 @@ from typing import Any
 
 import apsw
 
-from licet.errors import StorePoisoned
-from licet.ledger.checkpoint import HEAD_ENTRY_VERSION, HeadEntry, encode_head_entry
-from licet.ledger.merkle import HASH_BYTES, Tree, root_of
+from licet.ledger.merkle import root_of
 from licet.ledger.record import leaf_hash
 from licet.ledger.tiles import WIDTH
 from licet.store.contract import HeadState, Lost, PutCheckpoint, PutSigningKey, SigningKey, StoredCheckpoint
+from licet.store.head_rows import entries_of, split_range, tree_of
 from licet.store.sqlite_rows import fetch
 
 _HAS_GROWN = "size > coalesce((SELECT max(heads.size) FROM heads WHERE heads.log = logs.name), 0)"
@@ -35,10 +34,7 @@ def append_head(con: apsw.Connection, at: int) -> None:
         return
     size, compact_range = fetch(con, "SELECT head_size, head_range FROM ledger")[0]
     head = tree_of("the head log", size, compact_range)
-    entries = [
-        encode_head_entry(HeadEntry(HEAD_ENTRY_VERSION, log, grew, tree_of(log, grew, peaks).root().hex(), at))
-        for log, grew, peaks in grown
-    ]
+    entries = entries_of(grown, at)
     con.executemany(
         "INSERT INTO heads (number, log, size, entry) VALUES (?, ?, ?, ?)",
         [(size + place, log, grew, entry) for place, ((log, grew, _), entry) in enumerate(zip(grown, entries, strict=True))],
@@ -85,19 +81,6 @@ def put_signing_key(con: apsw.Connection, change: PutSigningKey) -> Lost | None:
     )
     con.execute(text, (change.vkey, change.key, change.wrapped, change.endorsement, change.seen, change.size))
     return None if con.changes() else Lost("signing_key_moved", "the log grew, or another process put a signing key, at the same moment")
-
-
-def tree_of(log: str, size: int, compact_range: bytes) -> Tree:
-    """The tree of a stored state. Raises `StorePoisoned` when the state contradicts itself."""
-    try:
-        return Tree(size, split_range(compact_range))
-    except ValueError as error:
-        raise StorePoisoned(f"the stored tree state of log `{log}` is damaged ({error}); run `licet audit verify`") from error
-
-
-def split_range(compact_range: bytes) -> tuple[bytes, ...]:
-    """The hashes that a stored compact range consists of."""
-    return tuple(compact_range[start : start + HASH_BYTES] for start in range(0, len(compact_range), HASH_BYTES))
 
 
 class HeadReads:

@@ -10,7 +10,6 @@ import apsw
 from licet.model import RequestId
 from licet.store.contract import Lost
 from licet.store.outbox import (
-    ERROR_LIMIT,
     KEPT_S,
     BeginAttempt,
     Deliverer,
@@ -25,17 +24,19 @@ from licet.store.outbox import (
     Spread,
     TakeDelivering,
 )
-from licet.store.sqlite_rows import fetch
-
-_PRUNED_AT_A_TIME = 8
-"""Rows that go for one that comes: more than come, and too few to be noticed."""
-SUPERSEDED = "a later event of the same request was told instead"
-
-_NOTICE = "SELECT number, request, tenant, event, at FROM notices "
-_DELIVERY = (
-    "SELECT deliveries.number, notice, notices.request, notices.tenant, notices.event, notices.at, channel, subject, state, attempts, "
-    "due_at, done_at, error, handle FROM deliveries JOIN notices ON notices.number = deliveries.notice "
+from licet.store.outbox_rows import (
+    DELIVERY,
+    NOTICE,
+    PRUNED_AT_A_TIME,
+    SUPERSEDED,
+    cut,
+    delivering_taken,
+    delivery_moved,
+    delivery_of,
+    notice_of,
+    notice_spread,
 )
+from licet.store.sqlite_rows import fetch
 
 
 class OutboxReads:
@@ -51,23 +52,23 @@ class OutboxReads:
 
     def new_notices(self, limit: int = 256) -> tuple[Notice, ...]:
         """Notices that are not spread yet, the oldest first."""
-        return tuple([_notice(row) for row in self._rows(f"{_NOTICE}WHERE spread = 0 ORDER BY number LIMIT ?", (limit,))])
+        return tuple([notice_of(row) for row in self._rows(f"{NOTICE}WHERE spread = 0 ORDER BY number LIMIT ?", (limit,))])
 
     def get_notice(self, number: int) -> Notice:
         """One notice. Raises `KeyError` when there is none, or not any more."""
-        rows = self._rows(f"{_NOTICE}WHERE number = ?", (number,))
+        rows = self._rows(f"{NOTICE}WHERE number = ?", (number,))
         if not rows:
             raise KeyError(f"no notice {number}")
-        return _notice(rows[0])
+        return notice_of(rows[0])
 
     def due_deliveries(self, channel: str, at: int, limit: int = 64) -> tuple[Delivery, ...]:
         """Of each subject the newest delivery that waits, where it is due by `at`; the oldest of these first."""
         text = (
-            f"{_DELIVERY}WHERE channel = ?1 AND state = 'waiting' AND due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM deliveries AS newer "  # noqa: S608  a constant
+            f"{DELIVERY}WHERE channel = ?1 AND state = 'waiting' AND due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM deliveries AS newer "  # noqa: S608  a constant
             "WHERE newer.channel = ?1 AND newer.state = 'waiting' AND newer.subject = deliveries.subject "
             "AND newer.number > deliveries.number) ORDER BY deliveries.number LIMIT ?3"
         )
-        return tuple([_delivery(row) for row in self._rows(text, (channel, at, limit))])
+        return tuple([delivery_of(row) for row in self._rows(text, (channel, at, limit))])
 
     def next_due(self, channel: str) -> int | None:
         """When the next delivery of this channel is due; None where none waits."""
@@ -86,10 +87,10 @@ class OutboxReads:
     def deliveries(self, *, channel: str | None = None, states: tuple[DeliveryState, ...] = (), limit: int = 100) -> tuple[Delivery, ...]:
         """The delivery log, the newest first."""
         wanted = states or ("waiting", "sent", "failed", "skipped")
-        text = f"{_DELIVERY}WHERE state IN ({', '.join('?' * len(wanted))}) "
+        text = f"{DELIVERY}WHERE state IN ({', '.join('?' * len(wanted))}) "
         text += "" if channel is None else "AND channel = ? "
         values = wanted if channel is None else (*wanted, channel)
-        return tuple([_delivery(row) for row in self._rows(f"{text}ORDER BY deliveries.number DESC LIMIT ?", (*values, limit))])
+        return tuple([delivery_of(row) for row in self._rows(f"{text}ORDER BY deliveries.number DESC LIMIT ?", (*values, limit))])
 
     def count_stale(self, before: int) -> tuple[int, int]:
         """How many notices are not spread, and how many deliveries wait, since before this moment."""
@@ -111,7 +112,7 @@ def note(con: apsw.Connection, request: str, event: NoticeEvent, at: int) -> Non
     con.execute("INSERT INTO notices (request, tenant, event, at) SELECT id, tenant, ?, ? FROM requests WHERE id = ?", (event, at, request))
     # From the oldest on, and never the newest: a number is not used twice.
     text = "SELECT number FROM (SELECT number, at FROM notices ORDER BY number LIMIT ?) WHERE at < ?"
-    for (number,) in fetch(con, text, (_PRUNED_AT_A_TIME, at - KEPT_S * 1_000_000)):
+    for (number,) in fetch(con, text, (PRUNED_AT_A_TIME, at - KEPT_S * 1_000_000)):
         con.execute("DELETE FROM deliveries WHERE notice = ?", (number,))
         con.execute("DELETE FROM notices WHERE number = ?", (number,))
 
@@ -142,23 +143,23 @@ def _take(con: apsw.Connection, change: TakeDelivering) -> Lost | None:
     )
     if _changed(con, text, (change.boot, change.at, change.gone, change.silent_since)):
         return None
-    return Lost("delivering_taken", "another process delivers")
+    return delivering_taken()
 
 
 def _spread(con: apsw.Connection, change: Spread) -> Lost | None:
     if not _changed(con, "UPDATE notices SET spread = 1 WHERE number = ? AND spread = 0", (change.notice,)):
-        return Lost("notice_spread", f"notice {change.notice} has its deliveries")
+        return notice_spread(change.notice)
     text = "INSERT INTO deliveries (notice, channel, subject, state, due_at, done_at, error) VALUES (?, ?, ?, ?, ?, ?, ?)"
     for new in change.deliveries:
         done_at = None if new.state == "waiting" else change.at
-        con.execute(text, (change.notice, new.channel, new.subject, new.state, change.at, done_at, _cut(new.error)))
+        con.execute(text, (change.notice, new.channel, new.subject, new.state, change.at, done_at, cut(new.error)))
     return None
 
 
 def _begin(con: apsw.Connection, change: BeginAttempt) -> Lost | None:
     text = "UPDATE deliveries SET attempts = ?2, due_at = ?3 WHERE number = ?1 AND state = 'waiting' AND attempts = ?2 - 1"
     if not _changed(con, text, (change.delivery, change.attempt, change.due_at)):
-        return Lost("delivery_moved", f"delivery {change.delivery} is somebody else's")
+        return delivery_moved(change.delivery)
     con.execute(
         "UPDATE deliveries SET state = 'skipped', done_at = ?2, error = ?3 WHERE state = 'waiting' AND number < ?1 "
         "AND (channel, subject) = (SELECT channel, subject FROM deliveries WHERE number = ?1)",
@@ -173,10 +174,10 @@ def _end(con: apsw.Connection, change: EndAttempt) -> Lost | None:
         "WHERE number = ?1 AND state = 'waiting' AND attempts = ?2"
     )
     done_at = None if change.state == "waiting" else change.at
-    values = (change.delivery, change.attempt, change.state, done_at, change.due_at, _cut(change.error), change.handle)
+    values = (change.delivery, change.attempt, change.state, done_at, change.due_at, cut(change.error), change.handle)
     if _changed(con, text, values):
         return None
-    return Lost("delivery_moved", f"delivery {change.delivery} is somebody else's")
+    return delivery_moved(change.delivery)
 
 
 def _skip_stale(con: apsw.Connection, change: SkipStale) -> Lost | None:
@@ -184,7 +185,7 @@ def _skip_stale(con: apsw.Connection, change: SkipStale) -> Lost | None:
     con.execute(
         "UPDATE deliveries SET state = 'skipped', done_at = ?2, error = ?3 WHERE state = 'waiting' "
         "AND notice IN (SELECT number FROM notices WHERE at < ?1)",
-        (change.before, change.at, _cut(change.reason)),
+        (change.before, change.at, cut(change.reason)),
     )
     return None
 
@@ -192,32 +193,3 @@ def _skip_stale(con: apsw.Connection, change: SkipStale) -> Lost | None:
 def _changed(con: apsw.Connection, text: str, values: tuple[object, ...]) -> bool:
     con.execute(text, values)
     return con.changes() > 0
-
-
-def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= ERROR_LIMIT else f"{text[: ERROR_LIMIT - 3]}..."
-
-
-def _notice(row: Sequence[Any]) -> Notice:
-    number, request, tenant, event, at = row
-    return Notice(number, RequestId(request), tenant, event, at)
-
-
-def _delivery(row: Sequence[Any]) -> Delivery:
-    number, notice, request, tenant, event, at, channel, subject, state, attempts, due_at, done_at, error, handle = row
-    return Delivery(
-        number=number,
-        notice=notice,
-        request=RequestId(request),
-        tenant=tenant,
-        event=event,
-        at=at,
-        channel=channel,
-        subject=subject,
-        state=state,
-        attempts=attempts,
-        due_at=due_at,
-        done_at=done_at,
-        error=error,
-        handle=handle,
-    )

@@ -20,13 +20,14 @@ from licet.ledger.vault import SecretRow, Subject, Vault
 from licet.model import CallId
 from licet.store import forks
 from licet.store.contract import LogState, OpenIntent, StoredRecord, TakenKey
+from licet.store.head_rows import split_range
 from licet.store.index_take import IndexRow
 from licet.store.rows import RECORD, SECRET_ROW, find_secret, record_of, text_in
 from licet.store.sqlite_commit import INDEX_BITS
 from licet.store.sqlite_credentials import CredentialReads
 from licet.store.sqlite_forgetting import ForgettingReads
 from licet.store.sqlite_freezes import FreezeReads
-from licet.store.sqlite_heads import HeadReads, split_range
+from licet.store.sqlite_heads import HeadReads
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_outbox import OutboxReads
 from licet.store.sqlite_request_reads import RequestReads

@@ -6,7 +6,6 @@ a notice in the same transaction (store/outbox.py), so that people are told of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import assert_never
 
 import apsw
@@ -14,24 +13,12 @@ import apsw
 from licet.ledger.record import microseconds
 from licet.model import LIVE_STATES, RequestState, asker_of
 from licet.store.contract import AddVote, Lost, MoveRequest, OpenRequest, TakeBackVote
-from licet.store.outbox import NoticeEvent
+from licet.store.request_rows import EVENTS, Blind, already_voted, moved, no_vote, not_open, over, too_many, voted_meanwhile, votes_moved
 from licet.store.requests import RequestChange
 from licet.store.sqlite_outbox import note
 
-Blind = Callable[[str, str, str], str]
-"""`Vault.blind`: log, label, text."""
-
 REQUEST_CHANGES = (OpenRequest, MoveRequest, AddVote, TakeBackVote)
 
-_EVENTS: dict[RequestState, NoticeEvent] = {
-    RequestState.OPEN: "reopened",
-    RequestState.APPROVED: "approved",
-    RequestState.REJECTED: "rejected",
-    RequestState.EXPIRED: "expired",
-    RequestState.WITHDRAWN: "withdrawn",
-    RequestState.CONSUMED: "consumed",
-    RequestState.SUPERSEDED: "superseded",
-}
 _BALLOTS = "(SELECT count(*) FROM votes WHERE request = ?)"
 
 
@@ -55,10 +42,7 @@ def _open_request(con: apsw.Connection, blind: Blind, change: OpenRequest) -> Lo
         raise ValueError(f"request `{request.id}` is opened as `{request.state}`")
     key, asker = blind(request.tenant, "request", request.key), blind(request.tenant, "asker", asker_of(request))
     if change.limit is not None and _waiting(con, asker, microseconds(request.opened_at)) >= change.limit:
-        return Lost(
-            "too_many_open",
-            f"{change.limit} requests of this caller wait for people already, were held anew, or were taken back by its plans",
-        )
+        return too_many(change.limit)
     text = "INSERT INTO requests (id, key, tenant, state, expires_at, plan, asker) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     if _changed(con, text, (request.id, key, request.tenant, request.state, microseconds(request.expires_at), request.plan, asker)):
         note(con, request.id, "opened", microseconds(request.opened_at))
@@ -89,11 +73,11 @@ def _move(con: apsw.Connection, change: MoveRequest) -> Lost | None:
         text += f" AND {_BALLOTS} = ?"
         values += (change.request, change.seen)
     if _changed(con, text, values):
-        note(con, change.request, _EVENTS[change.target], microseconds(change.at))
+        note(con, change.request, EVENTS[change.target], microseconds(change.at))
         return None
     if change.seen is not None and _ballots(con, change.request) != change.seen:
-        return Lost("votes_moved", f"a vote on request `{change.request}` was cast or taken back at the same moment")
-    return Lost("request_moved", f"request `{change.request}` is not {' or '.join(change.source)} any more")
+        return votes_moved(change.request)
+    return moved(change)
 
 
 def _add_vote(con: apsw.Connection, blind: Blind, change: AddVote) -> Lost | None:
@@ -108,20 +92,20 @@ def _add_vote(con: apsw.Connection, blind: Blind, change: AddVote) -> Lost | Non
         note(con, vote.request, "vote", microseconds(vote.at))
         return None
     if con.execute("SELECT 1 FROM requests WHERE id = ? AND state = 'open'", (vote.request,)).get is None:
-        return Lost("request_moved", f"request `{vote.request}` is not open any more")
+        return not_open(vote.request)
     if con.execute("SELECT 1 FROM votes WHERE request = ? AND person = ? AND live = 1", (vote.request, person)).get is None:
-        return Lost("votes_moved", f"somebody else voted on request `{vote.request}` at the same moment")
-    return Lost("already_voted", f"`{vote.person}` has already voted on request `{vote.request}`")
+        return voted_meanwhile(vote.request)
+    return already_voted(vote)
 
 
 def _take_back(con: apsw.Connection, blind: Blind, change: TakeBackVote) -> Lost | None:
     request, person = change.request, blind(change.tenant, "person", change.person)
     if con.execute("SELECT 1 FROM requests WHERE id = ? AND state IN ('open', 'approved')", (request,)).get is None:
-        return Lost("request_moved", f"request `{request}` is over, and its votes with it")
+        return over(request)
     if _ballots(con, request) != change.seen:
-        return Lost("votes_moved", f"a vote on request `{request}` was cast or taken back at the same moment")
+        return votes_moved(request)
     if not _changed(con, "UPDATE votes SET live = 0 WHERE request = ? AND person = ? AND live = 1", (request, person)):
-        return Lost("no_vote", f"`{change.person}` has no vote on request `{request}` to take back")
+        return no_vote(change)
     con.execute("INSERT INTO votes (request, person, live) VALUES (?, ?, 0)", (request, person))
     note(con, request, "vote", microseconds(change.at))
     return None

@@ -31,9 +31,9 @@ from licet.ledger.source import (
     credential_row,
 )
 from licet.ledger.vault import Vault
+from licet.store.head_rows import split_range
 from licet.store.rows import opened
 from licet.store.sqlite_commit import INDEX_BITS
-from licet.store.sqlite_heads import split_range
 from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_strays import key_strays, schema_strays, tile_strays
 
