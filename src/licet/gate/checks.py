@@ -10,9 +10,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
-from licet.gate.draft import Draft, Refused
+from licet.gate.draft import Draft, Inquired, Refused
 from licet.gate.freeze_view import Stops
 from licet.gate.scene import Resolver, Scene
 from licet.gate.session import Sessions
@@ -33,12 +35,15 @@ ADMITTED_LIMIT = 10_000
 
 def identify(draft: Draft, scene: Scene) -> None:
     """Step 0: the caller and its principals, from what the host program said and the directory knows."""
+    problem = draft.inquired.problem if draft.inquired is not None else None
     try:
         caller = caller_of(draft.acting, scene)
         draft.principals = scene.directory.principals(caller)
     except CallerRefused as refused:
-        raise Refused(refused.code, str(refused)) from refused
+        raise problem or Refused(refused.code, str(refused)) from refused
     draft.caller = caller
+    if problem is not None:
+        raise problem
 
 
 def caller_of(acting: Acting, scene: Scene) -> Caller:
@@ -123,6 +128,17 @@ def parse(draft: Draft, scene: Scene) -> None:
         draft.refs = draft.spec.expand(draft.arguments.value)
     except ArgumentsRefused as refused:
         raise Refused(refused.code, str(refused)) from refused
+    if draft.inquired is not None:
+        _agree(draft, draft.inquired)
+
+
+def _agree(draft: Draft, inquired: Inquired) -> None:
+    """An answer about another resource than the one that was asked about would be taken for one about it."""
+    assert draft.caller is not None
+    named = draft.refs or (EntityRef("Tenant", draft.caller.tenant),)
+    if inquired.resource not in named:
+        found = ", ".join(map(str, named[:3]))
+        raise Refused("resource_mismatch", f"`{draft.tool}` with these arguments acts on {found}, not on {inquired.resource}")
 
 
 def resolve(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
@@ -144,6 +160,9 @@ def resolve(draft: Draft, scene: Scene) -> Generator[Step, Any, None]:
             draft.elsewhere = (*draft.elsewhere, target)
         if target is None or not scene.directory.may_reach(tenant, target.tenant):
             raise Refused("target_not_found", f"tenant `{tenant}` has no {ref}")
+    inquired = draft.inquired
+    if inquired is not None and inquired.attributes is not None:
+        found = [replace(target, attributes=inquired.attributes) if target.ref == inquired.resource else target for target in found]
     draft.targets = tuple(found)
 
 
@@ -181,5 +200,5 @@ def question_of(draft: Draft, scene: Scene, now: datetime) -> Question:
         local=local_time(now, scene.zone) if scene.engine.reads_local(draft.spec.name) else None,
         session_labels=draft.facts.labels,
         session_calls=draft.facts.calls,
-        meters=draft.facts.meters,
+        meters={name: draft.facts.meters.get(name, 0) for name in scene.settings.meters},  # a reload may bring new ones
     )

@@ -45,6 +45,17 @@ class Refused(Exception):
         self.detail = detail
 
 
+class Inquired(Struct, frozen=True):
+    """What an evaluation says that its call is on, beside the arguments: one of its targets, whose `attributes` are believed if given.
+
+    `problem` says why the question is about no call that there could be.
+    """
+
+    resource: EntityRef | None = None
+    attributes: JsonObject | None = None
+    problem: Refused | None = None
+
+
 class Draft:
     """What is known of one call so far. `at_us` is when it was proposed, in microseconds since 1970 UTC.
 
@@ -102,6 +113,7 @@ class Draft:
         self.refused = refused  # a direct call's arguments that are not even of the function's types
         self.awaited = awaited  # the request that the same call, made before, has waited for
         self.undoes = undoes  # the call that this one takes back
+        self.inquired: Inquired | None = None  # of a call that nobody makes: somebody asks whether it would be permitted
         self.plan_key: str | None = None  # the idempotency key of a plan, on its first step
         self.planned: Planned | None = None
         self.attempt = 0
@@ -143,6 +155,7 @@ _PROPOSED = frozenset(
         "refused",
         "awaited",
         "undoes",
+        "inquired",
         "plan_key",
         "planned",
         "attempt",

@@ -110,6 +110,11 @@ class Recorder:
         """A repeated idempotency key: the earlier outcome leaves once more, nothing ran."""
         return Filing((self._record("call", draft, at_us, detail={"repeats": earlier}),))
 
+    def evaluation(self, draft: Draft, at_us: int, asked: JsonObject, *, about: tuple[Subject, ...] = ()) -> tuple[Statement, ...]:
+        """A call that was asked about and not made, and the twin of what its tenant's log masks. Nothing moves with it."""
+        detail = {**(_refusal_detail(draft) or {}), "asked": asked}
+        return (self._record("evaluation", draft, at_us, detail=detail, about=about), *self._twin(draft, at_us))
+
     def event(
         self, kind: Kind, log: str, at_us: int, detail: JsonObject, call: CallId | None = None, *, about: tuple[Subject, ...] = ()
     ) -> Statement:
@@ -198,6 +203,7 @@ class Recorder:
         outcome: OutcomeEntry | None = None,
         ended: Outcome | None = None,
         count: int | None = None,
+        about: tuple[Subject, ...] = (),
     ) -> Statement:
         decision = draft.decision
         assert decision is not None
@@ -231,6 +237,7 @@ class Recorder:
             approval=approval,
             trace=draft.acting.entry,
             outcome=outcome,
+            about=about,
             secrets=draft.spec.secrets if draft.spec is not None else (),
             payload=payload,
         )
