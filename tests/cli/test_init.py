@@ -7,7 +7,8 @@ import pytest
 
 from licet import config
 from licet.cli.exits import Exit
-from licet.cli.init import FILES, IGNORED
+from licet.cli.init import FILES, IGNORED, OWN_POLICIES
+from licet.policy.own import default_text
 from tests.cli.conftest import Licet, envelope
 
 HELD = '{"customer_id": "C-412", "amount_cents": 20000}'
@@ -96,3 +97,22 @@ def test_the_witness_that_is_only_shown_is_one_that_loads(licet: Licet, tmp_path
     assert config.loads(text, file=tmp_path / "licet.toml").witness.anchors == ()
     meant = text.replace(shown, shown.replace("# ", ""))
     assert [path.name for path in config.loads(meant, file=tmp_path / "licet.toml").witness.anchors] == ["licet.anchor"]
+
+
+def test_who_may_do_what_with_the_server_can_be_written_alone(licet: Licet, tmp_path: Path) -> None:
+    (tmp_path / "licet.toml").write_text("mine")
+    result = licet("init", str(tmp_path), "--own-policies")
+    assert (result.exit_code, (tmp_path / "licet.toml").read_text()) == (Exit.OK, "mine")
+    assert (tmp_path / OWN_POLICIES).read_text() == default_text()
+    again = licet("init", str(tmp_path), "--own-policies")
+    assert again.exit_code == Exit.ERROR
+    assert "nothing is overwritten" in again.stderr
+
+
+def test_check_reads_who_may_do_what_with_the_server(licet: Licet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    licet("init")
+    (tmp_path / OWN_POLICIES).write_text('@id("x") permit (principal, action == Action::"records.raed", resource);')
+    result = licet("check")
+    assert result.exit_code == Exit.POLICY_INVALID
+    assert "policies/licet.cedar:1: policy `x`: there is no action `records.raed`" in result.stdout

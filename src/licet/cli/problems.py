@@ -19,8 +19,9 @@ from licet.cli.toml_place import find_line
 from licet.config import Settings
 from licet.errors import CatalogInvalid, ConfigInvalid, DirectoryInvalid, PolicyInvalid
 from licet.identity.directory import Directory
-from licet.policy.bundle import Bundle
+from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.engine import Engine
+from licet.policy.own import OwnPolicies
 
 _QUOTED = re.compile(r"`([^`]+)`")
 _AT_LINE = re.compile(r"\(at line (\d+)")
@@ -75,6 +76,17 @@ def policy_problems(settings: Settings, catalog: Catalog) -> tuple[Problem, ...]
     """Every policy that cannot be used with this catalog and the directory of `settings`, which must both be sound."""
     try:
         Engine.load(Bundle.read(settings.policies), catalog, Directory.from_settings(settings), meters=tuple(settings.meters))
+    except PolicyInvalid as error:
+        return (*_of_policies(error), *own_problems(settings))
+    return own_problems(settings)
+
+
+def own_problems(settings: Settings) -> tuple[Problem, ...]:
+    """What keeps `licet.cedar` from loading, where there is one: who serves nothing needs none."""
+    if not (settings.policies / OWN_FILE).exists():
+        return ()
+    try:
+        OwnPolicies.read(settings.policies, Directory.from_settings(settings))
     except PolicyInvalid as error:
         return _of_policies(error)
     return ()

@@ -22,7 +22,8 @@ from cedarpy import _internal as cedar
 from msgspec import Struct
 
 from licet.errors import PolicyInvalid
-from licet.model import EntityRef, JsonObject
+from licet.identity.directory import Directory
+from licet.model import OPERATOR_LOG, EntityRef, JsonObject
 from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.evaluation import Answer, policy_set
 from licet.policy.lint import complaints_of
@@ -108,8 +109,11 @@ class OwnPolicies:
         self._decided: Final = lru_cache(maxsize=DECISIONS)(self._decide)
 
     @classmethod
-    def read(cls, folder: Path) -> OwnPolicies:
-        """The policies in the folder of the bundle. Raises `PolicyInvalid` with every problem, also where the file is missing."""
+    def read(cls, folder: Path, directory: Directory) -> OwnPolicies:
+        """The policies in the folder of the bundle, which name no group or person that the directory does not have.
+
+        Raises `PolicyInvalid` with every problem, also where the file is missing. A role may be one that nobody has yet.
+        """
         path = folder / OWN_FILE
         try:
             text = path.read_text(encoding="utf-8")
@@ -118,7 +122,10 @@ class OwnPolicies:
             raise PolicyInvalid((message,)) from error
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyInvalid((f"`{path}` cannot be read: {error}",)) from error
-        return cls.from_text(text, f"{folder.name}/{OWN_FILE}")
+        read = cls.from_text(text, f"{folder.name}/{OWN_FILE}")
+        if problems := tuple(_unknown_names(read.bundle, directory)):
+            raise PolicyInvalid(problems)
+        return read
 
     @classmethod
     def from_text(cls, text: str, file: str = OWN_FILE) -> OwnPolicies:
@@ -203,6 +210,14 @@ def _schema_json() -> str:
         "User": {"memberOfTypes": ["Role", "Group"], "shape": {"type": "Record", "attributes": groups_attribute}},
     }
     return msgspec.json.encode({"": {"entityTypes": entity_types, "actions": actions}}).decode()
+
+
+def _unknown_names(bundle: Bundle, directory: Directory) -> Iterator[str]:
+    known = {"Group": directory.groups, "User": directory.users, "Tenant": {*directory.tenants, OPERATOR_LOG}}
+    for policy in bundle.policies:
+        for ref in policy.entities:
+            if ref.type in known and ref.id not in known[ref.type]:
+                yield f"{policy.place}: policy `{policy.id}`: the directory has no {ref.type.lower()} `{ref.id}`"
 
 
 def _problems(bundle: Bundle) -> Iterator[str]:
