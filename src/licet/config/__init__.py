@@ -70,6 +70,7 @@ __all__ = [
     "WitnessServer",
     "WitnessSettings",
     "load",
+    "load_people",
     "loads",
     "parse_duration_s",
 ]
@@ -81,15 +82,29 @@ def load(path: str | os.PathLike[str] = "licet.toml", *, environ: Mapping[str, s
     Raises `ConfigInvalid` with the file, and the key where one is at fault.
     """
     file = Path(path)
+    content = _read(file)
+    return loads(content, file=file.absolute(), environ=os.environ if environ is None else environ)
+
+
+def load_people(path: str | os.PathLike[str], environment: str) -> Settings:
+    """Who there is according to this file, even where the rest of it cannot be used; every other setting is a default.
+
+    For taking away what somebody may do, never for granting: `Directory.with_removals_of`. Raises `ConfigInvalid` where the file cannot
+    be read that far, or names another environment.
+    """
+    file = Path(path)
+    return Reader(str(file.absolute())).people(_read(file), file.absolute(), environment)
+
+
+def _read(file: Path) -> bytes:
     try:
         # One byte more than allowed tells a file at the limit from one past it, whatever its size is by then.
         with file.open("rb") as stream:
-            content = stream.read(FILE_LIMIT_BYTES + 1)
+            return stream.read(FILE_LIMIT_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigInvalid(f"there is no file `{file}`; `licet init` writes one", file=str(file)) from error
     except OSError as error:
         raise ConfigInvalid(f"`{file}` cannot be read: {(error.strerror or 'unknown error').lower()}", file=str(file)) from error
-    return loads(content, file=file.absolute(), environ=os.environ if environ is None else environ)
 
 
 def loads(content: bytes | str, *, file: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,7 @@ from licet.config.zones import zone_problem
 from licet.names import name_problem, quoted
 
 _NO_OVERRIDE = ("environment", "keys", "policies", "store", "witness")
+_PEOPLE = ("roles", "cross_tenant", "tenants", "agents", "services", "users", "groups")
 _OVERRIDABLE = ("limits", "approvals", "server")
 
 
@@ -66,7 +68,7 @@ class Reader:
             agents=self._decoder.table(top.agents, AgentSettings, "agents"),
             services=self._decoder.table(top.services, ServiceSettings, "services"),
             users=self._decoder.table(top.users, UserSettings, "users"),
-            groups=self._decoder.table({name: _long_form(group) for name, group in top.groups.items()}, GroupSettings, "groups"),
+            groups=self._groups(top.groups),
             tools=self._decoder.table(top.tools, ToolSettings, "tools"),
             resources=resources,
             meters=self._decoder.table(top.meters, MeterSettings, "meters"),
@@ -85,6 +87,27 @@ class Reader:
         )
         check_logins(self._decoder, {"agents": read.agents, "services": read.services, "users": read.users}, read.identity.issuers)
         return read
+
+    def people(self, content: bytes | str, file: Path, environment: str) -> Settings:
+        """The tables of people and programs alone, whatever else is wrong. `environment` is what the file must name."""
+        parsed = self._decoder.parse(content)
+        top = self._decoder.struct({name: parsed[name] for name in ("environment", *_PEOPLE) if name in parsed}, Document, "")
+        if top.environment != environment:
+            raise self._decoder.invalid("environment", f"is not `{environment}`")
+        return Settings(
+            environment=top.environment,
+            roles=top.roles,
+            cross_tenant=top.cross_tenant,
+            tenants=self._decoder.table(top.tenants, TenantSettings, "tenants"),
+            agents=self._decoder.table(top.agents, AgentSettings, "agents"),
+            services=self._decoder.table(top.services, ServiceSettings, "services"),
+            users=self._decoder.table(top.users, UserSettings, "users"),
+            groups=self._groups(top.groups),
+            file=file,
+        )
+
+    def _groups(self, groups: dict[str, Any]) -> Mapping[str, GroupSettings]:
+        return self._decoder.table({name: _long_form(group) for name, group in groups.items()}, GroupSettings, "groups")
 
     def _overrides(self, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """The overrides in the process environment, by section; a variable that tries to override anything else is refused."""

@@ -16,8 +16,9 @@ from licet.gate.scene import Resolver, Scene, scene_manifest
 from licet.identity.directory import Directory
 from licet.ledger.record import ToolEntry
 from licet.names import quoted
-from licet.policy.bundle import Bundle
+from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.engine import Engine
+from licet.policy.own import OwnPolicies
 from licet.policy.shape import Scalar
 from licet.policy.views import view_of
 
@@ -25,10 +26,16 @@ _log = logging.getLogger("licet.gate")
 
 
 def build_scene(
-    settings: Settings, registry: Registry, snapshots: Iterable[bytes] = (), resolvers: Mapping[str, Resolver] | None = None
+    settings: Settings,
+    registry: Registry,
+    snapshots: Iterable[bytes] = (),
+    resolvers: Mapping[str, Resolver] | None = None,
+    *,
+    directory: Directory | None = None,
 ) -> Scene:
     """What is in force. `snapshots` are catalogs of other processes, newest first; `resolvers` replace those that were registered.
 
+    `directory` stands in for that of the settings, where somebody was removed from it while the rest did not load.
     Raises `OperatorError`: `PolicyInvalid`, `DirectoryInvalid` or `CatalogInvalid`, with everything that is wrong; `ConfigInvalid`.
     """
     zone = find_zone(settings.timezone)
@@ -36,7 +43,7 @@ def build_scene(
         file = str(settings.file) if settings.file is not None else None
         raise ConfigInvalid(f"`timezone` {zone_problem(settings.timezone)}", file=file, key="timezone")
     catalog = known_catalog(registry, snapshots)
-    directory = Directory.from_settings(settings)
+    directory = directory or Directory.from_settings(settings)
     engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
     digest, manifest = scene_manifest(engine, catalog, directory)
     return Scene(
@@ -55,6 +62,8 @@ def build_scene(
         manifest=manifest,
         admitted=set(),
         entries={name: ToolEntry(name, spec.access, spec.definition) for name, spec in catalog.tools.items()},
+        settings=settings,
+        own=OwnPolicies.read(settings.policies, directory) if (settings.policies / OWN_FILE).exists() else None,
     )
 
 

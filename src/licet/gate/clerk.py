@@ -59,14 +59,14 @@ class Chore(Protocol):
 
 
 class Clerk:
-    """Keeps what is not written yet. Its thread runs only while there is something to do."""
+    """Keeps what is not written yet. Its thread runs only while there is something to do. `limit` may be set at any time."""
 
     def __init__(self, store: Store, writer: Writer, recorder: Recorder, now_us: Callable[[], int], limit: int) -> None:
         self._store = store
         self._writer = writer
         self._recorder = recorder
         self._now_us = now_us
-        self._limit = limit
+        self.limit = limit
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -95,7 +95,7 @@ class Clerk:
                 self._repeats[key] = Repeats(now + MINUTE_S, 1)
                 self._forget_old(now)
                 return True
-            if repeats.recorded < self._limit:
+            if repeats.recorded < self.limit:
                 repeats.recorded += 1
                 return True
             repeats.counted += 1

@@ -30,6 +30,7 @@ from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.checks import caller_of
 from licet.gate.draft import Draft
+from licet.gate.evaluating import Evaluating
 from licet.gate.house import OpenHouse
 from licet.gate.operating import Operating
 from licet.gate.pipeline import examine, govern
@@ -37,6 +38,7 @@ from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, pla
 from licet.gate.plans import asked_for as asked_for_plan
 from licet.gate.registering import Registering
 from licet.gate.registry import Registry
+from licet.gate.reloading import Reloading, ReloadStatus
 from licet.gate.results import Failed, Result
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
@@ -61,7 +63,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate(Registering, Operating):
+class Gate(Registering, Evaluating, Operating, Reloading):
     """Governs the tools that are registered with it.
 
     `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and
@@ -69,7 +71,9 @@ class Gate(Registering, Operating):
     """
 
     def __init__(self, settings: str | os.PathLike[str] | Settings = "licet.toml", *, clock: Clock = utc_now) -> None:
+        self._from_file = not isinstance(settings, Settings)
         self.settings = settings if isinstance(settings, Settings) else config.load(Path(settings))
+        self._reloads = ReloadStatus()
         self._clock = clock
         self._registry = Registry(self.settings)
         self._lock = threading.RLock()

@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from licet.config import Settings
 from licet.errors import OperatorError, StoreError
 from licet.gate import checks
 from licet.gate.acting import Acting
+from licet.gate.basis import Basis
 from licet.gate.building import build_scene
 from licet.gate.clerk import Clerk
 from licet.gate.drivers import Services
@@ -37,13 +38,14 @@ from licet.gate.pipeline import House
 from licet.gate.probing import Probed, Prober
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
-from licet.gate.scene import Scene
+from licet.gate.scene import Scene, scene_manifest
 from licet.gate.session import Sessions
 from licet.gate.sync_driver import Portal
 from licet.gate.unknown import Reconciliation, Said, SettledAs, find_case
 from licet.gate.waiting import Waiting
 from licet.gate.workers import Workers
 from licet.gate.writable import exposed, whoever_runs_this
+from licet.identity.directory import Directory
 from licet.ledger.record import Kind, microseconds
 from licet.ledger.seal import Filing
 from licet.model import OPERATOR_LOG, CallId
@@ -72,9 +74,9 @@ class OpenHouse:
     """Everything that an open gate holds. Close it to give the lease back."""
 
     def __init__(self, settings: Settings, registry: Registry, now: Callable[[], datetime]) -> None:
-        self._settings = settings
-        self._registry = registry
+        self._basis = Basis(settings=settings, registry=registry)
         self._now = now
+        self._unrecorded = self._unseen = False  # what came into force, and whose votes it took: still to be written
         warn_if_exposed(settings)
         self.ledger = OpenLedger(settings, now, indexed=True)
         self.store: Store = self.ledger.store
@@ -84,10 +86,10 @@ class OpenHouse:
             self._workers = Workers()
             self.portal = Portal()
             self._recover()
-            self._scene = self._build()
+            self._scene = self._build(self._basis)
             self._revision = registry.revision
-            self._announce(self._scene)
-            self._drop_lapsed_votes()
+            self._announce(self._scene, self._basis)
+            self.drop_lapsed_votes()
         except BaseException:
             self.ledger.close()
             raise
@@ -110,8 +112,6 @@ class OpenHouse:
             recorder=self._recorder,
             clerk=self._clerk,
             sessions=self.sessions,
-            expires_after=timedelta(seconds=settings.approvals.expires_s),
-            open_per_caller=settings.approvals.open_per_caller,
         )
         self._deliverer = self._begin_telling() if settings.notify.channels else None
 
@@ -123,7 +123,7 @@ class OpenHouse:
     @property
     def is_current(self) -> bool:
         """Whether everything that was registered is in force."""
-        return self._revision == self._registry.revision
+        return self._revision == self._basis.registry.revision
 
     def now_us(self) -> int:
         """Microseconds since 1970 UTC."""
@@ -136,7 +136,7 @@ class OpenHouse:
     @property
     def reconciliation(self) -> Reconciliation:
         """Where calls are settled of which nobody saw the end."""
-        return Reconciliation(self.store, self.writer, self._scene.directory, self._settings.environment, self._now)
+        return Reconciliation(self.store, self.writer, self._scene.directory, self._scene.environment, self._now)
 
     @property
     def freezer(self) -> Freezer:
@@ -145,8 +145,8 @@ class OpenHouse:
             self.store,
             self.writer,
             directory=self._scene.directory,
-            rules=self._settings.freeze,
-            environment=self._settings.environment,
+            rules=self._scene.settings.freeze,
+            environment=self._scene.environment,
             now=self._now,
             operating_user=whoever_runs_this().name,
         )
@@ -160,7 +160,7 @@ class OpenHouse:
     def probe(self, call: CallId) -> Probed:
         """Ask the probe of a call's tool, and settle the call by a clear answer. Raises `SettlementRefused`."""
         case = find_case(self.store, call)
-        prober = Prober(self._scene, self._workers, self.portal, self._settings.limits.resolver_timeout_s, self.ledger.store.boots)
+        prober = Prober(self._scene, self._workers, self.portal, self._scene.settings.limits.resolver_timeout_s, self.ledger.store.boots)
         probed = prober.ask(case)
         if probed.answer is None or probed.why is not None:
             return probed
@@ -170,10 +170,10 @@ class OpenHouse:
 
     def renew(self) -> None:
         """Put what was registered since into force; if it does not load, the scene that stands keeps standing, and the log says why."""
-        revision = self._registry.revision
+        revision = self._basis.registry.revision
         try:
-            scene = self._build()
-            self._announce(scene)
+            scene = self._build(self._basis)
+            self._announce(scene, self._basis)
         except StoreError as error:
             _log.error("licet: what was registered last is not in force yet: %s", error)
             return  # the next call tries again
@@ -183,6 +183,52 @@ class OpenHouse:
             self._scene = scene
         # After the scene: a thread that finds this revision current must find what it registered in force.
         self._revision = revision
+
+    def adopt(self, basis: Basis) -> bool:
+        """Put this into force, whole; whether decisions rest on anything else now. Raises `OperatorError`, and then nothing has changed.
+
+        A call that begins after this has returned is decided under it. One that was decided before, and whose intent was not yet handed
+        to the writer, is decided again.
+        """
+        scene = self._build(basis)
+        changed = _rests_on(scene) != _rests_on(self._scene)
+        if changed:
+            self._announce(scene, basis)
+        self._swap(basis, scene)
+        self._unrecorded, self._unseen = False, True
+        self._revision = basis.registry.revision
+        return changed
+
+    def adopt_removals(self, directory: Directory) -> None:
+        """Put a directory into force that is the one that stands, less some of it. Nothing can keep it from counting.
+
+        It is recorded as soon as the store takes it: now, or when `settle` is called.
+        """
+        scene = self._scene
+        digest, manifest = scene_manifest(scene.engine, scene.catalog, directory)
+        basis = replace(self._basis, directory=directory)
+        self._swap(basis, replace(scene, directory=directory, digest=digest, manifest=manifest, admitted=set()))
+        self._unrecorded = self._unseen = True
+
+    def settle(self) -> int:
+        """What a directory that came into force still has to be written for is written; how many votes were taken back.
+
+        Raises `StoreError`; then it is still to be done.
+        """
+        if self._unrecorded:
+            self._announce(self._scene, self._basis)
+            self._unrecorded = False
+        dropped = self.drop_lapsed_votes() if self._unseen else 0
+        self._unseen = False
+        return dropped
+
+    def _swap(self, basis: Basis, scene: Scene) -> None:
+        """The one place where what is in force changes."""
+        limits = basis.settings.limits
+        self._clerk.limit = limits.denials_per_minute
+        self.services = replace(self.services, resolver_timeout_s=limits.resolver_timeout_s)
+        self._basis = basis
+        self._scene = scene  # last: who finds this scene finds all that belongs to it
 
     def close(self) -> None:
         """Write what is still to be written; give threads and lease back, whatever goes wrong on the way."""
@@ -200,8 +246,8 @@ class OpenHouse:
         from licet.approvals.notify.deliverer import Deliverer  # noqa: PLC0415  mail, TLS and more: only where somebody is told
         from licet.approvals.notify.office import Office  # noqa: PLC0415  as above
 
-        office = Office(self.store, self.writer, lambda: self._scene.directory, self._settings.environment, self._now)
-        deliverer = Deliverer(office, self._settings.notify, environ=os.environ)
+        office = Office(self.store, self.writer, lambda: self._scene.directory, self._scene.environment, self._now)
+        deliverer = Deliverer(office, self._basis.settings.notify, environ=os.environ)
         deliverer.start()
         return deliverer
 
@@ -209,26 +255,32 @@ class OpenHouse:
         for orphan in self.store.orphaned_calls():
             self.writer.submit(self._recorder.recovery(orphan.log, orphan.call, self.now_us(), orphan.boot)).wait()
 
-    def _drop_lapsed_votes(self) -> None:
-        """Votes of people who have left since, in the directory that is in force now, stand no more."""
-        Desk(self.store, self.writer, self._scene.directory, self._settings.environment, self._now).drop_lapsed()
+    def drop_lapsed_votes(self) -> int:
+        """Votes of people who have left since, in the directory that is in force now, stand no more. Raises `StoreError`."""
+        return Desk(self.store, self.writer, self._scene.directory, self._scene.environment, self._now).drop_lapsed()
 
-    def _build(self) -> Scene:
+    def _build(self, basis: Basis) -> Scene:
         snapshots = [content for _, content in reversed(self.store.blobs("catalog")[-SNAPSHOTS_MERGED:])]
-        return build_scene(self._settings, self._registry, snapshots)
+        return build_scene(basis.settings, basis.registry, snapshots, directory=basis.directory)
 
-    def _announce(self, scene: Scene) -> None:
+    def _announce(self, scene: Scene, basis: Basis) -> None:
         """Record what is in force, with its content by hash, in one transaction."""
         parts: tuple[tuple[Kind, str, bytes], ...] = (
-            ("catalog", "catalog", self._registry.catalog.snapshot()),
+            ("catalog", "catalog", basis.registry.catalog.snapshot()),
             ("catalog", "catalog_in_force", scene.catalog.snapshot()),
             ("directory", "directory", scene.directory.content),
             ("policy", "schema", scene.engine.schema),
             ("policy", "bundle", scene.engine.bundle.content),
             ("policy", "scene", scene.manifest),
+            *((("policy", "own", scene.own.bundle.content),) if scene.own is not None else ()),
         )
         at_us = self.now_us()
         digests = {name: hashlib.sha256(content).hexdigest() for _, name, content in parts}
         blobs = tuple(PutBlob(digests[name], name, content) for _, name, content in parts)
         records = tuple(self._recorder.event(kind, OPERATOR_LOG, at_us, {"part": name, "sha256": digests[name]}) for kind, name, _ in parts)
         self.writer.submit(Filing(records, blobs)).wait()
+
+
+def _rests_on(scene: Scene) -> tuple[str, str | None]:
+    """What tells two scenes apart: the digest of what decides about calls, and that of what decides about endpoints."""
+    return scene.digest, None if scene.own is None else scene.own.digest

@@ -59,16 +59,15 @@ class House(Struct, frozen=True, kw_only=True):
     recorder: Recorder
     clerk: Clerk
     sessions: Sessions
-    expires_after: timedelta
-    open_per_caller: int
 
     def grounds(self) -> Grounds:
         """What an examination that starts now rests on."""
+        scene = self.scene()
         return Grounds(
-            scene=self.scene(),
+            scene=scene,
             now=self.now(),
             sessions=self.sessions,
-            expires_after=self.expires_after,
+            expires_after=timedelta(seconds=scene.settings.approvals.expires_s),
             recorder=self.recorder,
             admit=self.clerk.admit,
         )
@@ -200,7 +199,8 @@ def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Sta
         changes.append(MoveRequest(request.id, sources(event), next_state(request.state, event), now))
         records.append(house.recorder.moved(request, event, microseconds(now), {}))
     if draft.opening is not None:
-        changes.append(OpenRequest(draft.opening, house.open_per_caller))
+        assert draft.scene is not None
+        changes.append(OpenRequest(draft.opening, draft.scene.settings.approvals.open_per_caller))
     return tuple(records), tuple(changes)
 
 
@@ -219,6 +219,8 @@ def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
     earlier = yield from _find_earlier(draft, house)
     if earlier is not None:
         return earlier
+    if draft.scene is not house.scene():
+        raise Moved  # a rule may have been tightened, or somebody removed, since: nothing begins under what is not in force any more
     if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
         raise Moved
     merged = draft.spec.access == "read" and draft.consuming is None and draft.idempotency_key is None

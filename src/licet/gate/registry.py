@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,28 @@ class Registry:
         self.previews: dict[str, PythonTool] = {}
         self.probes: dict[str, PythonTool] = {}
         self.resolvers: dict[str, Resolver] = {}
+        self.listers: dict[str, Callable[[str], Iterable[str]]] = {}
         self._settings = settings
         folder = settings.file.parent if settings.file is not None else Path.cwd()
         for name, tool in settings.tools.items():
             self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
         for name, resource in settings.resources.items():
             self.catalog.add_resource(resource_from_settings(name, resource, folder=folder))
+
+    def under(self, settings: Settings) -> Registry:
+        """A registry of the same functions under other settings. Raises `CatalogInvalid` where they do not go together."""
+        other = Registry(settings)
+        for tool in self.tools.values():
+            other.add_tool(tool)
+        for kind, companions in (("preview", self.previews), ("probe", self.probes)):
+            for name, companion in companions.items():
+                other.check_companion(kind, name, companion)
+        for resolver in self.resolvers.values():
+            other.add_resolver(resolver)
+        other.previews.update(self.previews)
+        other.probes.update(self.probes)
+        other.revision = self.revision
+        return other
 
     def add_tool(self, tool: PythonTool) -> None:
         """Make a function known as a tool. Raises `CatalogInvalid` if the name is taken."""
@@ -74,6 +90,12 @@ class Registry:
         self.resolvers[spec.type] = resolver
         self.revision += 1
 
+    def add_lister(self, name: str, function: Callable[[str], Iterable[str]]) -> None:
+        """Make known what lists the resources of a type. Raises `CatalogInvalid` if the type has one."""
+        if name in self.listers:
+            raise CatalogInvalid(f"the resource `{name}` already has a lister")
+        self.listers[name] = function
+
     def _companion(self, kind: str, name: str, function: Callable[..., Any]) -> PythonTool:
         """A function of the same arguments as the tool of this name."""
         spec = self.catalog.find_tool(name)
@@ -91,9 +113,14 @@ class Registry:
             keep_result=True,
             secrets=spec.secrets,
         )
-        if found.spec.input_schema != spec.input_schema:
-            raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
+        self.check_companion(kind, name, found)
         return found
+
+    def check_companion(self, kind: str, name: str, companion: PythonTool) -> None:
+        """A preview or probe takes the arguments of its tool. Raises `CatalogInvalid`."""
+        spec = self.catalog.find_tool(name)
+        if spec is None or companion.spec.input_schema != spec.input_schema:
+            raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
 
     def readers(self, catalog: Catalog) -> Mapping[str, ArgumentReader]:
         """A reader for each tool of `catalog`, with the limit of licet.toml."""

@@ -16,10 +16,12 @@ from msgspec import Struct
 from licet.catalog.arguments import ArgumentReader, Arguments
 from licet.catalog.python import ResourceFacts
 from licet.catalog.spec import Catalog, ResourceSpec, ToolSpec
+from licet.config import Settings
 from licet.identity.directory import Directory
 from licet.ledger.record import ToolEntry
 from licet.model import Caller
 from licet.policy.engine import Engine
+from licet.policy.own import OwnPolicies
 
 
 class Implementation(Protocol):
@@ -93,7 +95,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Everything that decisions rest on. `digest` (SHA-256, hex) names the four parts that make a decision reproducible.
 
     `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene. `entries` is what records
-    say of each tool; `zone` is where the clocks of `context.local` hang.
+    say of each tool; `zone` is where the clocks of `context.local` hang. `settings` are those that it was built from; the people and
+    programs of `directory` may be fewer than theirs. `own` says who may do what with Licet itself, where there is a file for that.
     """
 
     environment: str
@@ -111,6 +114,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     manifest: bytes
     admitted: set[tuple[str, Caller]]
     entries: Mapping[str, ToolEntry]
+    settings: Settings
+    own: OwnPolicies | None
 
 
 def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:

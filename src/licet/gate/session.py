@@ -55,7 +55,7 @@ class Sessions:
                 return False
             meters = now.meters
             if metered:
-                meters = {name: value + metered.get(name, 0) for name, value in meters.items()}
+                meters = meters | {name: meters.get(name, 0) + amount for name, amount in metered.items()}
             self._put((caller, session), SessionFacts(now.labels, now.calls + 1, meters, now.revision + bool(metered)))
             return True
 

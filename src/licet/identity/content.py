@@ -213,7 +213,7 @@ def _less_group(old: Group, new: Group | None) -> Group:
 def _less_tenants(old: tuple[str, ...], new: tuple[str, ...], left: tuple[str, ...]) -> tuple[str, ...]:
     """The tenants in both, of those that are left; `*` stays only where both have it."""
     if EVERY_TENANT in old:
-        return new if EVERY_TENANT in new else _both(new, left)
+        return (EVERY_TENANT,) if EVERY_TENANT in new else _both(new, left)
     return _both(old, left) if EVERY_TENANT in new else _both(_both(old, new), left)
 
 

@@ -79,13 +79,14 @@ class Directory:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DirectoryInvalid("the stored directory cannot be read") from error
 
-    def with_removals_of(self, newer: Directory) -> Directory:
+    def with_removals_of(self, newer: Directory | DirectoryContent) -> Directory:
         """This directory less everything that `newer` does not have, and with nothing that only `newer` has.
 
         It stands in where `newer` cannot be used whole, so that a removal takes effect whatever else is wrong. Names stay known, since
-        policies name them; what was removed under a name is gone.
+        policies name them; what was removed under a name is gone. A content need not be valid: whatever is wrong in it, this is one.
         """
-        return Directory(without_removed(self._content, newer._content))
+        content = newer if isinstance(newer, DirectoryContent) else newer._content  # noqa: SLF001  one of its own kind
+        return Directory(without_removed(self._content, content))
 
     def principals(self, caller: Caller) -> tuple[Principal, ...]:
         """Every principal of the caller: the agent or service first, then the user it acts for.
