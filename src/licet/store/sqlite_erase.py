@@ -7,16 +7,11 @@ rows that have moved to another).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import apsw
-import msgspec
-from msgspec import Struct
 
 from licet.ledger.forgotten import Hold, pseudonym_in
-from licet.ledger.record import UNREADABLE
 from licet.ledger.vault import log_lookup
-from licet.model import LIVE_STATES, CallId, RequestId
 from licet.store.contract import Lost
 from licet.store.forgetting import (
     BeginAnew,
@@ -29,39 +24,14 @@ from licet.store.forgetting import (
     Rewrap,
     SealedRow,
 )
+from licet.store.sealed_rows import CANDIDATES, SCAN_ROWS, Candidate, asked_in, candidate_of, protects, sealed_row
 from licet.store.sqlite_open import INDEX_BITS
 from licet.store.sqlite_rows import fetch
 
 MARKS = 500
 """Values of one statement."""
-KEPT_KINDS = ("erasure", "legal_hold", "key_rotation")
-"""Records whose payloads stay: they say what may be gone, and who said so."""
-
 _RANDOM = "lower(hex(randomblob(16)))"
 """In place of a blind: looks like one, and leads nowhere."""
-_SCAN_ROWS = 20_000
-
-
-class _Payload(Struct, frozen=True):
-    subjects: tuple[str, ...] = ()
-
-
-class _Actor(Struct, frozen=True):
-    user: str | None = None
-
-
-class _Approval(Struct, frozen=True):
-    voters: tuple[str, ...] = ()
-
-
-class _Envelope(Struct, frozen=True):
-    payload: _Payload
-    actor: _Actor = _Actor()
-    approval: _Approval = _Approval()
-    at: int = 0
-
-
-decode_sealed = msgspec.json.Decoder(_Envelope).decode
 
 
 def forget(con: apsw.Connection, change: ForgettingChange) -> Lost | None:  # noqa: PLR0911  one for each kind of change
@@ -112,7 +82,7 @@ def _blur(con: apsw.Connection, rows: Iterable[SealedRow]) -> None:
     The key itself stays taken: what it stood for may have run, and is not to run again. One of the erased user's own is nobody's any more.
     """
     rows = tuple(rows)
-    asked = {row.request for row in rows if row.kind == "hold" and row.request is not None}
+    asked = asked_in(rows)
     con.executemany(f"UPDATE requests SET key = {_RANDOM}, asker = {_RANDOM} WHERE id = ?", [(request,) for request in asked])  # noqa: S608  a constant
     con.executemany(f"UPDATE votes SET person = {_RANDOM} WHERE request = ?", [(request,) for request in asked])  # noqa: S608  as above
     for row in rows:
@@ -137,39 +107,15 @@ def scan_step(con: apsw.Connection, pseudonym: str, ends: dict[int, int]) -> lis
         start = ends.get(number, number << INDEX_BITS)
         last = con.execute("SELECT max(place) FROM records WHERE place >= ? AND place < ?", (start, (number + 1) << INDEX_BITS)).get
         if last is not None:
-            ends[number] = stop = min(start + _SCAN_ROWS, last + 1)
-            found = [_sealed_row(row, pseudonym) for row in fetch(con, text, (start, stop, pseudonym))]
+            ends[number] = stop = min(start + SCAN_ROWS, last + 1)
+            found = [sealed_row(row, pseudonym) for row in fetch(con, text, (start, stop, pseudonym))]
             return [row for row in found if row is not None]
     return None
-
-
-def _sealed_row(row: Any, pseudonym: str) -> SealedRow | None:
-    place, kind, call, request, envelope = row
-    try:
-        read = decode_sealed(envelope)
-    except UNREADABLE:
-        return None  # damaged, which `verify` tells: what it says about its payload is not to be believed
-    if pseudonym not in read.payload.subjects:
-        return None
-    voted = kind == "vote" and pseudonym in read.approval.voters
-    return SealedRow(
-        place,
-        kind,
-        None if call is None else CallId(call),
-        None if request is None else RequestId(request),
-        acted=read.actor.user == pseudonym,
-        voted=voted,
-    )
 
 
 def read_holds(con: apsw.Connection) -> tuple[Hold, ...]:
     """Every hold that stands."""
     return tuple([Hold(*row) for row in fetch(con, "SELECT id, log, target, at FROM holds ORDER BY id")])
-
-
-def protects(hold: Hold, pseudonym: str, logs: set[str]) -> bool:
-    """Whether the hold protects this subject, or everything in one of these logs."""
-    return hold.log in logs if hold.target is None else hold.pseudonym == pseudonym
 
 
 def _place(con: apsw.Connection, hold: Hold) -> Lost | None:
@@ -196,23 +142,11 @@ def _drop(con: apsw.Connection, change: DropPayloads) -> Lost | None:
     return None if dropped == found.payloads else Lost("payloads_moved", "payloads were dropped at the same moment")
 
 
-def candidates(con: apsw.Connection, start: int, end: int, held: set[str]) -> Iterator[tuple[int, bool, bool, int]]:
+def candidates(con: apsw.Connection, start: int, end: int, held: set[str]) -> Iterator[Candidate]:
     """For each record of these places: place, whether its payload is there, whether that must stay, and its time."""
-    live = ", ".join(f"'{state.value}'" for state in sorted(LIVE_STATES))
-    kinds = ", ".join(f"'{kind}'" for kind in KEPT_KINDS)
-    text = (
-        "SELECT records.place, payloads.place IS NOT NULL, "  # noqa: S608  constants of this module
-        f"kind IN ({kinds}) OR (call IS NOT NULL AND EXISTS (SELECT 1 FROM open_calls WHERE open_calls.call = records.call)) "
-        f"OR (request IS NOT NULL AND EXISTS (SELECT 1 FROM requests WHERE id = records.request AND state IN ({live}))), envelope "
-        "FROM records LEFT JOIN payloads USING (place) WHERE records.place >= ? AND records.place < ? ORDER BY records.place"
-    )
-    for place, present, kept, envelope in fetch(con, text, (start, end)):
-        try:
-            read = decode_sealed(envelope)
-        except UNREADABLE:
-            yield place, bool(present), True, 0
-        else:
-            yield place, bool(present), bool(kept) or not held.isdisjoint(read.payload.subjects), read.at
+    text = f"{CANDIDATES}records.place >= ? AND records.place < ? ORDER BY records.place"
+    for row in fetch(con, text, (start, end)):
+        yield candidate_of(row, held)
 
 
 def _rewrap(con: apsw.Connection, change: Rewrap) -> None:

@@ -13,17 +13,13 @@ import apsw
 
 from licet.ledger.forgotten import Hold
 from licet.ledger.vault import SecretRow
-from licet.model import LIVE_STATES, CallId, RequestId
-from licet.store.forgetting import KeyUse, LiveRequest, Prunable, Sealed, SealedRow
+from licet.model import LIVE_STATES
+from licet.store.forgetting import KeyUse, Prunable, Sealed, SealedRow
 from licet.store.rows import SECRET_ROW
+from licet.store.sealed_rows import PRUNED_AT_ONCE, count_open, live_among, runs_of
 from licet.store.sqlite_erase import MARKS, candidates, present_among, read_holds, scan_step
 from licet.store.sqlite_open import INDEX_BITS
 from licet.store.sqlite_rows import fetch
-
-PRUNED_AT_ONCE = 10_000
-"""Records looked at for one transaction of a pruning."""
-RUNS_AT_ONCE = 400
-"""Runs that one record names: each takes about 30 bytes of its envelope."""
 
 
 class ForgettingReads:
@@ -52,8 +48,8 @@ class ForgettingReads:
                 ends,
                 _count_payloads(con, rows),
                 _logs_of(con, rows),
-                _live_among(con, rows),
-                _count_open(con, rows),
+                live_among(rows, _live(con)),
+                count_open(rows, fetch(con, "SELECT call FROM open_calls")),
             )
 
     def prunable(self, log: str, before_us: int, start: int = 0) -> Prunable:
@@ -68,7 +64,8 @@ class ForgettingReads:
             first = con.execute("SELECT min(place) FROM payloads WHERE place >= ? AND place < ?", (base + start, end)).get
             if first is None:
                 return nothing
-            runs, payloads, stop = _runs(con, first, end, before_us, {hold.pseudonym for hold in holds if hold.pseudonym is not None})
+            held = {hold.pseudonym for hold in holds if hold.pseudonym is not None}
+            runs, payloads, stop = runs_of(candidates(con, first, min(end, first + PRUNED_AT_ONCE), held), before_us)
         return Prunable(log, tuple([(a - base, b - base) for a, b in runs]), payloads, None if stop is None else stop - base)
 
     def holds(self) -> tuple[Hold, ...]:
@@ -100,27 +97,6 @@ class ForgettingReads:
         return tuple([SecretRow(*row) for row in self._rows(f"{SECRET_ROW}key <> ? LIMIT ?", (key, limit))])
 
 
-def _runs(con: apsw.Connection, first: int, end: int, before_us: int, held: set[str]) -> tuple[list[tuple[int, int]], int, int | None]:
-    """Runs of places of which each payload is gone or may go, how many are there, and where to go on."""
-    runs: list[tuple[int, int]] = []
-    start = last = None
-    payloads = seen = 0
-    for place, present, kept, at in candidates(con, first, min(end, first + PRUNED_AT_ONCE), held):
-        over = at >= before_us
-        if (present and kept) or over:
-            if start is not None and last is not None:
-                runs.append((start, last))
-            start = last = None
-            if over or len(runs) >= RUNS_AT_ONCE:
-                return runs, payloads, None if over else place + 1
-        elif present:
-            start, last, payloads = (place if start is None else start), place, payloads + 1
-        seen = place + 1
-    if start is not None and last is not None:
-        runs.append((start, last))
-    return runs, payloads, seen or None
-
-
 def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
     return [values[start : start + MARKS] for start in range(0, len(values), MARKS)]
 
@@ -141,16 +117,5 @@ def _logs_of(con: apsw.Connection, rows: Sequence[SealedRow]) -> tuple[str, ...]
     return tuple(sorted(name for number, name in fetch(con, "SELECT number, name FROM logs") if number in numbers))
 
 
-def _live_among(con: apsw.Connection, rows: Sequence[SealedRow]) -> tuple[LiveRequest, ...]:
-    asked = {row.request for row in rows if row.request is not None}
-    live = fetch(con, f"SELECT id, tenant FROM requests WHERE state IN ({_marks(tuple(LIVE_STATES))})", tuple(LIVE_STATES))  # noqa: S608  marks only
-    opened: dict[str, CallId | None] = {}
-    for row in rows:
-        if row.kind == "hold" and row.request is not None:
-            opened.setdefault(row.request, row.call)
-    return tuple([LiveRequest(RequestId(request), tenant, opened.get(request)) for request, tenant in live if request in asked])
-
-
-def _count_open(con: apsw.Connection, rows: Sequence[SealedRow]) -> int:
-    calls = {row.call for row in rows if row.kind == "intent"}
-    return sum(call in calls for (call,) in fetch(con, "SELECT call FROM open_calls"))
+def _live(con: apsw.Connection) -> list[Any]:
+    return fetch(con, f"SELECT id, tenant FROM requests WHERE state IN ({_marks(tuple(LIVE_STATES))})", tuple(LIVE_STATES))  # noqa: S608  marks only
