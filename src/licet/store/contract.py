@@ -47,6 +47,7 @@ from licet.store.heads import PutSigningKey as PutSigningKey  # noqa: PLC0414  t
 from licet.store.heads import SigningKey as SigningKey  # noqa: PLC0414  the other half of this contract
 from licet.store.heads import StoredCheckpoint as StoredCheckpoint  # noqa: PLC0414  the other half of this contract
 from licet.store.outbox import Outbox, OutboxChange
+from licet.store.remote import EndCall, RemoteCalls
 from licet.store.requests import AddVote as AddVote  # noqa: PLC0414  the other half of this contract
 from licet.store.requests import Dossier as Dossier  # noqa: PLC0414  the other half of this contract
 from licet.store.requests import MoveRequest as MoveRequest  # noqa: PLC0414  the other half of this contract
@@ -78,10 +79,14 @@ class NewRecord(Struct, frozen=True, gc=False):
 
 
 class OpenCall(Struct, frozen=True, gc=False):
-    """Remember that an intent is open. Condition: this boot still holds its lease."""
+    """Remember that an intent is open. Condition: this boot still holds its lease.
+
+    With a `deadline` (UTC microseconds) somebody else executes it: it belongs to no boot, and ends by `EndCall` (store/remote.py).
+    """
 
     call: CallId
     log: str
+    deadline: int | None = None
 
 
 class CloseCall(Struct, frozen=True, gc=False):
@@ -120,6 +125,7 @@ Change = (
     | ForgettingChange
     | OutboxChange
     | UnsettledChange
+    | EndCall
 )
 
 
@@ -202,7 +208,9 @@ class LogState(Struct, frozen=True):
     compact_range: tuple[bytes, ...]
 
 
-class Store(CredentialReading, Forgetting, FreezeReading, HeadReading, Outbox, RequestReads, UnsettledCalls, Versions, Protocol):
+class Store(
+    CredentialReading, Forgetting, FreezeReading, HeadReading, Outbox, RemoteCalls, RequestReads, UnsettledCalls, Versions, Protocol
+):
     """A ledger's database. Reads may come from any thread; every method may raise `StoreError`."""
 
     boot: str

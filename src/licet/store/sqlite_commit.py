@@ -40,6 +40,7 @@ from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, Place
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.head_rows import tree_of
 from licet.store.outbox import OUTBOX_CHANGES
+from licet.store.remote import EndCall
 from licet.store.request_rows import Blind
 from licet.store.sqlite_credentials import change_credentials
 from licet.store.sqlite_erase import forget, refuse_retired
@@ -47,6 +48,7 @@ from licet.store.sqlite_freezes import change_freezes, read_freezes
 from licet.store.sqlite_heads import append_head, put_checkpoint, put_signing_key
 from licet.store.sqlite_open import INDEX_BITS as INDEX_BITS  # noqa: PLC0414  places of records are made here
 from licet.store.sqlite_outbox import change_outbox
+from licet.store.sqlite_remote import NOBODY, end_call
 from licet.store.sqlite_requests import REQUEST_CHANGES, change_request
 from licet.store.sqlite_rows import fetch
 from licet.store.sqlite_unsettled import note_unsettled, settle
@@ -101,7 +103,7 @@ class _Group:
         self._batches = batches
         self._records: list[object] = []
         self._payloads: list[object] = []
-        self._opened: dict[CallId, str] = {}
+        self._opened: dict[CallId, OpenCall] = {}
         self._closed: list[CallId] = []
         self._head_at: int | None = None
         self._standing: Standing | None = Standing()  # None: to be read when an intent asks
@@ -187,9 +189,9 @@ class _Group:
             part = self._closed[start : start + _ROWS_A_STATEMENT]
             self._con.execute(_delete_text(len(part)), part)
         values: list[object] = []
-        for call, log in self._opened.items():
-            values += (call, log, self._boot, self._boot)
-        _insert(self._con, "REPLACE INTO open_calls (call, log, boot, holder) VALUES ", 4, values)
+        for call in self._opened.values():
+            values += (call.call, call.log, self._boot, self._boot if call.deadline is None else NOBODY, call.deadline)
+        _insert(self._con, "REPLACE INTO open_calls (call, log, boot, holder, deadline) VALUES ", 5, values)
         self._closed, self._opened = [], {}
 
     def _apply(self, changes: Sequence[Change]) -> Lost | None:
@@ -227,7 +229,7 @@ class _Group:
 
     def _gather(self, change: Change) -> None:
         if isinstance(change, OpenCall):
-            self._opened[change.call] = change.log
+            self._opened[change.call] = change
         elif isinstance(change, CloseCall):
             if self._opened.pop(change.call, None) is None:
                 self._closed.append(change.call)
@@ -250,6 +252,8 @@ class _Group:
             return self._take_key(change)
         if isinstance(change, REQUEST_CHANGES):
             return change_request(self._con, self._blind, change)
+        if isinstance(change, EndCall):
+            return end_call(self._con, change)
         if isinstance(change, OUTBOX_CHANGES):
             return change_outbox(self._con, change)
         if isinstance(change, PutSigningKey | Settle):

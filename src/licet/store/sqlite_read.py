@@ -30,6 +30,7 @@ from licet.store.sqlite_freezes import FreezeReads
 from licet.store.sqlite_heads import HeadReads
 from licet.store.sqlite_open import Location, translate
 from licet.store.sqlite_outbox import OutboxReads
+from licet.store.sqlite_remote import RemoteReads
 from licet.store.sqlite_request_reads import RequestReads
 from licet.store.sqlite_rows import ConnectionSecrets, fetch
 from licet.store.sqlite_source import SqliteSource
@@ -105,7 +106,9 @@ class SharedReader:
         """The writer closes its connection itself."""
 
 
-class SqliteReads(CredentialReads, HeadReads, ForgettingReads, FreezeReads, OutboxReads, RequestReads, UnsettledReads, VersionReads):
+class SqliteReads(
+    CredentialReads, HeadReads, ForgettingReads, FreezeReads, OutboxReads, RemoteReads, RequestReads, UnsettledReads, VersionReads
+):
     """The reading half of the store."""
 
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
