@@ -27,13 +27,13 @@ from licet.approvals.aside import Aside, aside
 from licet.approvals.attest import attest
 from licet.approvals.standing import Standing, binding_of, most_telling, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
+from licet.approvals.viewed import subjects_of
 from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
 from licet.identity.directory import Directory
 from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
 from licet.ledger.seal import Filing, Statement, state
-from licet.ledger.vault import Subject
 from licet.ledger.writer import Writer
-from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Target, Vote
+from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Vote
 from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, TakeBackVote
 
 Verdict = Literal["approve", "reject"]
@@ -200,7 +200,7 @@ class Desk:
                     dropped += 1
         return dropped
 
-    def withdraw(self, request: RequestId, by: str) -> Cast:
+    def withdraw(self, request: RequestId, by: str, *, credential: str | None = None) -> Cast:
         """Take a request back: the user it was made for may. Raises `VoteRefused`, `TransitionRefused`, `KeyError`, `StoreError`."""
         found = self._store.get_request(request)
         if found.user is None or found.user != by:
@@ -208,15 +208,19 @@ class Desk:
                 f"only `{found.user}`, for whom it was made, can" if found.user is not None else "it was made for no user: its caller can"
             )
             raise VoteRefused("not_the_requester", f"{whom} withdraw this request")
-        return self._withdraw(found, {"withdrawn_by": by})
+        return self._withdraw(found, {"withdrawn_by": by} | _shown(credential))
 
-    def withdraw_as_caller(self, request: RequestId, caller: Caller) -> Cast:
+    def withdraw_as_caller(self, request: RequestId, caller: Caller, *, credential: str | None = None) -> Cast:
         """Take a request back in the name of whoever made it: the same agent or service, for the same user. Raises as `withdraw`."""
         found = self._store.get_request(request)
         made_by = Caller(tenant=found.tenant, agent=found.agent, service=found.service, user=found.user)
-        if made_by != caller:
+        if made_by != replace(caller, roles=()):
             raise VoteRefused("not_the_requester", "only the caller that made this request can withdraw it")
-        return self._withdraw(found, {"withdrawn_by": caller.agent or caller.service or ""})
+        return self._withdraw(found, {"withdrawn_by": caller.agent or caller.service or ""} | _shown(credential))
+
+    def withdraw_as_operator(self, request: RequestId, *, credential: str) -> Cast:
+        """End a request in the name of whoever operates this, by the credential that was shown. Raises `TransitionRefused`, `KeyError`."""
+        return self._withdraw(self._store.get_request(request), {"withdrawn_by": "(operator)"} | _shown(credential))
 
     def _withdraw(self, found: Request, detail: dict[str, str]) -> Cast:
         return Cast(replace(found, state=RequestState.WITHDRAWN), self._move(found, Event.WITHDRAW, detail))
@@ -365,10 +369,14 @@ class Desk:
             call=request.call,
             actor=Actor(agent=request.agent, service=request.service, user=request.user),
             tool=ToolEntry(request.tool, None, None),
-            targets=_targets_of(request),
+            targets=subjects_of(request),
             approval=approval,
             payload=payload,
         )
+
+
+def _shown(credential: str | None) -> dict[str, str]:
+    return {} if credential is None else {"credential": credential}
 
 
 def _asked_together(dossiers: Sequence[Dossier]) -> frozenset[RequestId]:
@@ -378,15 +386,3 @@ def _asked_together(dossiers: Sequence[Dossier]) -> frozenset[RequestId]:
     for dossier in dossiers:
         steps.setdefault(dossier.request.step, dossier.request)
     return frozenset(request.id for request in steps.values() if request.opened_at == first)
-
-
-class _Summary(Struct):
-    """The part of a request's summary that names its targets."""
-
-    targets: tuple[Target, ...] = ()
-
-
-def _targets_of(request: Request) -> tuple[Subject, ...]:
-    """Whom the request is about: what is recorded of it is sealed under their secrets."""
-    targets = msgspec.json.decode(request.summary, type=_Summary).targets
-    return tuple([Subject(target.tenant, target.type, target.id) for target in targets])

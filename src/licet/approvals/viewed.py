@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from licet.approvals.attest import attest_rows
 from licet.approvals.standing import Need, NeedStanding, Standing, binding_of, most_telling, needs_of, standing, why_not
 from licet.identity.directory import Directory
+from licet.ledger.vault import Subject
 from licet.ledger.wording import on_targets, who
 from licet.model import LIVE_STATES, CallId, Effect, Request, RequestId, RequestState, Target, Vote
 from licet.store.contract import Store
@@ -93,6 +94,12 @@ def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: da
         viewer=viewer,
         refused=None if viewer is None else _refused(request, votes, directory, viewer),
     )
+
+
+def subjects_of(request: Request) -> tuple[Subject, ...]:
+    """Whom the request is about: what is recorded of it is sealed under their secrets."""
+    targets = msgspec.json.decode(request.summary, type=Asked).targets
+    return tuple([Subject(target.tenant, target.type, target.id) for target in targets])
 
 
 def has_voted(found: Viewed, directory: Directory) -> bool:

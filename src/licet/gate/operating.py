@@ -104,6 +104,10 @@ class Operating:
         with self._opened().store.source() as ledger:
             return verify(ledger)
 
+    def now(self) -> datetime:
+        """The time of this gate's clock, in UTC."""
+        return self._clock()
+
     @property
     def ledger(self) -> OpenLedger:
         """The open ledger of this gate: store, writer, notary and keys, for what is done to it beside the calls."""
