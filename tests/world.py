@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,7 +164,7 @@ class World:
 
 
 @contextmanager
-def world(config: str = CONFIG, policies: str = POLICIES) -> Iterator[World]:
+def world(config: str = CONFIG, policies: str | Mapping[str, str] = POLICIES) -> Iterator[World]:
     """A world in memory."""
     clock = Clock()
     with in_memory_gate(config, policies, clock=clock) as gate:

@@ -13,7 +13,8 @@ from licet.config.server import ServerSettings
 from licet.errors import NotAuthenticated
 from licet.identity.authenticated import Authenticated
 from licet.identity.authenticator import Authenticator
-from licet.policy.own import OwnPolicies, default_text
+from licet.policy.bundle import OWN_FILE
+from licet.policy.own import default_text
 from licet.server.api import endpoints
 from licet.server.app import Api
 from licet.server.endpoint import Endpoint, Serving
@@ -100,11 +101,11 @@ class Told:
 class ServerWorld:
     """The world, its application, and an event loop in a thread that runs it."""
 
-    def __init__(self, inner: World, table: Iterable[Endpoint], settings: ServerSettings, own: str) -> None:
+    def __init__(self, inner: World, table: Iterable[Endpoint], settings: ServerSettings) -> None:
         self.world = inner
         self.gate = inner.gate
         self.told = Told()
-        self.serving = Serving(inner.gate, OwnPolicies.from_text(own), public_url="https://licet.example.com")
+        self.serving = Serving(inner.gate, public_url="https://licet.example.com")
         self.app = Api(self.serving, Authenticator(keys=Shown(), tokens=Shown()), table, settings, [self.told])
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -188,8 +189,9 @@ def server_world(
     settings: ServerSettings | None = None,
 ) -> Iterator[ServerWorld]:
     """A world in memory with its HTTP door open."""
-    with world(config, policies) as inner:
-        made = ServerWorld(inner, endpoints() if table is None else table, settings or ServerSettings(), own or default_text())
+    texts = {"policies.cedar": policies, OWN_FILE: default_text() if own is None else own}
+    with world(config, texts) as inner:
+        made = ServerWorld(inner, endpoints() if table is None else table, settings or ServerSettings())
         try:
             yield made
         finally:

@@ -21,7 +21,8 @@ from licet.gate.gate import Gate
 from licet.identity.authenticated import ANY, Authenticated
 from licet.identity.directory import Directory
 from licet.model import OPERATOR_LOG, EntityRef
-from licet.policy.own import Asker, OwnAction, OwnDecision, OwnPolicies
+from licet.policy.bundle import OWN_FILE
+from licet.policy.own import Asker, OwnAction, OwnDecision
 from licet.server.problems import Problem, not_found
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
@@ -43,11 +44,10 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Serving:
-    """What all requests share beside the gate. `own` is swapped whole when it is read again."""
+    """What all requests share beside the gate."""
 
-    def __init__(self, gate: Gate, own: OwnPolicies, *, public_url: str | None = None, version: str = "0") -> None:
+    def __init__(self, gate: Gate, *, public_url: str | None = None, version: str = "0") -> None:
         self.gate: Final = gate
-        self.own = own
         self.public_url: Final = public_url
         self.version: Final = version
 
@@ -114,7 +114,10 @@ class Asked:
         self.checked = True
         if not self._reaches(action, tenant):
             return OwnDecision(False, (), "the credential does not reach this tenant")
-        return self.serving.own.decide(self.asker, action, tenant, subject)
+        own = self.gate.scene.own
+        if own is None:
+            return OwnDecision(False, (), f"there is no `{OWN_FILE}`")
+        return own.decide(self.asker, action, tenant, subject)
 
     def allow(self, action: OwnAction, tenant: str, subject: EntityRef | None = None) -> None:
         """Nothing, where it is permitted. Raises `not_found` where the tenant is out of reach, `not_permitted` where policy says no."""
