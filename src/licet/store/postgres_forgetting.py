@@ -26,15 +26,18 @@ class ForgettingReads(Reading):
         rows = list(known.rows) if known is not None else []
         ends = dict(known.ends) if known is not None else {}
 
-        async def step(con: Connection) -> list[SealedRow] | None:
-            return await scan_step(con, pseudonym, ends)
+        async def step(con: Connection) -> tuple[list[SealedRow] | None, dict[int, int]]:
+            reached = dict(ends)  # its own: a read whose connection is lost is done again, from where it began
+            return await scan_step(con, pseudonym, reached), reached
 
         async def whole(con: Connection) -> Sealed:
             return await _sealed(con, pseudonym, rows, ends)
 
-        while (found := self._moment(step)) is not None:
+        while True:
+            found, ends = self._moment(step)
+            if found is None:
+                return self._moment(whole)
             rows += found
-        return self._moment(whole)
 
     def prunable(self, log: str, before_us: int, start: int = 0) -> Prunable:
         """The next payloads that may be dropped, from this index on."""

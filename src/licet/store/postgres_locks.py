@@ -54,14 +54,11 @@ LEASES = SPACE + 1
 """The first half of the locks by which boots show that they live; the second is the boot's number."""
 BAR = 1
 OUTBOX = 2
-SCHEMA = 3
-"""Held alone by whoever makes or upgrades the schema."""
 
 SHARE_BAR = f"SELECT pg_advisory_xact_lock_shared({SPACE}, {BAR})"
 TAKE_BAR = f"SELECT pg_advisory_xact_lock({SPACE}, {BAR})"
 TAKE_OUTBOX = f"SELECT pg_advisory_xact_lock({SPACE}, {OUTBOX})"
 TAKE_HEAD = "SELECT FROM ledger FOR UPDATE"
-TAKE_SCHEMA = f"SELECT pg_advisory_xact_lock({SPACE}, {SCHEMA})"
 
 ALONE = (PutFreeze, LiftFreeze, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
 _HEADS = (AppendHead, PutCheckpoint, PutSigningKey, BeginAnew)

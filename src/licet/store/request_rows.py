@@ -1,12 +1,19 @@
-"""What the changes of requests and votes leave and lose, whatever database holds their rows: events, and sentences."""
+"""What the rows of requests and votes mean, and what their changes leave and lose, whatever database holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from licet.model import RequestState, Vote
-from licet.store.contract import Lost, MoveRequest, TakeBackVote
+from licet.errors import IntegrityBroken
+from licet.ledger.vault import Vault
+from licet.model import PlanId, RequestState, Vote
+from licet.store.contract import Dossier, Lost, MoveRequest, TakeBackVote
 from licet.store.outbox import NoticeEvent
+from licet.store.rows import record_of, request_of, votes_of
+
+LIVE = "state IN ('open', 'approved')"
+"""As the index `requests_waiting` has it."""
 
 Blind = Callable[[str, str, str], str]
 """`Vault.blind`: log, label, text."""
@@ -63,3 +70,27 @@ def over(request: str) -> Lost:
 def no_vote(change: TakeBackVote) -> Lost:
     """`TakeBackVote`: no vote of this person stands."""
     return Lost("no_vote", f"`{change.person}` has no vote on request `{change.request}` to take back")
+
+
+def dossier_of(
+    vault: Vault, request: str, state: str, stored: Iterable[Sequence[Any]], people: Sequence[tuple[str, bool]]
+) -> Dossier | None:
+    """A request from its row, the rows of its records, and those of its votes; None where it was erased."""
+    records = tuple([record_of(vault, row) for row in stored])
+    opened = request_of(request, state, records)
+    return None if opened is None else Dossier(opened, votes_of(records), records, tuple(people))
+
+
+def check_found(found: Dossier, tenant: str, key: str) -> Dossier:
+    """The request is the one that was looked for. Raises `IntegrityBroken` where its row stands under another's key."""
+    if (found.request.key, found.request.tenant) != (key, tenant):
+        raise IntegrityBroken(f"request `{found.request.id}` is kept under the key of another call; run `licet audit verify`")
+    return found
+
+
+def check_plan(found: tuple[Dossier, ...], plan: PlanId) -> tuple[Dossier, ...]:
+    """The requests are steps of this plan. Raises `IntegrityBroken` where a row says what its record does not."""
+    strange = next((one.request.id for one in found if one.request.plan != plan), None)
+    if strange is not None:
+        raise IntegrityBroken(f"request `{strange}` is kept under a plan that it is no step of; run `licet audit verify`")
+    return found

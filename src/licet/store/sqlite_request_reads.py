@@ -9,15 +9,14 @@ from typing import Any
 
 import apsw
 
-from licet.errors import IntegrityBroken
 from licet.ledger.vault import Vault
 from licet.model import PlanId, Request, RequestId, RequestState, Vote
 from licet.store.contract import Dossier
-from licet.store.rows import RECORD, record_of, request_of, votes_of
+from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of
+from licet.store.rows import RECORD
 from licet.store.sqlite_rows import fetch
 
 _REQUEST = "SELECT id, state FROM requests "
-_LIVE = "state IN ('open', 'approved')"  # as the index `requests_waiting` has it
 _BEHIND = " AND (expires_at, number) > (SELECT expires_at, number FROM requests WHERE id = ?)"
 _AT_ONCE = 100
 """Requests of which records are read in one statement."""
@@ -43,9 +42,7 @@ class RequestReads:
         if blind is None:
             return None
         found = self._find_dossiers(f"{_REQUEST}WHERE key = ? ORDER BY number DESC LIMIT 1", (blind,))
-        if found and (found[0].request.key, found[0].request.tenant) != (key, tenant):
-            raise IntegrityBroken(f"request `{found[0].request.id}` is kept under the key of another call; run `licet audit verify`")
-        return found[0] if found else None
+        return check_found(found[0], tenant, key) if found else None
 
     def get_dossier(self, request: RequestId) -> Dossier:
         """As `get_request`, with votes and records, at one moment."""
@@ -75,7 +72,7 @@ class RequestReads:
         text = f"{_REQUEST}WHERE state IN ({', '.join('?' * len(wanted))})"
         values: tuple[object, ...] = wanted
         if set(wanted) == {RequestState.OPEN, RequestState.APPROVED}:
-            text, values = f"{_REQUEST}WHERE {_LIVE}", ()
+            text, values = f"{_REQUEST}WHERE {LIVE}", ()
         if tenant is not None:
             text, values = f"{text} AND tenant = ?", (*values, tenant)
         if after is not None:
@@ -87,16 +84,12 @@ class RequestReads:
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
         """The requests of a plan in the order of their opening."""
-        found = self._find_dossiers(f"{_REQUEST}WHERE plan = ? ORDER BY number", (plan,))
-        strange = next((one.request.id for one in found if one.request.plan != plan), None)
-        if strange is not None:
-            raise IntegrityBroken(f"request `{strange}` is kept under a plan that it is no step of; run `licet audit verify`")
-        return found
+        return check_plan(self._find_dossiers(f"{_REQUEST}WHERE plan = ? ORDER BY number", (plan,)), plan)
 
     def voted_requests(self) -> tuple[RequestId, ...]:
         """The live requests on which a vote stands."""
         voted = "EXISTS (SELECT 1 FROM votes WHERE request = requests.id AND live = 1)"
-        return tuple([row[0] for row in self._rows(f"SELECT id FROM requests WHERE {_LIVE} AND {voted} ORDER BY number")])  # noqa: S608  constants
+        return tuple([row[0] for row in self._rows(f"SELECT id FROM requests WHERE {LIVE} AND {voted} ORDER BY number")])  # noqa: S608  constants
 
     def votes(self, request: RequestId) -> tuple[Vote, ...]:
         """The votes that stand on a request, in order of arrival."""
@@ -109,13 +102,8 @@ class RequestReads:
             rows = fetch(con, text, values)
             stored, people = _of_requests(con, [row[0] for row in rows])
         # Outside of the moment: opening payloads may read secrets, through a connection of its own.
-        found = []
-        for request, state in rows:
-            records = tuple([record_of(self.vault, row) for row in stored[request]])
-            opened = request_of(request, state, records)
-            if opened is not None:
-                found.append(Dossier(opened, votes_of(records), records, tuple(people[request])))
-        return tuple(found)
+        found = [dossier_of(self.vault, request, state, stored[request], people[request]) for request, state in rows]
+        return tuple([dossier for dossier in found if dossier is not None])
 
 
 def _of_requests(con: apsw.Connection, requests: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:

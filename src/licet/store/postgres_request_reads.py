@@ -1,0 +1,111 @@
+"""Requests and votes in PostgreSQL, as they are read; see store/requests.py for what each method promises."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from licet.model import LIVE_STATES, PlanId, Request, RequestId, RequestState, Vote
+from licet.store.contract import Dossier
+from licet.store.postgres_reading import Connection, Reading, fetch
+from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of
+from licet.store.rows import RECORD
+
+_REQUEST = "SELECT id, state FROM requests "
+_RECORDS = f"{RECORD.replace('sealed ', 'sealed, request ', 1)}WHERE request = ANY($1::TEXT[]) ORDER BY logs.name, place"
+_VOTES = "SELECT request, person, live FROM votes WHERE request = ANY($1::TEXT[]) ORDER BY number"
+
+
+class RequestReads(Reading):
+    """The reading half."""
+
+    def find_dossier(self, tenant: str, key: str) -> Dossier | None:
+        """The request with this key that was opened last, with votes and records, at one moment."""
+        blind = self.vault.find_blind(tenant, "request", key)
+        if blind is None:
+            return None
+        found = self._find_dossiers(f"{_REQUEST}WHERE key = $1 ORDER BY number DESC LIMIT 1", blind)
+        return check_found(found[0], tenant, key) if found else None
+
+    def get_dossier(self, request: RequestId) -> Dossier:
+        """As `get_request`, with votes and records, at one moment."""
+        found = self._find_dossiers(f"{_REQUEST}WHERE id = $1", request)
+        if not found:
+            raise KeyError(f"no request `{request}`")
+        return found[0]
+
+    def get_request(self, request: RequestId) -> Request:
+        """One request, as its record opened it, in the state that it is in now."""
+        return self.get_dossier(request).request
+
+    def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
+        """Requests in these states, the one that expires first first."""
+        return tuple([found.request for found in self.dossiers(states=states, tenant=tenant)])
+
+    def dossiers(
+        self,
+        *,
+        states: Sequence[RequestState] | None = None,
+        tenant: str | None = None,
+        limit: int | None = None,
+        after: RequestId | None = None,
+    ) -> tuple[Dossier, ...]:
+        """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
+        where, values = [], list[object]()
+
+        def asked(condition: str, value: object) -> None:
+            values.append(value)
+            where.append(condition.format(f"${len(values)}"))
+
+        if states is not None and set(states) == LIVE_STATES:
+            where.append(LIVE)
+        elif states is not None:
+            asked("state = ANY({}::TEXT[])", list(states))
+        if tenant is not None:
+            asked("tenant = {}", tenant)
+        if after is not None:
+            asked("(expires_at, number) > (SELECT expires_at, number FROM requests WHERE id = {})", after)
+        text = f"{_REQUEST}{'WHERE ' if where else ''}{' AND '.join(where)} ORDER BY expires_at, number"
+        if limit is not None:
+            values.append(limit)
+            text += f" LIMIT ${len(values)}"
+        return self._find_dossiers(text, *values)
+
+    def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
+        """The requests of a plan in the order of their opening."""
+        return check_plan(self._find_dossiers(f"{_REQUEST}WHERE plan = $1 ORDER BY number", plan), plan)
+
+    def voted_requests(self) -> tuple[RequestId, ...]:
+        """The live requests on which a vote stands."""
+        voted = "EXISTS (SELECT 1 FROM votes WHERE request = requests.id AND live = 1)"
+        return tuple([row[0] for row in self._rows(f"SELECT id FROM requests WHERE {LIVE} AND {voted} ORDER BY number")])  # noqa: S608  constants
+
+    def votes(self, request: RequestId) -> tuple[Vote, ...]:
+        """The votes that stand on a request, in order of arrival."""
+        found = self._find_dossiers(f"{_REQUEST}WHERE id = $1", request)
+        return found[0].votes if found else ()
+
+    def _find_dossiers(self, text: str, *values: object) -> tuple[Dossier, ...]:
+        """The requests that this statement finds, as of one moment, without those that were erased."""
+
+        async def read(con: Connection) -> tuple[list[Any], dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:
+            rows = await fetch(con, text, *values)
+            return rows, *await _of_requests(con, [request for request, _ in rows])
+
+        rows, stored, people = self._moment(read)
+        # Outside of the moment: opening payloads may read secrets, through a connection of its own.
+        found = [dossier_of(self.vault, request, state, stored[request], people[request]) for request, state in rows]
+        return tuple([dossier for dossier in found if dossier is not None])
+
+
+async def _of_requests(con: Connection, requests: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:
+    """The stored records of each request, and the rows of its votes, in their order."""
+    stored: dict[str, list[Any]] = defaultdict(list)
+    people: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    for row in await con.fetch(_RECORDS, requests):
+        *record, request = row
+        stored[request].append(record)
+    for request, person, live in await con.fetch(_VOTES, requests):
+        people[request].append((person, bool(live)))
+    return stored, people
