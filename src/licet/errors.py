@@ -7,6 +7,7 @@
     │   ├── CallFailed           it was allowed and did not end well
     │   ├── ArgumentsRefused     the arguments are not what the tool's schema asks for (ends in a recorded denial)
     │   ├── CallerRefused        the directory does not know the caller, or not so (ends in a recorded denial)
+    │   ├── SearchRefused        a search looks through what nobody lists
     │   └── NotAuthenticated     no credential, or one that does not hold
     ├── OperatorError            whoever runs Licet must act
     │   ├── ConfigInvalid        licet.toml
@@ -26,11 +27,15 @@
     │       ├── LeaseLost        another process has declared this one dead
     │       ├── StoreOutdated    the ledger is of an earlier version: upgrade it
     │       └── NotAStore        the file is something else
+    ├── ServerError              a Licet server that was asked over HTTP did not do it
+    │   ├── ServerProblem        it says why: a code, a sentence, the id of the request
+    │   └── ServerUnreachable    no answer came, or none that can be read
     ├── ConditionLost            somebody else was first: approval used, key taken, request moved on
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
     ├── SettlementRefused        the end of this call is known, or was settled by somebody else, or this person may not settle it
     ├── FreezeRefused        what was to be frozen is not known, or this person may not lift the freeze, or not alone
+    ├── CredentialRefused    a credential is not for what the directory knows, or has ended already
     ├── ErasureRefused           a legal hold stands, or there is nothing to erase, hold or release
     └── IntegrityBroken          stored bytes are not what was written: nobody but an attacker or a broken disk
         └── NoteInvalid          a signed note, checkpoint or key is malformed, or not signed as it must be
@@ -100,6 +105,10 @@ class CallerRefused(CallError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class SearchRefused(CallError):
+    """A search would have to look through resources that nobody lists, or that are too many."""
 
 
 class NotAuthenticated(CallError):
@@ -223,6 +232,43 @@ class NotAStore(StoreError):
     """The file is not a ledger of Licet, or one of a later version that this program cannot use."""
 
 
+class ServerError(LicetError):
+    """A Licet server that was asked over HTTP did not do it, as far as can be told."""
+
+
+class ServerProblem(ServerError):
+    """What a server says is wrong (RFC 9457). `status` is that of HTTP, `code` is for programs; `errors` name places in what was sent.
+
+    `request_id` finds the request in the server's log; `retry_after_s` is how long the server asks to wait. An answer that no Licet
+    server gives (of a proxy, say) is the code `bad_answer`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        request_id: str = "",
+        errors: tuple[str, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.errors = errors
+        self.retry_after_s = retry_after_s
+
+
+class ServerUnreachable(ServerError):
+    """No answer came from a server. `sent`: the request may have arrived and been carried out all the same; nobody knows."""
+
+    def __init__(self, server: str, message: str, *, sent: bool) -> None:
+        super().__init__(f"the server `{server}` does not answer: {message}")
+        self.sent = sent
+
+
 class ConditionLost(LicetError):
     """Somebody else was first. `condition` names what was lost (`approval_consumed`, `key_taken`, `request_exists` ...)."""
 
@@ -269,6 +315,14 @@ class UndoRefused(LicetError):
 
 class FreezeRefused(LicetError):
     """Nothing was frozen, or lifted. `code` is for programs (`unknown_name`, `same_person`, `no_such_freeze` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CredentialRefused(LicetError):
+    """No credential was issued, replaced or revoked. `code` is for programs (`unknown_agent`, `no_such_credential` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

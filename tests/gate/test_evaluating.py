@@ -13,7 +13,7 @@ from licet import Gate
 from licet.catalog import strict
 from licet.errors import ArgumentsRefused, StoreUnavailable
 from licet.gate.evaluating import KEPT_LIMIT_BYTES, TOGETHER_LIMIT, Evaluated
-from licet.gate.inquiry import Action, Asker, Inquiry, Resource, Subject
+from licet.gate.inquiry import Action, Inquirer, Inquiry, Resource, Subject
 from licet.gate.results import Held, Ok
 from licet.model import EntityRef, JsonObject
 from licet.testing import records, vote
@@ -144,8 +144,8 @@ def test_most_of_the_corpus_can_be_asked(corpus: World) -> None:
 
 
 def test_a_question_is_one_record_that_says_what_was_asked_and_by_whom(w: World) -> None:
-    asker = Asker(acting=w.gate.acting(service="importer", tenant="acme").__enter__(), credential="key_1")
-    answer = w.gate.evaluate(adjusting(), asker=asker)
+    inquirer = Inquirer(acting=w.gate.acting(service="importer", tenant="acme").__enter__(), credential="key_1")
+    answer = w.gate.evaluate(adjusting(), inquirer=inquirer)
     assert decided(answer) == ("allow", "allowed", {"billing-writes"})
     (record,) = w.records()
     assert answer.receipt == record.receipt

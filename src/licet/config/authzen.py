@@ -23,16 +23,19 @@ from licet.names import quoted
 class AuthzenSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[authzen]`. `types` and `actions` translate the names of clients to target types and tools of the catalog.
 
-    `attributes_from_request` are target types whose attributes a client may state.
+    `attributes_from_request` are target types whose attributes a client may state. `resources` are ids by target type that a search looks
+    through, where the application does not list them itself.
     """
 
     types: Mapping[str, str] = {}
     actions: Mapping[str, str] = {}
     attributes_from_request: tuple[str, ...] = ()
+    resources: Mapping[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
         force_setattr(self, "types", MappingProxyType(dict(self.types)))
         force_setattr(self, "actions", MappingProxyType(dict(self.actions)))
+        force_setattr(self, "resources", MappingProxyType(dict(self.resources)))
 
 
 def read_authzen(decoder: Decoder, table: object, resources: Mapping[str, ResourceSettings]) -> AuthzenSettings:

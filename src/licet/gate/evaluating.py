@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -22,14 +22,10 @@ import msgspec
 from msgspec import Struct
 
 from licet.errors import StoreError
-from licet.gate.acting import acting_for
-from licet.gate.async_driver import AsyncDriver
 from licet.gate.draft import Draft
-from licet.gate.house import OpenHouse
-from licet.gate.inquiry import Asker, Inquiry, draft_of
+from licet.gate.inquiry import Inquirer, Inquiry, Resource, Subject, draft_of
 from licet.gate.pipeline import House, examine
 from licet.gate.steps import Append, Step
-from licet.gate.sync_driver import SyncDriver
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.vault import Subject as About
@@ -64,7 +60,7 @@ class Evaluated(Struct, frozen=True, kw_only=True):
 
 
 def evaluate(
-    inquiries: Sequence[Inquiry], asker: Asker, house: House, stop_at: StopAt = None
+    inquiries: Sequence[Inquiry], inquirer: Inquirer, house: House, stop_at: StopAt = None
 ) -> Generator[Step, Any, tuple[Evaluated, ...]]:
     """The answers, in the order of the questions, durable; fewer of them where one was the last."""
     grounds = house.grounds()
@@ -73,10 +69,11 @@ def evaluate(
     statements: list[Statement] = []
     twins: list[Statement] = []
     for inquiry in inquiries:
-        draft = draft_of(inquiry, asker, grounds.scene, at_us)
+        draft = draft_of(inquiry, inquirer, grounds.scene, at_us)
         drafts.append(draft)
         decision = yield from examine(draft, grounds, ask=False)
-        own, *others = house.recorder.evaluation(draft, at_us, _asked(inquiry, asker), about=_person(draft, asker))
+        about = () if draft.caller is None else people_of(draft.caller.tenant, inquirer)
+        own, *others = house.recorder.evaluation(draft, at_us, asked_for(inquiry, inquirer), about=about)
         statements.append(own)
         twins += others
         if stop_at is not None and (decision.verdict == "allow") == (stop_at == "permit"):
@@ -99,15 +96,18 @@ def _answer(draft: Draft, at: datetime, receipt: Receipt | None) -> Evaluated:
     return Evaluated(decision=draft.decision, id=draft.id, at=at, tool=draft.tool, arguments=arguments, receipt=receipt)
 
 
-def _asked(inquiry: Inquiry, asker: Asker) -> JsonObject:
-    """What the question said, and who asked it. Not the arguments: they stand in the record like those of a call, without secrets."""
-    resource: JsonObject = {"type": inquiry.resource.type, "id": inquiry.resource.id}
-    if inquiry.resource.properties:
-        resource["properties"] = kept(inquiry.resource.properties)
-    subject: JsonObject = {"type": inquiry.subject.type, "id": inquiry.subject.id}
-    if inquiry.subject.properties:
-        subject["properties"] = kept(inquiry.subject.properties)
-    asked: JsonObject = {"by": asker.content(), "subject": subject, "action": inquiry.action.name, "resource": resource}
+def asked_for(inquiry: Inquiry, inquirer: Inquirer, *, without: str | None = None) -> JsonObject:
+    """What the question said, and who asked it; `without` is the part that a search leaves open.
+
+    Not the arguments: they stand in the record like those of a call, without secrets.
+    """
+    parts: dict[str, Subject | Resource] = {"subject": inquiry.subject, "resource": inquiry.resource}
+    asked: JsonObject = {"by": inquirer.content()}
+    for name, part in parts.items():
+        said: JsonObject = {"type": part.type} if name == without else {"type": part.type, "id": part.id}
+        asked[name] = {**said, "properties": kept(part.properties)} if part.properties else said
+    if without != "action":
+        asked["action"] = inquiry.action.name
     context = {name: value for name, value in inquiry.context.items() if name != "input"}
     if context:
         asked["context"] = kept(context)
@@ -122,54 +122,6 @@ def kept(value: JsonObject) -> JsonObject:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _person(draft: Draft, asker: Asker) -> tuple[About, ...]:
-    """The person who asks, whose erasure takes the readable part of this record too."""
-    if asker.acting.user is None or draft.caller is None:
-        return ()
-    return (About(draft.caller.tenant, "User", asker.acting.user),)
-
-
-class Evaluating:
-    """What a gate offers to whoever asks without calling."""
-
-    _clock: Callable[[], datetime]
-    _token: object
-
-    def _opened(self) -> OpenHouse:
-        raise NotImplementedError
-
-    def evaluate(self, inquiry: Inquiry, *, asker: Asker | None = None) -> Evaluated:
-        """May this subject do this action on this resource? Recorded before it is answered; executes and consumes nothing.
-
-        `asker` is who asks; by default the program of the open `acting` block. A call that people must approve is a `hold`, approved or
-        not. Raises `OperatorError` if the gate cannot be opened, `GateClosed` if it was closed.
-        """
-        return self.evaluate_all((inquiry,), asker=asker)[0]
-
-    async def aevaluate(self, inquiry: Inquiry, *, asker: Asker | None = None) -> Evaluated:
-        """As `evaluate`, on the running event loop."""
-        return (await self.aevaluate_all((inquiry,), asker=asker))[0]
-
-    def evaluate_all(self, inquiries: Sequence[Inquiry], *, asker: Asker | None = None, stop_at: StopAt = None) -> tuple[Evaluated, ...]:
-        """The answers to at most `TOGETHER_LIMIT` questions, in order, in one commit; the first that is `stop_at` is the last.
-
-        Raises `ValueError` for more, and as `evaluate`.
-        """
-        house = self._opened()
-        return SyncDriver(house.services, house.portal).run(evaluate(_bounded(inquiries), asker or self._asker(), house.house, stop_at))
-
-    async def aevaluate_all(
-        self, inquiries: Sequence[Inquiry], *, asker: Asker | None = None, stop_at: StopAt = None
-    ) -> tuple[Evaluated, ...]:
-        """As `evaluate_all`, on the running event loop."""
-        house = self._opened()
-        return await AsyncDriver(house.services).run(evaluate(_bounded(inquiries), asker or self._asker(), house.house, stop_at))
-
-    def _asker(self) -> Asker:
-        return Asker(acting=acting_for(self._token))
-
-
-def _bounded(inquiries: Sequence[Inquiry]) -> Sequence[Inquiry]:
-    if len(inquiries) > TOGETHER_LIMIT:
-        raise ValueError(f"at most {TOGETHER_LIMIT} questions are answered together, and here are {len(inquiries)}")
-    return inquiries
+def people_of(tenant: str, inquirer: Inquirer) -> tuple[About, ...]:
+    """The person who asks, whose erasure takes the readable part of the record too."""
+    return () if inquirer.acting.user is None else (About(tenant, "User", inquirer.acting.user),)

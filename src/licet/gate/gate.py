@@ -27,10 +27,10 @@ from licet.catalog.python import PythonTool
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
 from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
+from licet.gate.asking import Asking
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.checks import caller_of
 from licet.gate.draft import Draft
-from licet.gate.evaluating import Evaluating
 from licet.gate.house import OpenHouse
 from licet.gate.operating import Operating
 from licet.gate.pipeline import examine, govern
@@ -63,7 +63,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate(Registering, Evaluating, Operating, Reloading):
+class Gate(Registering, Asking, Operating, Reloading):
     """Governs the tools that are registered with it.
 
     `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and

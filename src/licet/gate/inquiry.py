@@ -80,7 +80,7 @@ class Inquiry(Struct, frozen=True):
     context: JsonObject = {}
 
 
-class Asker(Struct, frozen=True, kw_only=True):
+class Inquirer(Struct, frozen=True, kw_only=True):
     """Who asks: the program that the host program states, and the credential that was shown, where one was."""
 
     acting: Acting = NOBODY
@@ -92,14 +92,14 @@ class Asker(Struct, frozen=True, kw_only=True):
         return {key: value for key, value in {**named, "credential": self.credential}.items() if value is not None}
 
 
-def draft_of(inquiry: Inquiry, asker: Asker, scene: Scene, at_us: int) -> Draft:
+def draft_of(inquiry: Inquiry, inquirer: Inquirer, scene: Scene, at_us: int) -> Draft:
     """The call that the question is about, to be examined. What is wrong with the question is in it, and becomes its denial."""
     settings = scene.settings.authzen
     tool = tool_of(inquiry.action.name, settings)
     acting: Acting = NOBODY
     arguments: JsonObject = {}
     try:
-        acting = _acting(inquiry, asker)
+        acting = _acting(inquiry, inquirer)
         resource = EntityRef(type_of(inquiry.resource.type, settings), inquiry.resource.id)
         arguments = _arguments(inquiry, scene.catalog.find_tool(tool), resource)
         inquired = Inquired(resource, _attributes(inquiry.resource, resource, scene, settings))
@@ -120,13 +120,13 @@ def type_of(resource_type: str, settings: AuthzenSettings) -> str:
     return settings.types.get(resource_type, resource_type)
 
 
-def tenant_of(inquiry: Inquiry, asker: Asker) -> str | None:
+def tenant_of(inquiry: Inquiry, inquirer: Inquirer) -> str | None:
     """The tenant that is asked about; None where it is left to the agent's or service's only one. Raises `Refused`."""
-    named = (_text(inquiry.subject.properties, "tenant"), _text(inquiry.context, "tenant"), asker.acting.tenant)
+    named = (_text(inquiry.subject.properties, "tenant"), _text(inquiry.context, "tenant"), inquirer.acting.tenant)
     return next((tenant for tenant in named if tenant is not None), None)
 
 
-def _acting(inquiry: Inquiry, asker: Asker) -> Acting:
+def _acting(inquiry: Inquiry, inquirer: Inquirer) -> Acting:
     """The caller of the call that is asked about (rule 1)."""
     subject = inquiry.subject
     kind = KINDS.get(subject.type)
@@ -136,7 +136,7 @@ def _acting(inquiry: Inquiry, asker: Asker) -> Acting:
     if kind == "User":
         user = subject.id
         if agent is None and service is None:
-            agent, service = asker.acting.agent, asker.acting.service
+            agent, service = inquirer.acting.agent, inquirer.acting.service
         if agent is None and service is None:
             message = "a user alone is not a caller: name the program in the subject's properties, as `agent` or `service`"
             raise Refused("no_agent", message)
@@ -145,12 +145,12 @@ def _acting(inquiry: Inquiry, asker: Asker) -> Acting:
     else:
         service = subject.id
     return Acting(
-        tenant=tenant_of(inquiry, asker),
+        tenant=tenant_of(inquiry, inquirer),
         agent=agent,
         service=service,
         user=user,
         session=_text(inquiry.context, "session"),
-        trace=asker.acting.trace,
+        trace=inquirer.acting.trace,
     )
 
 

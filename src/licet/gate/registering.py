@@ -116,6 +116,19 @@ class Registering:
 
         return register
 
+    def lists(self, type_name: str) -> Callable[[F], F]:
+        """Register what lists the ids of a target type for searches: a function from a tenant to ids.
+
+        What it lists is looked at, and never more: each is resolved and decided as ever. Raises `CatalogInvalid`.
+        """
+
+        def register(function: F) -> F:
+            with self._lock:
+                self._registry.add_lister(type_name, function)
+            return function
+
+        return register
+
     @property
     def _gate(self) -> Gate:
         return cast("Gate", self)
