@@ -116,6 +116,9 @@ def _known(error: BaseException) -> Fault | None:
             held = error.code == "held"
             ends = "`licet audit holds` lists every hold; `licet audit release ID` ends one" if held else None
             fault = Fault(exit=Exit.DENIED if held else Exit.ERROR, code=error.code, message=str(error), next=ends)
+        case errors.CredentialRefused():
+            exit_code, helps = _ISSUING.get(error.code, (Exit.USAGE, None))
+            fault = Fault(exit=exit_code, code=error.code, message=str(error), next=helps)
         case errors.LicetError():
             fault = Fault(exit=Exit.ERROR, code=_snake(error), message=str(error))
         case _:
@@ -184,6 +187,16 @@ _FREEZING: dict[str, tuple[Exit, str | None]] = {
     "second_person_needed": (Exit.DENIED, "`--and USER` names the other one"),
     "no_such_freeze": (Exit.ERROR, "`licet freeze list` lists what stands"),
     "already_lifted": (Exit.ERROR, None),
+}
+
+_LISTED = "`licet credentials list --all` lists them"
+_ISSUING: dict[str, tuple[Exit, str | None]] = {
+    "unknown_user": (Exit.USAGE, "`[users]` in licet.toml names them"),
+    "unknown_tenant": (Exit.USAGE, "`[tenants]` in licet.toml names them"),
+    "unknown_agent": (Exit.USAGE, "`[agents]` in licet.toml names them"),
+    "unknown_service": (Exit.USAGE, "`[services]` in licet.toml names them"),
+    "no_such_credential": (Exit.ERROR, _LISTED),
+    "already_ended": (Exit.ERROR, _LISTED),
 }
 
 _STORE_STEPS = {

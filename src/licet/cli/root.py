@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "freeze": "Stop an agent, a tool, a tenant or everything, at once.",
     "undo": "Take back what a call has changed, where policy allows it.",
     "audit": "Search, show, verify, prove and export the audit log.",
+    "credentials": "Issue, list, replace and revoke the API keys of programs and people.",
     "keys": "Show, make and change the keys of the ledger.",
     "db": "Back the ledger up, and restore it.",
     "demo": "Watch a support agent being governed on a database of its own.",

@@ -1,0 +1,340 @@
+"""Issuing, replacing and revoking API keys: each an `admin` record in the log `operator`, in the transaction that changes the row.
+
+Rules:
+
+1. A key is for what the directory knows, when it is issued. What is removed from the directory later is refused at each call.
+2. A key is of one person, or for programs, never both: a program with a person's key could vote on what it asked for.
+3. A successor is for the very same as the key that it replaces. The old one goes on until the overlap is over, and not longer.
+4. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from licet.errors import ConditionLost, CredentialRefused, IntegrityBroken
+from licet.gate.key_view import content_of
+from licet.gate.text import readable
+from licet.identity.api_keys import KeyContent, Minted, encode_content, mint
+from licet.identity.authenticated import ANY
+from licet.identity.content import EVERY_TENANT
+from licet.identity.directory import Directory
+from licet.ledger.issued import IssuedCredential, Issues, end_mark
+from licet.ledger.record import Payload, microseconds
+from licet.ledger.seal import Filing, Statement, state
+from licet.ledger.vault import Subject
+from licet.ledger.writer import Writer
+from licet.model import OPERATOR_LOG, JsonObject, Receipt
+from licet.names import name_problem, quoted
+from licet.store.contract import Change, Store
+from licet.store.credentials import EndCredential, PutCredential, StoredCredential
+
+NAME_LIMIT = 200
+LONGEST_OVERLAP_S = 30 * 86_400
+"""Two keys that are good for longer than this are two keys."""
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+State = Literal["active", "ending", "ended", "expired", "broken"]
+
+
+class CredentialSeen(Struct, frozen=True, kw_only=True):
+    """A key as it stands: what it is for, and until when. `broken`: its row is not what was issued, and it is refused."""
+
+    id: str
+    name: str
+    state: State
+    tenants: tuple[str, ...]
+    agents: tuple[str, ...]
+    services: tuple[str, ...]
+    users: tuple[str, ...]
+    user: str | None
+    roles: tuple[str, ...]
+    replaces: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    ends_at: datetime | None
+    last_used_at: datetime | None
+
+
+class IssuedKey(Struct, frozen=True, kw_only=True):
+    """A new key, which nobody will be shown again, with the receipt of its record. `repr` says nothing of the key."""
+
+    credential: CredentialSeen
+    key: str
+    receipt: Receipt
+
+    def __repr__(self) -> str:
+        return f"IssuedKey({self.credential.id!r})"
+
+
+class Revoked(Struct, frozen=True, kw_only=True):
+    """A key that ends now, and the receipt of the record that says so."""
+
+    credential: CredentialSeen
+    receipt: Receipt
+
+
+class Credentials:
+    """The API keys of one store, under one directory."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        *,
+        directory: Directory,
+        environment: str,
+        now: Callable[[], datetime],
+        operating_user: str,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._directory = directory
+        self._environment = environment
+        self._now = now
+        self._hand: JsonObject = {"operating_user": operating_user}
+
+    def showing(self, credential: str | None) -> Credentials:
+        """The same for somebody who showed this credential, so that records name it in place of the operating user."""
+        if credential is None:
+            return self
+        shown = copy(self)
+        shown._hand = {"operating_user": None, "credential": credential}  # noqa: SLF001 - its own copy
+        return shown
+
+    def issue(self, content: KeyContent, *, expires_s: int | None, by: str | None = None) -> IssuedKey:
+        """A key for this, good for so many seconds, or until it is revoked.
+
+        Raises `CredentialRefused` (`bad_name`, `no_tenant`, `unknown_tenant`, `unknown_agent`, `unknown_service`, `unknown_user`,
+        `bad_role`, `person_and_programs`, `nobody`, `bad_expiry`), `StoreError`.
+        """
+        self._check(content)
+        self._check_user(by)
+        return self._issue(content, expires_s, (), {"act": "issue_credential"}, by)
+
+    def rotate(self, credential: str, *, overlap_s: int, expires_s: int | None = None, by: str | None = None) -> IssuedKey:
+        """A successor of this key, for the same. The old one ends when the overlap is over, if it does not earlier.
+
+        Without `expires_s` the successor lives as long as the old one was to live. Raises `CredentialRefused` (`no_such_credential`,
+        `already_ended`, `bad_overlap` and those of `issue`), `IntegrityBroken` where the row is not what was issued, `StoreError`.
+        """
+        if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
+            raise CredentialRefused("bad_overlap", f"an overlap is from 0 to {LONGEST_OVERLAP_S // 86_400} days")
+        old, content = self._get_sound(credential)
+        self._check(content)
+        self._check_user(by)
+        seen = self.show(credential)
+        if seen.state in {"ended", "expired"}:
+            raise CredentialRefused("already_ended", f"credential {quoted(credential)} has ended: issue a new one")
+        if expires_s is None and old.issued.expires_at is not None:
+            expires_s = max(1, (old.issued.expires_at - old.issued.created_at) // 1_000_000)
+        ends_at = microseconds(self._now() + timedelta(seconds=overlap_s))
+        earlier = self._recorded_end(credential)
+        ending = (EndCredential(credential, ends_at),) if earlier is None or ends_at < earlier else ()
+        return self._issue(
+            replace(content, replaces=credential), expires_s, ending, {"act": "rotate_credential", "overlap_s": overlap_s}, by
+        )
+
+    def revoke(self, credential: str, *, reason: str, by: str | None = None) -> Revoked:
+        """The key is good for nothing from now on, in every process within a second.
+
+        Raises `CredentialRefused` (`no_such_credential`, `already_ended`, `no_reason`), `StoreError`.
+        """
+        told = readable(reason).strip()[:1_000]
+        if not told:
+            raise CredentialRefused("no_reason", "a revocation needs a reason")
+        self._check_user(by)
+        row, ends_at = self._get(credential), microseconds(self._now())
+        recorded = self._recorded_end(credential)
+        if recorded is not None and recorded <= ends_at:
+            raise CredentialRefused("already_ended", f"credential {quoted(credential)} has ended already")
+        said = self._statement((end_mark(credential, ends_at),), {"act": "revoke_credential", "credential": credential, "reason": told}, by)
+        # Who has edited the row, so that it seems to have ended, must not keep the record from being written: that is what counts.
+        changes = (EndCredential(credential, ends_at),) if row.ends_at is None or row.ends_at > ends_at else ()
+        try:
+            receipts = self._writer.submit(Filing((said,), changes)).wait()
+        except ConditionLost as lost:
+            raise CredentialRefused("already_ended", f"credential {quoted(credential)} has ended already") from lost
+        return Revoked(credential=self.show(credential), receipt=receipts[0])
+
+    def show(self, credential: str) -> CredentialSeen:
+        """The key of this id. Raises `CredentialRefused` (`no_such_credential`), `StoreError`."""
+        return show_credential(self._store, credential, self._now())
+
+    def _issue(
+        self, content: KeyContent, expires_s: int | None, ending: tuple[EndCredential, ...], act: JsonObject, by: str | None
+    ) -> IssuedKey:
+        now = self._now()
+        minted: Minted = mint()
+        issued = IssuedCredential(
+            id=minted.id,
+            digest=minted.digest,
+            content=encode_content(content),
+            created_at=microseconds(now),
+            expires_at=_expiry(now, expires_s),
+        )
+        marks = (issued.mark, *[end_mark(end.credential, end.ends_at) for end in ending])
+        detail = {**act, "credential": minted.id, "content": asdict(content), "expires_at": issued.expires_at}
+        said = self._statement(marks, detail, by, content)
+        changes: tuple[Change, ...] = (PutCredential(issued), *ending)
+        try:
+            receipts = self._writer.submit(Filing((said,), changes)).wait()
+        except ConditionLost as lost:
+            raise CredentialRefused("already_ended", "the credential was ended by somebody else at the same moment") from lost
+        return IssuedKey(credential=self.show(minted.id), key=minted.key, receipt=receipts[0])
+
+    def _recorded_end(self, credential: str) -> int | None:
+        return read_issues(self._store).ends.get(credential)
+
+    def _get(self, credential: str) -> StoredCredential:
+        found = self._store.find_credential(credential)
+        if found is None:
+            raise CredentialRefused("no_such_credential", f"there is no credential {quoted(credential)}")
+        return found
+
+    def _get_sound(self, credential: str) -> tuple[StoredCredential, KeyContent]:
+        """The row, if a record bears it out: a widened one must not be made lawful by a successor."""
+        found = self._get(credential)
+        content = content_of(found) if read_issues(self._store).bears_out(found.issued) else None
+        if content is None:
+            raise IntegrityBroken(f"credential `{credential}` is not what was issued; run `licet audit verify`")
+        return found, content
+
+    def _check(self, content: KeyContent) -> None:
+        """Rules 1 and 2."""
+        if not 0 < len(content.name) <= NAME_LIMIT or readable(content.name) != content.name or not content.name.strip():
+            raise CredentialRefused("bad_name", f"a credential has a name of 1 to {NAME_LIMIT} visible characters")
+        if not content.tenants:
+            raise CredentialRefused("no_tenant", "say for which tenants the credential is, or `*` for all")
+        directory = self._directory
+        self._check_known("tenant", content.tenants, directory.tenants)
+        self._check_known("agent", content.agents, directory.agents)
+        self._check_known("service", content.services, directory.services)
+        self._check_known("user", content.users, directory.users)
+        for role in content.roles:
+            if problem := name_problem(role):
+                raise CredentialRefused("bad_role", f"{quoted(role)} cannot be a role: {problem}")
+        programs = content.agents or content.services
+        if content.user is not None:
+            if programs or content.users:
+                raise CredentialRefused("person_and_programs", "a credential is of a person, or for agents and services, not both")
+            self._check_user(content.user)
+        elif not programs and not content.roles:
+            raise CredentialRefused("nobody", "say whom the credential is for: a user, agents, services, or at least roles")
+        if content.users and not programs:
+            raise CredentialRefused("nobody", "nobody acts for these users: say which agents or services do")
+
+    def _check_known(self, kind: str, names: tuple[str, ...], known: Collection[str]) -> None:
+        for name in names:
+            if name == ANY and len(names) == 1:
+                continue
+            if name not in known:
+                raise CredentialRefused(f"unknown_{kind}", f"there is no {kind} {quoted(name)}")
+
+    def _check_user(self, user: str | None) -> None:
+        if user is None:
+            return
+        entry = self._directory.users.get(user)
+        if entry is None:
+            raise CredentialRefused("unknown_user", f"there is no user {quoted(user)}")
+        if entry.disabled:
+            raise CredentialRefused("user_disabled", f"the user {quoted(user)} is disabled")
+
+    def _statement(self, marks: tuple[str, ...], detail: JsonObject, by: str | None, content: KeyContent | None = None) -> Statement:
+        named = () if content is None else (*content.users, content.user)
+        return state(
+            log=OPERATOR_LOG,
+            kind="admin",
+            at=microseconds(self._now()),
+            boot=self._store.boot,
+            environment=self._environment,
+            marks=marks,
+            about=tuple([subject for user in dict.fromkeys((*named, by)) for subject in self._subjects(user)]),
+            payload=Payload(detail={**detail, "by": by, **self._hand}),
+        )
+
+    def _subjects(self, user: str | None) -> tuple[Subject, ...]:
+        """Under whose secrets the record lies: erasing the user in any of their tenants takes their name from it."""
+        entry = None if user is None else self._directory.users.get(user)
+        if user is None or entry is None:
+            return ()
+        tenants = [tenant for tenant in entry.tenants if tenant != EVERY_TENANT]
+        return tuple([Subject(tenant, "User", user) for tenant in tenants or [OPERATOR_LOG]])
+
+
+def list_credentials(store: Store, now: datetime) -> tuple[CredentialSeen, ...]:
+    """Every key, the oldest first. Raises `StoreError`."""
+    issues = read_issues(store)
+    return tuple([seen(row, issues, microseconds(now)) for row in store.credentials()])
+
+
+def show_credential(store: Store, credential: str, now: datetime) -> CredentialSeen:
+    """The key of this id. Raises `CredentialRefused` (`no_such_credential`), `StoreError`."""
+    found = store.find_credential(credential)
+    if found is None:
+        raise CredentialRefused("no_such_credential", f"there is no credential {quoted(credential)}")
+    return seen(found, read_issues(store), microseconds(now))
+
+
+def read_issues(store: Store) -> Issues:
+    """What the records say of all keys. Raises `StoreError`."""
+    issues = Issues()
+    for envelope in store.credential_records().envelopes:
+        issues.take(envelope)
+    return issues
+
+
+def seen(row: StoredCredential, issues: Issues, now: int) -> CredentialSeen:
+    """The row as people are shown it. When it ends is what the records say."""
+    issued = row.issued
+    content = content_of(row)
+    sound = content is not None and issues.bears_out(issued)
+    content = content or KeyContent(name="(cannot be read)", tenants=())
+    ends_at = issues.ends.get(issued.id)
+    return CredentialSeen(
+        id=issued.id,
+        name=content.name,
+        state=_state(issued.expires_at, ends_at, now) if sound else "broken",
+        tenants=content.tenants,
+        agents=content.agents,
+        services=content.services,
+        users=content.users,
+        user=content.user,
+        roles=content.roles,
+        replaces=content.replaces,
+        created_at=_time(issued.created_at),
+        expires_at=_time_or_none(issued.expires_at),
+        ends_at=_time_or_none(ends_at),
+        last_used_at=_time_or_none(row.last_used_at),
+    )
+
+
+def _state(expires_at: int | None, ends_at: int | None, now: int) -> State:
+    if ends_at is not None and ends_at <= now:
+        return "ended"
+    if expires_at is not None and expires_at <= now:
+        return "expired"
+    return "active" if ends_at is None else "ending"
+
+
+def _expiry(now: datetime, expires_s: int | None) -> int | None:
+    if expires_s is None:
+        return None
+    if not 0 < expires_s <= 100 * 366 * 86_400:
+        raise CredentialRefused("bad_expiry", "a credential lives for a second at least, and a hundred years at most")
+    return microseconds(now + timedelta(seconds=expires_s))
+
+
+def _time(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
+
+
+def _time_or_none(at: int | None) -> datetime | None:
+    return None if at is None else _time(at)

@@ -1,0 +1,203 @@
+"""API keys: `licet_<id>_<secret>`, each for some tenants and some callers, or for one person.
+
+Rules:
+
+1. The secret is 256 bits from the operating system and is shown once. What is kept is its SHA-256. A slow hash (Argon2, bcrypt) makes up
+   for secrets that people choose; to guess one of 2^256 is no easier with a fast one, and a slow one would let anybody keep us busy.
+2. The last six characters are a checksum: a typing error is told from a key that is not known without asking the store, and a scanner of
+   secrets can tell a key from a text that looks like one. The checksum guards nothing else.
+3. Digests are compared in constant time. The id is no secret: it names the key in records, logs and rate limits.
+4. A key is what the record of its issue says. A row that was forged, widened or revived in the database is refused (ledger/issued.py).
+5. A revocation counts within a second: what was verified before holds only while the view of the records is fresh.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from base64 import b32encode
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from licet.errors import NotAuthenticated, StoreError
+from licet.identity.authenticated import Authenticated
+from licet.identity.directory import Directory
+from licet.identity.remembered import Remembered
+
+SECRET_BYTES: Final = 32
+_ID_BYTES: Final = 10
+_SECRET_CHARACTERS: Final = 43  # 62 ** 43 > 2 ** 256
+_CHECK_CHARACTERS: Final = 6  # 62 ** 6 > 2 ** 32
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHAPE: Final = re.compile(r"licet_([a-z2-7]{16})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
+
+
+class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a key is for. Either of one `user` (a person), or for programs: the `agents`, `services` and `users` that it speaks for.
+
+    `roles` are for what Licet itself permits. `replaces` is the key whose successor it is. Its JSON is stored, and the digest of that
+    recorded: fields are append-only.
+    """
+
+    v: int = 1
+    name: str
+    tenants: tuple[str, ...]
+    agents: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    user: str | None = None
+    roles: tuple[str, ...] = ()
+    replaces: str | None = None
+
+
+class Minted(Struct, frozen=True):
+    """A new key: its id, the key itself, and what is kept of it. `repr` says nothing of the key."""
+
+    id: str
+    key: str
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"Minted({self.id!r})"
+
+
+class StoredKey(Struct, frozen=True, kw_only=True):
+    """A key whose row its record bears out. Times are UTC microseconds."""
+
+    id: str
+    digest: bytes
+    content: KeyContent
+    expires_at: int | None
+
+
+class KeySource(Protocol):
+    """Where keys are found. It is asked by many threads."""
+
+    def is_fresh(self) -> bool:
+        """Whether every revocation of a second ago is known. Never blocks."""
+        ...
+
+    def refresh(self) -> None:
+        """It is fresh now. Raises `StoreError` where that cannot be told."""
+        ...
+
+    def find(self, credential: str) -> StoredKey | None:
+        """The key of this id; None if there is none, or its row is not what was issued. Raises `StoreError`."""
+        ...
+
+    def ends_at(self, credential: str) -> int | None:
+        """When the key ends by what is known now. Never blocks."""
+        ...
+
+    def note_use(self, credential: str, at: int) -> None:
+        """The key was used. Written later, or lost with the process. Never blocks."""
+        ...
+
+
+def mint() -> Minted:
+    """A key that nobody has seen."""
+    id_ = b32encode(os.urandom(_ID_BYTES)).decode().lower()
+    secret = _base62(int.from_bytes(os.urandom(SECRET_BYTES)), _SECRET_CHARACTERS)
+    key = f"licet_{id_}_{secret}{_checksum(id_, secret)}"
+    return Minted(id_, key, digest_of(key))
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key (rule 1)."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def find_id(shown: str) -> str | None:
+    """The id of a key, if this is one: whole, and without a typing error."""
+    found = _SHAPE.fullmatch(shown)
+    return found[1] if found is not None and _checksum(found[1], found[2]) == found[3] else None
+
+
+class ApiKeys:
+    """Verifies API keys. Safe to use from many threads."""
+
+    def __init__(self, source: KeySource, directory: Callable[[], Directory], now_us: Callable[[], int]) -> None:
+        self._source = source
+        self._directory = directory
+        self._now_us = now_us
+        self._remembered: Remembered[Directory] = Remembered()
+
+    def find_known(self, shown: str, peer_certificate: bytes | None) -> Authenticated | None:  # noqa: ARG002  a key is bound to nothing
+        """Who showed this a moment ago, if every revocation since is known."""
+        found = self._remembered.find(shown, self._directory(), self._now_us())
+        if found is None or not self._source.is_fresh() or self._has_ended(found.credential):
+            return None
+        self._source.note_use(found.credential, self._now_us())
+        return found
+
+    def verify(self, shown: str, peer_certificate: bytes | None) -> Authenticated:  # noqa: ARG002  a key is bound to nothing
+        """Whose key this is. Raises `NotAuthenticated`."""
+        id_ = find_id(shown)
+        if id_ is None:
+            raise NotAuthenticated("invalid_credential", "malformed_key")
+        try:
+            self._source.refresh()
+            found = self._source.find(id_)
+        except StoreError as error:
+            raise NotAuthenticated("unavailable", "store_unavailable", str(error)) from error
+        if found is None or not hmac.compare_digest(found.digest, digest_of(shown)):
+            raise NotAuthenticated("invalid_credential", "unknown_key", id_)
+        self._check_time(found)
+        directory = self._directory()
+        verified = self._authenticated(found, directory)
+        self._remembered.put(shown, directory, verified)
+        self._source.note_use(id_, self._now_us())
+        return verified
+
+    def _check_time(self, found: StoredKey) -> None:
+        if found.expires_at is not None and self._now_us() >= found.expires_at:
+            raise NotAuthenticated("invalid_credential", "expired", found.id)
+        if self._has_ended(found.id):
+            raise NotAuthenticated("invalid_credential", "revoked", found.id)
+
+    def _has_ended(self, credential: str) -> bool:
+        ends_at = self._source.ends_at(credential)
+        return ends_at is not None and self._now_us() >= ends_at
+
+    def _authenticated(self, found: StoredKey, directory: Directory) -> Authenticated:
+        content = found.content
+        if content.user is not None:
+            user = directory.users.get(content.user)
+            if user is None or user.disabled:
+                raise NotAuthenticated("invalid_credential", "user_unknown_or_disabled", found.id)
+        return Authenticated(
+            method="api_key",
+            credential=found.id,
+            tenants=content.tenants,
+            user=content.user,
+            agents=content.agents,
+            services=content.services,
+            users=content.users,
+            roles=content.roles,
+            expires_at=found.expires_at,
+        )
+
+
+def _checksum(id_: str, secret: str) -> str:
+    return _base62(binascii.crc32(f"{id_}_{secret}".encode()), _CHECK_CHARACTERS)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+encode_content = msgspec.json.Encoder(order="sorted").encode
+"""The bytes of a content that are stored and whose digest is recorded."""
+
+decode_content = msgspec.json.Decoder(KeyContent).decode
+"""The content of such bytes. Raises `msgspec.DecodeError`."""
