@@ -14,7 +14,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from licet.errors import GateClosed, StoreUnavailable
@@ -22,13 +22,16 @@ from licet.errors import GateClosed, StoreUnavailable
 T = TypeVar("T")
 
 _JOIN_S = 5.0
+_ROUNDS = 3
+_ROUND_S = 1.0
 
 
 class Loop:
-    """Runs coroutines for threads that wait for them. `close` ends the thread."""
+    """Runs coroutines for threads that wait for them. `close` ends the thread, after `abort` has cut what is still open."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, abort: Callable[[asyncio.AbstractEventLoop], None]) -> None:
         self._name = name
+        self._abort = abort
         self._loop = asyncio.new_event_loop()
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,6 +64,11 @@ class Loop:
             future.cancel()
             raise
 
+    def call(self, do: Callable[[], None]) -> None:
+        """`do` is called on the loop soon, unless that was closed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(do)
+
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """The coroutine goes on by itself until it ends or the loop is closed. Called on the loop."""
         task = self._loop.create_task(work)
@@ -82,9 +90,16 @@ class Loop:
         try:
             self._loop.run_forever()
         finally:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            self._loop.run_until_complete(asyncio.sleep(0))  # transports that were just closed say so
+            self._loop.run_until_complete(self._end())
             self._loop.close()
+
+    async def _end(self) -> None:
+        """Nothing runs, and no connection is open."""
+        this = asyncio.current_task()
+        for _ in range(_ROUNDS):  # what is cancelled may begin something in order to end
+            if left := [task for task in asyncio.all_tasks() if task is not this]:
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=_ROUND_S)
+            self._abort(self._loop)
+            await asyncio.sleep(0)  # transports that were just closed say so

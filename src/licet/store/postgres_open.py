@@ -38,7 +38,7 @@ LONG_S = 600.0
 """For connections of their own that read for minutes (`verify`, `export`)."""
 OLDEST_SERVER = 14
 
-_transports: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+_open: weakref.WeakSet[LicetConnection] = weakref.WeakSet()
 
 
 class Address(Struct, frozen=True):
@@ -54,14 +54,22 @@ class Address(Struct, frozen=True):
 class LicetConnection(asyncpg.Connection[Any] if TYPE_CHECKING else asyncpg.Connection):  # type: ignore[misc]
     """A connection that is not inherited (rule 5)."""
 
-    def __init__(self, protocol: Any, transport: asyncio.BaseTransport, *rest: Any) -> None:
-        super().__init__(protocol, transport, *rest)
-        _transports.add(transport)
+    def __init__(self, protocol: Any, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop, *rest: Any) -> None:
+        super().__init__(protocol, transport, loop, *rest)
+        self.transport = transport
+        self.loop = loop
+        _open.add(self)
+
+
+def abort_all(loop: asyncio.AbstractEventLoop) -> None:
+    """No connection of this loop is open. Called on it."""
+    for con in [con for con in list(_open) if con.loop is loop and not con.is_closed()]:
+        con.terminate()
 
 
 def _close_inherited() -> None:
-    for transport in list(_transports):
-        found = transport.get_extra_info("socket")
+    for con in list(_open):
+        found = con.transport.get_extra_info("socket")
         if found is not None and found.fileno() >= 0:
             with contextlib.suppress(OSError):
                 os.close(found.fileno())
@@ -70,15 +78,21 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
-async def connect(address: Address, *, name: str = "licet", long: bool = False) -> Connection:
-    """A connection within `CONNECT_S`, to a server that takes writes. `name` is how the server's list of connections shows it."""
+async def connect(address: Address, *, name: str = "licet", long: bool = False, durable: bool = True) -> Connection:
+    """A connection within `CONNECT_S`, to a server that takes writes. `name` is how the server's list of connections shows it.
+
+    A `long` one may read for minutes; one that is not `durable` writes nothing that must not be lost.
+    """
     statement_s, idle_s = (LONG_S, LONG_S) if long else (STATEMENT_S, IDLE_IN_TRANSACTION_S)
     settings = {
         "application_name": name,
-        "synchronous_commit": "on",
+        "synchronous_commit": "on" if durable else "off",
         "statement_timeout": str(int(statement_s * 1000)),
         "lock_timeout": str(int(LOCK_S * 1000)),
         "idle_in_transaction_session_timeout": str(int(idle_s * 1000)),
+        "tcp_keepalives_idle": "10",  # a host that has gone without a word is noticed within half a minute
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
         "search_path": "public",
         "jit": "off",
     }
