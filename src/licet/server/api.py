@@ -7,6 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from licet.model import JsonObject
+from licet.server.approvals import ENDPOINTS as APPROVALS
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.openapi import document
 from licet.server.whoami import ENDPOINTS as WHOAMI
@@ -32,7 +33,7 @@ OPENAPI = Endpoint(
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint there is."""
-    return (OPENAPI, *WHOAMI)
+    return (OPENAPI, *WHOAMI, *APPROVALS)
 
 
 @lru_cache(maxsize=4)

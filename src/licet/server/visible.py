@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from licet.approvals.viewed import PAST, Viewed, get_request, stand
 from licet.approvals.viewed import has_voted as _has_voted
@@ -21,6 +21,7 @@ from licet.server.endpoint import Asked, not_permitted
 from licet.server.problems import not_found
 from licet.server.shapes_approvals import NeedShape, RequestShape, VoteShape
 
+_OF_OWN = frozenset({"requests.read_own", "requests.withdraw_own"})
 READING: tuple[OwnAction, ...] = ("requests.read", "requests.read_own")
 
 
@@ -37,9 +38,14 @@ def find_visible(asked: Asked, id_: str, *actions: OwnAction) -> Viewed:
         found = store.get_request(RequestId(id_))
     except KeyError as error:
         raise not_found() from error
-    if not any(asked.decide(action, found.tenant).allowed and (action != "requests.read_own" or is_own(asked, found)) for action in wanted):
+    if not may(asked, found, wanted):
         raise not_found()
     return look(asked, found.id)
+
+
+def may(asked: Asked, request: Request, actions: Iterable[OwnAction]) -> bool:
+    """Whether one of these permissions is had for this request."""
+    return any(asked.decide(action, request.tenant).allowed and (action not in _OF_OWN or is_own(asked, request)) for action in actions)
 
 
 def look(asked: Asked, id_: RequestId) -> Viewed:

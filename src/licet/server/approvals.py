@@ -1,0 +1,350 @@
+"""Requests over HTTP: listed, looked at, voted on, taken back, withdrawn and waited for.
+
+Rules:
+
+1. The voter is the person whose credential was shown, and nobody that a body or a header names. A program has no vote.
+2. A vote names what was looked at (`binding`); `If-Match`, where it is sent, must name it too. Anything else is refused and moves nothing.
+3. Who may vote, and on what, is for the desk to say (`approvals/desk.py`). What it refuses is a problem with the desk's own code.
+4. A vote is a POST. Nothing is decided by a GET: mail scanners and previews of links follow those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from licet.approvals.viewed import Viewed, stand
+from licet.errors import TransitionRefused, VoteRefused
+from licet.model import LIVE_STATES, Caller, PlanId, Request, RequestId, RequestState
+from licet.policy.own import OwnAction
+from licet.server.cursors import read_cursor, write_cursor
+from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.problems import Problem, not_found
+from licet.server.shapes_approvals import (
+    CastPlanVotes,
+    CastVote,
+    Decided,
+    DecidedPlan,
+    ListRequests,
+    OneRequest,
+    OneWait,
+    PlanShape,
+    RequestPage,
+    RequestShape,
+    TakeBack,
+    Waited,
+)
+from licet.server.visible import READING, find_visible, is_own, look, may, shape_of
+from licet.store.contract import Dossier, Store
+
+_MOVED: Final = frozenset({"not_open", "expired", "request_moved", "already_voted", "not_as_shown", "asked_later", "no_vote"})
+_NOT_THEIRS: Final = frozenset(
+    {"unknown_user", "requester", "not_the_user", "agent_owner", "not_in_group", "not_in_tenant", "not_the_requester"}
+)
+_LOOKED_AT = 1_000
+"""At most so many requests are looked through for a page of those that are `mine`."""
+_READ_AT_ONCE = 50
+_encode = msgspec.json.Encoder().encode
+
+
+def list_requests(asked: Asked) -> Answer:
+    """A page of requests, the one that expires first first."""
+    params: ListRequests = asked.params
+    own = params.mine and asked.who.user is None
+    tenants = asked.chosen("requests.read_own" if own else "requests.read", params.tenant)
+    after = {} if params.cursor is None else read_cursor("listRequests", params, params.cursor, dict[str, str])
+    states = tuple(map(RequestState, params.state)) or tuple(LIVE_STATES)
+    found: list[RequestShape] = []
+    place = dict(after)
+    more = False
+    for count, dossier in enumerate(_merged(asked, tenants, states, after)):
+        if len(found) == params.limit or count == _LOOKED_AT:
+            more = True
+            break
+        request = dossier.request
+        place[request.tenant] = request.id
+        one = stand(request, dossier.votes, asked.directory, asked.gate.now(), viewer=asked.who.user)
+        if not params.mine or (is_own(asked, request) if own else one.refused is None and one.state == RequestState.OPEN):
+            found.append(shape_of(one))
+    page = RequestPage(requests=tuple(found), next=write_cursor("listRequests", params, place) if more else None)
+    content = _encode(page)
+    return Answer(content=content, etag=hashlib.sha256(content).hexdigest()[:32])
+
+
+def _merged(asked: Asked, tenants: Sequence[str], states: Sequence[RequestState], after: dict[str, str]) -> Iterator[Dossier]:
+    """The requests of these tenants behind these places, in one order."""
+    size = min(asked.params.limit + 1, _READ_AT_ONCE)
+    streams = {tenant: _Stream(asked.gate.store, tenant, states, after.get(tenant), size) for tenant in tenants}
+    while True:
+        heads = [(head.request.expires_at, tenant) for tenant, stream in streams.items() if (head := stream.head()) is not None]
+        if not heads:
+            return
+        yield streams[min(heads)[1]].take()
+
+
+class _Stream:
+    """The requests of one tenant, read a few at a time."""
+
+    def __init__(self, store: Store, tenant: str, states: Sequence[RequestState], after: str | None, size: int) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._states = states
+        self._after = after
+        self._size = size
+        self._waiting: list[Dossier] = []
+        self._over = False
+
+    def head(self) -> Dossier | None:
+        """The next one; None where there is no more."""
+        if not self._waiting and not self._over:
+            after = None if self._after is None else RequestId(self._after)
+            found = self._store.dossiers(states=self._states, tenant=self._tenant, limit=self._size, after=after)
+            self._waiting, self._over = list(found), not found
+        return self._waiting[0] if self._waiting else None
+
+    def take(self) -> Dossier:
+        """The next one, which is behind us then."""
+        found = self._waiting.pop(0)
+        self._after = found.request.id
+        return found
+
+
+def get_request(asked: Asked) -> Answer:
+    """A request as an approver is shown it."""
+    return _shown(find_visible(asked, asked.params.id))
+
+
+def vote(asked: Asked) -> Answer:
+    """Cast the vote of the person who asks."""
+    person, body = asked.person, asked.body
+    assert isinstance(body, CastVote)
+    found = find_visible(asked, asked.params.id, "requests.vote")
+    _check_seen(asked, found, body.binding)
+    with _refusals(asked, found.request):
+        cast = asked.gate.approvals.vote(
+            found.request.id, person, body.verdict, comment=body.comment, credential=asked.who.credential, binding=body.binding
+        )
+    return Answer(body=Decided(request=shape_of(look(asked, found.request.id)), receipt=cast.receipt))
+
+
+def take_back(asked: Asked) -> Answer:
+    """Take back the vote of the person who asks."""
+    person, body = asked.person, asked.body
+    found = find_visible(asked, asked.params.id, "requests.vote")
+    comment = body.comment if body is not None else None
+    with _refusals(asked, found.request):
+        cast = asked.gate.approvals.take_back(found.request.id, person, comment=comment, credential=asked.who.credential)
+    return Answer(body=Decided(request=shape_of(look(asked, found.request.id)), receipt=cast.receipt))
+
+
+def withdraw(asked: Asked) -> Answer:
+    """Withdraw a request: whoever made it, the person it was made for, or an administrator may."""
+    found = find_visible(asked, asked.params.id, "requests.withdraw_own", "requests.withdraw")
+    request, desk, credential = found.request, asked.gate.approvals, asked.who.credential
+    with _refusals(asked, request):
+        if asked.decide("requests.withdraw", request.tenant).allowed:
+            cast = desk.withdraw_as_operator(request.id, credential=credential)
+        elif asked.who.user is not None:
+            cast = desk.withdraw(request.id, asked.who.user, credential=credential)
+        else:
+            made_by = Caller(tenant=request.tenant, agent=request.agent, service=request.service, user=request.user)
+            cast = desk.withdraw_as_caller(request.id, made_by, credential=credential)
+    return Answer(body=Decided(request=shape_of(look(asked, request.id)), receipt=cast.receipt))
+
+
+async def wait(asked: Asked) -> Answer:
+    """Where a request stands once it is not open any more, or when the time is over."""
+    params: OneWait = asked.params
+    found = await asyncio.to_thread(find_visible, asked, params.id)
+    state = await asked.gate.await_decision(found.request.id, params.timeout_s)
+    return Answer(body=Waited(id=params.id, state=state.value, moved=state is not RequestState.OPEN))
+
+
+def get_plan(asked: Asked) -> Answer:
+    """A plan as an approver is shown it."""
+    return Answer(body=_plan(asked, _find_plan(asked, *READING)))
+
+
+def vote_on_plan(asked: Asked) -> Answer:
+    """Cast votes on steps of a plan: all of them, or none."""
+    person, body = asked.person, asked.body
+    assert isinstance(body, CastPlanVotes)
+    steps = _find_plan(asked, "requests.vote")
+    verdicts = {one.step: one.verdict for one in body.votes}
+    if len(verdicts) != len(body.votes):
+        raise Problem("bad_request", "a step is voted on twice")
+    bindings = {one.step: one.binding for one in body.votes}
+    with _refusals(asked, None):
+        casts = asked.gate.approvals.vote_plan(
+            PlanId(asked.params.id), person, verdicts, comment=body.comment, credential=asked.who.credential, bindings=bindings
+        )
+    return Answer(body=DecidedPlan(plan=_plan(asked, steps), receipts=tuple([cast.receipt for cast in casts])))
+
+
+def _find_plan(asked: Asked, *wanted: OwnAction) -> tuple[RequestId, ...]:
+    """The requests of a plan that whoever asks may see. Raises `Problem`."""
+    if not any(asked.tenants(action) for action in wanted):
+        raise not_permitted(wanted[0])
+    try:
+        found = asked.gate.approvals.plan(PlanId(asked.params.id))
+    except KeyError as error:
+        raise not_found() from error
+    request = found[0].request
+    if not may(asked, request, wanted):
+        raise not_found()
+    return tuple([one.request.id for one in found])
+
+
+def _plan(asked: Asked, steps: Sequence[RequestId]) -> PlanShape:
+    return PlanShape(id=asked.params.id, steps=tuple([shape_of(look(asked, step)) for step in steps]))
+
+
+def _shown(found: Viewed) -> Answer:
+    shape = shape_of(found)
+    content = _encode(shape)
+    return Answer(content=content, etag=f"{shape.binding}.{hashlib.sha256(content).hexdigest()[:16]}")
+
+
+def _check_seen(asked: Asked, found: Viewed, binding: str) -> None:
+    """Rule 2, for `If-Match`: the part of an `ETag` before its point is the binding. Another vote meanwhile is no reason to refuse."""
+    condition = asked.header("if-match")
+    if condition is None:
+        return
+    tags = [tag.strip().removeprefix("W/").strip('"').partition(".")[0] for tag in condition.split(",")]
+    if "*" not in tags and (binding not in tags or found.binding not in tags):
+        raise Problem("precondition_failed", "`If-Match` does not name what is voted on: look at the request again, then vote")
+
+
+@contextmanager
+def _refusals(asked: Asked, request: Request | None) -> Iterator[None]:
+    """What the desk refuses, as a problem: not theirs (403), something was first (409), or not to be used (422)."""
+    try:
+        yield
+    except VoteRefused as error:
+        if error.code in _MOVED:
+            raise Problem(error.code, str(error), status=409, errors=_changed(asked, request)) from error
+        raise Problem(error.code, str(error), status=403 if error.code in _NOT_THEIRS else 422) from error
+    except TransitionRefused as error:
+        raise Problem("request_moved", str(error), status=409, errors=_changed(asked, request)) from error
+    except KeyError as error:
+        raise not_found() from error
+
+
+def _changed(asked: Asked, before: Request | None) -> tuple[str, ...]:
+    """What is otherwise than it was looked at: the state of now, and the request that has taken its place."""
+    if before is None:
+        return ()
+    now = [f"state: {look(asked, before.id).request.state}"]
+    newer = asked.gate.store.find_dossier(before.tenant, before.key)
+    if newer is not None and newer.request.id != before.id:
+        now.append(f"asked_anew: {newer.request.id}")
+        anew = stand(newer.request, newer.votes, asked.directory, asked.gate.now())
+        now += [f"changed: {anew.asked.changed}"] if anew.asked.changed else []
+    return tuple(now)
+
+
+_TAG = "approvals"
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/api/v1/requests",
+        operation="listRequests",
+        summary="The requests that wait, or that are in other states, the one that expires first first",
+        tag=_TAG,
+        action="requests.read",
+        handler=list_requests,
+        params=ListRequests,
+        returns=RequestPage,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/requests/{id}",
+        operation="getRequest",
+        summary="A request as an approver is shown it; its ETag begins with the binding that a vote names",
+        tag=_TAG,
+        action="requests.read",
+        handler=get_request,
+        params=OneRequest,
+        returns=RequestShape,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/requests/{id}/votes",
+        operation="voteOnRequest",
+        summary="Cast the vote of the person who asks, on exactly what was looked at",
+        tag=_TAG,
+        action="requests.vote",
+        handler=vote,
+        params=OneRequest,
+        body=CastVote,
+        returns=Decided,
+        statuses=(409, 412, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/requests/{id}/take-back",
+        operation="takeBackVote",
+        summary="Take back the vote of the person who asks",
+        tag=_TAG,
+        action="requests.vote",
+        handler=take_back,
+        params=OneRequest,
+        body=TakeBack,
+        body_optional=True,
+        returns=Decided,
+        statuses=(409, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/requests/{id}/withdraw",
+        operation="withdrawRequest",
+        summary="Withdraw a request: its own program, the person it was made for, or an administrator",
+        tag=_TAG,
+        action="requests.withdraw_own",
+        handler=withdraw,
+        params=OneRequest,
+        returns=Decided,
+        statuses=(409, 422),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/requests/{id}/wait",
+        operation="waitForRequest",
+        summary="Wait until a request is not open any more",
+        tag=_TAG,
+        action="requests.read_own",
+        handler=wait,
+        params=OneWait,
+        returns=Waited,
+        waits=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/plans/{id}",
+        operation="getPlan",
+        summary="The steps of a plan that people decide on",
+        tag=_TAG,
+        action="requests.read",
+        handler=get_plan,
+        params=OneRequest,
+        returns=PlanShape,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/plans/{id}/votes",
+        operation="voteOnPlan",
+        summary="Cast votes on steps of a plan: all of them, or none",
+        tag=_TAG,
+        action="requests.vote",
+        handler=vote_on_plan,
+        params=OneRequest,
+        body=CastPlanVotes,
+        returns=DecidedPlan,
+        statuses=(409, 422),
+    ),
+)
