@@ -40,6 +40,8 @@ RAISED = {
     "FreezeRefused",
     "UndoRefused",
     "EffectRefused",
+    "CredentialRefused",
+    "NotAuthenticated",
     "denied",
 }
 """What takes a code as its first argument."""
