@@ -8,7 +8,7 @@ RUN ?= $(BIN)/python -m
 # Two workers: the tests start processes of their own.
 TESTS ?= -n 2
 
-.PHONY: help demo test heavy check lint bench lock clean
+.PHONY: help demo test heavy check lint bench clients lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
+	@echo "make clients write the generated half of the clients anew, from the API as it is"
 	@echo "make lock    renew requirements-dev.lock"
 	@echo "make clean   remove .venv and what tools left behind"
 
@@ -49,6 +50,12 @@ lint: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+# The types of the TypeScript client need npm; where there is none, the rest is written all the same.
+clients: $(READY)
+	@$(BIN)/python -m tests.client.generate
+	@if command -v npm >/dev/null; then cd clients/typescript && npm ci --silent && npm run --silent generate; \
+	else echo "there is no npm: clients/typescript/src/schema.ts is not written"; fi
 
 # The lock is for development; whoever installs the package gets the ranges of pyproject.toml.
 lock: $(READY)

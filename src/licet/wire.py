@@ -19,7 +19,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ from licet.names import visible
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+PART_BYTES = 65_536
 
 _MESSAGE_LIMIT = 200
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -50,9 +53,10 @@ def is_loopback(host: str) -> bool:
 
 
 class Unreachable(Struct, frozen=True):
-    """No answer, or none that can be used."""
+    """No answer, or none that can be used. `sent`: the request, or a part of it, may have arrived all the same."""
 
     message: str
+    sent: bool = False
 
 
 class Answered(Struct, frozen=True):
@@ -62,6 +66,14 @@ class Answered(Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     problem: str | None = None
+
+
+class Streamed(Struct, frozen=True):
+    """An answer whose body is read as it comes. `parts` raises `OSError` where it stops too early."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: Iterator[bytes]
 
 
 class Address(Struct, frozen=True):
@@ -107,15 +119,35 @@ class Address(Struct, frozen=True):
         tls: ssl.SSLContext,
     ) -> Answered | Unreachable:
         """The answer to one request below this address, of whose body `limit_bytes` are read at most."""
-        until = time.monotonic() + timeout_s
+        until, sent = time.monotonic() + timeout_s, False
         try:
             with _connect(self, until, tls) as sock:
+                sent = True
                 connection = http.client.HTTPConnection(self.host, self.port)
                 connection.sock = _Timed(sock, until)
                 connection.request(method, self.path + path or "/", body, {**headers, "Connection": "close"})
                 return _read(connection.getresponse(), timeout_s, limit_bytes)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return Unreachable(_why(error, timeout_s))
+            return Unreachable(_why(error, timeout_s), sent)
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout_s: float, tls: ssl.SSLContext
+    ) -> Iterator[Streamed | Unreachable]:
+        """The answer to one request, whose body is read part by part, however long it is. `timeout_s` is for each step, not for all."""
+        with ExitStack() as opened:
+            try:
+                sock = opened.enter_context(_connect(self, time.monotonic() + timeout_s, tls))
+                sock.settimeout(timeout_s)
+                connection = http.client.HTTPConnection(self.host, self.port)
+                connection.sock = sock
+                connection.request(method, self.path + path or "/", body, {**headers, "Connection": "close"})
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                yield Unreachable(_why(error, timeout_s), True)
+                return
+            named = {name.lower(): value for name, value in response.getheaders()}
+            yield Streamed(response.status, named, _parts(response, timeout_s))
 
 
 def _shown(url: str) -> str:
@@ -135,6 +167,16 @@ def _read(response: http.client.HTTPResponse, timeout_s: float, limit_bytes: int
     elif response.length and problem is None:  # `read` with a limit does not mind
         problem = f"the answer ends {response.length} bytes too early"
     return Answered(response.status, headers, body, problem)
+
+
+def _parts(response: http.client.HTTPResponse, timeout_s: float) -> Iterator[bytes]:
+    try:
+        while part := response.read(PART_BYTES):
+            yield part
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise OSError(_why(error, timeout_s)) from error
+    if response.length:  # `read` with a limit does not mind
+        raise OSError(f"the answer ends {response.length} bytes too early")
 
 
 def _why(error: Exception, timeout_s: float) -> str:
