@@ -21,6 +21,12 @@ from licet.store.postgres_reading import Connection, Reading, findable
 from licet.store.postgres_rows import changed
 from licet.store.sqlite_open import INDEX_BITS
 
+_TOUCH = (
+    "UPDATE credentials SET last_used_at = greatest(coalesce(last_used_at, 0), used.at) "
+    "FROM unnest($1::TEXT[], $2::BIGINT[]) AS used (id, at) WHERE credentials.id = used.id "
+    "AND credentials.id IN (SELECT id FROM credentials WHERE id = ANY($1::TEXT[]) FOR UPDATE SKIP LOCKED)"
+)
+"""Waits for nobody: who has the row at this moment ends it, or writes a time that is as good."""
 _ROWS = f"SELECT {CREDENTIAL_COLUMNS} FROM credentials"  # noqa: S608  names only
 _RECORDS = "SELECT place, envelope FROM records WHERE kind = 'admin' AND place >= $1 AND place < $2 ORDER BY place"
 
@@ -54,9 +60,7 @@ class CredentialReads(Reading):
 async def change_credentials(con: Connection, change: CredentialChange) -> Lost | None:
     """The rows are as the change says; or what was lost."""
     if isinstance(change, TouchCredentials):
-        # In the order of their ids: two processes that write at once wait for each other at the first they share, and at no other.
-        text = "UPDATE credentials SET last_used_at = greatest(coalesce(last_used_at, 0), $2) WHERE id = $1"
-        await con.executemany(text, sorted(change.used))
+        await con.execute(_TOUCH, [credential for credential, _ in change.used], [at for _, at in change.used])
         return None
     if isinstance(change, EndCredential):
         text = "UPDATE credentials SET ends_at = $1 WHERE id = $2 AND (ends_at IS NULL OR ends_at > $1)"

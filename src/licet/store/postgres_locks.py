@@ -5,26 +5,28 @@ before that statement began. So what must still be true at its commit is locked 
 
 Rules:
 
-1. A group takes everything that it may wait for before it tries its first condition, and in this order:
+1. Every group takes what it may wait for in this order:
 
        the bar         advisory lock `BAR`, shared; alone for what stops calls or takes something away (`needs_bar_alone`), and to declare
                        boots dead
        the outbox      advisory lock `OUTBOX`, where the group has changes of the outbox (`touches_outbox`)
        the trees       rows of `logs` of its records and changes (`logs_of`), `FOR UPDATE`, by name; new ones are inserted first, by name
-       the secrets     the rows that the group brings, inserted by lookup
-       the snapshots   the rows that the group brings, inserted by digest
-       the head        the row of `ledger`, `FOR UPDATE`, where the group has changes of the head log (`touches_head`)
+       the secrets     the rows that it brings, inserted by lookup
+       ...             its conditions are tried, and its changes made (rule 2)
+       the head        the row of `ledger`, `FOR UPDATE`, where it has changes of the head log
 
    Two groups can then not wait for each other, and PostgreSQL finds no deadlock.
 2. What belongs to one tenant (requests, votes, idempotency keys, open and unsettled calls, freezes of its log) changes only in a batch with
-   a record in that tenant's log. Its tree is locked by then, so nobody else is at those rows. Conditions do not rest on that: each is
-   a statement whose own row count decides, a unique index, or a count under the lock of the row that it is about.
+   a record in that tenant's log, snapshots and credentials with one in the log `operator`. Its tree is locked by then, so nobody else is at
+   those rows. Conditions do not rest on that: each is a statement whose own row count decides, a unique index, or a count under the lock
+   of the row that it is about.
 3. Who has the bar alone knows that no group of another process is under way, and that whoever comes next sees what it has committed:
    a freeze is in force with its receipt, no record is sealed under a secret that was destroyed meanwhile, a boot that was declared dead
    commits nothing more.
 4. PostgreSQL lets nobody overtake who waits for the bar: a freeze waits for the groups under way, never for those that come later.
 5. Advisory locks end with their transaction, whichever way it ends. Nothing here outlives a lost connection.
-6. What need not be done now (old notices) is passed over where somebody else has it locked, never waited for.
+6. What need not be done now is never waited for: old notices go if the outbox is free, and the time at which a credential was used last is
+   written if nobody has its row.
 """
 
 from __future__ import annotations
@@ -33,13 +35,10 @@ from collections.abc import Iterable
 
 from licet.store.contract import (
     AddVote,
-    AppendHead,
     Batch,
     Change,
     OpenCall,
     OpenRequest,
-    PutCheckpoint,
-    PutSigningKey,
     TakeBackVote,
     TakeKey,
 )
@@ -58,10 +57,10 @@ OUTBOX = 2
 SHARE_BAR = f"SELECT pg_advisory_xact_lock_shared({SPACE}, {BAR})"
 TAKE_BAR = f"SELECT pg_advisory_xact_lock({SPACE}, {BAR})"
 TAKE_OUTBOX = f"SELECT pg_advisory_xact_lock({SPACE}, {OUTBOX})"
+TRY_OUTBOX = f"SELECT pg_try_advisory_xact_lock({SPACE}, {OUTBOX})"
 TAKE_HEAD = "SELECT FROM ledger FOR UPDATE"
 
 ALONE = (PutFreeze, LiftFreeze, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap, BeginAnew)
-_HEADS = (AppendHead, PutCheckpoint, PutSigningKey, BeginAnew)
 
 
 def needs_bar_alone(changes: Iterable[Change]) -> bool:
@@ -72,11 +71,6 @@ def needs_bar_alone(changes: Iterable[Change]) -> bool:
 def touches_outbox(changes: Iterable[Change]) -> bool:
     """Whether these need the outbox. Notices that requests leave do not: they are inserted, and collide with nothing."""
     return any(isinstance(change, OUTBOX_CHANGES) for change in changes)
-
-
-def touches_head(changes: Iterable[Change]) -> bool:
-    """Whether these need the head."""
-    return any(isinstance(change, _HEADS) for change in changes)
 
 
 def logs_of(batches: Iterable[Batch]) -> list[str]:

@@ -4,8 +4,8 @@ Rules, beside those there:
 
 1. Groups that change deliveries or the deliverer take turns (`OUTBOX` of store/postgres_locks.py): there is one deliverer in earnest, and
    two only while a lease passes on.
-2. A notice that rides in the transaction of a request collides with nothing. Old ones go on that occasion, as far as nobody has them
-   locked: it waits for nobody.
+2. A notice that rides in the transaction of a request collides with nothing. Old ones go on that occasion, if the outbox is free: it waits
+   for nobody.
 3. Numbers are given before their transactions end, so a smaller one may show later: what is new is told by `spread`, never by number.
 """
 
@@ -42,6 +42,7 @@ from licet.store.outbox_rows import (
     notice_of,
     notice_spread,
 )
+from licet.store.postgres_locks import TRY_OUTBOX
 from licet.store.postgres_reading import Connection, Reading
 from licet.store.postgres_rows import changed, storable
 
@@ -123,15 +124,10 @@ async def note(con: Connection, request: str, event: NoticeEvent, at: int) -> No
 
 
 async def _prune(con: Connection, old: list[int]) -> None:
-    """These notices are gone with their deliveries, but for those that somebody has locked (rule 2)."""
-    free = await con.fetch("SELECT number FROM notices WHERE number = ANY($1) FOR UPDATE SKIP LOCKED", old)
-    mine = [number for (number,) in free]
-    await con.execute(
-        "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE notice = ANY($1) FOR UPDATE SKIP LOCKED)", mine
-    )
-    await con.execute(
-        "DELETE FROM notices WHERE number = ANY($1) AND NOT EXISTS (SELECT 1 FROM deliveries WHERE notice = notices.number)", mine
-    )
+    """These notices are gone with their deliveries, unless somebody is at the outbox (rule 2): then the next one comes to them."""
+    if await con.fetchval(TRY_OUTBOX):
+        await con.execute("DELETE FROM deliveries WHERE notice = ANY($1::BIGINT[])", old)
+        await con.execute("DELETE FROM notices WHERE number = ANY($1::BIGINT[])", old)
 
 
 async def change_outbox(con: Connection, change: OutboxChange) -> Lost | None:
