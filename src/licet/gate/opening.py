@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -41,6 +42,7 @@ from licet.store.sqlite import SqliteStore
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
 
+MEMORY = "sqlite::memory:"
 REWRITE_LIMIT_BYTES = 256 * 1024 * 1024
 """A second or two, in which calls wait. A larger ledger is written anew when its operator says so (`licet db vacuum`)."""
 _log = logging.getLogger("licet.gate")
@@ -81,6 +83,9 @@ class OpenLedger:
             opened.callback(self.notary.close)
             if pinned:
                 self.notary.start()
+            self._settings = settings
+            self._searching: Searching | None = None
+            self._finding = threading.Lock()
             if indexed and settings.search.index and not in_memory(settings):
                 self._begin_indexing(settings, opened)
             self._opened = opened.pop_all()
@@ -115,6 +120,16 @@ class OpenLedger:
             return
         opened.callback(searching.close)
         searching.indexer.start()
+        self._searching = searching
+
+    def search(self) -> Searching:
+        """The search index of this ledger, with every record that the ledger has now. It is closed with the ledger. Raises `StoreError`."""
+        with self._finding:
+            if self._searching is None:
+                self._searching = Searching(self._settings, self.store)
+                self._opened.callback(self._searching.close)
+        self._searching.indexer.catch_up()
+        return self._searching
 
     def operator(self, settings: Settings, by: str) -> Operator:
         """Somebody who does to this ledger what is beside the calls."""
@@ -159,7 +174,8 @@ class Searching:
     """The search index of a ledger, what fills it, and what asks it. An index that cannot be opened is made anew by `Index.open`."""
 
     def __init__(self, settings: Settings, store: SqliteStore) -> None:
-        self.index = Index.open(index_path(settings), text=settings.search.text)
+        place = MEMORY if in_memory(settings) else index_path(settings)
+        self.index = Index.open(place, text=settings.search.text)
         self.indexer = Indexer(self.index, LedgerRows(store))
         self.finder = Finder(store, self.index)
 
@@ -200,7 +216,7 @@ def forget_in_index(settings: Settings, erased: Sequence[tuple[str, str]]) -> st
 
 def in_memory(settings: Settings) -> bool:
     """Whether the ledger ends with the process."""
-    return settings.store.startswith("sqlite::memory:")
+    return settings.store.startswith(MEMORY)
 
 
 def manifest_of(settings: Settings) -> ErasureManifest:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.ledger.vault import Subject
 from licet.model import EntityRef
@@ -70,9 +71,15 @@ class Finder:
         self._store = store
         self._index = index
 
-    def find(self, wanted: Wanted, *, limit: int = 100, after: str | None = None) -> Found:
-        """A page of what is looked for. Raises `ValueError` for a cursor that no page gave, `KeyUnavailable`, `StoreError`."""
-        page = self._index.search(self.query_of(wanted), limit=limit, after=after)
+    def find(self, wanted: Wanted, *, limit: int = 100, after: str | None = None, logs: Sequence[str] | None = None) -> Found:
+        """A page of what is looked for, in no other logs than these where they are given.
+
+        Raises `ValueError` for a cursor that no page gave, `KeyUnavailable`, `StoreError`.
+        """
+        query = self.query_of(wanted)
+        if logs is not None:
+            query = replace(query, filters={**query.filters, "log": tuple(logs)})
+        page = self._index.search(query, limit=limit, after=after)
         return Found(tuple([self._store.get_record(place.log, place.index) for place in page.places]), page.next)
 
     def query_of(self, wanted: Wanted) -> Query:
