@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 import click
 import msgspec
@@ -16,11 +15,9 @@ from licet.cli.loading import load_settings
 from licet.cli.output import Output, pretty
 from licet.cli.records import UNREADABLE_BECAUSE, Entry, find_entries, read_entry, tell
 from licet.cli.wording import clock, listed, moment
-from licet.errors import KeyUnavailable
-from licet.gate.undo import undos_of
+from licet.gate.story import records_of_story
 from licet.ledger.record import leaf_hash
-from licet.model import CallId, DecidingPolicy, Effect, JsonObject, Principal, RequestId, Target
-from licet.store.contract import Store, StoredRecord
+from licet.model import DecidingPolicy, Effect, JsonObject, Principal, Target
 
 
 class Story(Struct, frozen=True, kw_only=True):
@@ -43,7 +40,7 @@ def show(invocation: Invocation, /, reference: str) -> int:
         store = ledger.store
         named = find_entries(store, reference)
         call = named[0].envelope.call
-        records = [store.get_record(entry.log, entry.index) for entry in named] if call is None else _records(store, named, call)
+        records = records_of_story(store, named)
         logs = {record.log for record in records}
         log = logs.pop() if len(logs) == 1 else None
         record_access(ledger, settings, "audit show", {"reference": reference}, tenant=log, shown=len(records))
@@ -52,32 +49,6 @@ def show(invocation: Invocation, /, reference: str) -> int:
     hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}
     step = f"`licet why {call}` explains the decision" if any(entry.envelope.decision for entry in entries) else None
     return invocation.answer(story, lambda output: _show(output, named[0], entries, hashes), next_step=step)
-
-
-def _records(store: Store, named: Iterable[Entry], call: CallId) -> list[StoredRecord]:
-    """All records of the call, of what has undone it, and of the calls that its requests tie it to, in order of time."""
-    # What was named is there, whatever an index of the store has lost.
-    found = {(entry.log, entry.index): store.get_record(entry.log, entry.index) for entry in named}
-    found |= {(record.log, record.index): record for record in store.records_of_call(call)}
-    with suppress(KeyUnavailable):  # without the key nobody knows under what an idempotency key is kept
-        for undo in [undo for log in {record.log for record in found.values()} for undo in undos_of(store, log, call)]:
-            found |= {(record.log, record.index): record for record in store.records_of_call(undo)}
-    requests = {entry.envelope.approval.request for record in found.values() if (entry := read_entry(record)).envelope.approval is not None}
-    for request in requests:
-        for record in _of_request(store, request):
-            found[record.log, record.index] = record
-    return sorted(found.values(), key=lambda record: (read_entry(record).envelope.at, record.log, record.index))
-
-
-def _of_request(store: Store, request: RequestId) -> Iterable[StoredRecord]:
-    """The records of the call that opened a request, its votes, and the call that used it."""
-    try:
-        found = store.get_dossier(request)
-    except KeyError:
-        return
-    for call in dict.fromkeys([record.call for record in found.records]):
-        if call is not None:
-            yield from store.records_of_call(call)
 
 
 _CLOSING = ("outcome", "recovery", "call", "denial", "hold", "intent")
