@@ -129,6 +129,12 @@ class Clerk:
         filing = self._recorder.outcome(draft, self._now_us(), outcome, late=True)
         self._add(lambda: self._append_once(draft.id, filing))
 
+    @property
+    def unwritten(self) -> tuple[int, int]:
+        """How many refusals are counted for which no `gap` record is written yet, and how much else waits for the store."""
+        with self._lock:
+            return sum(gap["count"] for gap in self._gaps.values()), len(self._chores)
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what can be written now, and stop. What cannot is said in the log of the process."""
         with self._lock:

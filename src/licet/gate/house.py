@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -38,8 +38,10 @@ from licet.gate.pipeline import House
 from licet.gate.probing import Probed, Prober
 from licet.gate.recorder import Recorder
 from licet.gate.registry import Registry
+from licet.gate.reporting import Reporter
 from licet.gate.scene import Scene, scene_manifest
 from licet.gate.session import Sessions
+from licet.gate.sweeping import Sweeper
 from licet.gate.sync_driver import Portal
 from licet.gate.unknown import Reconciliation, Said, SettledAs, find_case
 from licet.gate.waiting import Waiting
@@ -76,6 +78,7 @@ class OpenHouse:
     def __init__(self, settings: Settings, registry: Registry, now: Callable[[], datetime]) -> None:
         self._basis = Basis(settings=settings, registry=registry)
         self._now = now
+        self._timed: Callable[[float], None] | None = None
         self._unrecorded = self._unseen = False  # what came into force, and whose votes it took: still to be written
         warn_if_exposed(settings)
         self.ledger = OpenLedger(settings, now, indexed=True)
@@ -113,12 +116,20 @@ class OpenHouse:
             clerk=self._clerk,
             sessions=self.sessions,
         )
+        self.reporter = Reporter(self.store, self.writer, self._recorder, now, settings.environment)
+        self._sweeper = Sweeper(self.reporter)
         self._deliverer = self._begin_telling() if settings.notify.channels else None
+        self._sweeper.start()
 
     @property
     def scene(self) -> Scene:
         """What is in force."""
         return self._scene
+
+    @property
+    def unwritten(self) -> tuple[int, int]:
+        """How many refusals are not in a `gap` record yet, and how much else waits for the store."""
+        return self._clerk.unwritten
 
     @property
     def is_current(self) -> bool:
@@ -180,7 +191,7 @@ class OpenHouse:
         except OperatorError as error:
             _log.error("licet: what was registered last is not in force: %s", error)
         else:
-            self._scene = scene
+            self._swap(self._basis, scene)
         # After the scene: a thread that finds this revision current must find what it registered in force.
         self._revision = revision
 
@@ -222,12 +233,18 @@ class OpenHouse:
         self._unseen = False
         return dropped
 
+    def observe(self, decided: Callable[[float], None], committed: Callable[[Sequence[Filing], float], None]) -> None:
+        """From now on these are told of each decision and each group that was committed, with the seconds it took; they raise nothing."""
+        self._timed = self._scene.engine.timed = decided
+        self.writer.observed = committed
+
     def _swap(self, basis: Basis, scene: Scene) -> None:
         """The one place where what is in force changes."""
         limits = basis.settings.limits
         self._clerk.limit = limits.denials_per_minute
         self.services = replace(self.services, resolver_timeout_s=limits.resolver_timeout_s)
         self._basis = basis
+        scene.engine.timed = self._timed
         self._scene = scene  # last: who finds this scene finds all that belongs to it
 
     def close(self) -> None:
@@ -239,6 +256,7 @@ class OpenHouse:
             if self._deliverer is not None:
                 rest.callback(self._deliverer.close)
             rest.callback(self._clerk.close)
+            rest.callback(self._sweeper.close)
             self.waiting.close()
 
     def _begin_telling(self) -> Deliverer:

@@ -64,6 +64,7 @@ class OpenLedger:
         self.keys = keys_of(settings, create=create)
         self._now = now
         self._process = os.getpid()
+        self.indexer: Indexer | None = None
         with ExitStack() as opened:  # whatever fails below, what is open by then is closed, the last one first
             self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
             opened.callback(self.store.close)
@@ -120,6 +121,7 @@ class OpenLedger:
             return
         opened.callback(searching.close)
         searching.indexer.start()
+        self.indexer = searching.indexer
         self._searching = searching
 
     def search(self) -> Searching:

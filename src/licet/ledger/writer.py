@@ -123,6 +123,7 @@ class Writer:
         self._store = store
         self.barrier: Callable[[], str | None] = lambda: None  # why nothing may be recorded now
         self.committed: Callable[[int], None] = lambda records: None  # noqa: ARG005  told how many records each group has made durable
+        self.observed: Callable[[Sequence[Filing], float], None] | None = None  # told what each group was, and how many seconds it took
         self._linger_s = linger_s
         self._deadline_s = deadline_s
         self._process = os.getpid()
@@ -243,6 +244,9 @@ class Writer:
         self._answer(group, answers)
         self._working = []
         self.committed(sum(len(answer.receipts) for answer in answers if isinstance(answer, Committed)))
+        if self.observed is not None:
+            landed = [ticket.filing for ticket, answer in zip(group, answers, strict=True) if isinstance(answer, Committed)]
+            self.observed(landed, time.monotonic() - began)
         self._known = len(group) + len(self._queue)
 
     def _commit_moved(self, group: list[Ticket], answers: Sequence[Committed | Lost], began: float) -> Sequence[_Answer]:
