@@ -42,14 +42,14 @@ def question(subject: Subject = ALICE, tool: str = "crm.lookup", resource: Resou
 
 def all_pages(gate: Gate, sought: Sought, inquiry: Inquiry, limit: int) -> list[str]:
     found: list[str] = []
-    after: str | None = None
+    start = 0
     while True:
-        page = gate.search(sought, inquiry, inquirer=NOBODY, after=after, limit=limit)
+        page = gate.search(sought, inquiry, inquirer=NOBODY, start=start, limit=limit)
         assert len(page.names) <= limit
         found += page.names
-        if page.after is None:
+        if page.next is None:
             return found
-        after = page.after
+        start = page.next
 
 
 def test_subjects_are_those_whom_a_question_permits(w: World) -> None:
@@ -152,7 +152,7 @@ def test_pages_together_are_the_whole(w: World, limit: int, monkeypatch: pytest.
 
 def test_a_page_of_nothing_says_that_there_is_more(w: World) -> None:
     page = w.gate.search("subject", question(Subject("user", "", {"agent": "support-bot"})), limit=0)
-    assert (page.names, page.after) == ((), "")
+    assert (page.names, page.next) == ((), 0)
 
 
 def test_a_search_is_one_record_with_its_question_and_what_came_of_it(w: World) -> None:
@@ -168,7 +168,7 @@ def test_a_search_is_one_record_with_its_question_and_what_came_of_it(w: World) 
             "resource": {"type": "Customer", "id": "C-1"},
             "context": {"tenant": "acme"},
         },
-        "after": None,
+        "start": 0,
         "looked_at": 4,
         "found": 1,
         "more": False,

@@ -60,16 +60,17 @@ class Asking:
         inquiry: Inquiry,
         *,
         inquirer: Inquirer | None = None,
-        after: str | None = None,
+        start: int = 0,
         limit: int = PAGE_LIMIT,
     ) -> Found:
         """One page of the subjects, resources or actions for which the question would be answered with a permission now.
 
-        The id (of an action, the name) of the part that is sought is not read. At most `limit` results (100 at most), behind `after`.
+        The id (of an action, the name) of the part that is sought is not read. At most `limit` results (100 at most), from candidate
+        `start` on, as the page before has said.
         Raises as `Searching.find`.
         """
         house = self._opened()
-        return Searching(house, self._registry.listers).find(sought, inquiry, inquirer or self._inquirer(), after=after, limit=limit)
+        return Searching(house, self._registry.listers).find(sought, inquiry, inquirer or self._inquirer(), start=start, limit=limit)
 
     def _inquirer(self) -> Inquirer:
         return Inquirer(acting=acting_for(self._token))

@@ -6,7 +6,7 @@ Rules:
 2. Candidates are what is known: users, agents and services of the directory; tools of the catalog; resources that the application or
    licet.toml lists. Where a type cannot be listed, that is said, and no result is made up.
 3. The work of one search is bounded: so many candidates at most, whatever comes of them. The next page begins behind the last one that
-   was looked at.
+   was looked at; it is told by its place, since its name may be nobody's business.
 4. A search is one `evaluation` record, durable before it is answered: the question, how many were looked at, how many were found.
 """
 
@@ -47,13 +47,13 @@ Sought: TypeAlias = Literal["subject", "resource", "action"]
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """One page of a search. `names` are ids, or names of actions, in order; `after` begins the next page, None where there is none.
+    """One page of a search. `names` are ids, or names of actions, in order; `next` is where the next page begins, None where there is none.
 
     `id` names the search in the log.
     """
 
     names: tuple[str, ...]
-    after: str | None
+    next: int | None
     id: CallId
     receipt: Receipt
 
@@ -65,8 +65,8 @@ class Searching:
         self._house = house
         self._listers = listers
 
-    def find(self, sought: Sought, inquiry: Inquiry, inquirer: Inquirer, *, after: str | None = None, limit: int = PAGE_LIMIT) -> Found:
-        """One page of what is permitted, where the question leaves one of its three parts open.
+    def find(self, sought: Sought, inquiry: Inquiry, inquirer: Inquirer, *, start: int = 0, limit: int = PAGE_LIMIT) -> Found:
+        """One page of what is permitted, where the question leaves one of its three parts open, from the candidate at `start` on.
 
         That part's id (or name) is not read. Raises `SearchRefused` where a type cannot be listed, `CallerRefused` where the tenant is
         not said, `ResolverRefused` where a lister fails, `StoreError` where the search cannot be recorded.
@@ -74,10 +74,9 @@ class Searching:
         scene = self._house.scene
         tenant = _tenant(inquiry, inquirer, scene)
         names = sorted(self._names(sought, inquiry, scene, tenant))
-        behind = [name for name in names if after is None or name > after]
-        page = _Page(sought, inquiry, inquirer, tenant, after, min(limit, PAGE_LIMIT))
+        page = _Page(sought, inquiry, inquirer, tenant, start, min(limit, PAGE_LIMIT))
         driver = SyncDriver(self._house.services, self._house.portal)
-        return driver.run(_search(page, behind, self._house.house))
+        return driver.run(_search(page, names, self._house.house))
 
     def _names(self, sought: Sought, inquiry: Inquiry, scene: Scene, tenant: str) -> Iterable[str]:
         if sought == "subject":
@@ -116,7 +115,7 @@ class _Page(Struct, frozen=True):
     inquiry: Inquiry
     inquirer: Inquirer
     tenant: str
-    after: str | None
+    start: int
     limit: int
 
     def about(self, name: str) -> Inquiry:
@@ -134,28 +133,27 @@ def _search(page: _Page, names: list[str], house: House) -> Generator[Step, Any,
     at_us = microseconds(grounds.now)
     found: list[str] = []
     looked_at = 0
-    for name in names[:CANDIDATES_LIMIT]:
+    for name in names[page.start : page.start + CANDIDATES_LIMIT]:
         if len(found) >= page.limit:
             break
         looked_at += 1
         decision = yield from examine(draft_of(page.about(name), page.inquirer, grounds.scene, at_us), grounds, ask=False)
         if decision.verdict == "allow":
             found.append(name)
-    after = None
-    if looked_at < len(names):
-        after = names[looked_at - 1] if looked_at else page.after or ""
+    behind = page.start + looked_at
+    following = behind if behind < len(names) else None
     call = CallId(new_id(at_us))
     detail = {
         "search": page.sought,
         "asked": asked_for(page.inquiry, page.inquirer, without=page.sought),
-        "after": page.after,
+        "start": page.start,
         "looked_at": looked_at,
         "found": len(found),
-        "more": after is not None,
+        "more": following is not None,
     }
     record = house.recorder.event("evaluation", page.tenant, at_us, detail, call, about=_about(page, grounds.scene.settings.authzen))
     receipts = yield Append(Filing((record,)))
-    return Found(names=tuple(found), after=after, id=call, receipt=receipts[0])
+    return Found(names=tuple(found), next=following, id=call, receipt=receipts[0])
 
 
 def _about(page: _Page, settings: AuthzenSettings) -> tuple[About, ...]:

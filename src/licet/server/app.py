@@ -170,7 +170,8 @@ class _Exchange:
             problem = self._problem(error)
             status, code = problem.status, problem.code
             if not self._begun:
-                await self._write(_as_answer(problem, self._request_id))
+                plain = self._endpoint is not None and self._endpoint.plain_errors
+                await self._write(_as_answer(problem, self._request_id, plain=plain))
         finally:
             self._tell(status, code)
 
@@ -305,10 +306,13 @@ class _Exchange:
         )
 
 
-def _as_answer(problem: Problem, request_id: str) -> Answer:
+def _as_answer(problem: Problem, request_id: str, *, plain: bool) -> Answer:
     headers = problem.headers
     if problem.retry_after_s is not None:
         headers = (*headers, ("Retry-After", str(problem.retry_after_s)))
+    if plain:
+        text = "; ".join((problem.detail, *problem.errors))
+        return Answer(content=text.encode(), media_type=problems.PLAIN, status=problem.status, headers=headers)
     return Answer(content=problem.encode(request_id), media_type=problems.MEDIA_TYPE, status=problem.status, headers=headers)
 
 

@@ -187,7 +187,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     `params` holds the parameters of path and query, `body` what is sent and `returns` what is answered, as JSON. A plain function runs in a
     worker thread, a coroutine function on the event loop; one that `waits` (long polls) is cancelled when its peer goes away. `action` is
     what the handler asks permission for; None where every credential may ask. `public` needs no credential at all. `statuses` are further
-    statuses of problems that this endpoint may answer with.
+    statuses of problems that this endpoint may answer with. With `plain_errors` a problem is its sentence, as text: AuthZEN wants it so.
     """
 
     method: Method
@@ -207,6 +207,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     waits: bool = False
     public: bool = False
     body_optional: bool = False
+    plain_errors: bool = False
 
     def __post_init__(self) -> None:
         if self.params is not None and not self.params.__struct_config__.forbid_unknown_fields:

@@ -11,7 +11,7 @@ from msgspec.structs import fields
 
 from licet.model import JsonObject
 from licet.server.endpoint import Endpoint
-from licet.server.problems import MEDIA_TYPE, ProblemDetails
+from licet.server.problems import MEDIA_TYPE, PLAIN, ProblemDetails
 
 REF_TEMPLATE: Final = "#/components/schemas/{name}"
 JSON: Final = "application/json"
@@ -137,7 +137,8 @@ def _responses(endpoint: Endpoint, types: _Types) -> JsonObject:
     responses: JsonObject = {str(endpoint.status): success}
     for status in sorted(statuses_of(endpoint)):
         described: JsonObject = {"description": _TITLES.get(status, "a problem")}
-        described["content"] = {MEDIA_TYPE: {"schema": types.of(ProblemDetails)}}
+        plain = {PLAIN: {"schema": {"type": "string"}}}
+        described["content"] = plain if endpoint.plain_errors else {MEDIA_TYPE: {"schema": types.of(ProblemDetails)}}
         responses[str(status)] = described
     return responses
 

@@ -35,6 +35,7 @@ from licet.errors import (
 
 TYPE_PREFIX: Final = "urn:licet:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
+PLAIN: Final = "text/plain; charset=utf-8"
 
 STATUSES: Final[dict[str, int]] = {
     "bad_request": 400,
