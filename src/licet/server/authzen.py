@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from licet.catalog import strict
 from licet.errors import ArgumentsRefused
@@ -86,10 +86,12 @@ class Together(Struct, frozen=True):
     options: Options = Options()
 
 
-class DecidedTogether(Struct, frozen=True):
-    """The answers, in order; fewer than questions where one of them was the last."""
+class DecidedTogether(Struct, frozen=True, omit_defaults=True):
+    """The answers, in order; fewer than questions where one of them was the last. Without `evaluations` in the body, a `Decided`."""
 
-    evaluations: tuple[Decided, ...]
+    evaluations: tuple[Decided, ...] = ()
+    decision: bool | UnsetType = UNSET
+    context: JsonObject = {}
 
 
 def decoded(asked: Asked, wanted: type[T]) -> T:
@@ -297,7 +299,7 @@ ENDPOINTS = (
         action="evaluations.ask",
         handler=_evaluate_together,
         body=Together,
-        returns=DecidedTogether | Decided,
+        returns=DecidedTogether,
         takes_raw=True,
         plain_errors=True,
     ),
