@@ -8,15 +8,26 @@ from typing import Protocol
 
 import pytest
 
+from licet.store import postgres_leases
+from licet.store.contract import Store
+from licet.store.postgres import PostgresStore
+from licet.store.postgres_open import Address
 from licet.store.sqlite import SqliteStore
+from tests.store.postgres import Server, remove_server, start_server
 from tests.store.samples import KEYS, now
 
 
 class Database(Protocol):
     """One database, opened as often as a test wants."""
 
-    def open(self) -> SqliteStore:
+    url: str
+
+    def open(self) -> Store:
         """A store on it, with a boot of its own; closed after the test."""
+        ...
+
+    def read(self) -> Store:
+        """A store that only reads it, without the key."""
         ...
 
 
@@ -30,9 +41,49 @@ class SqliteDatabase:
         self.opened.append(store)
         return store
 
+    def read(self) -> SqliteStore:
+        return SqliteStore.open(self.url, now=now, keys=None, read_only=True)
 
-@pytest.fixture(params=["file", "memory"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteDatabase]:
+
+class PostgresDatabase:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.url = server.make_database()
+        self.opened: list[PostgresStore] = []
+
+    def open(self) -> PostgresStore:
+        store = PostgresStore.open(Address(self.url), now=now, keys=KEYS)
+        self.opened.append(store)
+        return store
+
+    def read(self) -> PostgresStore:
+        return PostgresStore.open(Address(self.url), now=now, keys=None, read_only=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One PostgreSQL for this process."""
+    server = start_server()
+    yield server
+    remove_server(server)
+
+
+@pytest.fixture
+def postgres(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresDatabase]:
+    monkeypatch.setattr(postgres_leases, "GRACE_S", 0.05)
+    monkeypatch.setattr(postgres_leases, "SETTLE_S", 0.0)
+    database = PostgresDatabase(postgres_server)
+    yield database
+    for store in database.opened:
+        store.close()
+    postgres_server.drop_database(database.url)
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres")
+        return
     database = SqliteDatabase(f"sqlite:{tmp_path}/licet.db" if request.param == "file" else f"sqlite::memory:{tmp_path}")
     yield database
     for store in database.opened:
@@ -40,7 +91,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteD
 
 
 @pytest.fixture
-def store(database: SqliteDatabase) -> SqliteStore:
+def store(database: Database) -> Store:
     return database.open()
 
 

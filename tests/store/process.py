@@ -10,7 +10,9 @@ import time
 from licet.errors import StoreError
 from licet.ledger.seal import Filing
 from licet.ledger.writer import Writer
-from licet.store.contract import OpenCall
+from licet.store.contract import OpenCall, Store
+from licet.store.postgres import PostgresStore
+from licet.store.postgres_open import Address
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import KEYS, call_id, commit, intent, now, record
 
@@ -20,9 +22,16 @@ def say(value: object) -> None:
     sys.stdout.flush()
 
 
+def open_store(path: str) -> Store:
+    """A ledger at a path or a URL."""
+    if path.startswith("postgresql:"):
+        return PostgresStore.open(Address(path), now=now, keys=KEYS)
+    return SqliteStore.open(path, now=now, keys=KEYS)
+
+
 def append(path: str, count: int) -> None:
     """Say each receipt as soon as there is one."""
-    store = SqliteStore.open(path, now=now, keys=KEYS)
+    store = open_store(path)
     writer = Writer(store)
     say("ready")
     sys.stdin.readline()
@@ -36,7 +45,7 @@ def append(path: str, count: int) -> None:
 
 def die_with_an_open_call(path: str, _: int) -> None:
     """An intent without outcome; then wait to be killed."""
-    store = SqliteStore.open(path, now=now, keys=KEYS)
+    store = open_store(path)
     call = call_id()
     commit(store, [Filing((intent(call, store),), (OpenCall(call, "acme"),))])
     say([call, store.boot])
@@ -45,7 +54,7 @@ def die_with_an_open_call(path: str, _: int) -> None:
 
 def fork_and_die(path: str, _: int) -> None:
     """As above, but leave a child behind that has inherited everything."""
-    store = SqliteStore.open(path, now=now, keys=KEYS)
+    store = open_store(path)
     call = call_id()
     commit(store, [Filing((intent(call, store),), (OpenCall(call, "acme"),))])
     child = os.fork()
@@ -58,7 +67,7 @@ def fork_and_die(path: str, _: int) -> None:
 
 def commit_when_told(path: str, _: int) -> None:
     """One commit for each line of input, and what became of it."""
-    store = SqliteStore.open(path, now=now, keys=KEYS)
+    store = open_store(path)
     say("ready")
     for _line in sys.stdin:
         try:

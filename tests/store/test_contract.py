@@ -23,12 +23,14 @@ from licet.store.contract import (
     OpenIntent,
     OpenRequest,
     PutBlob,
+    Store,
     StoredRecord,
     TakeKey,
     TakenKey,
 )
 from licet.store.sqlite import SqliteStore, _memory_leases
 from tests.store.conftest import Database
+from tests.store.raw import drop_lease
 from tests.store.samples import (
     CONTENT,
     DIGEST,
@@ -50,19 +52,19 @@ from tests.store.samples import (
 )
 
 
-def appended(store: SqliteStore, count: int, log: str = "acme") -> list[StoredRecord]:
+def appended(store: Store, count: int, log: str = "acme") -> list[StoredRecord]:
     for start in range(0, count, 500):
         written(store, *[Filing((record(log=log),)) for _ in range(min(500, count - start))])
     return list(store.records(log))
 
 
-def found_by(store: SqliteStore, key: str) -> Request | None:
+def found_by(store: Store, key: str) -> Request | None:
     """The request with this key that was opened last."""
     dossier = store.find_dossier("acme", key)
     return None if dossier is None else dossier.request
 
 
-def test_indexes_are_dense_follow_commit_order_and_each_log_has_its_own(store: SqliteStore) -> None:
+def test_indexes_are_dense_follow_commit_order_and_each_log_has_its_own(store: Store) -> None:
     a, b, c, d = record(log="acme"), record(log="globex"), record(log="acme"), record(log="acme")
     answers = written(store, Filing((a, b)), Filing((c,)), Filing(()))
     assert [[(r.log, r.index) for r in answer.receipts] for answer in answers] == [[("acme", 0), ("globex", 0)], [("acme", 1)], []]
@@ -70,7 +72,7 @@ def test_indexes_are_dense_follow_commit_order_and_each_log_has_its_own(store: S
     assert [decode_envelope(r.envelope).id for r in store.records("acme")] == [a.id, c.id, d.id]
 
 
-def test_a_receipt_names_the_leaf_of_the_exact_bytes_that_are_stored(store: SqliteStore) -> None:
+def test_a_receipt_names_the_leaf_of_the_exact_bytes_that_are_stored(store: Store) -> None:
     said = record(call=CallId("call-1"))
     batch = store.seal(Filing((said,)))
     (new,) = batch.records
@@ -81,7 +83,7 @@ def test_a_receipt_names_the_leaf_of_the_exact_bytes_that_are_stored(store: Sqli
     assert commitment(stored.salt or b"", stored.payload or b"") == decode_envelope(new.envelope).payload.commitment
 
 
-def test_the_stored_tree_is_the_one_over_the_stored_records(store: SqliteStore) -> None:
+def test_the_stored_tree_is_the_one_over_the_stored_records(store: Store) -> None:
     for size in (1, 2, 64, 65, 3, 200):
         written(store, *[Filing((record(), record(log="globex"))) for _ in range(size)])
         for state in store.logs():
@@ -90,7 +92,7 @@ def test_the_stored_tree_is_the_one_over_the_stored_records(store: SqliteStore) 
             assert Tree(state.size, state.compact_range).root() == root_of(leaves)
 
 
-def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: SqliteStore) -> None:
+def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: Store) -> None:
     taking = [TakeKey("scope", "once", f"digest-{n}", CallId(f"call-{n}"), "acme") for n in range(3)]
     batches = [Filing((record(),), (PutBlob(f"{n}" * 64, "bundle", b"x"), OpenCall(taking[n].call, "acme"), taking[n])) for n in range(3)]
     answers = commit(store, [Filing((record(),)), *batches, Filing((record(log="late"),))])
@@ -102,13 +104,13 @@ def test_a_lost_batch_leaves_nothing_and_its_group_goes_on(store: SqliteStore) -
     assert [state.log for state in store.logs()] == ["acme", "late"]
 
 
-def test_a_lost_batch_creates_no_log(store: SqliteStore) -> None:
+def test_a_lost_batch_creates_no_log(store: Store) -> None:
     written(store, Filing((), (TakeKey("s", "k", "d", CallId("c"), "acme"),)))
     assert isinstance(commit(store, [Filing((record(log="new"),), (TakeKey("s", "k", "d", CallId("d"), "acme"),))])[0], Lost)
     assert store.logs() == ()
 
 
-def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: SqliteStore) -> None:
+def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: Store) -> None:
     written(store, opening(request("taken")))
     batch = Filing((record(),), (TakeKey("s", "k", "d", CallId("c"), "acme"), OpenRequest(request("free")), OpenRequest(request("taken"))))
     answers = commit(store, [batch, Filing((record(log="other"),))])
@@ -119,14 +121,14 @@ def test_a_batch_of_several_conditions_is_taken_back_as_a_whole(store: SqliteSto
     assert [r.kind for r in store.records("acme")] == ["hold"]
 
 
-def test_later_batches_of_a_group_see_what_earlier_ones_did(store: SqliteStore) -> None:
+def test_later_batches_of_a_group_see_what_earlier_ones_did(store: Store) -> None:
     first, second = request("same"), request("same")
     answers = commit(store, [opening(first), opening(second), voting(first, "dana"), voting(first, "dana", seen=1), voting(second, "dana")])
     conditions = [answer.condition if isinstance(answer, Lost) else "committed" for answer in answers]
     assert conditions == ["committed", "request_exists", "committed", "already_voted", "request_moved"]
 
 
-def test_a_key_is_taken_once_and_says_by_whom(store: SqliteStore) -> None:
+def test_a_key_is_taken_once_and_says_by_whom(store: Store) -> None:
     written(store, Filing((record(),), (TakeKey("scope", "key", "digest", CallId("first"), "acme"),)))
     written(store, Filing((record(),), (TakeKey("another scope", "key", "digest", CallId("second"), "acme"),)))
     assert store.find_key("acme", "scope", "key", "digest") == TakenKey(True, CallId("first"), "acme")
@@ -136,7 +138,7 @@ def test_a_key_is_taken_once_and_says_by_whom(store: SqliteStore) -> None:
     assert store.find_key("globex", "scope", "key", "digest") is None
 
 
-def test_an_open_call_is_closed_by_its_outcome_and_a_late_one_closes_nothing(store: SqliteStore) -> None:
+def test_an_open_call_is_closed_by_its_outcome_and_a_late_one_closes_nothing(store: Store) -> None:
     call, other = call_id(), call_id()
     written(store, Filing((intent(call, store),), (OpenCall(call, "acme"),)), Filing((intent(other, store),), (OpenCall(other, "acme"),)))
     assert {open_.call for open_ in store.open_calls()} == {call, other}
@@ -146,13 +148,13 @@ def test_an_open_call_is_closed_by_its_outcome_and_a_late_one_closes_nothing(sto
     assert [r.kind for r in store.records_of_call(call)] == ["intent", "outcome", "outcome"]
 
 
-def test_a_call_opened_and_closed_in_one_group_is_not_open(store: SqliteStore) -> None:
+def test_a_call_opened_and_closed_in_one_group_is_not_open(store: Store) -> None:
     call = call_id()
     written(store, Filing((), (OpenCall(call, "acme"),)), Filing((), (CloseCall(call),)))
     assert store.open_calls() == ()
 
 
-def test_many_calls_are_opened_and_closed_at_once(store: SqliteStore) -> None:
+def test_many_calls_are_opened_and_closed_at_once(store: Store) -> None:
     calls = [call_id() for _ in range(200)]
     written(store, *[Filing((), (OpenCall(call, "acme"),)) for call in calls])
     assert {open_.call for open_ in store.open_calls()} == set(calls)
@@ -160,7 +162,7 @@ def test_many_calls_are_opened_and_closed_at_once(store: SqliteStore) -> None:
     assert store.open_calls() == ()
 
 
-def test_one_request_per_key_is_live(store: SqliteStore) -> None:
+def test_one_request_per_key_is_live(store: Store) -> None:
     first = request("key")
     written(store, opening(first))
     assert found_by(store, "key") == store.get_request(first.id) == first
@@ -173,7 +175,7 @@ def test_one_request_per_key_is_live(store: SqliteStore) -> None:
     assert found_by(store, "key") == second
 
 
-def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: SqliteStore) -> None:
+def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: Store) -> None:
     old, new = request("key"), request("key")
     written(store, opening(old))
     written(store, opening(new, MoveRequest(old.id, (RequestState.OPEN,), RequestState.SUPERSEDED, NOW)))
@@ -181,14 +183,14 @@ def test_a_request_is_superseded_and_opened_anew_in_one_batch(store: SqliteStore
     assert found_by(store, "key") == new
 
 
-def test_a_request_must_be_opened_in_a_live_state(store: SqliteStore) -> None:
+def test_a_request_must_be_opened_in_a_live_state(store: Store) -> None:
     dead = msgspec.structs.replace(request(), state=RequestState.CONSUMED)
     with pytest.raises(ValueError, match="is opened as `consumed`"):
         commit(store, [Filing((), (OpenRequest(dead),))])
     assert written(store, Filing((record(),)))[0].receipts[0].index == 0
 
 
-def test_an_approval_is_consumed_once(store: SqliteStore) -> None:
+def test_an_approval_is_consumed_once(store: Store) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana"), voting(asked, "omar", seen=1, move=RequestState.APPROVED))
     first, second = call_id(), call_id()
@@ -201,7 +203,7 @@ def test_an_approval_is_consumed_once(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize(("late_by_us", "won"), [(-1, True), (0, False), (1, False)])
-def test_an_approval_is_not_consumed_at_or_after_its_end(store: SqliteStore, late_by_us: int, *, won: bool) -> None:
+def test_an_approval_is_not_consumed_at_or_after_its_end(store: Store, late_by_us: int, *, won: bool) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana", move=RequestState.APPROVED))
     (answer,) = commit(store, [consuming(asked, call_id(), store, at=asked.expires_at + timedelta(microseconds=late_by_us))])
@@ -209,7 +211,7 @@ def test_an_approval_is_not_consumed_at_or_after_its_end(store: SqliteStore, lat
     assert store.get_request(asked.id).state is (RequestState.CONSUMED if won else RequestState.APPROVED)
 
 
-def test_a_person_votes_once_and_only_while_a_request_is_open(store: SqliteStore) -> None:
+def test_a_person_votes_once_and_only_while_a_request_is_open(store: Store) -> None:
     asked = request()
     written(store, opening(asked), voting(asked, "dana"))
     assert commit(store, [voting(asked, "dana", "reject", seen=1)])[0] == Lost(
@@ -222,14 +224,14 @@ def test_a_person_votes_once_and_only_while_a_request_is_open(store: SqliteStore
     assert [v.voter for v in store.votes(asked.id)] == ["dana", "omar"]
 
 
-def test_a_vote_on_no_request_is_lost(store: SqliteStore) -> None:
+def test_a_vote_on_no_request_is_lost(store: Store) -> None:
     answer = commit(store, [Filing((record(),), (AddVote(vote(request(), "dana"), "acme"),))])[0]
     assert isinstance(answer, Lost)
     assert answer.condition == "request_moved"
     assert list(store.records("acme")) == []
 
 
-def test_requests_are_found_by_state_and_tenant_the_first_to_expire_first(store: SqliteStore) -> None:
+def test_requests_are_found_by_state_and_tenant_the_first_to_expire_first(store: Store) -> None:
     late, soon, done = request("a", expires_in=timedelta(hours=2)), request("b"), request("c", expires_in=timedelta(minutes=1))
     written(store, opening(late), opening(soon), opening(done), voting(done, "dana", "reject", move=RequestState.REJECTED))
     assert store.requests(states=[RequestState.OPEN]) == (soon, late)
@@ -239,7 +241,7 @@ def test_requests_are_found_by_state_and_tenant_the_first_to_expire_first(store:
     assert store.requests(states=[]) == ()
 
 
-def test_records_are_streamed_in_either_direction_and_within_bounds(store: SqliteStore) -> None:
+def test_records_are_streamed_in_either_direction_and_within_bounds(store: Store) -> None:
     stored = appended(store, 2500)
     assert [r.index for r in stored] == list(range(2500))
     assert [r.index for r in store.records("acme", newest_first=True)] == list(range(2499, -1, -1))
@@ -249,14 +251,14 @@ def test_records_are_streamed_in_either_direction_and_within_bounds(store: Sqlit
     assert list(store.records("nobody")) == []
 
 
-def test_logs_do_not_run_into_each_other(store: SqliteStore) -> None:
+def test_logs_do_not_run_into_each_other(store: Store) -> None:
     for log in ("a", "b", "c"):
         appended(store, 3, log)
     assert [(r.log, r.index) for r in store.records("b")] == [("b", 0), ("b", 1), ("b", 2)]
     assert [r.index for r in store.records("b", newest_first=True)] == [2, 1, 0]
 
 
-def test_a_stream_goes_on_while_others_append(store: SqliteStore) -> None:
+def test_a_stream_goes_on_while_others_append(store: Store) -> None:
     appended(store, 1500)
     stream = store.records("acme")
     assert next(stream).index == 0
@@ -265,13 +267,13 @@ def test_a_stream_goes_on_while_others_append(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 1, 1 << 40, 1 << 41])
-def test_a_record_that_is_not_there_is_a_key_error(store: SqliteStore, index: int) -> None:
+def test_a_record_that_is_not_there_is_a_key_error(store: Store, index: int) -> None:
     written(store, Filing((record(log="acme"),)), Filing((record(log="globex"),)))
     with pytest.raises(KeyError, match=f"log `acme` has no record {index}"):
         store.get_record("acme", index)
 
 
-def test_what_is_not_there_is_not_found(store: SqliteStore) -> None:
+def test_what_is_not_there_is_not_found(store: Store) -> None:
     assert store.logs() == ()
     assert store.find_blob("0" * 64) is None
     assert found_by(store, "key") is None
@@ -283,7 +285,7 @@ def test_what_is_not_there_is_not_found(store: SqliteStore) -> None:
         store.get_record("none", 0)
 
 
-def test_snapshots_are_kept_once_under_their_hash_oldest_first(store: SqliteStore) -> None:
+def test_snapshots_are_kept_once_under_their_hash_oldest_first(store: Store) -> None:
     written(
         store,
         Filing((), (PutBlob(DIGEST, "bundle", CONTENT), PutBlob("0" * 64, "bundle", b"later"))),
@@ -330,8 +332,7 @@ def test_calls_of_a_boot_that_ended_are_orphaned_once_and_belong_to_who_took_the
 def test_a_boot_that_was_declared_dead_commits_nothing_more(database: Database) -> None:
     slow, other = database.open(), database.open()
     written(slow, Filing((record(),)))
-    assert slow._lease is not None
-    slow._lease.release()  # as if the process had been gone for a moment
+    drop_lease(slow)  # as if the process had been gone for a moment
     assert other.orphaned_calls() == ()
     with pytest.raises(LeaseLost, match="declared this one dead"):
         commit(slow, [Filing((record(),))])
@@ -341,7 +342,7 @@ def test_a_boot_that_was_declared_dead_commits_nothing_more(database: Database) 
     written(other, Filing((record(),)))
 
 
-def test_a_closed_store_refuses_and_closing_twice_is_safe(store: SqliteStore) -> None:
+def test_a_closed_store_refuses_and_closing_twice_is_safe(store: Store) -> None:
     store.close()
     store.close()
     with pytest.raises(GateClosed, match="was closed"):
@@ -372,6 +373,6 @@ def test_each_unnamed_database_in_memory_is_another() -> None:
     second.close()
 
 
-def test_an_empty_group_commits_nothing(store: SqliteStore) -> None:
+def test_an_empty_group_commits_nothing(store: Store) -> None:
     assert commit(store, []) == []
     assert store.logs() == ()

@@ -12,9 +12,8 @@ from licet.ledger.issued import IssuedCredential, Issues, end_mark
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
 from licet.model import OPERATOR_LOG
-from licet.store.contract import Committed, Lost
+from licet.store.contract import Committed, Lost, Store
 from licet.store.credentials import EndCredential, PutCredential, TouchCredentials
-from licet.store.sqlite import SqliteStore
 from tests.store.conftest import Database, SqliteDatabase
 from tests.store.samples import commit, record, written
 
@@ -33,12 +32,12 @@ def end(ends_at: int, credential: str = "robot") -> Filing:
     return Filing((said(end_mark(credential, ends_at)),), (EndCredential(credential, ends_at),))
 
 
-def problems(store: SqliteStore) -> list[str]:
+def problems(store: Store) -> list[str]:
     with store.source() as source:
         return [problem.message for problem in verify(source).problems]
 
 
-def test_what_was_issued_is_found_as_it_was(store: SqliteStore) -> None:
+def test_what_was_issued_is_found_as_it_was(store: Store) -> None:
     assert store.find_credential("robot") is None
     assert store.credentials() == ()
     written(store, issue())
@@ -50,7 +49,7 @@ def test_what_was_issued_is_found_as_it_was(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"id": "robot"}, {"id": "other"}], ids=["same id", "same digest"])
-def test_neither_an_id_nor_a_digest_is_issued_twice(store: SqliteStore, changed: dict[str, str]) -> None:
+def test_neither_an_id_nor_a_digest_is_issued_twice(store: Store, changed: dict[str, str]) -> None:
     written(store, issue())
     again = msgspec.structs.replace(ROBOT, **changed)
     assert commit(store, [issue(again)]) == [Lost("credential_exists", f"there is a credential `{again.id}` already")]
@@ -58,7 +57,7 @@ def test_neither_an_id_nor_a_digest_is_issued_twice(store: SqliteStore, changed:
     assert problems(store) == []
 
 
-def test_an_end_only_comes_closer(store: SqliteStore) -> None:
+def test_an_end_only_comes_closer(store: Store) -> None:
     written(store, issue())
     written(store, end(700))
     written(store, end(600))
@@ -74,7 +73,7 @@ def test_an_end_only_comes_closer(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_a_use_moves_on_and_needs_no_record(store: SqliteStore) -> None:
+def test_a_use_moves_on_and_needs_no_record(store: Store) -> None:
     written(store, issue())
     for at in (50, 40, 60):
         (answer,) = store.commit([store.seal(Filing((), (TouchCredentials((("robot", at), ("nobody", 1))),)))])
@@ -128,7 +127,7 @@ def test_a_row_that_somebody_has_edited_is_found(tmp_path: Path, edit: str) -> N
     store.close()
 
 
-def test_records_that_contradict_each_other_are_found(store: SqliteStore) -> None:
+def test_records_that_contradict_each_other_are_found(store: Store) -> None:
     written(store, Filing((said(end_mark("nobody", 5)),)))
     assert problems(store) == ["a credential or its end, and it ends a credential that was not issued: `nobody`"]
 

@@ -14,7 +14,7 @@ from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
 from licet.model import OPERATOR_LOG
 from licet.store.backup import back_up, open_copy
-from licet.store.contract import Committed, Lost, OpenCall
+from licet.store.contract import Committed, Lost, OpenCall, Store
 from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.sqlite import SqliteStore
 from licet.store.sqlite_freezes import _COUNT, _ENVELOPES
@@ -38,7 +38,7 @@ def freezing(scope: Scope = "agent", name: str = "bot", log: str = OPERATOR_LOG)
     return freeze, Filing((_marked(said, freeze.mark),), (PutFreeze(freeze),))
 
 
-def frozen(store: SqliteStore, scope: Scope = "agent", name: str = "bot", log: str = OPERATOR_LOG) -> Freeze:
+def frozen(store: Store, scope: Scope = "agent", name: str = "bot", log: str = OPERATOR_LOG) -> Freeze:
     freeze, filing = freezing(scope, name, log)
     written(store, filing)
     return freeze
@@ -53,18 +53,18 @@ def _marked(said: Statement, mark: str) -> Statement:
     return Statement(**{**{name: getattr(said, name) for name in said.__struct_fields__}, "marks": (mark,)})
 
 
-def beginning(store: SqliteStore, call: Called = CALL) -> Filing:
+def beginning(store: Store, call: Called = CALL) -> Filing:
     """An intent that a freeze could refuse."""
     started = call_id()
     return Filing((intent(started, store, log=call.tenant),), (OpenCall(started, call.tenant), RefuseFrozen(call)))
 
 
-def problems(store: SqliteStore) -> list[str]:
+def problems(store: Store) -> list[str]:
     with store.source() as source:
         return [problem.message for problem in verify(source).problems]
 
 
-def test_a_freeze_stands_until_it_is_lifted(store: SqliteStore) -> None:
+def test_a_freeze_stands_until_it_is_lifted(store: Store) -> None:
     assert store.freezes().rows == ()
     freeze = frozen(store)
     found = store.freezes()
@@ -80,7 +80,7 @@ def test_a_freeze_stands_until_it_is_lifted(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_the_record_of_a_freeze_is_found_by_its_id(store: SqliteStore) -> None:
+def test_the_record_of_a_freeze_is_found_by_its_id(store: Store) -> None:
     first, second = frozen(store), frozen(store, "tool", "billing.adjust", "acme")
     for freeze in (first, second):
         found = store.find_freeze_record(freeze.id)
@@ -92,7 +92,7 @@ def test_the_record_of_a_freeze_is_found_by_its_id(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("log", [OPERATOR_LOG, "acme"])
-def test_an_intent_is_refused_while_what_it_is_of_is_frozen(store: SqliteStore, scope: Scope, log: str) -> None:
+def test_an_intent_is_refused_while_what_it_is_of_is_frozen(store: Store, scope: Scope, log: str) -> None:
     caller = Called(tenant="acme", tool="billing.adjust", service="importer", session="s-1") if scope == "service" else CALL
     freeze = frozen(store, scope, STOPS[scope], log)
     (answer,) = commit(store, [beginning(store, caller)])
@@ -115,7 +115,7 @@ def test_an_intent_is_refused_while_what_it_is_of_is_frozen(store: SqliteStore, 
         ("service", "bot", OPERATOR_LOG),
     ],
 )
-def test_what_is_not_frozen_goes_on(store: SqliteStore, scope: Scope, name: str, log: str) -> None:
+def test_what_is_not_frozen_goes_on(store: Store, scope: Scope, name: str, log: str) -> None:
     frozen(store, scope, name, log)
     written(store, beginning(store))
     assert len(store.open_calls()) == 1
@@ -135,7 +135,7 @@ def test_the_widest_and_oldest_freeze_is_told() -> None:
     assert not Standing()
 
 
-def test_a_freeze_holds_for_what_comes_behind_it_in_its_group(store: SqliteStore) -> None:
+def test_a_freeze_holds_for_what_comes_behind_it_in_its_group(store: Store) -> None:
     freeze, filing = freezing()
     before, stopped, refused, lifted, after = commit(store, [beginning(store), filing, beginning(store), lifting(freeze), beginning(store)])
     assert [type(answer) for answer in (before, stopped, refused, lifted, after)] == [Committed, Committed, Lost, Committed, Committed]
@@ -143,7 +143,7 @@ def test_a_freeze_holds_for_what_comes_behind_it_in_its_group(store: SqliteStore
     assert problems(store) == []
 
 
-def test_a_freeze_is_lifted_once(store: SqliteStore) -> None:
+def test_a_freeze_is_lifted_once(store: Store) -> None:
     freeze = frozen(store)
     first, second = commit(store, [lifting(freeze), lifting(freeze)])
     assert isinstance(first, Committed)
@@ -151,7 +151,7 @@ def test_a_freeze_is_lifted_once(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_what_is_frozen_twice_is_lifted_twice(store: SqliteStore) -> None:
+def test_what_is_frozen_twice_is_lifted_twice(store: Store) -> None:
     one, other = frozen(store), frozen(store)
     written(store, lifting(one))
     (answer,) = commit(store, [beginning(store)])
@@ -160,7 +160,7 @@ def test_what_is_frozen_twice_is_lifted_twice(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_a_batch_that_is_frozen_leaves_nothing_behind(store: SqliteStore) -> None:
+def test_a_batch_that_is_frozen_leaves_nothing_behind(store: Store) -> None:
     frozen(store)
     size = [state.size for state in store.logs()]
     commit(store, [beginning(store)])
@@ -220,14 +220,14 @@ def test_a_row_that_was_edited_is_found(path: Path, edit: str, message: str) -> 
     store.close()
 
 
-def test_a_lift_of_what_does_not_stand_is_found(store: SqliteStore) -> None:
+def test_a_lift_of_what_does_not_stand_is_found(store: Store) -> None:
     freeze = frozen(store)
     stray = Filing(lifting(freeze).statements)
     written(store, lifting(freeze), stray)
     assert problems(store) == ["a freeze or its end, and it lifts a freeze that does not stand in this log"]
 
 
-def test_a_lift_in_another_log_lifts_nothing(store: SqliteStore) -> None:
+def test_a_lift_in_another_log_lifts_nothing(store: Store) -> None:
     freeze = frozen(store)
     elsewhere = record("freeze", "globex", payload=Payload(detail={"act": "lift"}))
     written(store, Filing((_marked(elsewhere, lift_mark(freeze.id)),)))
@@ -235,7 +235,7 @@ def test_a_lift_in_another_log_lifts_nothing(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("mark", ["Agent::", "Robot::bot", "bot", "agent::bot"])
-def test_a_record_that_freezes_nothing_is_found(store: SqliteStore, mark: str) -> None:
+def test_a_record_that_freezes_nothing_is_found(store: Store, mark: str) -> None:
     written(store, Filing((_marked(record("freeze", payload=Payload()), mark),)))
     assert "it freezes nothing that there is" in problems(store)[0]
 
@@ -255,7 +255,7 @@ def test_a_backup_holds_them(path: Path, tmp_path: Path) -> None:
     copied.close()
 
 
-def test_an_export_says_what_is_wrong_with_a_lift(store: SqliteStore) -> None:
+def test_an_export_says_what_is_wrong_with_a_lift(store: Store) -> None:
     freeze = frozen(store)
     written(store, lifting(freeze))
     assert problems(store) == []
@@ -267,11 +267,13 @@ def test_an_export_says_what_is_wrong_with_a_lift(store: SqliteStore) -> None:
     ]
 
 
-def test_the_index_of_freezes_is_used(store: SqliteStore) -> None:
+def test_the_index_of_freezes_is_used(path: Path) -> None:
     """What is asked five times a second must not go through every record."""
+    store = _on(path)
     for text in (_COUNT, _ENVELOPES):
         (plan,) = store._rows(f"EXPLAIN QUERY PLAN {text}")
         assert "records_of_freezes" in plan[3]
+    store.close()
 
 
 def _on(path: Path) -> SqliteStore:

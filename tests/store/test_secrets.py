@@ -17,9 +17,10 @@ from licet.ledger.seal import Filing, subjects_of
 from licet.ledger.verify import verify
 from licet.ledger.writer import SEALED_ANEW, Writer
 from licet.model import EntityRef, Receipt, RequestState
-from licet.store.contract import Batch, Committed, Lost, OpenCall, PutBlob
+from licet.store.contract import Batch, Committed, Lost, OpenCall, PutBlob, Store
 from licet.store.sqlite import SqliteStore
 from tests.store.conftest import Database
+from tests.store.raw import execute, rows
 from tests.store.samples import (
     KEYS,
     call_id,
@@ -40,34 +41,33 @@ def about(user: str) -> Filing:
     return Filing((record("denial", actor=Actor(agent="bot", user=user)),))
 
 
-def users(store: SqliteStore) -> list[str | None]:
+def users(store: Store) -> list[str | None]:
     """Who each record is about, by the name in its payload."""
     read = [read_envelope(stored.envelope, stored.payload) for stored in store.records("acme")]
     return [envelope.actor.user if envelope.actor is not None else None for envelope in read]
 
 
-def pseudonyms(store: SqliteStore) -> set[str | None]:
+def pseudonyms(store: Store) -> set[str | None]:
     envelopes = [decode_envelope(stored.envelope) for stored in store.records("acme")]
     return {envelope.actor.user for envelope in envelopes if envelope.actor is not None}
 
 
-def secrets(store: SqliteStore) -> int:
-    rows = store._rows("SELECT count(*) FROM secrets")
-    return int(rows[0][0])
+def secrets(store: Store) -> int:
+    return int(rows(store, "SELECT count(*) FROM secrets")[0][0])
 
 
-def assert_whole(store: SqliteStore) -> None:
+def assert_whole(store: Store) -> None:
     with store.source() as source:
         report = verify(source)
     assert (report.problems, report.locked) == ((), 0)
 
 
 @pytest.fixture
-def pair(database: Database) -> tuple[SqliteStore, SqliteStore]:
+def pair(database: Database) -> tuple[Store, Store]:
     return database.open(), database.open()
 
 
-def test_two_stores_that_make_a_secret_for_one_subject_at_once_end_with_one(pair: tuple[SqliteStore, SqliteStore]) -> None:
+def test_two_stores_that_make_a_secret_for_one_subject_at_once_end_with_one(pair: tuple[Store, Store]) -> None:
     one, two = pair
     first, second = one.seal(about("alice")), two.seal(about("alice"))
     assert first.secrets[0].pseudonym != second.secrets[0].pseudonym
@@ -81,7 +81,7 @@ def test_two_stores_that_make_a_secret_for_one_subject_at_once_end_with_one(pair
     assert_whole(one)
 
 
-def test_the_second_of_two_secrets_is_refused_also_where_only_the_log_was_new(pair: tuple[SqliteStore, SqliteStore]) -> None:
+def test_the_second_of_two_secrets_is_refused_also_where_only_the_log_was_new(pair: tuple[Store, Store]) -> None:
     one, two = pair
     first, second = one.seal(about("alice")), two.seal(about("bob"))
     assert [type(one.commit([first])[0]), type(two.commit([second])[0])] == [Committed, Lost]
@@ -90,7 +90,7 @@ def test_the_second_of_two_secrets_is_refused_also_where_only_the_log_was_new(pa
     assert_whole(two)
 
 
-def test_a_batch_that_is_lost_for_its_secrets_leaves_nothing_and_its_group_goes_on(pair: tuple[SqliteStore, SqliteStore]) -> None:
+def test_a_batch_that_is_lost_for_its_secrets_leaves_nothing_and_its_group_goes_on(pair: tuple[Store, Store]) -> None:
     one, two = pair
     written(one, about("alice"))
     written(two, Filing((record("gap"),)))
@@ -104,7 +104,7 @@ def test_a_batch_that_is_lost_for_its_secrets_leaves_nothing_and_its_group_goes_
     assert [open_.call for open_ in one.open_calls()] == [call]
 
 
-def test_the_writer_seals_anew_what_was_refused_for_its_secrets(pair: tuple[SqliteStore, SqliteStore]) -> None:
+def test_the_writer_seals_anew_what_was_refused_for_its_secrets(pair: tuple[Store, Store]) -> None:
     one, two = pair
     writers = [Writer(store) for store in pair]
     barrier = threading.Barrier(2)
@@ -129,7 +129,7 @@ def test_the_writer_seals_anew_what_was_refused_for_its_secrets(pair: tuple[Sqli
     assert_whole(one)
 
 
-def test_a_receipt_of_what_was_sealed_anew_is_of_the_bytes_that_were_stored(pair: tuple[SqliteStore, SqliteStore]) -> None:
+def test_a_receipt_of_what_was_sealed_anew_is_of_the_bytes_that_were_stored(pair: tuple[Store, Store]) -> None:
     one, two = pair
     writer = Writer(two)
     two.seal(about("alice"))  # its secrets are in memory now
@@ -141,13 +141,12 @@ def test_a_receipt_of_what_was_sealed_anew_is_of_the_bytes_that_were_stored(pair
     writer.close()
 
 
-def bump(store: SqliteStore) -> None:
+def bump(store: Store) -> None:
     """As an erasure by another process does."""
-    assert store._writer is not None
-    store._writer.execute("UPDATE ledger SET secrets = secrets + 1")
+    execute(store, "UPDATE ledger SET secrets = secrets + 1")
 
 
-def test_what_was_sealed_before_an_erasure_is_refused_and_the_writer_seals_it_anew(store: SqliteStore) -> None:
+def test_what_was_sealed_before_an_erasure_is_refused_and_the_writer_seals_it_anew(store: Store) -> None:
     written(store, about("alice"))
     sealed = store.seal(about("alice"))
     bump(store)
@@ -161,10 +160,9 @@ def test_what_was_sealed_before_an_erasure_is_refused_and_the_writer_seals_it_an
     assert_whole(store)
 
 
-def test_who_was_erased_meanwhile_comes_back_under_another_pseudonym(store: SqliteStore) -> None:
+def test_who_was_erased_meanwhile_comes_back_under_another_pseudonym(store: Store) -> None:
     written(store, about("alice"))
-    assert store._writer is not None
-    store._writer.execute("DELETE FROM secrets WHERE rowid = 2")
+    execute(store, "DELETE FROM secrets WHERE pseudonym = ?", next(iter(pseudonyms(store))))
     bump(store)
     writer = Writer(store)
     writer.submit(about("alice")).wait(20)
@@ -173,7 +171,7 @@ def test_who_was_erased_meanwhile_comes_back_under_another_pseudonym(store: Sqli
     assert len(pseudonyms(store)) == 2
 
 
-def test_secrets_that_move_for_ever_end_in_a_refusal_that_is_not_ambiguous(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_that_move_for_ever_end_in_a_refusal_that_is_not_ambiguous(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed: list[Batch] = []
     seal = store.seal
 
@@ -196,10 +194,9 @@ def test_secrets_that_move_for_ever_end_in_a_refusal_that_is_not_ambiguous(store
     assert_whole(store)
 
 
-def test_a_sealed_payload_that_was_moved_to_another_record_does_not_open(store: SqliteStore) -> None:
+def test_a_sealed_payload_that_was_moved_to_another_record_does_not_open(store: Store) -> None:
     written(store, about("alice"), about("alice"))
-    assert store._writer is not None
-    store._writer.execute("UPDATE payloads SET sealed = (SELECT sealed FROM payloads WHERE place & 255 = 1) WHERE place & 255 = 0")
+    execute(store, "UPDATE payloads SET sealed = (SELECT sealed FROM payloads WHERE place & 255 = 1) WHERE place & 255 = 0")
     assert [stored.closed for stored in store.records("acme")] == ["damaged", ""]
 
 
@@ -226,7 +223,7 @@ def scanned(tmp_path: Path) -> Iterator[tuple[SqliteStore, Path]]:
     store.close()
 
 
-def fill(store: SqliteStore) -> None:
+def fill(store: Store) -> None:
     """A ledger in which each of the words is said, and in every way that there is of storing it."""
     call, used = call_id(), call_id()
     asked = request(WORDS["request key"])
@@ -280,7 +277,7 @@ def test_the_rows_that_people_are_found_by_hold_blinds_only(scanned: tuple[Sqlit
     assert not [value for value in texts if value in plain]
 
 
-def test_equal_payloads_are_sealed_to_bytes_that_share_nothing(store: SqliteStore) -> None:
+def test_equal_payloads_are_sealed_to_bytes_that_share_nothing(store: Store) -> None:
     batch = store.seal(Filing(tuple(record(payload=Payload(reason="the same")) for _ in range(50))))
     parts = [new.sealed[start : start + 8] for new in batch.records for start in range(0, len(new.sealed) - 7, 8)]
     assert len(set(parts)) == len(parts)
@@ -289,13 +286,12 @@ def test_equal_payloads_are_sealed_to_bytes_that_share_nothing(store: SqliteStor
     assert 100 < sum(zipped) / len(zipped) < 155
 
 
-def test_a_request_whose_secret_is_gone_is_not_found_and_others_are(store: SqliteStore) -> None:
+def test_a_request_whose_secret_is_gone_is_not_found_and_others_are(store: Store) -> None:
     asked, kept = request("mine"), request("other")
     said = record("hold", payload=Payload(detail={"request": asked}), actor=Actor(user="alice"), approval=ApprovalEntry(asked.id))
     written(store, Filing((said,), opening(asked).changes), opening(kept))
     assert {found.id for found in store.requests()} == {asked.id, kept.id}
-    assert store._writer is not None
-    store._writer.execute("DELETE FROM secrets WHERE pseudonym = ?", (next(iter(pseudonyms(store))),))
+    execute(store, "DELETE FROM secrets WHERE pseudonym = ?", next(iter(pseudonyms(store))))
     bump(store)
     assert isinstance(commit(store, [Filing((record("gap"),))])[0], Lost)  # this is where a store learns of erasures
     assert [found.id for found in store.requests()] == [kept.id]

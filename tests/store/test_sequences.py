@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.model import LIVE_STATES, CallId, Request, RequestState
-from licet.store.contract import Change, CloseCall, Committed, Lost, MoveRequest, OpenCall
+from licet.store.contract import Change, CloseCall, Committed, Lost, MoveRequest, OpenCall, Store
 from licet.store.sqlite import SqliteStore
 from tests.store.samples import (
     KEYS,
@@ -58,7 +58,7 @@ STEPS = st.lists(
 )
 
 
-def batch_of(model: Model, store: SqliteStore, step: Step) -> tuple[Filing, str | None]:
+def batch_of(model: Model, store: Store, step: Step) -> tuple[Filing, str | None]:
     """The batch of a step, and the condition that it must lose; the model has made the step if it loses none."""
     verb, key, person = step
     asked = model.by_key.get(key) or request(key)
@@ -149,7 +149,7 @@ def _next(model: Model, filing: Filing) -> list[tuple[str, int]]:
     return places
 
 
-def _agrees(model: Model, store: SqliteStore, *, moves_without_record: bool) -> None:
+def _agrees(model: Model, store: Store, *, moves_without_record: bool) -> None:
     assert {state.log: state.size for state in store.logs()} == model.sizes
     assert {asked.id: asked.state for asked in store.requests()} == model.requests
     assert {open_.call for open_ in store.open_calls()} == model.open
@@ -160,5 +160,5 @@ def _agrees(model: Model, store: SqliteStore, *, moves_without_record: bool) -> 
         assert problems == ()
 
 
-def _by_id(store: SqliteStore) -> dict[str, Request]:
+def _by_id(store: Store) -> dict[str, Request]:
     return {asked.id: asked for asked in store.requests()}

@@ -13,7 +13,7 @@ from licet.ledger.record import OutcomeEntry, Payload
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
 from licet.model import CallId
-from licet.store.contract import CloseCall, Committed, Lost, OpenCall
+from licet.store.contract import CloseCall, Committed, Lost, OpenCall, Store
 from licet.store.sqlite import SqliteStore
 from licet.store.unsettled import EndUnsettled, MarkUnsettled, Settle, UnsettledCall
 from tests.store.conftest import Database
@@ -24,14 +24,14 @@ def ended(call: CallId, status: str = "unknown", log: str = "acme") -> Statement
     return record("outcome", log, payload=Payload(), call=call, outcome=OutcomeEntry(status=status))
 
 
-def begin(store: SqliteStore, log: str = "acme") -> CallId:
+def begin(store: Store, log: str = "acme") -> CallId:
     """A call that is open."""
     call = call_id()
     written(store, Filing((intent(call, store, log=log),), (OpenCall(call, log),)))
     return call
 
 
-def lose(store: SqliteStore, log: str = "acme", status: str = "unknown") -> CallId:
+def lose(store: Store, log: str = "acme", status: str = "unknown") -> CallId:
     """A call of which nobody saw the end."""
     call = begin(store, log)
     written(store, Filing((ended(call, status, log),), (CloseCall(call), MarkUnsettled(call, log))))
@@ -42,12 +42,12 @@ def settling(call: CallId) -> Filing:
     return Filing((outcome(call, late=True),), (Settle(call),))
 
 
-def problems(store: SqliteStore) -> list[str]:
+def problems(store: Store) -> list[str]:
     with store.source() as source:
         return [problem.message for problem in verify(source).problems]
 
 
-def test_a_call_is_unsettled_until_it_is_settled(store: SqliteStore) -> None:
+def test_a_call_is_unsettled_until_it_is_settled(store: Store) -> None:
     call = lose(store)
     assert store.unsettled_calls() == (UnsettledCall(call, "acme"),)
     assert store.is_unsettled(call)
@@ -57,7 +57,7 @@ def test_a_call_is_unsettled_until_it_is_settled(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_calls_are_listed_by_log_the_oldest_first(store: SqliteStore) -> None:
+def test_calls_are_listed_by_log_the_oldest_first(store: Store) -> None:
     first, there, last = lose(store), lose(store, "globex"), lose(store)
     calls = sorted([first, there, last])
     assert [found.call for found in store.unsettled_calls()] == calls
@@ -65,7 +65,7 @@ def test_calls_are_listed_by_log_the_oldest_first(store: SqliteStore) -> None:
     assert store.unsettled_calls("nowhere") == ()
 
 
-def test_a_late_end_needs_no_row(store: SqliteStore) -> None:
+def test_a_late_end_needs_no_row(store: Store) -> None:
     call = lose(store)
     late = Filing((outcome(call, late=True),), (EndUnsettled(call),))
     written(store, late, Filing((outcome(call, late=True),), (EndUnsettled(call),)))
@@ -73,7 +73,7 @@ def test_a_late_end_needs_no_row(store: SqliteStore) -> None:
     assert problems(store) == []
 
 
-def test_a_late_end_that_nobody_saw_either_leaves_the_call_unsettled(store: SqliteStore) -> None:
+def test_a_late_end_that_nobody_saw_either_leaves_the_call_unsettled(store: Store) -> None:
     call = lose(store)
     said = record("outcome", payload=Payload(detail={"late": True}), call=call, outcome=OutcomeEntry(status="timeout", code="TimeoutError"))
     written(store, Filing((said,)))
@@ -84,7 +84,7 @@ def test_a_late_end_that_nobody_saw_either_leaves_the_call_unsettled(store: Sqli
     assert problems(store) == []
 
 
-def test_of_two_settlements_in_one_group_the_second_is_lost_alone(store: SqliteStore) -> None:
+def test_of_two_settlements_in_one_group_the_second_is_lost_alone(store: Store) -> None:
     call, other = lose(store), lose(store)
     first, second, third = commit(store, [settling(call), settling(call), settling(other)])
     assert isinstance(first, Committed)
@@ -94,7 +94,7 @@ def test_of_two_settlements_in_one_group_the_second_is_lost_alone(store: SqliteS
     assert problems(store) == []
 
 
-def test_a_call_that_is_lost_and_settled_in_one_group_is_settled(store: SqliteStore) -> None:
+def test_a_call_that_is_lost_and_settled_in_one_group_is_settled(store: Store) -> None:
     call = begin(store)
     lost = Filing((ended(call),), (CloseCall(call), MarkUnsettled(call, "acme")))
     assert [type(answer) for answer in commit(store, [lost, settling(call)])] == [Committed, Committed]
@@ -102,7 +102,7 @@ def test_a_call_that_is_lost_and_settled_in_one_group_is_settled(store: SqliteSt
     assert problems(store) == []
 
 
-def test_a_call_that_ended_is_not_settled(store: SqliteStore) -> None:
+def test_a_call_that_ended_is_not_settled(store: Store) -> None:
     call = begin(store)
     written(store, Filing((outcome(call),), (CloseCall(call),)))
     (answer,) = commit(store, [settling(call)])
@@ -110,7 +110,7 @@ def test_a_call_that_ended_is_not_settled(store: SqliteStore) -> None:
     assert len(store.records_of_call(call)) == 2
 
 
-def test_what_loses_another_condition_leaves_the_call_unsettled(store: SqliteStore) -> None:
+def test_what_loses_another_condition_leaves_the_call_unsettled(store: Store) -> None:
     call, ended_call = lose(store), lose(store)
     written(store, settling(ended_call))
     (answer,) = commit(store, [Filing((outcome(call, late=True),), (Settle(call), Settle(ended_call)))])
@@ -159,20 +159,20 @@ def test_a_row_that_was_moved_to_another_log_is_found(path: Path) -> None:
     store.close()
 
 
-def test_a_record_that_says_unknown_without_its_row_is_found(store: SqliteStore) -> None:
+def test_a_record_that_says_unknown_without_its_row_is_found(store: Store) -> None:
     call = begin(store)
     written(store, Filing((ended(call, "timeout"),), (CloseCall(call),)))
     assert problems(store) == ["a call of which nobody saw the end is not known as unsettled"]
 
 
-def test_a_word_that_stands_elsewhere_in_the_envelope_is_no_status(store: SqliteStore) -> None:
+def test_a_word_that_stands_elsewhere_in_the_envelope_is_no_status(store: Store) -> None:
     call = begin(store)
     said = record("outcome", payload=Payload(), call=call, outcome=OutcomeEntry(status="ok", code="timeout unknown"))
     written(store, Filing((said,), (CloseCall(call),)))
     assert problems(store) == []
 
 
-def test_a_ledger_without_such_calls_has_no_rows(store: SqliteStore) -> None:
+def test_a_ledger_without_such_calls_has_no_rows(store: Store) -> None:
     small_ledger(store)
     assert store.unsettled_calls() == ()
     assert problems(store) == []

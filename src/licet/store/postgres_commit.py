@@ -67,6 +67,7 @@ _STATES = (
     "FROM (SELECT 1) AS one LEFT JOIN LATERAL ("
     "SELECT number, name, size, compact_range FROM logs WHERE name = ANY($3::TEXT[]) ORDER BY name FOR UPDATE) AS tree ON true"
 )
+_THERE = "SELECT lookup, pseudonym FROM secrets WHERE lookup = ANY($1::BYTEA[])"
 _SECRETS = (
     "INSERT INTO secrets (pseudonym, tenant, lookup, key, wrapped) SELECT * FROM unnest($1::TEXT[], $2::TEXT[], $3::BYTEA[], $4::TEXT[], "
     "$5::BYTEA[]) AS new (pseudonym, tenant, lookup, key, wrapped) "
@@ -168,15 +169,25 @@ class _Group:
         return any(isinstance(change, _FORGETTING) for batch in self._batches for change in batch.changes)
 
     async def _bring_secrets(self, batches: Sequence[Batch]) -> set[str]:
-        """Secrets that batches rest on are durable with them, but for those that another process has made meanwhile; which are there."""
-        rows = {row.lookup: row for batch in batches if batch.generation == self.generation for row in batch.secrets}
-        if not rows:
+        """Secrets that batches rest on are durable with them; which are there.
+
+        None is made for a batch that another process's secret is in the way of.
+        """
+        bringing = [batch for batch in batches if batch.secrets and batch.generation == self.generation]
+        if not bringing:
             return set()
-        columns = zip(*[(row.pseudonym, row.tenant, row.lookup, row.key, row.wrapped) for row in rows.values()], strict=True)
-        await self._con.execute(_SECRETS, *[list(column) for column in columns])
-        wanted = [row.pseudonym for row in rows.values()]
-        found = await self._con.fetch("SELECT pseudonym FROM secrets WHERE pseudonym = ANY($1::TEXT[])", wanted)
-        return {row[0] for row in found}
+        lookups = [row.lookup for batch in bringing for row in batch.secrets]
+        there = await self._present(lookups)
+        welcome = [batch for batch in bringing if all(there.get(row.lookup, row.pseudonym) == row.pseudonym for row in batch.secrets)]
+        new = {row.lookup: row for batch in welcome for row in batch.secrets if row.lookup not in there}
+        if new:
+            columns = zip(*[(row.pseudonym, row.tenant, row.lookup, row.key, row.wrapped) for row in new.values()], strict=True)
+            await self._con.execute(_SECRETS, *[list(column) for column in columns])
+            there = await self._present(lookups)
+        return set(there.values())
+
+    async def _present(self, lookups: Sequence[bytes]) -> dict[bytes, str]:
+        return {row[0]: row[1] for row in await self._con.fetch(_THERE, lookups)}
 
     async def _refuse_stale(self, batch: Batch, present: set[str] | None) -> Lost | None:
         """The batch is lost where another process made or destroyed secrets that it rests on."""
