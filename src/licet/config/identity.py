@@ -22,7 +22,7 @@ from licet.errors import ConfigInvalid
 from licet.names import name_problem, quoted
 from licet.wire import Address
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 CERTIFICATE = "x509"
 """The issuer part of a login that is a client certificate."""

@@ -126,11 +126,11 @@ class ApiKeys:
         self._source = source
         self._directory = directory
         self._now_us = now_us
-        self._remembered: Remembered[Directory] = Remembered()
+        self._remembered = Remembered()
 
     def find_known(self, shown: str, peer_certificate: bytes | None) -> Authenticated | None:  # noqa: ARG002  a key is bound to nothing
         """Who showed this a moment ago, if every revocation since is known."""
-        found = self._remembered.find(shown, self._directory(), self._now_us())
+        found = self._remembered.find(shown, None, self._now_us())
         if found is None or not self._source.is_fresh() or self._has_ended(found.credential):
             return None
         self._source.note_use(found.credential, self._now_us())
@@ -151,7 +151,7 @@ class ApiKeys:
         self._check_time(found)
         directory = self._directory()
         verified = self._authenticated(found, directory)
-        self._remembered.put(shown, directory, verified)
+        self._remembered.put(shown, None, verified, lambda: self._directory() is directory)
         self._source.note_use(id_, self._now_us())
         return verified
 

@@ -37,6 +37,10 @@ class Verifies(Protocol):
 class VerifiesCertificates(Protocol):
     """Checks certificates that the TLS layer has verified."""
 
+    def find_known(self, peer_certificate: bytes) -> Authenticated | None:
+        """As for `Verifies`."""
+        ...
+
     def verify(self, peer_certificate: bytes) -> Authenticated:
         """Who this certificate (DER) is mapped to. Raises `NotAuthenticated`."""
         ...
@@ -54,6 +58,8 @@ class Authenticator:
 
     def find_known(self, authorization: str | None, peer_certificate: bytes | None = None) -> Authenticated | None:
         """Who speaks, if that was verified a moment ago. Never blocks and never raises: ask it on an event loop, before `authenticate`."""
+        if authorization is None:
+            return None if peer_certificate is None or self._certificates is None else self._certificates.find_known(peer_certificate)
         shown = _bearer(authorization)
         checks = None if shown is None else self._checks(shown)
         return None if shown is None or checks is None else checks.find_known(shown, peer_certificate)
