@@ -62,7 +62,7 @@ _ABOUT_SUBJECTS: Final = frozenset(
 _UNDECIDED: Final = "log_unavailable"
 
 
-class Decided(Struct, frozen=True, omit_defaults=True):
+class AccessDecision(Struct, frozen=True, omit_defaults=True):
     """An AuthZEN Decision."""
 
     decision: bool
@@ -75,7 +75,7 @@ class Options(Struct, frozen=True):
     evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = "execute_all"
 
 
-class Together(Struct, frozen=True):
+class AccessQuestions(Struct, frozen=True):
     """Several questions. The members beside `evaluations` are what holds for those that do not say it themselves."""
 
     subject: Subject | None = None
@@ -86,10 +86,10 @@ class Together(Struct, frozen=True):
     options: Options = Options()
 
 
-class DecidedTogether(Struct, frozen=True, omit_defaults=True):
-    """The answers, in order; fewer than questions where one of them was the last. Without `evaluations` in the body, a `Decided`."""
+class AccessDecisions(Struct, frozen=True, omit_defaults=True):
+    """The answers, in order; fewer than questions where one of them was the last. Without `evaluations` in the body, a `AccessDecision`."""
 
-    evaluations: tuple[Decided, ...] = ()
+    evaluations: tuple[AccessDecision, ...] = ()
     decision: bool | UnsetType = UNSET
     context: JsonObject = {}
 
@@ -157,7 +157,7 @@ async def _one(asked: Asked, inquiry: Inquiry) -> Answer:
 
 
 async def _evaluate_together(asked: Asked) -> Answer:
-    together = decoded(asked, Together)
+    together = decoded(asked, AccessQuestions)
     if not together.evaluations:
         return await _evaluate(asked)
     if len(together.evaluations) > TOGETHER_LIMIT:
@@ -171,10 +171,10 @@ async def _evaluate_together(asked: Asked) -> Answer:
         found = found[: failed + 1]
     inquiries = [one[0] for one in found if not isinstance(one, Problem)]
     answers = iter(await asked.gate.aevaluate_all(inquiries, inquirer=inquirer, stop_at=stop_at) if inquiries else ())
-    return Answer(body=DecidedTogether(tuple(_merged(asked, found, answers, stop_at))))
+    return Answer(body=AccessDecisions(tuple(_merged(asked, found, answers, stop_at))))
 
 
-def _item(asked: Asked, together: Together, item: JsonObject, inquirer: Inquirer) -> tuple[Inquiry, str] | Problem:
+def _item(asked: Asked, together: AccessQuestions, item: JsonObject, inquirer: Inquirer) -> tuple[Inquiry, str] | Problem:
     """One question with what it inherits, and its tenant; or why it cannot be asked."""
     inherited: JsonObject = {
         name: value
@@ -195,9 +195,9 @@ def _item(asked: Asked, together: Together, item: JsonObject, inquirer: Inquirer
         return bad_request(f"the question is not as it must be: {error}")
 
 
-def _merged(asked: Asked, found: list[tuple[Inquiry, str] | Problem], answers: Any, stop_at: StopAt) -> list[Decided]:
+def _merged(asked: Asked, found: list[tuple[Inquiry, str] | Problem], answers: Any, stop_at: StopAt) -> list[AccessDecision]:
     """Answers and errors, in the order of the questions, up to the one that was the last."""
-    merged: list[Decided] = []
+    merged: list[AccessDecision] = []
     for one in found:
         if isinstance(one, Problem):
             merged.append(_failed(one))
@@ -212,15 +212,17 @@ def _merged(asked: Asked, found: list[tuple[Inquiry, str] | Problem], answers: A
     return merged
 
 
-def _failed(problem: Problem) -> Decided:
-    return Decided(decision=False, context={"error": {"status": problem.status, "message": "; ".join((problem.detail, *problem.errors))}})
+def _failed(problem: Problem) -> AccessDecision:
+    return AccessDecision(
+        decision=False, context={"error": {"status": problem.status, "message": "; ".join((problem.detail, *problem.errors))}}
+    )
 
 
-def decided(answer: Evaluated, asked: Asked, tenant: str) -> Decided:
+def decided(answer: Evaluated, asked: Asked, tenant: str) -> AccessDecision:
     """The answer as AuthZEN writes it."""
     context: JsonObject = {"evaluation_id": answer.id, "evaluated_at": answer.at}
     if answer.permitted:
-        return Decided(decision=True, context=context)
+        return AccessDecision(decision=True, context=context)
     decision = answer.decision
     code = "unknown_subject" if decision.code in _ABOUT_SUBJECTS else decision.code
     context["reason"] = code
@@ -232,7 +234,7 @@ def decided(answer: Evaluated, asked: Asked, tenant: str) -> Decided:
         context["reason_admin"] = {"403": decision.message}
     if decision.verdict == "hold" and not any(obligation.kind == "preview_only" for obligation in decision.obligations):
         context["access_request"] = _access_request(answer, asked, told)
-    return Decided(decision=False, context=context)
+    return AccessDecision(decision=False, context=context)
 
 
 def _access_request(answer: Evaluated, asked: Asked, description: str) -> JsonObject:
@@ -286,7 +288,7 @@ ENDPOINTS = (
         action="evaluations.ask",
         handler=_evaluate,
         body=Inquiry,
-        returns=Decided,
+        returns=AccessDecision,
         takes_raw=True,
         plain_errors=True,
     ),
@@ -298,8 +300,8 @@ ENDPOINTS = (
         tag="authzen",
         action="evaluations.ask",
         handler=_evaluate_together,
-        body=Together,
-        returns=DecidedTogether,
+        body=AccessQuestions,
+        returns=AccessDecisions,
         takes_raw=True,
         plain_errors=True,
     ),

@@ -30,7 +30,7 @@ TOKEN_LIMIT: Final = 200
 """Characters: ours are shorter."""
 
 
-class Page(Struct, frozen=True):
+class SearchPage(Struct, frozen=True):
     """Which part of the results. `token` is the `next_token` of the page before; all else must then be as it was."""
 
     token: str | None = None
@@ -58,7 +58,7 @@ class SubjectSearch(Struct, frozen=True):
     action: Action
     resource: Resource
     context: JsonObject = {}
-    page: Page = Page()
+    page: SearchPage = SearchPage()
 
 
 class ResourceSearch(Struct, frozen=True):
@@ -68,7 +68,7 @@ class ResourceSearch(Struct, frozen=True):
     action: Action
     resource: SoughtResource
     context: JsonObject = {}
-    page: Page = Page()
+    page: SearchPage = SearchPage()
 
 
 class ActionSearch(Struct, frozen=True):
@@ -77,7 +77,7 @@ class ActionSearch(Struct, frozen=True):
     subject: Subject
     resource: Resource
     context: JsonObject = {}
-    page: Page = Page()
+    page: SearchPage = SearchPage()
 
 
 class FoundEntity(Struct, frozen=True):
@@ -150,7 +150,7 @@ def _actions(asked: Asked) -> Answer:
     return Answer(body=FoundActions(page, tuple([FoundAction(name) for name in names])))
 
 
-def _find(asked: Asked, sought: Sought, inquiry: Inquiry, page: Page) -> tuple[tuple[str, ...], FoundPage, str]:
+def _find(asked: Asked, sought: Sought, inquiry: Inquiry, page: SearchPage) -> tuple[tuple[str, ...], FoundPage, str]:
     """The names of this page, how it goes on, and the tenant. Raises `Problem`."""
     inquirer = inquirer_of(asked.who, asked.directory)
     tenant = permitted_tenant(asked, "evaluations.search", inquiry, inquirer, about_subject=sought != "subject")
@@ -166,7 +166,7 @@ def _find(asked: Asked, sought: Sought, inquiry: Inquiry, page: Page) -> tuple[t
     return found.names, FoundPage(token, len(found.names)), tenant
 
 
-def _place(page: Page, question: bytes) -> _Place:
+def _place(page: SearchPage, question: bytes) -> _Place:
     """Where this page begins, and how long it is. Raises `Problem` for a token that is none, or of another question."""
     limit = PAGE_LIMIT if page.limit is None else page.limit
     if not page.token:
