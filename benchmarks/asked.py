@@ -1,0 +1,78 @@
+"""What the benchmarks of the server ask: one small world, a question to AuthZEN and a proposed call, as a program and over HTTP."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from benchmarks.bench_calls import CONFIG, CUSTOMERS, POLICIES, Customer
+from licet import Gate
+from licet.config import loads
+from licet.config.server import ServerSettings
+from licet.gate.acting import Acting
+from licet.gate.inquiry import Action, Inquirer, Inquiry, Resource, Subject
+from licet.policy.own import default_text
+
+KEY = "licet_bench"
+ANSWER = b'{"decision":true,"context":{"evaluation_id":"01a2b3c4d5e6f708192a3b4c5d6e7f80","evaluated_at":"2026-01-01T00:00:00.000000Z"}}'
+ACTING = Acting(tenant="acme", agent="support-bot", user="alice")
+
+
+@contextmanager
+def opened_at(folder: Path, server: ServerSettings | None = None) -> Iterator[Gate]:
+    """A gate on a fresh store in this folder, whose customers are known without asking anybody."""
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "all.cedar").write_text(POLICIES)
+    (folder / "policies" / "licet.cedar").write_text(default_text())
+    settings = loads(CONFIG, file=folder / "licet.toml")
+    gate = Gate(settings if server is None else replace(settings, server=server))
+
+    @gate.resource("Customer", blocking=False)
+    def customer(identifier: str) -> Customer | None:
+        return Customer("acme", vip=False) if identifier.startswith("C-") else None
+
+    @gate.tool("billing.adjust", access="write", touches={"money"}, targets="Customer::{customer_id}")
+    async def adjust(customer_id: str, amount_cents: int) -> str:
+        return f"{customer_id} adjusted by {amount_cents}"
+
+    gate.seal()
+    try:
+        yield gate
+    finally:
+        gate.close()
+
+
+@contextmanager
+def fresh() -> Iterator[Path]:
+    """A folder beside this file, so that the flush measured is the flush used."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
+        yield Path(folder)
+
+
+def inquiry(number: int) -> Inquiry:
+    """May the support agent, for alice, adjust the bill of this customer?"""
+    return Inquiry(
+        subject=Subject(type="user", id="alice", properties={"agent": "support-bot"}),
+        action=Action(name="billing.adjust", properties={"amount_cents": 2_500}),
+        resource=Resource(type="Customer", id=f"C-{number % CUSTOMERS}"),
+    )
+
+
+INQUIRER = Inquirer(acting=ACTING, credential="bench")
+
+EVALUATION = f"""
+local n = 0
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {KEY}"
+request = function()
+  n = (n + 1) % {CUSTOMERS}
+  return wrk.format(nil, "/access/v1/evaluation", nil, '{{"subject":{{"type":"user","id":"alice","properties":{{"agent":"support-bot"}}}},'
+    .. '"action":{{"name":"billing.adjust","properties":{{"amount_cents":2500}}}},"resource":{{"type":"Customer","id":"C-' .. n .. '"}}}}')
+end
+"""
+"""What wrk sends to ask it over HTTP."""
