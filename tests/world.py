@@ -17,7 +17,7 @@ from typing import Any
 from licet import Effect, Gate
 from licet.config import loads
 from licet.gate.acting import ActingBlock
-from licet.gate.results import Denied, Held, Result
+from licet.gate.results import Denied, Held, Proposed, Result
 from licet.testing import Clock, Read, in_memory_gate, records
 
 CONFIG = """
@@ -146,7 +146,7 @@ class World:
         assert isinstance(result, Held), result
         return result
 
-    def denied(self, result: Result, code: str, *words: str) -> Denied:
+    def denied(self, result: Proposed, code: str, *words: str) -> Denied:
         """Check that this is a denial with this code, whose message says these words."""
         assert isinstance(result, Denied), result
         assert result.decision.code == code, result.decision

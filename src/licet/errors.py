@@ -34,6 +34,7 @@
     ├── TransitionRefused        a move that the table of approvals does not have
     ├── VoteRefused              this person may not vote on this request, or not any more
     ├── SettlementRefused        the end of this call is known, or was settled by somebody else, or this person may not settle it
+    ├── ReportRefused            the end of this call cannot be reported, not by this caller, or was before
     ├── FreezeRefused        what was to be frozen is not known, or this person may not lift the freeze, or not alone
     ├── CredentialRefused    a credential is not for what the directory knows, or has ended already
     ├── ErasureRefused           a legal hold stands, or there is nothing to erase, hold or release
@@ -307,6 +308,14 @@ class EffectRefused(LicetError):
 
 class UndoRefused(LicetError):
     """The reverse of this call cannot be proposed. `code` is for programs (`no_such_call`, `no_effects`, `already_undone` ...)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ReportRefused(LicetError):
+    """The end of this call is not recorded by this. `code` is for programs (`no_such_call`, `already_reported`, `bad_report` ...)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -78,12 +78,16 @@ class ApprovalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[limits]`: bytes of arguments, deadlines in seconds, and after how many equal denials a minute they are counted in one record."""
+    """`[limits]`: bytes of arguments, deadlines in seconds, and after how many equal denials a minute they are counted in one record.
+
+    `outcome_timeout_s` is how long the end of a call that somebody else executes can be reported, unless its tool says otherwise.
+    """
 
     arguments_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     resolver_timeout_s: Timeout = 5.0
     tool_timeout_s: Timeout | None = None
     store_timeout_s: Timeout = 30.0
+    outcome_timeout_s: Annotated[float, Meta(gt=0, le=604_800)] = 600.0
     denials_per_minute: Annotated[int, Meta(ge=1)] = 20
 
 

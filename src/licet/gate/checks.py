@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
 from licet.gate.draft import Draft, Inquired, Refused
@@ -19,7 +20,7 @@ from licet.gate.freeze_view import Stops
 from licet.gate.scene import Resolver, Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import FindFreezes, Resolve, ResolverFailed, Step
-from licet.gate.undoing import is_undo
+from licet.gate.undoing import is_undo, takes_back
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
 from licet.ledger.frozen import Called
@@ -103,7 +104,7 @@ def find_tool(draft: Draft, scene: Scene) -> None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
     draft.implementation = scene.implementations.get(draft.tool)
-    if draft.implementation is not None and draft.undoes is None and is_undo(draft.implementation.function):
+    if draft.undoes is None and _is_undo(draft, scene, spec):
         message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
         raise Refused("only_as_undo", message)
     assert draft.caller is not None
@@ -114,6 +115,12 @@ def find_tool(draft: Draft, scene: Scene) -> None:
             raise Refused("no_permit", f"no permit could ever match {principal.ref} for `{spec.name}`")
     if len(scene.admitted) < ADMITTED_LIMIT:
         scene.admitted.add((spec.name, draft.caller))
+
+
+def _is_undo(draft: Draft, scene: Scene, spec: ToolSpec) -> bool:
+    if draft.implementation is not None:
+        return is_undo(draft.implementation.function)
+    return draft.remote and takes_back(scene.catalog, spec)
 
 
 def parse(draft: Draft, scene: Scene) -> None:

@@ -53,6 +53,11 @@ def outcome_of(
     ended = _ended(ran, spec, keep=keep)
     if ended.status == "ok" and spec.access != "read":  # what a read returns it has found, not changed: a preview's effects above all
         reported = with_returned(reported, returned_effects(ran.value))
+    return with_effects(ended, reported, approved)
+
+
+def with_effects(ended: Outcome, reported: Reported, approved: tuple[Effect, ...] | None) -> Outcome:
+    """The outcome with the effects that were reported, held against those that people approved, if they did."""
     compared = approved if ended.status != "not_executed" else None
     if not reported.count and compared is None:
         return ended
@@ -84,9 +89,19 @@ def _ended(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
     except Exception as error:  # noqa: BLE001 - a model's own code may raise anything
         message = f"what the tool returned is not JSON: {_message(error)}"
         return Outcome(status="error", code="result_not_json", message=message, duration_us=ran.duration_us)
-    if len(encoded) <= RESULT_LIMIT_BYTES and (keep or (spec.access != "read" if spec.keep_result is None else spec.keep_result)):
-        return Outcome(status="ok", duration_us=ran.duration_us, result=Raw(encoded))
-    return Outcome(status="ok", duration_us=ran.duration_us, detail=_digest(encoded))
+    return ended_well(encoded, ran.duration_us, keep=keep or keeps_result(spec))
+
+
+def keeps_result(spec: ToolSpec) -> bool:
+    """Whether what the tool returns is kept (rule 3)."""
+    return spec.access != "read" if spec.keep_result is None else spec.keep_result
+
+
+def ended_well(encoded: bytes, duration_us: int | None, *, keep: bool) -> Outcome:
+    """The outcome of a call that returned this JSON: kept, or as salted digest and size."""
+    if keep and len(encoded) <= RESULT_LIMIT_BYTES:
+        return Outcome(status="ok", duration_us=duration_us, result=Raw(encoded))
+    return Outcome(status="ok", duration_us=duration_us, detail=_digest(encoded))
 
 
 class Latecomer:

@@ -20,7 +20,7 @@ from licet.gate.acting import Acting
 from licet.gate.effects import NOTHING_REPORTED, Collector, Reported
 from licet.gate.scene import Implementation, Scene
 from licet.gate.session import SessionFacts
-from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, PlanId, Principal, Request, Target
+from licet.model import Caller, CallId, Decision, Effect, EntityRef, JsonObject, PlanId, Principal, Receipt, Request, Target
 from licet.policy.local_time import LocalTime
 
 PreviewedBy: TypeAlias = Literal["tool", "arguments"]
@@ -88,6 +88,8 @@ class Draft:
     voters: tuple[str, ...] = ()
     ballots: int = 0  # how many votes were cast on it or taken back when that was found out
     effects: Collector | None = None  # what the tool reports, once it runs
+    report_by: int | None = None  # until when somebody else may report its end (UTC microseconds)
+    intended: Receipt | None = None  # of the intent
 
     def __init__(
         self,
@@ -117,11 +119,12 @@ class Draft:
         self.plan_key: str | None = None  # the idempotency key of a plan, on its first step
         self.planned: Planned | None = None
         self.attempt = 0
+        self.remote = False  # somebody else executes it, and reports how it ended
 
     def again(self, call: CallId, at_us: int) -> Draft:
         """The same call, which was held, as it is made once more: with the arguments that were read, whatever became of those proposed."""
         assert self.arguments is not None
-        return Draft(
+        draft = Draft(
             call,
             at_us,
             self.acting,
@@ -132,6 +135,13 @@ class Draft:
             awaited=self.opening or self.request,
             undoes=self.undoes,
         )
+        draft.remote = self.remote
+        return draft
+
+    def promised(self) -> tuple[Effect, ...] | None:
+        """The effects that people have approved; None where nobody was asked, or the tool had not said what they would be."""
+        promised = self.previewed_by == "tool" or self.undoes is not None
+        return self.preview if self.consuming is not None and promised else None
 
     def reported(self) -> Reported:
         """The effects that the tool has reported so far."""
@@ -159,5 +169,6 @@ _PROPOSED = frozenset(
         "plan_key",
         "planned",
         "attempt",
+        "remote",
     }
 )

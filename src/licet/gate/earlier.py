@@ -108,12 +108,13 @@ def earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Rec
                 replayed=True,
                 effects=ended.effects,
                 as_previewed=ended.detail.effects.as_previewed,
+                repeats=records[0].call,
             )
         message = ended.message or f"the first call with this key ended as {entry.status}"
         code = "result_not_kept" if entry.status == "ok" else entry.code or entry.status
-        return _failed_before(draft, receipt, entry.status, code, message)
+        return _failed_before(draft, records[0].call, receipt, entry.status, code, message)
     message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
-    return _failed_before(draft, receipt, "unknown", "unknown", message)
+    return _failed_before(draft, records[0].call, receipt, "unknown", "unknown", message)
 
 
 def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
@@ -128,7 +129,7 @@ def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
     return sorted(found, key=lambda end: end[0].status in UNSEEN)
 
 
-def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:
+def _failed_before(draft: Draft, first: CallId | None, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:
     return Failed(
         message=message,
         code=code,
@@ -138,4 +139,5 @@ def _failed_before(draft: Draft, receipt: Receipt, status: OutcomeStatus, code: 
         receipt=receipt,
         status=status,
         replayed=True,
+        repeats=first,
     )

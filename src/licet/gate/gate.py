@@ -30,16 +30,18 @@ from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
 from licet.gate.asking import Asking
 from licet.gate.async_driver import AsyncDriver
 from licet.gate.checks import caller_of
+from licet.gate.condition import Conditions
 from licet.gate.draft import Draft
 from licet.gate.house import OpenHouse
 from licet.gate.operating import Operating
 from licet.gate.pipeline import examine, govern
 from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, planned_calls, released, wait_s
 from licet.gate.plans import asked_for as asked_for_plan
+from licet.gate.proposing import Proposing
 from licet.gate.registering import Registering
 from licet.gate.registry import Registry
 from licet.gate.reloading import Reloading, ReloadStatus
-from licet.gate.results import Failed, Result
+from licet.gate.results import Failed, Permitted, Proposed, Result
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.gate.undo import Reversal, reversal_of
@@ -63,7 +65,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate(Registering, Asking, Operating, Reloading):
+class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
     """Governs the tools that are registered with it.
 
     `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and
@@ -376,8 +378,9 @@ class Gate(Registering, Asking, Operating, Reloading):
         self.close()
 
 
-def _released(result: Result) -> Result:
+def _released(result: Proposed) -> Result:
     """Everything is recorded; what must not be swallowed goes on."""
+    assert not isinstance(result, Permitted)  # this process has executed it
     if isinstance(result, Failed) and result.error is not None and not isinstance(result.error, Exception):
         raise result.error
     return result

@@ -15,7 +15,8 @@ Rules:
 
 1. Every exit before 7 is a recorded denial or hold. Any error while deciding is a denial.
 2. A read may merge 6 and 8 into one record, durable before 9, unless it uses an approval or an idempotency key.
-3. Nothing here does I/O: the pipeline is a generator of steps, performed by a synchronous or an asynchronous driver.
+3. A call that somebody else executes ends here with 6: who proposed it is permitted to execute it, and reports what came of it.
+4. Nothing here does I/O: the pipeline is a generator of steps, performed by a synchronous or an asynchronous driver.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from licet.gate.grounds import Grounds as Grounds  # noqa: PLC0414  what `examin
 from licet.gate.oblige import is_repeat, oblige
 from licet.gate.previewing import told_to_caller
 from licet.gate.recorder import Recorder, digest_of_use, log_of, scope_of
-from licet.gate.results import Denied, Failed, Held, Ok, Result
+from licet.gate.results import Denied, Failed, Held, Ok, Permitted, Proposed, Result
 from licet.gate.scene import Scene
 from licet.gate.session import Sessions
 from licet.gate.steps import Append, Execute, FindFreezes, FindKey, FindOutcome, Ran, Step
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
-from licet.model import Decision, Effect, Outcome, Receipt
+from licet.model import Decision, Outcome, Receipt
 from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord, TakenKey
 
 ATTEMPTS = 5
@@ -106,7 +107,7 @@ def examine(draft: Draft, grounds: Grounds, *, run_preview: bool = True, ask: bo
     return draft.decision
 
 
-def govern(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+def govern(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
     """A whole call, from proposal to release. Returns a value whatever happens; control exceptions pass after being recorded."""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -133,7 +134,7 @@ def examine_or_record(draft: Draft, house: House, *, ask: bool = True) -> Genera
         raise
 
 
-def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+def _attempt(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
     decision = yield from examine_or_record(draft, house)
     if decision.verdict == "deny":
         return (yield from deny(draft, house))
@@ -204,17 +205,13 @@ def requests_moved(draft: Draft, house: House, now: datetime) -> tuple[tuple[Sta
     return tuple(records), tuple(changes)
 
 
-def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
+def _permit(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
     """Steps 6 to 9 of a call that was allowed."""
     assert draft.spec is not None
     assert draft.caller is not None
-    if draft.implementation is None:
-        message = f"`{draft.spec.name}` is in the catalog, but this process has no function for it"
-        draft.decision = Decision(verdict="deny", code="no_implementation", message=message)
-        return (yield from deny(draft, house))
-    if draft.implementation.is_method and draft.instance is None:
-        message = f"`{draft.spec.name}` is a method: call it on its object"
-        draft.decision = Decision(verdict="deny", code="no_instance", message=message)
+    unrunnable = None if draft.remote else _unrunnable(draft)
+    if unrunnable is not None:
+        draft.decision = unrunnable
         return (yield from deny(draft, house))
     earlier = yield from _find_earlier(draft, house)
     if earlier is not None:
@@ -223,12 +220,41 @@ def _permit(draft: Draft, house: House) -> Generator[Step, Any, Result]:
         raise Moved  # a rule may have been tightened, or somebody removed, since: nothing begins under what is not in force any more
     if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
         raise Moved
+    if draft.remote:
+        return (yield from _hand_over(draft, house))
     merged = draft.spec.access == "read" and draft.consuming is None and draft.idempotency_key is None
     if not merged:
         refused = yield from _intend(draft, house)
         if refused is not None:
             return refused
     return (yield from _carry_out(draft, house, merged=merged))
+
+
+def _unrunnable(draft: Draft) -> Decision | None:
+    """Why this process cannot run the tool; None where it can."""
+    assert draft.spec is not None
+    if draft.implementation is None:
+        message = f"`{draft.spec.name}` is in the catalog, but this process has no function for it"
+        return Decision(verdict="deny", code="no_implementation", message=message)
+    if draft.implementation.is_method and draft.instance is None:
+        return Decision(verdict="deny", code="no_instance", message=f"`{draft.spec.name}` is a method: call it on its object")
+    return None
+
+
+def _hand_over(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
+    """Step 6 of a call that somebody else executes, who reports what 7 came to (gate/remote.py); a read has its intent, too."""
+    assert draft.spec is not None
+    assert draft.scene is not None
+    timeout_s = draft.spec.timeout_s or draft.scene.settings.limits.outcome_timeout_s
+    report_by = house.now() + timedelta(seconds=timeout_s)
+    draft.report_by = microseconds(report_by)
+    refused = yield from _intend(draft, house)
+    if refused is not None:
+        return refused
+    assert draft.decision is not None
+    assert draft.intended is not None
+    assert draft.arguments is not None
+    return Permitted(call=draft.id, decision=draft.decision, receipt=draft.intended, arguments=draft.arguments.json, report_by=report_by)
 
 
 def _metered(draft: Draft) -> dict[str, int] | None:
@@ -247,7 +273,8 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     """Step 6. Returns a result where the call ends here, None where the intent is durable."""
     now = house.now()
     try:
-        yield Append(house.recorder.intent(draft, microseconds(now), now))
+        receipts = yield Append(house.recorder.intent(draft, microseconds(now), now))
+        draft.intended = receipts[0]
     except ConditionLost as lost:
         if lost.condition in {"key_taken", "votes_moved"}:
             raise Moved from lost
@@ -295,7 +322,7 @@ def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, A
     keep = draft.idempotency_key is not None
     draft.effects = Collector()
     late = Latecomer(
-        lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep, reported=draft.reported(), approved=_approved(draft)))
+        lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep, reported=draft.reported(), approved=draft.promised()))
     )
     try:
         return (yield from _execute(draft, house, late, merged=merged))
@@ -313,7 +340,7 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
     spec = draft.spec
     assert draft.effects is not None
     ran: Ran = yield Execute(draft.implementation, draft.instance, draft.values, spec.timeout_s, late, draft.effects)
-    outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None, reported=draft.reported(), approved=_approved(draft))
+    outcome = outcome_of(ran, spec, keep=draft.idempotency_key is not None, reported=draft.reported(), approved=draft.promised())
     at_us = microseconds(house.now())
     filing = house.recorder.merged(draft, at_us, outcome) if merged else house.recorder.outcome(draft, at_us, outcome)
     try:
@@ -333,12 +360,6 @@ def _execute(draft: Draft, house: House, late: Latecomer, *, merged: bool) -> Ge
             error=ran.error if ran.error is not None and not isinstance(ran.error, Exception) else None,
         )
     return _release(draft, ran, outcome, receipts[0])
-
-
-def _approved(draft: Draft) -> tuple[Effect, ...] | None:
-    """The effects that people have approved; None where nobody was asked, or the tool had not said what they would be."""
-    promised = draft.previewed_by == "tool" or draft.undoes is not None
-    return draft.preview if draft.consuming is not None and promised else None
 
 
 def _release(draft: Draft, ran: Ran, outcome: Outcome, receipt: Receipt) -> Result:

@@ -30,7 +30,7 @@ from licet.gate.oblige import exact_key
 from licet.gate.pipeline import ATTEMPTS, House, Moved, deny, examine_or_record, govern, requests_moved, too_many_open
 from licet.gate.previewing import told_to_caller
 from licet.gate.recorder import digest_of_use, log_of, scope_of
-from licet.gate.results import Denied, Failed, Held, Ok, Result
+from licet.gate.results import Denied, Failed, Held, Ok, Permitted, Result
 from licet.gate.steps import Append, FindKey, FindOutcome, FindRequest, Step
 from licet.gate.text import KEY_LIMIT, is_key
 from licet.gate.waiting import is_stopped
@@ -180,7 +180,9 @@ def _run(drafts: Sequence[Draft], opened: Mapping[int, Held], house: House) -> G
             state = "held"
             break
         draft.forget()
-        results[at] = result = yield from govern(draft, house)
+        result = yield from govern(draft, house)
+        assert not isinstance(result, Permitted)  # who proposes a plan has this process execute it
+        results[at] = result
         if isinstance(result, Held) and result.request is not None:
             state = "held"
             break

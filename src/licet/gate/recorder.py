@@ -44,6 +44,7 @@ from licet.store.contract import (
     TakeKey,
 )
 from licet.store.freezes import RefuseFrozen
+from licet.store.remote import EndCall, RemoteCall
 from licet.store.unsettled import EndUnsettled, MarkUnsettled
 
 UNREAD_LIMIT_BYTES = 4_096
@@ -89,8 +90,10 @@ class Recorder:
         detail: JsonObject | None = None
         if draft.idempotency_key is not None and draft.caller is not None:
             detail = {"key": {"text": draft.idempotency_key, "scope": scope_of(draft), "digest": digest_of_use(draft)}}
+        if draft.remote:
+            detail = {**(detail or {}), "remote": {"report_by": draft.report_by, "promised": draft.promised() is not None}}
         record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
-        changes: list[Change] = [OpenCall(draft.id, record.log), RefuseFrozen(called(draft))]
+        changes: list[Change] = [OpenCall(draft.id, record.log, draft.report_by), RefuseFrozen(called(draft))]
         if draft.idempotency_key is not None:
             changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:
@@ -156,6 +159,20 @@ class Recorder:
             payload=Payload(message="the process ended before the outcome was recorded", detail={"boot": boot}),
         )
         return Filing((record,), _ending(call, log, "unknown", late=False))
+
+    def overdue(self, call: RemoteCall, at_us: int) -> Filing:
+        """The end of a call that somebody else was to execute, and of which nothing was heard: nobody saw it, and the record says so."""
+        record = state(
+            log=call.log,
+            kind="recovery",
+            at=at_us,
+            boot=self._boot,
+            environment=self._environment,
+            call=call.call,
+            outcome=OutcomeEntry(status="unknown", code="not_reported"),
+            payload=Payload(message="nobody reported in time how the call ended", detail={"report_by": call.deadline}),
+        )
+        return Filing((record,), (EndCall(call.call), MarkUnsettled(call.call, call.log)))
 
     def _ended(self, kind: Kind, draft: Draft, at_us: int, outcome: Outcome, detail: JsonObject | None) -> Statement:
         entry = OutcomeEntry(

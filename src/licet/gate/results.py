@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ class Ok(Struct, frozen=True, kw_only=True):
 
     `replayed` is true where an idempotency key found an earlier outcome: nothing ran, and `value` is the recorded JSON value.
     `effects` are those that the tool reported, as they were recorded. `as_previewed` says whether they are the ones that people approved;
-    None where that cannot be said.
+    None where that cannot be said. `repeats` is the call whose outcome a replay gives.
     """
 
     value: Any
@@ -23,6 +24,7 @@ class Ok(Struct, frozen=True, kw_only=True):
     decision: Decision
     receipt: Receipt
     replayed: bool = False
+    repeats: CallId | None = None
     effects: tuple[Effect, ...] = ()
     as_previewed: bool | None = None
 
@@ -69,7 +71,7 @@ class Failed(Struct, frozen=True, kw_only=True):
 
     `status` is the outcome's, `code` says more about it (an exception's class, `outcome_not_recorded` ...). `executed` says whether the
     tool was started; `retry` whether the same call may be made again without a second effect. `replayed` is true where an idempotency key
-    found an earlier outcome, and nothing ran now. `error` is what the tool raised, where it raised. `receipt` is None
+    found an earlier outcome, that of the call `repeats`, and nothing ran now. `error` is what the tool raised, where it raised. `receipt` is None
     where the outcome could not be made durable: then the result is withheld. `effects` and `as_previewed` are as in `Ok`: a tool that has
     failed may have changed something.
     """
@@ -82,6 +84,7 @@ class Failed(Struct, frozen=True, kw_only=True):
     receipt: Receipt | None
     status: OutcomeStatus
     replayed: bool = False
+    repeats: CallId | None = None
     error: BaseException | None = None
     effects: tuple[Effect, ...] = ()
     as_previewed: bool | None = None
@@ -94,3 +97,20 @@ class Failed(Struct, frozen=True, kw_only=True):
 
 
 Result: TypeAlias = Ok | Denied | Held | Failed
+
+
+class Permitted(Struct, frozen=True, kw_only=True):
+    """Whoever proposed the call may execute it now, once, with exactly these `arguments` (canonical JSON), and report how it ended.
+
+    Its intent is durable. What is not reported until `report_by` counts as a call of which nobody saw the end.
+    """
+
+    call: CallId
+    decision: Decision
+    receipt: Receipt
+    arguments: bytes
+    report_by: datetime
+
+
+Proposed: TypeAlias = Result | Permitted
+"""What comes of a call that somebody else executes. `Ok` and `Failed` are those of an earlier one with the same idempotency key."""

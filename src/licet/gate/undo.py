@@ -25,7 +25,7 @@ from licet.gate.acting import Acting
 from licet.gate.checks import caller_of
 from licet.gate.recorder import undo_scope
 from licet.gate.scene import Scene
-from licet.gate.undoing import EFFECTS, is_undo, undo_name
+from licet.gate.undoing import EFFECTS, is_undo, takes_back, undo_name
 from licet.ledger.record import Envelope, Payload, commitment, decode_envelope, decode_payload
 from licet.model import UNSEEN, CallId, Effect
 from licet.store.contract import Store, StoredRecord
@@ -48,16 +48,21 @@ class _Said(Struct, frozen=True):
     payload: Payload
 
 
-def reversal_of(store: Store, scene: Scene, acting: Acting, call: CallId) -> Reversal:
-    """What takes this call back. Raises `UndoRefused`, `IntegrityBroken` for a record that cannot be decoded, `StoreError`."""
+def reversal_of(store: Store, scene: Scene, acting: Acting, call: CallId, *, remote: bool = False) -> Reversal:
+    """What takes this call back; `remote` says that somebody else executes it.
+
+    Raises `UndoRefused`, `IntegrityBroken` for a record that cannot be decoded, `StoreError`.
+    """
     tenant = _tenant(acting, scene)
     records = [record for record in store.records_of_call(call) if record.log == tenant]
     intent = _intent(records, call, tenant)
     effects = tuple([effect.reversed() for effect in reversed(_effects(records, call))])
     tool = intent.envelope.tool.name if intent.envelope.tool is not None else ""
     name = undo_name(tool)
-    implementation = scene.implementations.get(name)
-    if implementation is None or not is_undo(implementation.function):
+    implementation, spec = scene.implementations.get(name), scene.catalog.find_tool(name)
+    if remote and (spec is None or not takes_back(scene.catalog, spec)):
+        raise UndoRefused("no_undo", f"`{tool}` has no undo in the catalog")
+    if not remote and (implementation is None or not is_undo(implementation.function)):
         raise UndoRefused("no_undo", f"`{tool}` has no undo in this process")
     arguments = _arguments(scene, intent, tool, effects)
     return Reversal(undoes=call, tool=name, effects=effects, arguments=arguments, key=_key(store, tenant, call))

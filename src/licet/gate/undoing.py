@@ -19,17 +19,18 @@ from msgspec.structs import replace
 
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.catalog.signature import Parameter, read_signature
-from licet.catalog.spec import ToolSpec
+from licet.catalog.spec import Catalog, ToolSpec
 from licet.errors import CatalogInvalid
 from licet.model import Effect, JsonObject
 
 EFFECTS = "effects"
 """The parameter that takes the effects."""
+UNDO = ".undo"
 
 
 def undo_name(tool: str) -> str:
     """What the undo of a tool is called in the catalog, in policies and in the log."""
-    return f"{tool}.undo"
+    return f"{tool}{UNDO}"
 
 
 class Undoing:
@@ -98,6 +99,12 @@ def undo_tool(spec: ToolSpec, function: Callable[..., Any]) -> PythonTool:
 def is_undo(function: Callable[..., Any]) -> bool:
     """Whether this is the function of an undo."""
     return isinstance(function, Undoing) and function.is_undo
+
+
+def takes_back(catalog: Catalog, spec: ToolSpec) -> bool:
+    """Whether this is the undo of a tool of the catalog, whoever executes it: nobody chooses its arguments (rule 2)."""
+    tool = catalog.find_tool(spec.name.removesuffix(UNDO)) if spec.name.endswith(UNDO) else None
+    return tool is not None and EFFECTS in spec.input_schema.get("properties", {})
 
 
 def without_effects(schema: JsonObject) -> JsonObject:

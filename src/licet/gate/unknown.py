@@ -24,7 +24,7 @@ from licet.errors import ConditionLost, IntegrityBroken, SettlementRefused
 from licet.gate.conclude import MESSAGE_LIMIT
 from licet.gate.text import readable
 from licet.identity.directory import Directory
-from licet.ledger.record import Envelope, OutcomeEntry, Payload, decode_envelope, decode_payload, microseconds, parse_ref, unmask
+from licet.ledger.record import Actor, Envelope, OutcomeEntry, Payload, decode_envelope, decode_payload, microseconds, parse_ref, unmask
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.vault import Subject
 from licet.ledger.writer import Writer
@@ -179,12 +179,7 @@ class Reconciliation:
 
     def _statement(self, case: Case, said: Said) -> Statement:
         stored, who = case.stored, "a person" if said.answer is None else "its probe"
-        subjects, marks = _named_again(case)
-        user = None if stored.actor is None else stored.actor.user
-        named = None if user is None else case.names.get(user)
-        actor = stored.actor
-        if actor is not None and user is not None:
-            actor = replace(actor, user=None if named is None else parse_ref(named).id)
+        again = named_again(stored, case.payload)
         settled = {
             "by": "person" if said.answer is None else "probe",
             "operating_user": said.operating_user,
@@ -204,11 +199,11 @@ class Reconciliation:
             boot=self._store.boot,
             environment=self._environment,
             call=case.call,
-            actor=actor,
-            user_mark=user if named is None else None,
+            actor=again.actor,
+            user_mark=again.user_mark,
             tool=stored.tool,
-            targets=subjects,
-            marks=marks,
+            targets=again.targets,
+            marks=again.marks,
             about=() if said.by is None else (Subject(stored.log, "User", said.by),),
             trace=stored.trace,
             outcome=OutcomeEntry(status=said.status, code=SETTLED),
@@ -296,15 +291,35 @@ def _moment(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
-def _named_again(case: Case) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
-    """The intent's targets: those that can be named as their own tenant knows them, and the others as they stand there (rule 5).
+class NamedAgain(Struct, frozen=True):
+    """Whoever an intent names, for another record of the same call: by name, or where that is gone by the pseudonyms that stand there."""
+
+    actor: Actor | None
+    user_mark: str | None
+    targets: tuple[Subject, ...]
+    marks: tuple[str, ...]
+
+
+def named_again(stored: Envelope, payload: Payload | None) -> NamedAgain:
+    """Whoever the intent names (rule 5). `payload` is None where it cannot be read.
 
     A target that is masked is another tenant's, and only that tenant's secrets would give its pseudonym again.
     """
-    log, names = case.stored.log, case.names
-    owners = {(target.type, target.id): target.tenant for target in case.payload.targets} if case.payload is not None else {}
+    names = (payload.names if payload is not None else None) or {}
+    actor = stored.actor
+    user = None if actor is None else actor.user
+    named = None if user is None else names.get(user)
+    if actor is not None and user is not None:
+        actor = replace(actor, user=None if named is None else parse_ref(named).id)
+    subjects, marks = _targets_again(stored, payload, names)
+    return NamedAgain(actor, user if named is None else None, subjects, marks)
+
+
+def _targets_again(stored: Envelope, payload: Payload | None, names: dict[str, str]) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
+    log = stored.log
+    owners = {(target.type, target.id): target.tenant for target in payload.targets} if payload is not None else {}
     subjects, marks = [], []
-    for target in case.stored.targets:
+    for target in stored.targets:
         kind, _, pseudonym = target.partition("::")
         if kind == "Tenant":
             subjects.append(Subject(log, kind, pseudonym))

@@ -30,13 +30,14 @@ from licet.errors import GateClosed, IntegrityBroken, StoreError
 from licet.gate.checks import called
 from licet.gate.draft import Draft
 from licet.gate.freeze_view import FreezeView, Stops
-from licet.gate.results import Held, Result
+from licet.gate.results import Held, Proposed
 from licet.ledger.record import new_id
 from licet.model import LIVE_STATES, CallId, RequestId, RequestState
 from licet.store.contract import Store
 from licet.store.versions import RequestStatus
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Proposed)
 
 POLL_S = 0.05
 """How often the watcher asks whether anything was committed: ten microseconds each time, and nobody notices a twentieth of a second."""
@@ -55,7 +56,7 @@ def seconds_to_wait(wait: float) -> float:
     return float(wait)
 
 
-def asked_for(result: Result) -> tuple[RequestId, ...]:
+def asked_for(result: Proposed) -> tuple[RequestId, ...]:
     """The request that a result waits on, if it does."""
     return (result.request,) if isinstance(result, Held) and result.request is not None else ()
 
@@ -86,7 +87,7 @@ class Repeated:
         """Whether a freeze stops it."""
         return is_stopped(self._draft, stops)
 
-    def told(self, result: Result, waited_s: float) -> Result:
+    def told(self, result: R, waited_s: float) -> R | Held:
         """The result, with how long it was waited for people, if it still waits for them."""
         return replace(result, waited_s=waited_s) if isinstance(result, Held) else result
 

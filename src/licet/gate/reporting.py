@@ -1,0 +1,295 @@
+"""Taking the report of a call that somebody else has executed; see gate/remote.py for the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from licet.catalog import strict
+from licet.catalog.spec import ToolSpec
+from licet.errors import ArgumentsRefused, ConditionLost, ReportRefused
+from licet.gate.acting import Acting
+from licet.gate.checks import caller_of
+from licet.gate.conclude import MESSAGE_LIMIT, ended_well, keeps_result, with_effects
+from licet.gate.effects import NOTHING_REPORTED, with_returned
+from licet.gate.recorder import Recorder
+from licet.gate.remote import CallReport, Intent, ReportReceipt, is_caller, no_such_call, read_intent
+from licet.gate.scene import Scene
+from licet.gate.text import readable
+from licet.gate.unknown import named_again
+from licet.ledger.record import NOTHING, OutcomeEntry, Payload, decode_envelope, decode_payload, leaf_hash, microseconds
+from licet.ledger.seal import Filing, Statement, state
+from licet.ledger.writer import Writer
+from licet.model import UNSEEN, Caller, CallId, JsonObject, Outcome, OutcomeStatus, Receipt
+from licet.store.contract import Change, Store, StoredRecord
+from licet.store.remote import EndCall
+from licet.store.unsettled import MarkUnsettled, Settle
+
+ATTEMPTS = 5
+"""How often a report is looked at afresh because the call has moved (a deadline that passed, a settlement) before it is given up."""
+REPORT_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of a result as it is read; what is larger than a local one may be is kept as digest and size."""
+LONGEST_US = 2**53
+_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_DEFAULT = {
+    "error": "it ended with an error",
+    "timeout": "it did not end within its time; what it did is not known",
+    "not_executed": "nothing ran",
+    "unknown": "nobody saw how it ended",
+}
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class _Next(Struct, frozen=True):
+    """What to file next for a report, and what it answers with once that is durable; None: then look again."""
+
+    filing: Filing
+    told: Callable[[Receipt], ReportReceipt] | None
+
+
+class _Said(Struct, frozen=True):
+    """The part of an outcome's payload that says what was reported."""
+
+    sha256: str
+    late: bool = False
+
+
+class Reporter:
+    """Takes reports for one store."""
+
+    def __init__(self, store: Store, writer: Writer, recorder: Recorder, now: Callable[[], datetime], environment: str) -> None:
+        self._store = store
+        self._writer = writer
+        self._recorder = recorder
+        self._now = now
+        self._environment = environment
+
+    def report(self, scene: Scene, call: CallId, report: CallReport, acting: Acting) -> ReportReceipt:
+        """The report is durable, once. Raises `ReportRefused`, `CallerRefused`, `StoreError`, `IntegrityBroken`."""
+        caller, checked = caller_of(acting, scene), _checked(report)
+        for _ in range(ATTEMPTS):
+            step = self._step(scene, call, checked, caller)
+            if isinstance(step, ReportReceipt):
+                return step
+            try:
+                receipts = self._writer.submit(step.filing).wait()
+            except ConditionLost:
+                continue  # somebody else was first: what they recorded is looked at
+            if step.told is not None:
+                return step.told(receipts[0])
+        raise _keeps_moving(call)
+
+    async def areport(self, scene: Scene, call: CallId, report: CallReport, acting: Acting) -> ReportReceipt:
+        """As `report`, on the running event loop. Cancelled, what was submitted becomes durable all the same."""
+        caller, checked = caller_of(acting, scene), _checked(report)
+        for _ in range(ATTEMPTS):
+            step = self._step(scene, call, checked, caller)
+            if isinstance(step, ReportReceipt):
+                return step
+            try:
+                receipts = await self._writer.submit(step.filing).wait_async()
+            except ConditionLost:
+                continue
+            if step.told is not None:
+                return step.told(receipts[0])
+        raise _keeps_moving(call)
+
+    def sweep(self) -> int:
+        """Every call whose time is over is recorded as one of which nobody saw the end; how many this process did. Raises `StoreError`."""
+        done = 0
+        now_us = microseconds(self._now())
+        while overdue := self._store.overdue_calls(now_us):
+            tickets = [self._writer.submit(self._recorder.overdue(call, now_us)) for call in overdue]
+            for ticket in tickets:
+                try:
+                    ticket.wait()
+                    done += 1
+                except ConditionLost:
+                    continue  # reported, or said by another process, at this very moment
+        return done
+
+    def _step(self, scene: Scene, call: CallId, report: CallReport, caller: Caller) -> _Next | ReportReceipt:
+        """What the records say must happen now."""
+        records = [record for record in self._store.records_of_call(call) if record.log == caller.tenant]
+        intent = _intent(records, call, caller)
+        ends = [record for record in records if record.kind in {"outcome", "recovery"}]
+        deadline = self._deadline(call, intent)
+        digest = _digest(report)
+        first = _reported(ends)
+        if first is not None:
+            return _repeated(call, first, digest)
+        now_us = microseconds(self._now())
+        if not ends and deadline < now_us:
+            return self._give_up(call)
+        return self._ending(scene, call, intent, report, now_us, late=bool(ends))
+
+    def _deadline(self, call: CallId, intent: Intent) -> int:
+        """Until when this can be reported. Raises `ReportRefused` where it is no call that somebody else executes."""
+        if intent.remote is not None:
+            return intent.remote.report_by
+        open_call = self._store.find_remote_call(call) if intent.payload is None else None
+        if open_call is not None:
+            return open_call.deadline
+        if intent.payload is None:
+            raise ReportRefused("erased", f"what call `{call}` was about was erased, so nothing is told of it any more")
+        raise ReportRefused("not_remote", f"call `{call}` is executed by the process that governs it, which records its end itself")
+
+    def _give_up(self, call: CallId) -> _Next:
+        """Rule 5: first that nobody saw the end in time. Nothing where somebody has said so since."""
+        open_call = self._store.find_remote_call(call)
+        if open_call is None:
+            return _Next(Filing(()), None)
+        return _Next(self._recorder.overdue(open_call, microseconds(self._now())), None)
+
+    def _ending(self, scene: Scene, call: CallId, intent: Intent, report: CallReport, now_us: int, *, late: bool) -> _Next:
+        spec = scene.catalog.find_tool(intent.stored.tool.name) if intent.stored.tool is not None else None
+        outcome = _outcome(report, intent, spec)
+        detail = {"report": {"sha256": _digest(report), "late": late}, **({"late": True} if late else {}), **(outcome.detail or {})}
+        statement = self._statement(call, intent, replace(outcome, detail=detail), now_us)
+        changes = _changes(call, statement.log, outcome.status, late=late, unsettled=late and self._store.is_unsettled(call))
+
+        def told(receipt: Receipt) -> ReportReceipt:
+            return ReportReceipt(call=call, receipt=receipt, status=outcome.status, is_late=late, as_previewed=outcome.as_previewed)
+
+        return _Next(Filing((statement,), changes), told)
+
+    def _statement(self, call: CallId, intent: Intent, outcome: Outcome, now_us: int) -> Statement:
+        stored, again = intent.stored, named_again(intent.stored, intent.payload)
+        return state(
+            log=stored.log,
+            kind="outcome",
+            at=now_us,
+            boot=self._store.boot,
+            environment=self._environment,
+            call=call,
+            actor=again.actor,
+            user_mark=again.user_mark,
+            tool=stored.tool,
+            targets=again.targets,
+            marks=again.marks,
+            trace=stored.trace,
+            outcome=OutcomeEntry(
+                status=outcome.status,
+                code=outcome.code,
+                duration_us=outcome.duration_us,
+                effects=outcome.reported,
+                deviates=outcome.as_previewed is False,
+            ),
+            payload=Payload(
+                message=outcome.message,
+                result=NOTHING if outcome.result is None else outcome.result,
+                effects=outcome.effects,
+                detail=outcome.detail,
+            ),
+        )
+
+
+def _intent(records: list[StoredRecord], call: CallId, caller: Caller) -> Intent:
+    """The intent, of a call of this caller (rule 2)."""
+    for record in records:
+        if record.kind in {"denial", "hold", "call"} and _is_of(record, caller):
+            how = {"denial": "was denied", "hold": "is held", "call": "has ended"}[record.kind]
+            raise ReportRefused("not_permitted", f"call `{call}` {how}: nobody was permitted to execute it, so there is no end to report")
+    intents = [record for record in records if record.kind == "intent"]
+    if len(intents) != 1:
+        raise no_such_call(call)
+    intent = read_intent(intents[0], call)
+    if not is_caller(intent.stored, intent.payload, caller):
+        raise no_such_call(call)
+    return intent
+
+
+def _is_of(record: StoredRecord, caller: Caller) -> bool:
+    payload = decode_payload(record.payload) if record.payload is not None else None
+    return payload is not None and is_caller(decode_envelope(record.envelope), payload, caller)
+
+
+class _Reported(Struct, frozen=True):
+    report: _Said | None = None
+
+
+class _Ended(Struct, frozen=True):
+    detail: _Reported = _Reported()
+
+
+def _reported(ends: list[StoredRecord]) -> tuple[StoredRecord, _Said | None] | None:
+    """The record of the first report, and what it says of it (None where it was erased)."""
+    for record in ends:
+        if record.kind == "outcome":
+            said = msgspec.json.decode(record.payload, type=_Ended).detail.report if record.payload is not None else None
+            if said is not None or record.payload is None:
+                return record, said
+    return None
+
+
+def _repeated(call: CallId, first: tuple[StoredRecord, _Said | None], digest: str) -> ReportReceipt:
+    record, said = first
+    outcome = decode_envelope(record.envelope).outcome
+    if said is None or said.sha256 != digest or outcome is None:
+        message = f"the end of call `{call}` was reported before, by record {record.log}:{record.index}, and stands"
+        raise ReportRefused("already_reported", message)
+    receipt = Receipt(record.log, record.index, leaf_hash(record.envelope).hex())
+    status: OutcomeStatus = outcome.status  # type: ignore[assignment]  # what this version wrote
+    return ReportReceipt(call=call, receipt=receipt, status=status, is_late=said.late, repeated=True)
+
+
+def _changes(call: CallId, log: str, status: OutcomeStatus, *, late: bool, unsettled: bool) -> tuple[Change, ...]:
+    """What the report moves beside its record. A condition of each keeps it to once."""
+    if late:
+        return (Settle(call),) if unsettled and status not in UNSEEN else ()
+    return (EndCall(call), MarkUnsettled(call, log)) if status in UNSEEN else (EndCall(call),)
+
+
+def _outcome(report: CallReport, intent: Intent, spec: ToolSpec | None) -> Outcome:
+    """What is recorded of a report: nothing of its words where the tool's arguments have secrets (rule 6), or the tool is not known."""
+    known = spec is not None and intent.stored.tool is not None and spec.definition == intent.stored.tool.definition
+    is_quiet = not known or bool(spec and spec.secrets)
+    reported = with_returned(NOTHING_REPORTED, report.effects)
+    if report.status == "ok":
+        keep = not is_quiet and (intent.stored.key is not None or bool(spec and keeps_result(spec)))
+        ended = ended_well(report.result or b"null", report.duration_us, keep=keep)
+    else:
+        message = _DEFAULT[report.status] if is_quiet or not report.message else report.message
+        ended = Outcome(status=report.status, code=report.code or report.status, message=message, duration_us=report.duration_us)
+    found = with_effects(ended, reported, intent.approved)
+    if not is_quiet or not reported.count:
+        return found
+    said: JsonObject = {"reported": reported.count, "kept": 0, "as_previewed": found.as_previewed}
+    return replace(found, effects=(), detail={**(ended.detail or {}), "effects": said})
+
+
+def _checked(report: CallReport) -> CallReport:
+    """The report, its texts readable and bounded, its result canonical. Raises `ReportRefused` (`bad_report`)."""
+    if report.status not in {"ok", *_DEFAULT}:
+        raise ReportRefused("bad_report", f"a call ends as one of {', '.join(f'`{one}`' for one in ('ok', *_DEFAULT))}")
+    if report.code is not None and not _CODE.fullmatch(report.code):
+        raise ReportRefused("bad_report", "a code is a short name: letters, digits and `_.:-`, 64 at most")
+    if report.duration_us is not None and not 0 <= report.duration_us < LONGEST_US:
+        raise ReportRefused("bad_report", "a duration is a number of microseconds, 0 or more")
+    if report.result is not None and report.status != "ok":
+        raise ReportRefused("bad_report", "only a call that ended well has a result")
+    message = None if report.message is None else readable(report.message[:MESSAGE_LIMIT])
+    return replace(report, message=message, result=None if report.result is None else _canonical(report.result))
+
+
+def _canonical(result: bytes) -> bytes:
+    try:
+        return strict.encode(strict.parse(result, limit_bytes=REPORT_LIMIT_BYTES))
+    except ArgumentsRefused as refused:
+        raise ReportRefused("bad_report", f"the result cannot be recorded: {refused}") from refused
+
+
+def _digest(report: CallReport) -> str:
+    """What tells two reports apart (SHA-256, hex). It stands in the encrypted payload: alone it would let somebody guess at a result."""
+    said = (report.status, (report.result or b"").decode(), report.code, report.message, report.effects, report.duration_us)
+    return hashlib.sha256(_encode(said)).hexdigest()
+
+
+def _keeps_moving(call: CallId) -> ReportRefused:
+    return ReportRefused("contention", f"what is recorded of call `{call}` kept changing while its report was taken; report it again")
