@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import textwrap
@@ -79,12 +78,10 @@ def _field(names: Names, name: str, member: Schema, *, is_required: bool) -> str
     renamed = f"name={name!r}" if own != name else ""
     if is_required:
         return f"    {own}: {kind}" + (f" = field({renamed})" if renamed else "")
-    if "default" not in member:
+    value = member.get("default")
+    if "default" not in member or (isinstance(value, list | dict) and value):  # what is left out, the server fills in
         return f"    {own}: {kind} | UnsetType = " + (f"field(default=UNSET, {renamed})" if renamed else "UNSET")
-    value = member["default"]
     default = "()" if value == [] else repr(value)
-    if isinstance(value, list | dict) and value:
-        raise ValueError(f"`{name}` has a default that a Struct cannot have: {json.dumps(value)}")
     return f"    {own}: {kind} = " + (f"field(default={default}, {renamed})" if renamed else default)
 
 

@@ -180,7 +180,7 @@ def read_credential(environment: Mapping[str, str] = os.environ, *, file: Path |
     return found.strip().decode("ascii")
 
 
-def in_path(value: str) -> str:
+def in_path(value: str | int) -> str:
     """A value as one segment of a path: no slash, no dots and no question mark in it make it another path."""
     escaped = quote(str(value), safe="")
     return escaped.replace(".", "%2E") if escaped.strip(".") == "" else escaped

@@ -10,6 +10,56 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 
+class AccessDecision(Struct, frozen=True, kw_only=True):
+    """An AuthZEN Decision."""
+
+    decision: bool
+    context: dict[str, Any] = {}
+
+
+class AccessDecisions(Struct, frozen=True, kw_only=True):
+    """The answers, in order; fewer than questions where one of them was the last. Without `evaluations` in the body, a `AccessDecision`."""
+
+    evaluations: tuple[AccessDecision, ...] = ()
+    decision: bool | UnsetType = UNSET
+    context: dict[str, Any] = {}
+
+
+class AccessQuestions(Struct, frozen=True, kw_only=True):
+    """Several questions. The members beside `evaluations` are what holds for those that do not say it themselves."""
+
+    subject: Subject | None = None
+    action: Action | None = None
+    resource: Resource | None = None
+    context: dict[str, Any] | None = None
+    evaluations: tuple[dict[str, Any], ...] = ()
+    options: Options | UnsetType = UNSET
+
+
+class Action(Struct, frozen=True, kw_only=True):
+    """What would be done: a tool, and arguments among its `properties`."""
+
+    name: str
+    properties: dict[str, Any] = {}
+
+
+class ActionSearch(Struct, frozen=True, kw_only=True):
+    """Which actions may this subject do on this resource?"""
+
+    subject: Subject
+    resource: Resource
+    context: dict[str, Any] = {}
+    page: SearchPage | UnsetType = UNSET
+
+
+class BarShape(Struct, frozen=True, kw_only=True):
+    """How many records there were from this hour on; `value` is empty for those that have none."""
+
+    since: str
+    value: str
+    count: int
+
+
 class CastPlanVotes(Struct, frozen=True, kw_only=True):
     """Votes on steps of a plan: all of them are cast, or none."""
 
@@ -23,6 +73,14 @@ class CastVote(Struct, frozen=True, kw_only=True):
     verdict: Literal["approve", "reject"]
     binding: str
     comment: str | None = None
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """All records of each value, most first, and the bars."""
+
+    by: Literal["outcome", "tool", "verdict"]
+    totals: dict[str, int]
+    bars: tuple[BarShape, ...]
 
 
 class Decided(Struct, frozen=True, kw_only=True):
@@ -53,6 +111,60 @@ class Effect(Struct, frozen=True, kw_only=True):
     before_unknown: bool | UnsetType = UNSET
 
 
+class FoundAction(Struct, frozen=True, kw_only=True):
+    """An action."""
+
+    name: str
+
+
+class FoundActions(Struct, frozen=True, kw_only=True):
+    """A page of actions."""
+
+    page: FoundPage
+    results: tuple[FoundAction, ...]
+
+
+class FoundEntities(Struct, frozen=True, kw_only=True):
+    """A page of subjects or resources."""
+
+    page: FoundPage
+    results: tuple[FoundEntity, ...]
+
+
+class FoundEntity(Struct, frozen=True, kw_only=True):
+    """A subject or a resource."""
+
+    type: str
+    id: str
+
+
+class FoundPage(Struct, frozen=True, kw_only=True):
+    """`next_token` is empty where there are no more."""
+
+    next_token: str
+    count: int
+
+
+class Inquiry(Struct, frozen=True, kw_only=True):
+    """May this subject do this action on this resource? Of `context`, `input`, `session` and `tenant` are read."""
+
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: dict[str, Any] = {}
+
+
+class Metadata(Struct, frozen=True, kw_only=True):
+    """AuthZEN PDP metadata."""
+
+    policy_decision_point: str
+    access_evaluation_endpoint: str
+    access_evaluations_endpoint: str
+    search_subject_endpoint: str
+    search_resource_endpoint: str
+    search_action_endpoint: str
+
+
 class NeedShape(Struct, frozen=True, kw_only=True):
     """What one policy asks of people, who counts toward it so far, and who may still vote."""
 
@@ -65,6 +177,12 @@ class NeedShape(Struct, frozen=True, kw_only=True):
     voters: tuple[str, ...]
     missing: int
     may_vote: tuple[str, ...]
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How several evaluations are executed."""
+
+    evaluations_semantic: Literal["deny_on_first_deny", "execute_all", "permit_on_first_permit"] = "execute_all"
 
 
 class PlanShape(Struct, frozen=True, kw_only=True):
@@ -93,6 +211,33 @@ class Receipt(Struct, frozen=True, kw_only=True):
     log: str
     index: int
     leaf: str
+
+
+class RecordPage(Struct, frozen=True, kw_only=True):
+    """Records, the newest first. `next` continues the page; None where nothing is left. A page may be short and go on all the same."""
+
+    records: tuple[RecordShape, ...]
+    next: str | None
+
+
+class RecordShape(Struct, frozen=True, kw_only=True):
+    """A record: where it is, the hash of its exact bytes, what it says in a sentence, and its envelope and payload as they were written.
+
+    `payload` is null where it cannot be opened, which `closed` explains, and where it was not asked for.
+    """
+
+    place: str
+    log: str
+    index: int
+    leaf: str
+    id: str
+    kind: str
+    at: str
+    call: str | None
+    sentence: str
+    envelope: Any
+    payload: Any
+    closed: Literal["damaged", "erased", "locked"] | None
 
 
 class RequestPage(Struct, frozen=True, kw_only=True):
@@ -137,12 +282,76 @@ class RequestShape(Struct, frozen=True, kw_only=True):
     steps: int
 
 
+class Resource(Struct, frozen=True, kw_only=True):
+    """What it would be done to."""
+
+    type: str
+    id: str
+    properties: dict[str, Any] = {}
+
+
+class ResourceSearch(Struct, frozen=True, kw_only=True):
+    """On which resources of a type may this subject do this action?"""
+
+    subject: Subject
+    action: Action
+    resource: SoughtResource
+    context: dict[str, Any] = {}
+    page: SearchPage | UnsetType = UNSET
+
+
+class SearchPage(Struct, frozen=True, kw_only=True):
+    """Which part of the results. `token` is the `next_token` of the page before; all else must then be as it was."""
+
+    token: str | None = None
+    limit: int | None = None
+
+
+class SoughtResource(Struct, frozen=True, kw_only=True):
+    """What a search looks for: resources of this type."""
+
+    type: str
+    properties: dict[str, Any] = {}
+
+
+class SoughtSubject(Struct, frozen=True, kw_only=True):
+    """Whom a search looks for: subjects of this type."""
+
+    type: str
+    properties: dict[str, Any] = {}
+
+
 class StepVote(Struct, frozen=True, kw_only=True):
     """A vote on one step of a plan."""
 
     step: int
     verdict: Literal["approve", "reject"]
     binding: str
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    """Every record of a call, of its requests and of what has undone it, in order of time."""
+
+    call: str | None
+    records: tuple[RecordShape, ...]
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """Who would act: a user, an agent or a service. Of `properties`, `tenant`, `agent`, `service` and `on_behalf_of` are read."""
+
+    type: str
+    id: str
+    properties: dict[str, Any] = {}
+
+
+class SubjectSearch(Struct, frozen=True, kw_only=True):
+    """Which subjects of a type may do this action on this resource?"""
+
+    subject: SoughtSubject
+    action: Action
+    resource: Resource
+    context: dict[str, Any] = {}
+    page: SearchPage | UnsetType = UNSET
 
 
 class TakeBack(Struct, frozen=True, kw_only=True):
