@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from licet.approvals.aside import COMMENT_LIMIT
-from licet.model import Effect, ObligationKind, Receipt, Separation, Target
+from licet.model import Effect, Obligation, ObligationKind, Receipt, Separation, Target
 
 State: TypeAlias = Literal["open", "approved", "rejected", "expired", "withdrawn", "consumed", "superseded"]
 Verdict: TypeAlias = Literal["approve", "reject"]
@@ -58,11 +58,13 @@ class NeedShape(Struct, frozen=True, kw_only=True):
 
 
 class VoteShape(Struct, frozen=True, kw_only=True):
-    """One person's vote that stands, and by what they were known when they cast it."""
+    """One person's vote that stands, on what it was cast, and by what they were known then."""
 
     voter: str
+    person: str
     verdict: Verdict
     at: datetime
+    binding: str
     comment: str | None
     credential: str | None
     operating_user: str | None
@@ -71,7 +73,7 @@ class VoteShape(Struct, frozen=True, kw_only=True):
 class RequestShape(Struct, frozen=True, kw_only=True):
     """A held call as an approver is shown it.
 
-    `binding` is what a vote is cast on: the exact call, its preview and each policy. `reason` is what the caller wrote, and grants nothing.
+    `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`). `reason` is what the caller wrote, and grants nothing.
     `why_not` says why the person who asks may not vote on it; None where they may, or a program asks.
     """
 
@@ -95,6 +97,9 @@ class RequestShape(Struct, frozen=True, kw_only=True):
     undoes: str | None
     needs: tuple[NeedShape, ...]
     votes: tuple[VoteShape, ...]
+    key: str
+    preview_digest: str | None
+    obligations: tuple[Obligation, ...]
     binding: str
     may_vote: bool
     why_not: str | None

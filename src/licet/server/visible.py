@@ -99,8 +99,10 @@ def shape_of(found: Viewed) -> RequestShape:
             [
                 VoteShape(
                     voter=vote.voter,
+                    person=vote.person,
                     verdict=vote.verdict,
                     at=vote.at,
+                    binding=vote.binding,
                     comment=vote.comment,
                     credential=vote.credential,
                     operating_user=vote.operating_user,
@@ -108,6 +110,9 @@ def shape_of(found: Viewed) -> RequestShape:
                 for vote in found.votes
             ]
         ),
+        key=request.key,
+        preview_digest=request.preview_digest,
+        obligations=request.obligations,
         binding=found.binding,
         may_vote=found.viewer is not None and found.refused is None and found.state == "open",
         why_not=found.refused,
