@@ -5,9 +5,9 @@ Rules, beside those there:
 1. Whoever takes something away has the bar alone (store/postgres_locks.py): no record is sealed, no request opened and no hold placed
    beside it, so what it looks at is what is there when it commits.
 2. A row that is deleted or overwritten is gone for every query from the commit on. Its bytes are not: PostgreSQL keeps the former row in
-   the table's file until `rewrite` (VACUUM FULL) has made a new one; the file system keeps the blocks of the former file until it uses
-   them again; the write-ahead log, its archive, standbys and backups keep what was ever written for as long as whoever runs the server
-   lets them.
+   the table's file until a new one is written (store/postgres_rewrite.py); the file system keeps the blocks of the former file until it
+   uses them again; the write-ahead log, its archive, standbys and backups keep what was ever written for as long as whoever runs
+   the server lets them.
 3. What those bytes are worth: a payload is ciphertext, and the secret that opens it lies in the same places, wrapped under
    a key-encryption key that is never in the database. Once every key that wrapped it is destroyed, after a change of keys, no copy opens.
 """
@@ -35,9 +35,6 @@ from licet.store.postgres_reading import Connection
 from licet.store.postgres_rows import blurs, changed
 from licet.store.sealed_rows import CANDIDATES, SCAN_ROWS, Candidate, asked_in, candidate_of, protects, sealed_row
 from licet.store.sqlite_open import INDEX_BITS
-
-REWRITTEN = ("secrets", "payloads", "requests", "votes", "keys", "credentials", "deliveries", "notices")
-"""The tables in which something is overwritten or deleted because somebody is to be forgotten."""
 
 _SEALED = (
     "SELECT place, kind, call, request, envelope FROM records "
@@ -198,16 +195,3 @@ async def refuse_retired(con: Connection, keys: Iterable[str]) -> Lost | None:
     if found is None:
         return None
     return Lost("secrets_moved", f"the key-encryption key `{found}` was replaced: restart this process with the new one")
-
-
-async def rewrite(con: Connection, limit_bytes: int | None) -> bool:
-    """Whether the files of `REWRITTEN` were made anew, without rows that are there no more. False where they are larger than the limit.
-
-    Not inside a transaction. Each table is locked for as long as it takes: about a second for 200 MB.
-    """
-    size = await con.fetchval("SELECT sum(pg_total_relation_size(name::regclass))::BIGINT FROM unnest($1::TEXT[]) AS name", list(REWRITTEN))
-    if limit_bytes is not None and size > limit_bytes:
-        return False
-    for table in REWRITTEN:
-        await con.execute(f"VACUUM (FULL) {table}")
-    return True

@@ -24,7 +24,7 @@ from licet.store.postgres_forgetting import ForgettingReads
 from licet.store.postgres_freezes import FreezeReads
 from licet.store.postgres_heads import HeadReads
 from licet.store.postgres_loop import Loop
-from licet.store.postgres_open import REACHING, Address, connect, end, translate
+from licet.store.postgres_open import LONG_S, REACHING, Address, connect, end, translate
 from licet.store.postgres_outbox import OutboxReads
 from licet.store.postgres_readers import Readers
 from licet.store.postgres_reading import Connection, fetch
@@ -108,6 +108,16 @@ class PostgresReads(
 
     def _moment(self, read: Callable[[Connection], Awaitable[T]]) -> T:
         return self._run(self._get_readers().moment(read))
+
+    def _apart(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def whole() -> T:
+            con = await connect(self._address, name="licet-long", long=True)
+            try:
+                return await work(con)
+            finally:
+                await end(con)
+
+        return self._run(whole(), LONG_S)
 
     def _read(self, read: Callable[[Connection], Awaitable[T]]) -> T:
         return self._run(self._get_readers().use(read))
