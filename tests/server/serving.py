@@ -58,8 +58,11 @@ class Peer:
     """A connection that sends what it likes."""
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
-        plain = socket.create_connection(address, timeout=20)
-        self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        self.socket.settimeout(20)
+        self.socket.connect(address)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -91,13 +91,14 @@ class Listener:
         while (self._state.connections or self._state.tasks) and not hurry.is_set() and loop.time() < deadline:  # noqa: ASYNC110  uvicorn tells nobody
             await asyncio.sleep(LOOK_S)
         left = list(self._state.tasks)
-        for task in left:
-            task.cancel()
-        if left:
-            _log.error("licet: %d requests were cut off before they were answered", len(left))
-            await asyncio.wait(left, timeout=1)
         for connection in list(self._state.connections):
             connection.transport.abort()
+        if left:
+            _log.error("licet: %d requests were cut off before they were answered", len(left))
+            await asyncio.sleep(0)  # their connections are gone before they are cancelled: nobody is told of an error that is none
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=1)
         if self._ticking is not None:
             self._ticking.cancel()
         return not left
