@@ -10,15 +10,15 @@ import pytest
 
 from licet import Effect
 from licet.errors import ReportRefused, UndoRefused
-from licet.gate.remote import CallEnd, CallReport
+from licet.gate.remote import CallEnd, CallReport, Whose
 from licet.gate.results import Denied, Failed, Held, Ok, Permitted
-from licet.model import Caller, CallId
+from licet.model import CallId
 from licet.testing import vote
 from tests.gate.remoting import OK, permitted, propose, remote_world, report, verified
 from tests.world import World
 
 PAID = (Effect(target='Customer::"C-1"', field="balance", before=100, after=2_600),)
-ALICE = Caller(tenant="acme", agent="support-bot", user="alice")
+ALICE = Whose(tenant="acme", agent="support-bot", service=None, user="alice")
 
 
 @pytest.fixture

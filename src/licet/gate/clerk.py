@@ -116,9 +116,11 @@ class Clerk:
         """The outcome of a call that ran and could not be recorded."""
         self._add(lambda: self._append_once(draft.id, filing))
 
-    def close_intent_later(self, draft: Draft) -> None:
-        """An intent whose append was refused: if it landed all the same, nothing ran, and that is what is recorded."""
-        self._add(lambda: self._close_intent(draft))
+    def close_intent_later(
+        self, draft: Draft, code: str = "intent_refused", message: str = "the log refused the intent, so nothing ran"
+    ) -> None:
+        """An intent whose append was refused, or that nobody was told of: if it is there all the same, nothing ran: that is recorded."""
+        self._add(lambda: self._close_intent(draft, Outcome(status="not_executed", code=code, message=message)))
 
     def abandoned(self, draft: Draft, *, merged: bool) -> None:
         """A call that was allowed and ended without a word: if no record says how, nobody saw it, and that is what is recorded."""
@@ -244,11 +246,10 @@ class Clerk:
         if filing.statements[0].id not in landed:
             self._append(filing)
 
-    def _close_intent(self, draft: Draft) -> None:
+    def _close_intent(self, draft: Draft, outcome: Outcome) -> None:
         self._settle()
         kinds = {record.kind for record in self._store.records_of_call(draft.id)}
         if "intent" in kinds and "outcome" not in kinds:
-            outcome = Outcome(status="not_executed", code="intent_refused", message="the log refused the intent, so nothing ran")
             self._append(self._recorder.outcome(draft, self._now_us(), outcome))
 
     def _close_abandoned(self, draft: Draft, *, merged: bool) -> None:

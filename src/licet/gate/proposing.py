@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import datetime
@@ -9,16 +10,17 @@ from typing import Any
 
 from licet.gate.acting import Acting, ActingBlock, acting_for
 from licet.gate.async_driver import AsyncDriver
+from licet.gate.checks import caller_of
 from licet.gate.draft import Draft
 from licet.gate.house import OpenHouse
-from licet.gate.pipeline import govern
-from licet.gate.remote import CallReport, CallSeen, ReportReceipt, find_seen
+from licet.gate.pipeline import examine, govern
+from licet.gate.remote import CallReport, CallSeen, MayReport, ReportReceipt, find_seen
 from licet.gate.results import Proposed
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.undo import reversal_of
 from licet.gate.waiting import Repeated, asked_for
 from licet.ledger.record import microseconds
-from licet.model import CallId
+from licet.model import CallId, Decision
 
 
 class Proposing:
@@ -85,12 +87,24 @@ class Proposing:
         `StoreError`.
         """
         house = self._opened()
-        return house.reporter.report(house.scene, call, report, acting or acting_for(self._token))
+        caller = caller_of(acting or acting_for(self._token), house.scene)
+        return house.reporter.report(house.scene, call, report, lambda whose: whose.is_of(caller))
 
-    async def areport(self, call: CallId, report: CallReport, *, acting: Acting | None = None) -> ReportReceipt:
-        """As `report`, on the running event loop."""
+    async def areport(
+        self, call: CallId, report: CallReport, *, acting: Acting | None = None, may: MayReport | None = None
+    ) -> ReportReceipt:
+        """As `report`, on the running event loop. `may` says whose calls can be reported, where that is more than one caller."""
         house = self._opened()
-        return await house.reporter.areport(house.scene, call, report, acting or acting_for(self._token))
+        if may is None:
+            caller = caller_of(acting or acting_for(self._token), house.scene)
+            return await house.reporter.areport(house.scene, call, report, lambda whose: whose.is_of(caller))
+        return await house.reporter.areport(house.scene, call, report, may)
+
+    async def acheck(self, tool: str, arguments: Mapping[str, Any] | bytes | str, *, acting: Acting) -> Decision:
+        """What would happen: the decision on this call now. Records and executes nothing (resolvers are asked, previews are not)."""
+        house = self._opened()
+        draft = self._remote_draft(tool, arguments, acting, idempotency_key=None, wait=None)
+        return await AsyncDriver(house.services).run(examine(draft, house.house.grounds(), run_preview=False))
 
     def find_call(self, call: CallId) -> CallSeen:
         """Where a call stands, whoever asks: who shows it to somebody sees to whose it is (`CallSeen.caller`).
@@ -144,7 +158,12 @@ class Proposing:
 
     async def _apropose_once(self, draft: Draft) -> Proposed:
         house = self._opened()
-        return await AsyncDriver(house.services).run(govern(draft, house.house))
+        try:
+            return await AsyncDriver(house.services).run(govern(draft, house.house))
+        except asyncio.CancelledError:
+            if draft.intended is not None:  # nobody was told that it is permitted, so nobody executes it
+                house.house.clerk.close_intent_later(draft, "cancelled", "whoever proposed the call went away before it was permitted")
+            raise
 
     def _now(self) -> int:
         return microseconds(self._clock())

@@ -19,6 +19,7 @@ that come late, to two processes at one moment, about a call that was settled be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -26,7 +27,7 @@ import msgspec
 from msgspec import Struct
 
 from licet.errors import ReportRefused
-from licet.ledger.record import UNREADABLE, Envelope, Payload, commitment, decode_envelope, decode_payload, leaf_hash, unmask
+from licet.ledger.record import UNREADABLE, Actor, Envelope, Payload, commitment, decode_envelope, decode_payload, leaf_hash, unmask
 from licet.model import UNSEEN, Caller, CallId, DecidingPolicy, Decision, Effect, JsonObject, Obligation, OutcomeStatus, Receipt, RequestId
 from licet.store.contract import Store, StoredRecord
 
@@ -85,7 +86,7 @@ class CallSeen(Struct, frozen=True, kw_only=True):
     """
 
     call: CallId
-    caller: Caller
+    caller: Whose
     state: CallState
     tool: str
     decision: Decision
@@ -135,19 +136,36 @@ def no_such_call(call: CallId) -> ReportRefused:
     return ReportRefused("no_such_call", f"there is no call `{call}` of this caller")
 
 
-def is_caller(envelope: Envelope, payload: Payload | None, caller: Caller) -> bool:
-    """Whether the record is of a call of this caller. Whose name was erased is known by nobody: then agent and service must do."""
-    if envelope.log != caller.tenant or envelope.actor is None:
-        return False
-    actor = envelope.actor
-    if (actor.agent, actor.service) != (caller.agent, caller.service):
-        return False
-    if actor.user is None or caller.user is None:
-        return actor.user is caller.user
-    if payload is None:
-        return True
-    named = unmask(envelope, payload.names).actor
-    return named is not None and named.user == caller.user
+class Whose(Struct, frozen=True, kw_only=True):
+    """The caller of a call as its record has it. `user_erased`: it acted for somebody whose name nobody knows any more."""
+
+    tenant: str
+    agent: str | None
+    service: str | None
+    user: str | None
+    user_erased: bool = False
+
+    def is_of(self, caller: Caller) -> bool:
+        """Whether the call is this caller's. Where a user was erased, tenant and agent or service must do."""
+        named = (caller.tenant, caller.agent, caller.service) == (self.tenant, self.agent, self.service)
+        return named and (self.user == caller.user or (self.user_erased and caller.user is not None))
+
+
+MayReport: TypeAlias = Callable[[Whose], bool]
+"""Whether somebody may report the calls of this caller (rule 2)."""
+
+
+def whose(envelope: Envelope, payload: Payload | None) -> Whose:
+    """Whose call a record is of."""
+    actor = envelope.actor or Actor()
+    named = unmask(envelope, payload.names).actor if payload is not None else None
+    return Whose(
+        tenant=envelope.log,
+        agent=actor.agent,
+        service=actor.service,
+        user=None if named is None else named.user,
+        user_erased=payload is None and actor.user is not None,
+    )
 
 
 def read_intent(record: StoredRecord, call: CallId) -> Intent:
@@ -181,18 +199,12 @@ def find_seen(store: Store, call: CallId) -> CallSeen | None:
     first = next((record for record in records if record.kind in {"intent", "call"}), records[0])
     records = [record for record in records if record.log == first.log]
     stored, payload = decode_envelope(first.envelope), decode_payload(first.payload) if first.payload is not None else None
-    named = unmask(stored, payload.names if payload is not None else None)
-    actor, detail = named.actor, (payload.detail or {}) if payload is not None else {}
+    detail = (payload.detail or {}) if payload is not None else {}
     state, end = _state(first, records)
     remote = detail.get("remote")
     return CallSeen(
         call=call,
-        caller=Caller(
-            tenant=stored.log,
-            agent=None if actor is None else actor.agent,
-            service=None if actor is None else actor.service,
-            user=None if actor is None else actor.user,
-        ),
+        caller=whose(stored, payload),
         state=state,
         tool=stored.tool.name if stored.tool is not None else "",
         decision=_decision(stored, payload),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,19 +14,17 @@ from msgspec.structs import replace
 from licet.catalog import strict
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused, ConditionLost, ReportRefused
-from licet.gate.acting import Acting
-from licet.gate.checks import caller_of
 from licet.gate.conclude import MESSAGE_LIMIT, ended_well, keeps_result, with_effects
 from licet.gate.effects import NOTHING_REPORTED, with_returned
 from licet.gate.recorder import Recorder
-from licet.gate.remote import CallReport, Intent, ReportReceipt, is_caller, no_such_call, read_intent
+from licet.gate.remote import CallReport, Intent, MayReport, ReportReceipt, Whose, no_such_call, read_intent, whose
 from licet.gate.scene import Scene
 from licet.gate.text import readable
 from licet.gate.unknown import named_again
 from licet.ledger.record import NOTHING, OutcomeEntry, Payload, decode_envelope, decode_payload, leaf_hash, microseconds
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.writer import Writer
-from licet.model import UNSEEN, Caller, CallId, JsonObject, Outcome, OutcomeStatus, Receipt
+from licet.model import UNSEEN, CallId, JsonObject, Outcome, OutcomeStatus, Receipt
 from licet.store.contract import Change, Store, StoredRecord
 from licet.store.remote import EndCall
 from licet.store.unsettled import MarkUnsettled, Settle
@@ -70,11 +68,11 @@ class Reporter:
         self._now = now
         self._environment = environment
 
-    def report(self, scene: Scene, call: CallId, report: CallReport, acting: Acting) -> ReportReceipt:
-        """The report is durable, once. Raises `ReportRefused`, `CallerRefused`, `StoreError`, `IntegrityBroken`."""
-        caller, checked = caller_of(acting, scene), _checked(report)
+    def report(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> ReportReceipt:
+        """The report is durable, once. Raises `ReportRefused`, `StoreError`, `IntegrityBroken`."""
+        checked = _checked(report)
         for _ in range(ATTEMPTS):
-            step = self._step(scene, call, checked, caller)
+            step = self._step(scene, call, checked, may)
             if isinstance(step, ReportReceipt):
                 return step
             try:
@@ -85,11 +83,11 @@ class Reporter:
                 return step.told(receipts[0])
         raise _keeps_moving(call)
 
-    async def areport(self, scene: Scene, call: CallId, report: CallReport, acting: Acting) -> ReportReceipt:
+    async def areport(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> ReportReceipt:
         """As `report`, on the running event loop. Cancelled, what was submitted becomes durable all the same."""
-        caller, checked = caller_of(acting, scene), _checked(report)
+        checked = _checked(report)
         for _ in range(ATTEMPTS):
-            step = self._step(scene, call, checked, caller)
+            step = self._step(scene, call, checked, may)
             if isinstance(step, ReportReceipt):
                 return step
             try:
@@ -114,11 +112,11 @@ class Reporter:
                     continue  # reported, or said by another process, at this very moment
         return done
 
-    def _step(self, scene: Scene, call: CallId, report: CallReport, caller: Caller) -> _Next | ReportReceipt:
+    def _step(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> _Next | ReportReceipt:
         """What the records say must happen now."""
-        records = [record for record in self._store.records_of_call(call) if record.log == caller.tenant]
-        intent = _intent(records, call, caller)
-        ends = [record for record in records if record.kind in {"outcome", "recovery"}]
+        records = self._store.records_of_call(call)
+        intent = _intent(records, call, may)
+        ends = [record for record in records if record.kind in {"outcome", "recovery"} and record.log == intent.stored.log]
         deadline = self._deadline(call, intent)
         digest = _digest(report)
         first = _reported(ends)
@@ -190,24 +188,23 @@ class Reporter:
         )
 
 
-def _intent(records: list[StoredRecord], call: CallId, caller: Caller) -> Intent:
-    """The intent, of a call of this caller (rule 2)."""
+def _intent(records: Sequence[StoredRecord], call: CallId, may: MayReport) -> Intent:
+    """The intent, of a call whose end may be reported (rule 2)."""
     for record in records:
-        if record.kind in {"denial", "hold", "call"} and _is_of(record, caller):
+        if record.kind in {"denial", "hold", "call"} and may(_whose(record)):
             how = {"denial": "was denied", "hold": "is held", "call": "has ended"}[record.kind]
             raise ReportRefused("not_permitted", f"call `{call}` {how}: nobody was permitted to execute it, so there is no end to report")
     intents = [record for record in records if record.kind == "intent"]
     if len(intents) != 1:
         raise no_such_call(call)
     intent = read_intent(intents[0], call)
-    if not is_caller(intent.stored, intent.payload, caller):
+    if not may(whose(intent.stored, intent.payload)):
         raise no_such_call(call)
     return intent
 
 
-def _is_of(record: StoredRecord, caller: Caller) -> bool:
-    payload = decode_payload(record.payload) if record.payload is not None else None
-    return payload is not None and is_caller(decode_envelope(record.envelope), payload, caller)
+def _whose(record: StoredRecord) -> Whose:
+    return whose(decode_envelope(record.envelope), decode_payload(record.payload) if record.payload is not None else None)
 
 
 class _Reported(Struct, frozen=True):
