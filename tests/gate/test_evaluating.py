@@ -348,3 +348,25 @@ def test_much_that_a_client_says_is_recorded_by_its_digest(w: World) -> None:
     detail = w.records()[-1].payload.detail
     assert detail is not None
     assert set(detail["asked"]["context"]) == {"bytes", "sha256"}
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 100_000, "a\0b"], ids=["half a pair", "long", "NUL"])
+def test_text_that_nobody_can_have_is_a_recorded_denial(w: World, text: str) -> None:
+    inquiries = (
+        adjusting(subject=Subject("user", text, {"agent": "support-bot"})),
+        adjusting(subject=Subject("agent", text, {"on_behalf_of": text, "tenant": text})),
+        adjusting(subject=Subject(text, "alice")),
+        adjusting(customer=text),
+        Inquiry(ALICE, Action(text, {text: text}), Resource(text, text, {text: text}), {"note": text}),
+    )
+    answers = w.gate.evaluate_all(inquiries)
+    assert [answer.decision.verdict for answer in answers] == ["deny"] * len(inquiries)
+    assert all(answer.receipt is not None for answer in answers)
+
+
+def test_what_a_denied_question_says_of_a_resource_goes_with_it(w: World) -> None:
+    carl = Subject("user", "carl", {"agent": "support-bot"})
+    denied(w.gate.evaluate(adjusting(subject=carl, customer="C-77")), "no_permit")
+    (record,) = w.records()
+    assert record.payload.names is not None
+    assert set(record.payload.names.values()) >= {'User::"carl"', 'Customer::"C-77"'}

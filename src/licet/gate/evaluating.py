@@ -25,7 +25,9 @@ from licet.errors import StoreError
 from licet.gate.draft import Draft
 from licet.gate.inquiry import Inquirer, Inquiry, Resource, Subject, draft_of
 from licet.gate.pipeline import House, examine
+from licet.gate.scene import Scene
 from licet.gate.steps import Append, Step
+from licet.gate.text import readable
 from licet.ledger.record import microseconds
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.vault import Subject as About
@@ -35,6 +37,9 @@ TOGETHER_LIMIT = 100
 """Questions asked at once: bounds the work of one request, and the size of its commit."""
 KEPT_LIMIT_BYTES = 4_096
 """Of what a question says beside its ids; beyond it, the record has its digest."""
+
+TEXT_LIMIT = 512
+"""Characters of an id that are kept: no target and nobody has a longer one."""
 
 StopAt: TypeAlias = Literal["deny", "permit"] | None
 """The first answer of this kind is the last one; None: every question is answered."""
@@ -72,8 +77,8 @@ def evaluate(
         draft = draft_of(inquiry, inquirer, grounds.scene, at_us)
         drafts.append(draft)
         decision = yield from examine(draft, grounds, ask=False)
-        about = () if draft.caller is None else people_of(draft.caller.tenant, inquirer)
-        own, *others = house.recorder.evaluation(draft, at_us, asked_for(inquiry, inquirer), about=about)
+        asked = asked_for(inquiry, inquirer)
+        own, *others = house.recorder.evaluation(draft, at_us, asked, about=_about(draft, inquirer, grounds.scene))
         statements.append(own)
         twins += others
         if stop_at is not None and (decision.verdict == "allow") == (stop_at == "permit"):
@@ -104,22 +109,40 @@ def asked_for(inquiry: Inquiry, inquirer: Inquirer, *, without: str | None = Non
     parts: dict[str, Subject | Resource] = {"subject": inquiry.subject, "resource": inquiry.resource}
     asked: JsonObject = {"by": inquirer.content()}
     for name, part in parts.items():
-        said: JsonObject = {"type": part.type} if name == without else {"type": part.type, "id": part.id}
+        said: JsonObject = {"type": _short(part.type)} if name == without else {"type": _short(part.type), "id": _short(part.id)}
         asked[name] = {**said, "properties": kept(part.properties)} if part.properties else said
     if without != "action":
-        asked["action"] = inquiry.action.name
+        asked["action"] = _short(inquiry.action.name)
     context = {name: value for name, value in inquiry.context.items() if name != "input"}
     if context:
         asked["context"] = kept(context)
     return asked
 
 
+def _short(text: str) -> str:
+    return readable(text)[:TEXT_LIMIT]
+
+
 def kept(value: JsonObject) -> JsonObject:
     """What a record keeps of something that a client may make as large as it likes."""
-    content = msgspec.json.encode(value)
+    try:
+        content = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):  # half of a surrogate pair, or no JSON: no client can send it, but a program can
+        return {"unreadable": True}
     if len(content) <= KEPT_LIMIT_BYTES:
         return value
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _about(draft: Draft, inquirer: Inquirer, scene: Scene) -> tuple[About, ...]:
+    """Whose erasure takes the readable part of the record beside those whom the call names: who asks, and a resource not looked at yet."""
+    if draft.caller is None or draft.inquired is None:
+        return ()
+    tenant, resource = draft.caller.tenant, draft.inquired.resource
+    about = people_of(tenant, inquirer)
+    if not draft.refs and resource is not None and scene.catalog.find_resource(resource.type) is not None:
+        about = (*about, About(tenant, resource.type, resource.id))
+    return about
 
 
 def people_of(tenant: str, inquirer: Inquirer) -> tuple[About, ...]:

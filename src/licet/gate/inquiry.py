@@ -26,6 +26,7 @@ from licet.config import AuthzenSettings
 from licet.gate.acting import NOBODY, Acting
 from licet.gate.draft import Draft, Inquired, Refused
 from licet.gate.scene import Scene
+from licet.gate.text import readable
 from licet.ledger.entropy import new_id
 from licet.model import CallId, EntityRef, JsonObject, PrincipalKind
 from licet.names import quoted
@@ -100,12 +101,12 @@ def draft_of(inquiry: Inquiry, inquirer: Inquirer, scene: Scene, at_us: int) -> 
     arguments: JsonObject = {}
     try:
         acting = _acting(inquiry, inquirer)
-        resource = EntityRef(type_of(inquiry.resource.type, settings), inquiry.resource.id)
+        resource = EntityRef(readable(type_of(inquiry.resource.type, settings)), readable(inquiry.resource.id))
         arguments = _arguments(inquiry, scene.catalog.find_tool(tool), resource)
         inquired = Inquired(resource, _attributes(inquiry.resource, resource, scene, settings))
     except Refused as refused:
         inquired = Inquired(problem=refused)
-    draft = Draft(CallId(new_id(at_us)), at_us, acting, tool, arguments)
+    draft = Draft(CallId(new_id(at_us)), at_us, acting, readable(tool), arguments)
     draft.inquired = inquired
     return draft
 
@@ -134,16 +135,16 @@ def _acting(inquiry: Inquiry, inquirer: Inquirer) -> Acting:
         raise Refused("unknown_subject_type", f"a subject is a `user`, an `agent` or a `service`, not {quoted(subject.type)}")
     agent, service, user = (_text(subject.properties, name) for name in ("agent", "service", "on_behalf_of"))
     if kind == "User":
-        user = subject.id
+        user = readable(subject.id)
         if agent is None and service is None:
             agent, service = inquirer.acting.agent, inquirer.acting.service
         if agent is None and service is None:
             message = "a user alone is not a caller: name the program in the subject's properties, as `agent` or `service`"
             raise Refused("no_agent", message)
     elif kind == "Agent":
-        agent = subject.id
+        agent = readable(subject.id)
     else:
-        service = subject.id
+        service = readable(subject.id)
     return Acting(
         tenant=tenant_of(inquiry, inquirer),
         agent=agent,
@@ -158,7 +159,7 @@ def _text(properties: JsonObject, name: str) -> str | None:
     value = properties.get(name)
     if value is not None and not isinstance(value, str):
         raise Refused("bad_subject", f"`{name}` is not text")
-    return value
+    return None if value is None else readable(value)
 
 
 def _arguments(inquiry: Inquiry, spec: ToolSpec | None, resource: EntityRef) -> JsonObject:

@@ -144,25 +144,28 @@ def permitted_tenant(asked: Asked, action: AgentAction, inquiry: Inquiry, inquir
 
 
 async def _evaluate(asked: Asked) -> Answer:
-    return await _one(asked, decoded(asked, Inquiry))
-
-
-async def _one(asked: Asked, inquiry: Inquiry) -> Answer:
-    inquirer = inquirer_of(asked.who, asked.directory)
+    """On the event loop, since it is short."""
+    inquiry, inquirer = decoded(asked, Inquiry), inquirer_of(asked.who, asked.directory)
     tenant = permitted_tenant(asked, "evaluations.ask", inquiry, inquirer)
-    answer = await asked.gate.aevaluate(inquiry, inquirer=inquirer)
+    return _told(await asked.gate.aevaluate(inquiry, inquirer=inquirer), asked, tenant)
+
+
+def _told(answer: Evaluated, asked: Asked, tenant: str) -> Answer:
     if answer.decision.code == _UNDECIDED:
         raise Problem("internal_error", answer.decision.message)
     return Answer(body=decided(answer, asked, tenant))
 
 
-async def _evaluate_together(asked: Asked) -> Answer:
+def _evaluate_together(asked: Asked) -> Answer:
+    """In a thread: a hundred decisions would keep everybody else on the event loop waiting."""
     together = decoded(asked, AccessQuestions)
+    inquirer = inquirer_of(asked.who, asked.directory)
     if not together.evaluations:
-        return await _evaluate(asked)
+        inquiry = decoded(asked, Inquiry)
+        tenant = permitted_tenant(asked, "evaluations.ask", inquiry, inquirer)
+        return _told(asked.gate.evaluate(inquiry, inquirer=inquirer), asked, tenant)
     if len(together.evaluations) > TOGETHER_LIMIT:
         raise bad_request(f"at most {TOGETHER_LIMIT} questions are answered together")
-    inquirer = inquirer_of(asked.who, asked.directory)
     asked.checked = True  # each question asks for itself, and one that may not be asked is an answer among others
     found: list[tuple[Inquiry, str] | Problem] = [_item(asked, together, item, inquirer) for item in together.evaluations]
     stop_at = STOPS[together.options.evaluations_semantic]
@@ -170,7 +173,7 @@ async def _evaluate_together(asked: Asked) -> Answer:
         failed = next((place for place, one in enumerate(found) if isinstance(one, Problem)), len(found))
         found = found[: failed + 1]
     inquiries = [one[0] for one in found if not isinstance(one, Problem)]
-    answers = iter(await asked.gate.aevaluate_all(inquiries, inquirer=inquirer, stop_at=stop_at) if inquiries else ())
+    answers = iter(asked.gate.evaluate_all(inquiries, inquirer=inquirer, stop_at=stop_at) if inquiries else ())
     return Answer(body=AccessDecisions(tuple(_merged(asked, found, answers, stop_at))))
 
 
