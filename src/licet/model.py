@@ -62,6 +62,11 @@ class Caller(Struct, frozen=True, kw_only=True):
     user: str | None = None
     roles: tuple[str, ...] = ()
 
+    @property
+    def whoever_shows(self) -> Caller:
+        """The same caller by whatever credential: what sessions and requests are bound to."""
+        return Caller(tenant=self.tenant, agent=self.agent, service=self.service, user=self.user) if self.roles else self
+
 
 class Trace(Struct, frozen=True, kw_only=True):
     """Where a call stands in a larger piece of work (W3C trace ids as lower-case hex)."""
@@ -73,13 +78,18 @@ class Trace(Struct, frozen=True, kw_only=True):
 
 
 class Principal(Struct, frozen=True, gc=False, kw_only=True):
-    """One link of the caller as policy sees it: a `User`, an `Agent` or a `Service` with its roles and groups."""
+    """One link of the caller as policy sees it: a `User`, an `Agent` or a `Service` with its roles and groups.
+
+    `given` are those of its roles that the directory does not give it, but the credential that was shown. It is written only where
+    there are any.
+    """
 
     kind: PrincipalKind
     id: str
     tenant: str
     roles: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    given: tuple[str, ...] | UnsetType = UNSET
 
     @property
     def ref(self) -> EntityRef:

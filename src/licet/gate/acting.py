@@ -11,6 +11,8 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from licet.gate.text import readable_or_none
+from licet.identity.authenticated import AskedCaller, Authenticated
 from licet.ledger.record import Actor, TraceEntry
 from licet.model import Trace
 
@@ -20,8 +22,9 @@ NO_TRACE = Trace()
 class Acting(Struct, frozen=True, kw_only=True):
     """The caller and the circumstances that the host program states for the calls in a `with gate.acting(...)` block.
 
-    `wait_s` is how long a held call waits for people that does not say itself. `actor` and `entry` are what a record's envelope says of
-    them, made once for many calls.
+    `wait_s` is how long a held call waits for people that does not say itself. `roles` are those that a verified credential gives the user
+    beside the directory's, and `credential` is its id: only `acting_as` sets them. `actor` and `entry` are what a record's envelope says
+    of them, made once for many calls.
     """
 
     tenant: str | None = None
@@ -32,6 +35,8 @@ class Acting(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     trace: Trace = NO_TRACE
     wait_s: float = 0.0
+    roles: tuple[str, ...] = ()
+    credential: str | None = None
     actor: Actor = Actor()
     entry: TraceEntry | None = None
 
@@ -44,6 +49,27 @@ class Acting(Struct, frozen=True, kw_only=True):
 
 
 NOBODY = Acting()
+
+
+def acting_as(who: Authenticated, asked: AskedCaller, *, reason: str | None = None, trace: Trace = NO_TRACE, wait_s: float = 0.0) -> Acting:
+    """Who acts where somebody showed a credential and asks to speak as one of those that it speaks for.
+
+    Raises `CallerRefused` for whoever is outside of its scope, or where it does not say whom of several.
+    """
+    caller = who.calling(asked)
+    return Acting(
+        tenant=caller.tenant,
+        agent=caller.agent,
+        service=caller.service,
+        user=caller.user,
+        session=readable_or_none(asked.session),
+        reason=readable_or_none(reason),
+        trace=trace,
+        wait_s=wait_s,
+        roles=caller.roles,
+        credential=who.credential,
+    )
+
 
 _Entry: TypeAlias = tuple[object, Acting]
 

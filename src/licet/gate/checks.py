@@ -51,7 +51,8 @@ def caller_of(acting: Acting, scene: Scene) -> Caller:
     """The caller that the host program states. Raises `CallerRefused` where it states none, or leaves the tenant open."""
     if acting.agent is None and acting.service is None and acting.user is None:
         raise CallerRefused("no_caller", "nobody is calling: open a block with `gate.acting(agent=..., user=...)` around the call")
-    return Caller(tenant=_tenant(acting, scene.directory), agent=acting.agent, service=acting.service, user=acting.user)
+    tenant = _tenant(acting, scene.directory)
+    return Caller(tenant=tenant, agent=acting.agent, service=acting.service, user=acting.user, roles=acting.roles)
 
 
 def _tenant(acting: Acting, directory: Directory) -> str:

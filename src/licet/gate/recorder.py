@@ -237,6 +237,7 @@ class Recorder:
             effects=() if ended is None else ended.effects,
             preview=Raw(_encode(draft.preview)) if draft.preview is not None else NOTHING,
             detail=_with_place(draft, detail),
+            credential=draft.acting.credential,
         )
         return state(
             log=log_of(draft),

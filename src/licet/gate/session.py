@@ -3,7 +3,7 @@
 Rules:
 
 1. Facts are set by the host program and by the gate, never by what a model writes.
-2. A caller that names no session shares one with itself, so leaving the session out resets nothing.
+2. A caller that names no session shares one with itself, so leaving the session out resets nothing. Nor does another credential.
 3. Two calls that both saw the same meter do not both pass: the second one finds that the meter has moved and is decided again.
 4. A meter never goes down: a negative amount adds nothing to it.
 5. They live in this process. What a decision saw is in its record.
@@ -45,10 +45,11 @@ class Sessions:
 
     def facts(self, caller: Caller, session: str | None) -> SessionFacts:
         """What is known of this session now."""
-        return self._facts.get((caller, session), self._none)
+        return self._facts.get((caller.whoever_shows, session), self._none)
 
     def count(self, caller: Caller, session: str | None, seen: SessionFacts, metered: dict[str, int] | None = None) -> bool:
         """Count a call that is about to run, and add to its meters. False, and nothing counted, if the meters have moved since `seen`."""
+        caller = caller.whoever_shows
         with self._lock:
             now = self._facts.get((caller, session), self._none)
             if metered and now.revision != seen.revision:
@@ -61,6 +62,7 @@ class Sessions:
 
     def label(self, caller: Caller, session: str | None, label: str) -> None:
         """Put a label on a session. Labels are never taken off."""
+        caller = caller.whoever_shows
         with self._lock:
             now = self._facts.get((caller, session), self._none)
             labels = tuple(sorted({*now.labels, label}))

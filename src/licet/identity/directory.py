@@ -8,7 +8,9 @@ Rules:
    let it do what it may not. Leaving the user out is no way around either: an agent declares whom it acts for, and a call that differs is
    refused.
 4. A disabled user is a principal of nothing, a member of nothing, and votes on nothing.
-5. Removals need nobody's consent: `with_removals_of` is this directory less everything that another one does not have.
+5. A verified credential may give its user roles beside the directory's: only such as the directory has, never a group, and never to the
+   agent. Policy then sees them like the others; the record says which they are.
+6. Removals need nobody's consent: `with_removals_of` is this directory less everything that another one does not have.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from licet.config import Settings
 from licet.errors import CallerRefused, DirectoryInvalid
@@ -144,7 +147,7 @@ class Directory:
         if caller.tenant not in self.tenants:
             raise CallerRefused("unknown_tenant", f"there is no tenant {quoted(caller.tenant)}")
         actor = self._actor(caller)
-        principals = (actor,) if caller.user is None else (actor, self._user(caller.user, caller.tenant))
+        principals = (actor,) if caller.user is None else (actor, self._user(caller.user, caller))
         if len(self._cache) >= CACHED_CALLERS:
             self._cache.clear()
         self._cache[caller] = principals
@@ -168,11 +171,19 @@ class Directory:
             raise CallerRefused("acts_for_self", f"the agent {quoted(name)} acts for itself only, and the caller names a user")
         return Principal(kind="Agent", id=name, tenant=caller.tenant, roles=agent.roles)
 
-    def _user(self, name: str, tenant: str) -> Principal:
-        user = _find(self.users, "user", name, tenant)
+    def _user(self, name: str, caller: Caller) -> Principal:
+        user = _find(self.users, "user", name, caller.tenant)
         if user.disabled:
             raise CallerRefused("user_disabled", f"the user {quoted(name)} is disabled")
-        return Principal(kind="User", id=name, tenant=tenant, roles=user.roles, groups=self._groups_of.get(name, ()))
+        given = tuple([role for role in dict.fromkeys(caller.roles) if role in self.roles and role not in user.roles])
+        return Principal(
+            kind="User",
+            id=name,
+            tenant=caller.tenant,
+            roles=user.roles + given,
+            groups=self._groups_of.get(name, ()),
+            given=given or UNSET,
+        )
 
 
 def _find(entries: Mapping[str, _Entry], kind: str, name: str, tenant: str) -> _Entry:

@@ -165,7 +165,7 @@ class Payload(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What is committed to: readable ids, arguments and everything else the decision saw, and what came of it.
 
     `arguments`, `result` and `preview` are JSON embedded as it is. `detail` carries what belongs to one kind only. `names` says whose
-    pseudonyms stand in the envelope: `{"6f1c...": 'Customer::"C-412"'}`.
+    pseudonyms stand in the envelope: `{"6f1c...": 'Customer::"C-412"'}`. `credential` is the id of that which was shown, if any.
     """
 
     arguments: Raw = NOTHING
@@ -181,6 +181,7 @@ class Payload(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     preview: Raw = NOTHING
     detail: JsonObject | None = None
     names: dict[str, str] | None = None
+    credential: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
