@@ -58,6 +58,14 @@ def test_an_erasure_while_a_hold_stands_explains_nothing_that_is_held() -> None:
     assert not forgotten((2, everything), (3, erasure), (4, drop)).explains("acme", 0, (ALICE,))
 
 
+def test_two_holds_on_one_person_hold_nobody_else() -> None:
+    first, second = (envelope("legal_hold", f"User::{ALICE}", id_=id_) for id_ in ("h-1", "h-2"))
+    made = forgotten((2, first), (3, second), (4, envelope("erasure", f"User::{ALICE}", f"User::{BOB}")))
+    assert made.explains("acme", 0, (BOB,))
+    assert not made.explains("acme", 0, (ALICE,))
+    assert made.erased() == {BOB: ("acme", f"User::{BOB}")}
+
+
 def test_the_holds_that_stand_are_those_that_were_not_released_in_their_own_log() -> None:
     made = forgotten(
         (0, envelope("legal_hold", f"User::{ALICE}", id_="h-1", at=1)),

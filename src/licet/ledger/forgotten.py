@@ -118,9 +118,9 @@ class Forgotten:
 
     def _erase(self, found: _Envelope, index: int) -> None:
         standing = [hold for hold in self._holds.values() if hold.log == found.log]
-        held = frozenset([hold.pseudonym for hold in standing if hold.pseudonym is not None])
-        if len(held) < len(standing):
+        if any(hold.target is None for hold in standing):
             return  # rule 2: everything in this log was held
+        held = frozenset([hold.pseudonym for hold in standing if hold.pseudonym is not None])
         for target in found.targets:
             drop = _RANGE.fullmatch(target)
             pseudonym = pseudonym_in(target)
