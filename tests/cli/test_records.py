@@ -67,6 +67,10 @@ TOLD = {
     "a withdrawal by an erasure": (entry("expiry", detail(request="r", event="withdraw", because="erasure")), "note", "a request was withdrawn: r: somebody whom it was about was erased"),
     "what a probe says": (entry("outcome", detail(settled={"by": "probe"}), tool=ADJUST, outcome=OutcomeEntry(status="ok")), "note", "`billing.adjust` happened, says its probe"),
     "a twin": (entry("admin", detail(twin="c", tool="billing.adjust")), "note", "a call reached for another tenant: billing.adjust; its record is call c"),
+    "a question": (entry("evaluation", detail(asked={"by": {"credential": "key_1"}}), tool=ADJUST, decision=DecisionEntry(verdict="allow", code="allowed")), "note", "credential key_1 asked about support-bot for alice, who would be allowed `billing.adjust`"),
+    "a question whose answer was no": (entry("evaluation", Payload(message="no", detail={"asked": {"by": {"service": "portal"}}}), tool=ADJUST, decision=denied()), "note", "portal asked about support-bot for alice, who would be denied `billing.adjust`: no"),
+    "a question about what people decide": (entry("evaluation", tool=ADJUST, decision=DecisionEntry(verdict="hold", code="approval_required")), "note", "somebody asked about support-bot for alice, who would have to wait for people to use `billing.adjust`: approval_required"),
+    "a search among candidates": (entry("evaluation", detail(asked={"by": {"credential": "key_1"}}, search="subject", found=3)), "note", "credential key_1 searched for subjects, and 3 were found"),
     "something else": (entry("review", Payload()), "note", "a record of kind `review`"),
 }  # fmt: skip
 

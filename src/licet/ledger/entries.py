@@ -143,6 +143,20 @@ def _hold(entry: Entry) -> Told:
     return Told("hold", "hold", f"{entry.caller} {so} {entry.act}{_times(entry)}", message_of(entry))
 
 
+def _evaluation(entry: Entry) -> Told:
+    asked = entry.detail.get("asked")
+    by = asked.get("by", {}) if isinstance(asked, dict) else {}
+    shown = by.get("credential")
+    asker = f"credential {shown}" if shown else who(by.get("agent"), by.get("service"), by.get("user")) if by else "somebody"
+    decision = entry.envelope.decision
+    if decision is None:
+        sought, found = entry.detail.get("search"), entry.detail.get("found")
+        return Told("note", "search", f"{asker} searched for {sought}s, and {found} were found" if sought else "somebody searched")
+    would = {"allow": "be allowed", "hold": "have to wait for people to use"}.get(decision.verdict, "be denied")
+    message = "" if decision.verdict == "allow" else message_of(entry)
+    return Told("note", "asked", f"{asker} asked about {entry.caller}, who would {would} {entry.act}", message)
+
+
 def _intent(entry: Entry) -> Told:
     approval = entry.envelope.approval
     consent = f", approved by {listed(approval.voters)}" if approval is not None and approval.voters else ""
@@ -263,6 +277,7 @@ def _cause(entry: Entry) -> str:
 _TELLERS: dict[str, Callable[[Entry], Told]] = {
     "denial": _denial,
     "hold": _hold,
+    "evaluation": _evaluation,
     "intent": _intent,
     "call": _call,
     "outcome": _outcome,
