@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,11 +20,11 @@ from msgspec.structs import replace
 from licet.approvals.attest import attest_rows
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, utc_now
-from licet.cli.requests import PAST, Viewed, stand
+from licet.cli.requests import PAST, Viewed, has_voted, stand
 from licet.errors import OperatorError
 from licet.identity.directory import Directory
 from licet.model import LIVE_STATES, Request, RequestId, RequestState, Vote
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import Store
 
 Event = Literal[
     "waiting",
@@ -51,10 +51,30 @@ class Happened(Struct, frozen=True, kw_only=True):
     vote: Vote | None = None
 
 
-class Feed:
-    """The live requests of a store, for one viewer, who may be nobody."""
+class Feed(Protocol):
+    """The live requests of a source, for one viewer, who may be nobody."""
 
-    def __init__(self, invocation: Invocation, store: SqliteStore, *, tenant: str | None, viewer: str | None) -> None:
+    def has_moved(self) -> bool:
+        """Whether it is worth reading again. May say so without."""
+        ...
+
+    def read(self, limit: int | None = None) -> tuple[Viewed, ...]:
+        """What waits now, the one that expires first first."""
+        ...
+
+    def find(self, request: RequestId) -> Viewed | None:
+        """One request, held against its records; None where it was erased. Raises `IntegrityBroken`."""
+        ...
+
+    def has_voted(self, found: Viewed) -> bool:
+        """Whether a vote of the viewer's person stands on it."""
+        ...
+
+
+class LocalFeed:
+    """The live requests of a store."""
+
+    def __init__(self, invocation: Invocation, store: Store, *, tenant: str | None, viewer: str | None) -> None:
         self._invocation = invocation
         self._store = store
         self._tenant = tenant
@@ -87,6 +107,10 @@ class Feed:
             return None
         attest_rows(found)
         return self._stand(found.request, found.votes, utc_now())
+
+    def has_voted(self, found: Viewed) -> bool:
+        """Whether a vote of the viewer's person stands on it."""
+        return has_voted(found, self.directory)
 
     def _stand(self, request: Request, votes: tuple[Vote, ...], now: datetime) -> Viewed:
         return stand(request, votes, self.directory, now, viewer=self._viewer)

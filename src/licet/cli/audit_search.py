@@ -23,8 +23,7 @@ from licet.cli.scan import sizes
 from licet.cli.wording import moment
 from licet.config import Settings
 from licet.gate.opening import Searching
-from licet.store.contract import StoredRecord
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import Store, StoredRecord
 
 PAGE = 20
 
@@ -72,7 +71,7 @@ def search(invocation: Invocation, /, limit: int, before: str | None, **options:
 
 
 @contextmanager
-def filled(invocation: Invocation, settings: Settings, store: SqliteStore) -> Iterator[Searching]:
+def filled(invocation: Invocation, settings: Settings, store: Store) -> Iterator[Searching]:
     """The search index, with every record that the ledger has now."""
     with Searching(settings, store) as searching:
         with progress(invocation, "indexing", searching.indexer.behind()) as step:

@@ -20,7 +20,6 @@ from licet.ledger.report import Report
 from licet.ledger.verify import verify
 from licet.model import JsonObject
 from licet.store.contract import Store, StoredRecord
-from licet.store.sqlite import SqliteStore
 
 
 class Entry(Struct, frozen=True):
@@ -181,6 +180,6 @@ def _find(settings: Settings, text: bytes, log: str) -> StoredRecord | None:
         store.close()
 
 
-def _open(settings: Settings, file: Path | None) -> SqliteStore:
+def _open(settings: Settings, file: Path | None) -> Store:
     named = settings if file is None else msgspec.structs.replace(settings, store=f"sqlite:{file}")
     return open_reading(named, lambda: datetime.now(UTC))

@@ -29,8 +29,7 @@ from licet.gate.plans import PlanResult
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.ledger.record import decode_envelope, decode_payload, read_envelope
 from licet.model import CallId, Effect
-from licet.store.contract import StoredRecord
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import Store, StoredRecord
 
 _OF_PLANS: dict[str, Said] = {"done": "allowed", "held": "held"}
 
@@ -44,7 +43,7 @@ class Performance:
         self._matters: dict[str, Matter] = {}
         self._frozen: dict[str, Froze] = {}
         self._app = Application(folder)
-        self._store: SqliteStore | None = None
+        self._store: Store | None = None
 
     def __enter__(self) -> Self:
         self._app.gate.seal()
@@ -57,7 +56,7 @@ class Performance:
         self._app.gate.close()
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> Store:
         """The ledger, opened for reading."""
         assert self._store is not None
         return self._store

@@ -9,13 +9,14 @@ from licet.cli.loading import reading
 from licet.config import Settings
 from licet.errors import OperatorError
 from licet.gate.freeze_view import standing_freezes
+from licet.gate.opening import has_ledger
 from licet.identity.directory import Directory
 
 
 def freeze_findings(settings: Settings) -> Iterator[Finding]:
     """What is frozen, each as a warning; and whether enough people could lift a freeze."""
     yield from _lifters(settings)
-    if not settings.store_path.exists():
+    if not has_ledger(settings):
         return
     try:
         with reading(settings) as store:

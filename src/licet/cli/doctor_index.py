@@ -9,7 +9,7 @@ from licet.cli.loading import reading
 from licet.cli.wording import counted
 from licet.config import Settings
 from licet.errors import StoreError
-from licet.gate.opening import index_path
+from licet.gate.opening import has_ledger, index_path
 from licet.store.finder import LedgerRows
 from licet.store.index import Index
 from licet.store.indexer import Indexer
@@ -20,8 +20,7 @@ FAR_BEHIND = 100_000
 
 def index_findings(settings: Settings) -> Iterator[Finding]:
     """Whether it is there, can be read, and how far it is behind the ledger."""
-    path = settings.store_path
-    if not path.exists():
+    if not has_ledger(settings):
         return
     if not index_path(settings).exists():
         yield Finding("ok", "search index", "there is none; the first search makes it")

@@ -15,6 +15,7 @@ from licet.cli.wording import counted, moment, span
 from licet.config import Settings
 from licet.config.notify import AnyChannel, AppriseSettings, EmailSettings, SlackSettings, WebhookSettings
 from licet.errors import OperatorError, StoreError
+from licet.gate.opening import has_ledger
 from licet.ledger.record import microseconds
 from licet.store.contract import Store
 
@@ -35,7 +36,7 @@ def notify_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[
         if isinstance(channel, EmailSettings) and channel.security == "none":
             message = f"channel `{channel.name}` sends mail unencrypted: whoever is on the way reads requests, and can change them"
             yield Finding("warn", "notify", message, 'use `security = "starttls"` or `"tls"`')
-    if not settings.store_path.exists():
+    if not has_ledger(settings):
         return
     try:
         with reading(settings) as store:

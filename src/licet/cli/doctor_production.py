@@ -128,7 +128,7 @@ def _keys(settings: Settings) -> Iterator[Reason]:
     if scheme != "file":
         return
     key = Path(rest).resolve()
-    beside = "the ledger" if key.parent == settings.store_path.resolve().parent else None
+    beside = "the ledger" if key.parent == settings.beside.resolve().parent else None
     if beside is None and settings.file is not None and key.parent == settings.file.resolve().parent:
         beside = "licet.toml"
     if beside is not None:

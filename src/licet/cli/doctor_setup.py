@@ -62,7 +62,7 @@ def safety_findings(settings: Settings, user: OperatingUser) -> Iterator[Finding
     things = (
         ("config", "change the config", [settings.file] if settings.file is not None else []),
         ("policies", "change the policies", [settings.policies, *sorted(settings.policies.glob("*.cedar"))]),
-        ("store", "change the store", [settings.store_path]),
+        ("store", "change the store", [] if settings.in_postgres else [settings.store_path]),
         ("key", "read the ledger and sign for it", [Path(key)] if scheme == "file" else []),
         ("anchor", "set the anchor back together with the ledger", list(settings.witness.anchors)),
     )

@@ -12,8 +12,7 @@ from licet.cli.wording import counted, size
 from licet.config import Settings
 from licet.errors import IntegrityBroken, NotAStore, StoreError
 from licet.ledger.record import commitment, decode_envelope
-from licet.store.contract import LogState, OpenIntent
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import LogState, OpenIntent, Store
 
 LOOKED_AT = 100
 """Records at the end of each log: where a crash or a clumsy hand would have left its mark."""
@@ -48,7 +47,7 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
     yield from _disk(path.parent)
 
 
-def _ends(store: SqliteStore) -> Iterator[Finding]:
+def _ends(store: Store) -> Iterator[Finding]:
     states = store.logs()
     broken = [problem for state in states for problem in _problems(store, state)]
     for problem in broken:
@@ -59,7 +58,7 @@ def _ends(store: SqliteStore) -> Iterator[Finding]:
         yield Finding("ok", "integrity", message)
 
 
-def _problems(store: SqliteStore, state: LogState) -> Iterator[str]:
+def _problems(store: Store, state: LogState) -> Iterator[str]:
     """What is wrong with the end of a log."""
     expected = state.size
     try:
@@ -82,7 +81,7 @@ def _problems(store: SqliteStore, state: LogState) -> Iterator[str]:
         yield f"log `{state.log}` ends before record {expected}"
 
 
-def _boots(store: SqliteStore) -> Iterator[Finding]:
+def _boots(store: Store) -> Iterator[Finding]:
     boots = [boot for boot in store.boots() if boot.state == "running"]
     living = {boot.id for boot in boots if boot.lives}
     gone = [boot for boot in boots if not boot.lives]
@@ -101,7 +100,7 @@ def _open_calls(calls: tuple[OpenIntent, ...], living: set[str]) -> Iterator[Fin
         yield Finding("warn", "open calls", message, "open a gate: each becomes `unknown`; then `licet audit unknown`")
 
 
-def _unsettled(store: SqliteStore) -> Iterator[Finding]:
+def _unsettled(store: Store) -> Iterator[Finding]:
     calls = store.unsettled_calls()
     if calls:
         message = f"{counted(len(calls), 'call')} of which nobody saw the end, such as `{calls[0].call}`"

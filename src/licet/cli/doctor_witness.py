@@ -14,6 +14,7 @@ from licet.cli.loading import reading, utc_now
 from licet.cli.wording import counted, moment, span
 from licet.config import Settings, WitnessServer
 from licet.errors import AnchorUnusable, ConfigInvalid, IntegrityBroken, NoteInvalid, StoreError
+from licet.gate.opening import has_ledger
 from licet.ledger.record import microseconds
 from licet.ledger.rotation import Trust
 from licet.ledger.signing import checkpoint_of, trust_of
@@ -37,8 +38,8 @@ def witness_findings(settings: Settings) -> Iterator[Finding]:
         message = "nobody outside the ledger holds its checkpoint: a cut, a rollback or a rewrite with its key would go unnoticed"
         yield Finding("warn", "witness", message, "name a file on another disk: `anchor` under `[witness]` in licet.toml")
     for path in wanted.anchors:
-        yield from _place_of(path, settings.store_path)
-    if not settings.store_path.exists():
+        yield from _place_of(path, settings.beside)
+    if not has_ledger(settings):
         return
     try:
         with reading(settings) as store:

@@ -33,6 +33,7 @@ from licet.errors import ArgumentsRefused, CallerRefused, StoreError
 from licet.gate.acting import Acting
 from licet.gate.checks import caller_of
 from licet.gate.freeze_view import FreezeView, Stops
+from licet.gate.opening import has_ledger
 from licet.gate.rehearsal import Rehearsal, Rehearsed
 from licet.model import Decision, EntityRef, JsonObject
 from licet.names import name_problem
@@ -113,7 +114,7 @@ def rehearse(loaded: Loaded, proposal: Proposal, then: Callable[[Rehearsal, Rehe
 
 def _stops(settings: Settings) -> Stops | None:
     """What is frozen, where there is a ledger that can be read."""
-    if not settings.store_path.exists():
+    if not has_ledger(settings):
         return None
     with suppress(StoreError), reading(settings) as store:
         return FreezeView(store).look()

@@ -15,6 +15,7 @@ from licet.config.decoding import Decoder
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
 from licet.config.identity import check_logins, read_identity
 from licet.config.notify import Known, read_notify
+from licet.config.postgres import is_postgres, read_postgres, read_url
 from licet.config.server import read_server
 from licet.config.settings import (
     AgentSettings,
@@ -76,13 +77,14 @@ class Reader:
             limits=self._limits(top.limits, overrides["limits"]),
             witness=self._witness(top.witness, file.parent),
             retention=self._retention(top.retention),
-            search=self._decoder.struct(top.search, SearchSettings, "search"),
+            search=self._search(top.search, file.parent),
             freeze=self._freeze(top.freeze, top.groups),
             notify=read_notify(self._decoder, top.notify, file.parent, Known(top.tenants, top.groups, top.users)),
             production=self._decoder.struct(top.production, ProductionSettings, "production"),
             authzen=read_authzen(self._decoder, top.authzen, resources),
             server=read_server(self._decoder, top.server, overrides["server"], file.parent),
             identity=read_identity(self._decoder, top.identity, file.parent, top.tenants),
+            postgres=read_postgres(self._decoder, top.postgres, top.store, file.parent),
             file=file,
         )
         check_logins(self._decoder, {"agents": read.agents, "services": read.services, "users": read.users}, read.identity.issuers)
@@ -165,10 +167,18 @@ class Reader:
         anchors = tuple(folder / self._decoder.path(path, "witness.anchor") for path in paths)
         return WitnessSettings(anchors=anchors, servers=written.servers, log=written.log, max_age_s=max_age_s)
 
+    def _search(self, table: object, folder: Path) -> SearchSettings:
+        search = self._decoder.struct(table, SearchSettings, "search")
+        if search.path is None:
+            return search
+        return msgspec.structs.replace(search, path=folder / self._decoder.path(str(search.path), "search.path"))
+
     def _store(self, text: str, folder: Path) -> str:
+        if is_postgres(text):
+            return read_url(self._decoder, text, folder)
         scheme, colon, path = text.partition(":")
         if scheme != "sqlite" or not colon:
-            raise self._decoder.invalid("store", f"is `{text}`; expected `sqlite:PATH`")
+            raise self._decoder.invalid("store", f"is `{scheme}...`; expected `sqlite:PATH` or `postgresql://USER@HOST:PORT/DATABASE`")
         if path == ":memory:":
             raise self._decoder.invalid(
                 "store", "is `sqlite::memory:`, an audit log that ends with the process; tests have `licet.testing`"

@@ -13,7 +13,9 @@ from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config.authzen import AuthzenSettings
 from licet.config.identity import IdentitySettings
 from licet.config.notify import NotifySettings
+from licet.config.postgres import PostgresSettings, is_postgres
 from licet.config.server import ServerSettings
+from licet.errors import ConfigInvalid
 
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
 
@@ -120,10 +122,14 @@ class FreezeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SearchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[search]`: whether the search index is kept while calls go on, and whether it holds the words of (redacted) payloads."""
+    """`[search]`: whether the search index is kept while calls go on, whether it holds the words of (redacted) payloads, and where it lies.
+
+    Without a `path` it lies beside the ledger, or beside licet.toml where the ledger is in PostgreSQL.
+    """
 
     index: bool = True
     text: bool = True
+    path: Path | None = None
 
 
 class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,8 +147,8 @@ class ProductionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
-    `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`; `keys` says where its key comes from
-    (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that may meet.
+    `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`, or the URL of a
+    PostgreSQL database; `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that may meet.
     """
 
     environment: str
@@ -171,9 +177,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     authzen: AuthzenSettings = AuthzenSettings()
     server: ServerSettings = ServerSettings()
     identity: IdentitySettings = IdentitySettings()
+    postgres: PostgresSettings = PostgresSettings()
     file: Path | None = None
 
     @property
+    def in_postgres(self) -> bool:
+        """Whether `store` names a PostgreSQL database."""
+        return is_postgres(self.store)
+
+    @property
     def store_path(self) -> Path:
-        """The SQLite file of `store`."""
+        """The SQLite file of `store`. Raises `ConfigInvalid` where the ledger is in no file."""
+        if self.in_postgres:
+            raise ConfigInvalid("this is for a ledger in a SQLite file; `store` names a PostgreSQL database")
         return Path(self.store.removeprefix("sqlite:"))
+
+    @property
+    def beside(self) -> Path:
+        """What belongs to the ledger and lies in files of its own (manifest, search index) is named after this path."""
+        if self.in_postgres:
+            return (self.file.parent if self.file is not None else Path()) / "licet"
+        return self.store_path

@@ -38,6 +38,7 @@ class Document(Struct, kw_only=True):
     authzen: Any = {}
     server: Any = {}
     identity: Any = {}
+    postgres: Any = {}
 
 
 class WrittenWitness(Struct):

@@ -33,12 +33,11 @@ from licet.ledger.seal import Filing
 from licet.ledger.signing import SigningKeys, trust_of
 from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG
-from licet.store import sqlite_open
-from licet.store.contract import PutCheckpoint
+from licet.store.contract import PutCheckpoint, Store
 from licet.store.finder import Finder, LedgerRows
 from licet.store.index import Index
 from licet.store.indexer import Indexer
-from licet.store.sqlite import SqliteStore
+from licet.store.opening import check_there, is_there, open_store, place_of
 from licet.witness.client import Witness
 from licet.witness.pins import Pins
 
@@ -59,14 +58,14 @@ class OpenLedger:
     def __init__(
         self, settings: Settings, now: Callable[[], datetime], *, create: bool = True, indexed: bool = False, pinned: bool = True
     ) -> None:
-        if not create and not in_memory(settings):
-            sqlite_open.check_file(settings.store_path, create=False)  # said before a key is missed that was never made
+        if not create:
+            check_there(place_of(settings))  # said before a key is missed that was never made
         self.keys = keys_of(settings, create=create)
         self._now = now
         self._process = os.getpid()
         self.indexer: Indexer | None = None
         with ExitStack() as opened:  # whatever fails below, what is open by then is closed, the last one first
-            self.store = SqliteStore.open(settings.store, now=now, keys=self.keys, create=create)
+            self.store = open_store(place_of(settings), now=now, keys=self.keys, create=create)
             opened.callback(self.store.close)
             self.writer = Writer(self.store, deadline_s=settings.limits.store_timeout_s)
             opened.callback(self.writer.close)
@@ -175,7 +174,7 @@ class OpenLedger:
 class Searching:
     """The search index of a ledger, what fills it, and what asks it. An index that cannot be opened is made anew by `Index.open`."""
 
-    def __init__(self, settings: Settings, store: SqliteStore) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         place = MEMORY if in_memory(settings) else index_path(settings)
         self.index = Index.open(place, text=settings.search.text)
         self.indexer = Indexer(self.index, LedgerRows(store))
@@ -197,7 +196,7 @@ class Searching:
 
 def index_path(settings: Settings) -> Path:
     """Where the search index of the settings' ledger lies."""
-    return settings.store_path.with_name(f"{settings.store_path.name}-index")
+    return settings.search.path or settings.beside.with_name(f"{settings.beside.name}-index")
 
 
 def forget_in_index(settings: Settings, erased: Sequence[tuple[str, str]]) -> str | None:
@@ -218,18 +217,26 @@ def forget_in_index(settings: Settings, erased: Sequence[tuple[str, str]]) -> st
 
 def in_memory(settings: Settings) -> bool:
     """Whether the ledger ends with the process."""
-    return settings.store.startswith(MEMORY)
+    return place_of(settings).in_memory
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Whether there is a ledger to look at; True where nobody can tell, so that whoever opens it says why."""
+    try:
+        return is_there(place_of(settings))
+    except StoreError:
+        return True
 
 
 def manifest_of(settings: Settings) -> ErasureManifest:
     """The erasure manifest of the settings' ledger."""
-    path = settings.store_path
+    path = settings.beside
     return ErasureManifest(None if in_memory(settings) else path.with_name(f"{path.name}-erasures"))
 
 
-def open_reading(settings: Settings, now: Callable[[], datetime]) -> SqliteStore:
+def open_reading(settings: Settings, now: Callable[[], datetime]) -> Store:
     """The ledger, opened for reading, with its key where there is one. Raises `StoreError`; `NotAStore` where there is none."""
-    return SqliteStore.open(settings.store, now=now, keys=find_keys(settings), create=False, read_only=True)
+    return open_store(place_of(settings), now=now, keys=find_keys(settings), create=False, read_only=True)
 
 
 def find_keys(settings: Settings) -> KeyEncryptionKeys | None:
@@ -245,13 +252,6 @@ def keys_of(settings: Settings, *, create: bool) -> KeyEncryptionKeys:
     if in_memory(settings):
         return KeyEncryptionKeys.generate()
     scheme, _, path = settings.keys.partition(":")
-    if create and scheme == "file" and not _exists(settings.store_path):
+    if create and scheme == "file" and not Path(path).exists() and not is_there(place_of(settings)):
         create_key_file(Path(path))
     return load_keys(settings.keys, folder=settings.file.parent if settings.file is not None else Path())
-
-
-def _exists(store: Path) -> bool:
-    try:
-        return store.stat().st_size > 0
-    except OSError:
-        return False

@@ -28,7 +28,7 @@ from licet.ledger.examine import Examined, examine_log
 from licet.ledger.keys import load_keys
 from licet.ledger.source import Source, TreeState
 from licet.ledger.verify import Chunks
-from licet.store.sqlite import SqliteStore
+from licet.store.opening import Place, open_store, place_of
 
 WORTH_WORKERS = 200_000
 """Records. A worker takes a third of a second to start; below this, one process is done sooner."""
@@ -51,7 +51,7 @@ def examining(settings: Settings, records: int, workers: int | None = None) -> I
         yield None
         return
     folder = settings.file.parent if settings.file is not None else Path()
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _open, (settings.store, settings.keys, str(folder)))
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _open, (place_of(settings), settings.keys, str(folder)))
     try:
         yield lambda state: _examined(pool, state, count * _AHEAD)
     finally:
@@ -74,14 +74,14 @@ def _examined(pool: ProcessPoolExecutor, state: TreeState, window: int) -> Itera
         raise StoreUnavailable("a process that verified a part of the ledger ended before it was done; try again") from error
 
 
-def _open(store: str, keys: str, folder: str) -> None:
+def _open(place: Place, keys: str, folder: str) -> None:
     """In a worker: the ledger at the moment at which it began."""
     global _source  # noqa: PLW0603  a worker has one ledger, and nothing else to hold it by
     try:
         found = load_keys(keys, folder=Path(folder))
     except KeyUnavailable:
         found = None
-    opened = SqliteStore.open(store, now=lambda: datetime.now(UTC), keys=found, create=False, read_only=True)
+    opened = open_store(place, now=lambda: datetime.now(UTC), keys=found, create=False, read_only=True)
     _source = _moment.enter_context(opened.source())
 
 

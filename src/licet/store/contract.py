@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
-from licet.ledger.vault import SecretRow
+from licet.ledger.vault import SecretRow, Subject
 from licet.model import CallId, Receipt, RequestId
 from licet.store.credentials import CredentialChange, CredentialReading
 from licet.store.forgetting import BeginAnew as BeginAnew  # noqa: PLC0414  the other half of this contract
@@ -61,6 +61,7 @@ from licet.store.versions import Versions
 if TYPE_CHECKING:
     from licet.ledger.seal import Filing
     from licet.ledger.source import Source
+    from licet.store.index_take import IndexRow
 
 
 class NewRecord(Struct, frozen=True, gc=False):
@@ -215,6 +216,8 @@ class Store(
 
     boot: str
     """This process's boot id; its lease is held until `close`."""
+    is_remote: bool
+    """Whether reads go over a network: nobody makes them on an event loop that others wait for."""
 
     def seal(self, filing: Filing) -> Batch:
         """The filing as a batch, its payloads sealed under the secrets that this store has. Raises `KeyUnavailable`."""
@@ -266,6 +269,18 @@ class Store(
 
     def blobs(self, kind: str) -> tuple[tuple[str, bytes], ...]:
         """All snapshots of a kind as (digest, content), oldest first."""
+        ...
+
+    def index_rows(self, log: str, start: int, stop: int) -> list[IndexRow]:
+        """Records of one log as the search index takes them, without those behind the log's end."""
+        ...
+
+    def find_pseudonym(self, subject: Subject) -> str | None:
+        """The subject's pseudonym, if it was ever written about and not erased since. Raises `KeyUnavailable`."""
+        ...
+
+    def tenants_of_secrets(self) -> tuple[str, ...]:
+        """Every tenant of whom somebody or something was written about, in whatever log."""
         ...
 
     def source(self) -> AbstractContextManager[Source]:

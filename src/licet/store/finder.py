@@ -16,12 +16,11 @@ from msgspec.structs import replace
 
 from licet.ledger.vault import Subject
 from licet.model import EntityRef
-from licet.store.contract import StoredRecord
+from licet.store.contract import Store, StoredRecord
 from licet.store.index import Index
 from licet.store.index_ask import Query
 from licet.store.index_take import IndexRow
 from licet.store.index_terms import Field
-from licet.store.sqlite import SqliteStore
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -52,7 +51,7 @@ class Found(Struct, frozen=True):
 class LedgerRows:
     """The ledger as its indexer reads it."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def sizes(self) -> dict[str, int]:
@@ -67,7 +66,7 @@ class LedgerRows:
 class Finder:
     """Asks one ledger through its index."""
 
-    def __init__(self, store: SqliteStore, index: Index) -> None:
+    def __init__(self, store: Store, index: Index) -> None:
         self._store = store
         self._index = index
 
@@ -106,5 +105,5 @@ class Finder:
         """Those of these people or targets: of people in the tenant that is asked for, if one is; a target may be another tenant's."""
         one = wanted.tenant is not None and all(ref.type == "User" for ref in refs)
         tenants = [str(wanted.tenant)] if one else self._store.tenants_of_secrets()
-        found = [self._store.vault.find_pseudonym(Subject(tenant, ref.type, ref.id)) for tenant in tenants for ref in refs]
+        found = [self._store.find_pseudonym(Subject(tenant, ref.type, ref.id)) for tenant in tenants for ref in refs]
         return tuple([pseudonym for pseudonym in found if pseudonym is not None])

@@ -33,10 +33,11 @@ from licet.store.postgres_commit import write_group
 from licet.store.postgres_leases import HELD, Lease, find_gone, wait_for_grace
 from licet.store.postgres_locks import TAKE_BAR, begin_text, logs_of
 from licet.store.postgres_loop import Loop
-from licet.store.postgres_open import Address, abort_all, check_server, connect, end
+from licet.store.postgres_open import LONG_S, REACHING, Address, abort_all, check_server, connect, end, translate
 from licet.store.postgres_read import PostgresReads
 from licet.store.postgres_readers import Readers
 from licet.store.postgres_reading import Connection
+from licet.store.postgres_rewrite import rewrite
 from licet.store.postgres_transact import RECONCILE_S, Transactions, mark
 from licet.store.postgres_versions import Watch
 from licet.store.sqlite_open import INDEX_BITS
@@ -122,6 +123,23 @@ class PostgresStore(PostgresReads):
         else:
             vault.confirm([row for batch in batches for row in batch.secrets])
         return answers
+
+    def cut_log(self, timeout_s: float = 10.0) -> bool:  # noqa: ARG002  there is nothing to wait for
+        """False: the write-ahead log, its archive and its standbys are the server's, and so is how long they keep what was erased."""
+        return False
+
+    def rewrite(self, limit_bytes: int | None = None) -> bool:
+        """Whether the tables from which something is taken away were written anew (store/postgres_rewrite.py)."""
+        self._check()
+
+        async def work() -> bool:
+            con = await connect(self._address, name="licet-rewrite", long=True)
+            try:
+                return await rewrite(con, limit_bytes)
+            finally:
+                await end(con)
+
+        return self._run(work(), LONG_S)
 
     def seal(self, filing: Filing) -> Batch:
         """The filing as a batch, its payloads sealed under the secrets that this store has."""
@@ -307,3 +325,22 @@ class PostgresStore(PostgresReads):
 
     def _note_broken(self, error: StoreError) -> None:
         self._broken = error
+
+
+def is_empty(address: Address) -> bool:
+    """Whether nothing lies in this database, so that a ledger can be made there. Raises `StoreUnavailable`."""
+
+    async def look() -> bool:
+        con = await connect(address, name="licet-open")
+        try:
+            return bool(await con.fetchval(_EMPTY))
+        finally:
+            await end(con)
+
+    loop = Loop(str(address), abort_all)
+    try:
+        return loop.run(look(), OPEN_S)
+    except REACHING as error:
+        raise translate(error, address) from error
+    finally:
+        loop.close()

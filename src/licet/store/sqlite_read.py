@@ -111,6 +111,8 @@ class SqliteReads(
 ):
     """The reading half of the store."""
 
+    is_remote = False
+
     def __init__(self, location: Location, keys: KeyEncryptionKeys | None) -> None:
         self._location = location
         self._keys = keys

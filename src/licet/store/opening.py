@@ -1,0 +1,107 @@
+"""Opening the ledger that a `store` names: the one place that picks between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from licet.config.postgres import is_postgres
+from licet.config.settings import Settings
+from licet.errors import ConfigInvalid, NotAStore
+from licet.ledger.keys import KeyEncryptionKeys
+from licet.store import sqlite_open
+from licet.store.contract import Store
+from licet.store.passwords import password_at
+from licet.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from licet.store.postgres_open import Address
+
+_MEMORY = "sqlite::memory:"
+
+
+class Place(Struct, frozen=True):
+    """Where a ledger is, and where the password to it comes from: all that another process needs to open it."""
+
+    store: str
+    password: str | None = None
+
+    @property
+    def in_postgres(self) -> bool:
+        """Whether it is a PostgreSQL database."""
+        return is_postgres(self.store)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the ledger ends with the process."""
+        return self.store.startswith(_MEMORY)
+
+
+def place_of(settings: Settings) -> Place:
+    """The place of the settings' ledger."""
+    return Place(settings.store, settings.postgres.password)
+
+
+def open_store(
+    place: Place,
+    *,
+    now: Callable[[], datetime],
+    keys: KeyEncryptionKeys | None,
+    create: bool = True,
+    read_only: bool = False,
+) -> Store:
+    """The ledger, with a boot and its lease unless read-only.
+
+    Raises `NotAStore` when there is something else, or nothing and not `create`; `StoreUnavailable`, `KeyUnavailable`, `IntegrityBroken` as
+    its store does; `ConfigInvalid` where the library for it is missing.
+    """
+    if not place.in_postgres:
+        return SqliteStore.open(place.store, now=now, keys=keys, create=create, read_only=read_only)
+    postgres = _postgres()
+    opened: Store = postgres.PostgresStore.open(_address(place), now=now, keys=keys, create=create, read_only=read_only)
+    return opened
+
+
+def is_there(place: Place) -> bool:
+    """Whether there is a ledger, or something in its place, as far as that can be told without its key.
+
+    Raises `StoreUnavailable` where a database cannot be asked.
+    """
+    if place.in_memory:
+        return False
+    if not place.in_postgres:
+        path = Path(place.store.removeprefix("sqlite:"))
+        try:
+            return path.stat().st_size > 0
+        except OSError:
+            return False
+    return not _postgres().is_empty(_address(place))
+
+
+def check_there(place: Place) -> None:
+    """Raise `NotAStore` where there is no ledger. Makes nothing."""
+    if place.in_postgres:
+        if not is_there(place):
+            raise NotAStore(f"`{_address(place)}` is an empty database, not a ledger")
+    elif not place.in_memory:
+        sqlite_open.check_file(Path(place.store.removeprefix("sqlite:")), create=False)
+
+
+def _postgres() -> ModuleType:
+    """The store in PostgreSQL: an extra, which who has a file does without."""
+    try:
+        return importlib.import_module("licet.store.postgres")
+    except ImportError as error:
+        raise ConfigInvalid("`store` names a PostgreSQL database, for which `licet[postgres]` must be installed", key="store") from error
+
+
+def _address(place: Place) -> Address:
+    from licet.store.postgres_open import Address  # noqa: PLC0415  as above
+
+    return Address(place.store, password_at(place.password))
