@@ -7,11 +7,12 @@ from functools import lru_cache
 import msgspec
 
 from licet.model import JsonObject
-from licet.server.approvals import ENDPOINTS as APPROVALS
 from licet.server.authzen import ENDPOINTS as AUTHZEN
 from licet.server.authzen_search import ENDPOINTS as AUTHZEN_SEARCH
+from licet.server.calls import ENDPOINTS as CALLS
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.openapi import document
+from licet.server.routes import ENDPOINTS as ROUTES
 from licet.server.whoami import ENDPOINTS as WHOAMI
 
 
@@ -35,7 +36,7 @@ OPENAPI = Endpoint(
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint there is."""
-    return (OPENAPI, *WHOAMI, *APPROVALS, *AUTHZEN, *AUTHZEN_SEARCH)
+    return (OPENAPI, *WHOAMI, *CALLS, *ROUTES, *AUTHZEN, *AUTHZEN_SEARCH)
 
 
 @lru_cache(maxsize=4)
