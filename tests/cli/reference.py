@@ -13,7 +13,7 @@ from licet.cli import main
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 HEADING = "## Verbs\n\n"
 WIDTH = 100
-GLOBAL = {"--config", "--app", "--json", "--debug"}
+GLOBAL = {"--config", "--app", "--server", "--api-key-file", "--json", "--debug"}
 
 
 def verbs() -> str:

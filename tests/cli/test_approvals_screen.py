@@ -20,9 +20,11 @@ from licet.cli.approvals_draw import Size, draw
 from licet.cli.approvals_facts import change_lines, facts_of
 from licet.cli.approvals_keys import Decoder
 from licet.cli.approvals_screen import Act, Mode, Screen
-from licet.cli.approvals_vote import carry_out
 from licet.cli.faults import Refusal
+from licet.cli.invocation import Invocation
 from licet.cli.loading import reading, utc_now
+from licet.cli.request_source import Verb
+from licet.cli.request_source_local import LocalRequests
 from licet.cli.requests import Viewed, get_request, stand
 from licet.errors import VoteRefused
 from licet.identity.directory import Directory
@@ -177,19 +179,26 @@ def test_another_request_under_the_same_id_is_not_approved(used: Path, licet: Li
     other = {"summary": Raw(b'{"arguments":{"amount_cents":1}}'), "key": "other", "tool": "crm.lookup", "obligations": ()}
     before = replace(shown, request=replace(shown.request, **{part: other[part]}))
     with pytest.raises(Refusal, match="is not what was shown any more") as refused:
-        carry_out(config.load(used / "licet.toml"), before, "approve", "lena", None)
+        carry_out(used, before, "approve", "lena")
     assert refused.value.fault.code == "not_as_shown"
     assert envelope(licet("approvals", "show", shown.request.id, "--json"))["data"]["votes"] == []
 
 
 def test_another_binding_than_the_one_on_the_screen_is_not_approved(used: Path, shown: Viewed) -> None:
     with pytest.raises(Refusal):
-        carry_out(config.load(used / "licet.toml"), replace(shown, binding="0" * 64), "approve", "lena", None)
+        carry_out(used, replace(shown, binding="0" * 64), "approve", "lena")
 
 
 def test_the_desk_decides_whatever_a_screen_thinks(used: Path, shown: Viewed) -> None:
     with pytest.raises(VoteRefused, match="nobody approves their own"):
-        carry_out(config.load(used / "licet.toml"), shown, "approve", "alice", None)
+        carry_out(used, shown, "approve", "alice")
+
+
+def carry_out(folder: Path, shown: Viewed, verb: Verb, voter: str) -> None:
+    settings = config.load(folder / "licet.toml")
+    with reading(settings) as store:
+        requests = LocalRequests(Invocation([]), settings, store)
+        requests.decide(shown, verb, requests.caster(voter), None)
 
 
 # how it looks

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from licet.cli.approvals_facts import HURRY_S, Fact, decided_on, facts_of, gist_of, look_of, waits_for
 from licet.cli.approvals_screen import Mode, Screen
-from licet.cli.approvals_vote import Verb
 from licet.cli.output import LABEL_WIDTH, Span, can_show, mark_of, styled, wrapped
+from licet.cli.request_source import Verb
 from licet.cli.requests import Viewed
 from licet.cli.wording import countdown, counted, who
 

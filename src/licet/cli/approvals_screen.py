@@ -17,7 +17,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from licet.cli.approvals_vote import Verb
+from licet.cli.request_source import Verb
 from licet.cli.requests import Viewed, is_same
 from licet.model import RequestId, RequestState
 

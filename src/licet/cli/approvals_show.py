@@ -10,13 +10,13 @@ import click
 from licet.cli.approvals_facts import show_whole
 from licet.cli.approvals_feed import Feed, Happened, changes
 from licet.cli.approvals_lines import print_happened
-from licet.cli.approvals_plan import find_steps, show_steps
+from licet.cli.approvals_plan import show_steps
 from licet.cli.approvals_watch import POLL_S, follow_one, is_screen
 from licet.cli.exits import Exit
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, reading, utc_now
-from licet.cli.requests import Viewed, get_request, stand
-from licet.identity.directory import Directory
+from licet.cli.loading import utc_now
+from licet.cli.request_source import requests_of
+from licet.cli.requests import Viewed
 
 
 @click.command()
@@ -26,14 +26,13 @@ from licet.identity.directory import Directory
 @click.pass_obj
 def show(invocation: Invocation, /, request: str, viewer: str | None, follow: bool) -> int:  # noqa: FBT001 - click's
     """Show a request whole, or each step of a plan: what would change, what is needed, who voted, and what votes are cast on."""
-    settings = load_settings(invocation)
-    with reading(settings) as store:
-        if steps := find_steps(store, settings, request, viewer=viewer):
+    with requests_of(invocation) as requests:
+        named = requests.viewer(viewer)
+        if steps := requests.find_steps(request, viewer=named):
             return invocation.answer(steps, lambda output: show_steps(output, steps), next_step=None)
-        asked, votes = get_request(store, request)
-        found = stand(asked, votes, Directory.from_settings(settings), utc_now(), viewer=viewer)
+        found = requests.get(request, viewer=named)
         if follow and found.state == "open":
-            feed = Feed(invocation, store, tenant=None, viewer=viewer)
+            feed = requests.feed(tenant=None, viewer=named)
             if not invocation.as_json and is_screen():
                 found = follow_one(invocation, feed, found)
             else:

@@ -1,33 +1,28 @@
 """`licet approvals approve`, `deny`, `take-back` and `withdraw`: done in a user's name, by whoever may write the store.
 
-No credential is shown here: who can write the file can vote in any name. So the record says which operating user did, by the process's real
-user id and not by an environment variable, and an application's agents must not run as a user who can write the store.
+Where a server is asked, the credential says who votes. Of the ledger at hand none is shown: who can write the file can vote in any name. So
+the record says which operating user did, by the process's real user id and not by an environment variable, and an application's agents must
+not run as a user who can write the store.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-from typing import Any, Literal
+from typing import Any
 
 import click
 from msgspec import Struct
-from msgspec.structs import replace
 
-from licet.approvals.desk import Cast
 from licet.cli.approvals_facts import show_whole
-from licet.cli.approvals_plan import find_steps, show_voted, vote_plan
+from licet.cli.approvals_plan import show_voted, vote_plan
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
-from licet.cli.loading import desk, load_settings, reading, utc_now
 from licet.cli.output import Output
-from licet.cli.requests import Viewed, get_request, is_same, stand
-from licet.config import Settings
-from licet.identity.directory import Directory
+from licet.cli.request_source import Caster, Requests, Verb, Verdict, requests_of
+from licet.cli.requests import Viewed
 from licet.model import Receipt, RequestState
-
-Verb = Literal["approve", "reject", "take_back", "withdraw"]
 
 
 class Voted(Struct, frozen=True, kw_only=True):
@@ -35,18 +30,24 @@ class Voted(Struct, frozen=True, kw_only=True):
 
     voter: str
     verdict: Verb
-    operating_user: str
+    operating_user: str | None
     receipt: Receipt
     request: Viewed
+    credential: str | None = None
+
+    @property
+    def caster(self) -> Caster:
+        """Who did it."""
+        return Caster(voter=self.voter, operating_user=self.operating_user, credential=self.credential)
 
 
 @click.command()
 @click.argument("request")
-@click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory who votes.")
+@click.option("--as", "voter", metavar="USER", help="The user of the directory who votes; of a server, the one whose credential it is.")
 @click.option("--comment", metavar="TEXT", help="Recorded with the vote.")
 @click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Of a plan, only this step; by default all that wait.")
 @click.pass_obj
-def approve(invocation: Invocation, /, *, request: str, voter: str, comment: str | None, steps: tuple[int, ...]) -> int:
+def approve(invocation: Invocation, /, *, request: str, voter: str | None, comment: str | None, steps: tuple[int, ...]) -> int:
     """Approve a request, or the steps of a plan, and show what was voted on.
 
     Once enough people have, the same call, made again, runs once. The record names USER as the voter and the operating
@@ -57,21 +58,21 @@ def approve(invocation: Invocation, /, *, request: str, voter: str, comment: str
 
 @click.command()
 @click.argument("request")
-@click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory who votes.")
+@click.option("--as", "voter", metavar="USER", help="The user of the directory who votes; of a server, the one whose credential it is.")
 @click.option("--comment", metavar="TEXT", help="Recorded with the vote.")
 @click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Of a plan, only this step; by default all that wait.")
 @click.pass_obj
-def deny(invocation: Invocation, /, *, request: str, voter: str, comment: str | None, steps: tuple[int, ...]) -> int:
+def deny(invocation: Invocation, /, *, request: str, voter: str | None, comment: str | None, steps: tuple[int, ...]) -> int:
     """Reject a request, or the steps of a plan, and show what was voted on. One rejection ends it."""
     return _vote(invocation, request, "reject", voter, comment, wanted=steps)
 
 
 @click.command("take-back")
 @click.argument("request")
-@click.option("--as", "voter", required=True, metavar="USER", help="The user of the directory whose vote it is.")
+@click.option("--as", "voter", metavar="USER", help="The user of the directory whose vote it is; of a server, as for a vote.")
 @click.option("--comment", metavar="TEXT", help="Recorded with it.")
 @click.pass_obj
-def take_back(invocation: Invocation, /, request: str, voter: str, comment: str | None) -> int:
+def take_back(invocation: Invocation, /, request: str, voter: str | None, comment: str | None) -> int:
     """Take a vote back, as long as the request is not over.
 
     What was approved with it, and is not without it, is open again.
@@ -81,9 +82,9 @@ def take_back(invocation: Invocation, /, request: str, voter: str, comment: str 
 
 @click.command()
 @click.argument("request")
-@click.option("--as", "voter", required=True, metavar="USER", help="The user for whom the call was made.")
+@click.option("--as", "voter", metavar="USER", help="The user for whom the call was made; of a server, as for a vote.")
 @click.pass_obj
-def withdraw(invocation: Invocation, /, request: str, voter: str) -> int:
+def withdraw(invocation: Invocation, /, request: str, voter: str | None) -> int:
     """Withdraw a request: the user for whom the call was made may. The same call, made again, asks anew."""
     return _decide(invocation, request, "withdraw", voter, None)
 
@@ -97,53 +98,38 @@ def operating_user() -> str:
         return f"uid {uid}"
 
 
-def carry_out(settings: Settings, shown: Viewed, verb: Verb, voter: str, comment: str | None) -> Cast:
-    """Do it on the request that was shown. Raises `Refusal` where it is not the same any more, and as the desk does."""
-    request = shown.request.id
-    with reading(settings) as store:
-        # A request's id stands for one call, one preview and one set of obligations for as long as its records do: it is held against
-        # what was on the screen all the same, since whoever can write the store could have put something else in its place.
-        now, _ = get_request(store, request)
-    if not is_same(shown, now):
-        message = f"request `{request}` is not what was shown any more"
-        raise Refusal(
-            Exit.DENIED, "not_as_shown", message, next_step="look at it again; `licet audit verify` says whether the log is sound"
-        )
-    with desk(settings) as approvals:
-        match verb:
-            case "take_back":
-                return approvals.take_back(request, voter, comment=comment, operating_user=operating_user())
-            case "withdraw":
-                return approvals.withdraw(request, voter)
-            case "approve" | "reject":
-                return approvals.vote(request, voter, verb, comment=comment, operating_user=operating_user())
-
-
-def _vote(
-    invocation: Invocation, named: str, verdict: Literal["approve", "reject"], voter: str, comment: str | None, *, wanted: tuple[int, ...]
-) -> int:
+def _vote(invocation: Invocation, named: str, verdict: Verdict, voter: str | None, comment: str | None, *, wanted: tuple[int, ...]) -> int:
     """A vote on a request, or on a plan where it is the id of one."""
-    settings = load_settings(invocation)
-    with reading(settings) as store:
-        steps = find_steps(store, settings, named)
-    if not steps:
+    with requests_of(invocation) as requests:
+        caster = requests.caster(voter)
+        steps = requests.find_steps(named, viewer=None)
+        if steps:
+            voted = vote_plan(requests, steps, wanted, verdict, caster=caster, comment=comment)
+            return invocation.answer(voted, lambda output: show_voted(output, voted), next_step=_PLAN_STEP)
         if wanted:
             message = f"there is no plan `{named}`, so it has no steps"
             raise Refusal(Exit.ERROR, "not_found", message, next_step="`licet approvals list` lists requests with their plans")
-        return _decide(invocation, named, verdict, voter, comment)
-    voted = vote_plan(settings, steps, wanted, voter, verdict, comment=comment, operating_user=operating_user())
-    with reading(settings) as store:
-        voted = replace(voted, steps=find_steps(store, settings, named))
-    return invocation.answer(voted, lambda output: show_voted(output, voted), next_step=_PLAN_STEP)
+        return _carry_out(invocation, requests, named, verdict, caster=caster, comment=comment)
 
 
 _PLAN_STEP = "the same plan, proposed again, goes on where it stopped"
 
 
-def _decide(invocation: Invocation, request: str, verb: Verb, voter: str, comment: str | None) -> int:
-    settings = load_settings(invocation)
-    cast = carry_out(settings, _view(settings, request, voter), verb, voter, comment)
-    voted = Voted(voter=voter, verdict=verb, operating_user=operating_user(), receipt=cast.receipt, request=_view(settings, request, None))
+def _decide(invocation: Invocation, request: str, verb: Verb, voter: str | None, comment: str | None) -> int:
+    with requests_of(invocation) as requests:
+        return _carry_out(invocation, requests, request, verb, caster=requests.caster(voter), comment=comment)
+
+
+def _carry_out(invocation: Invocation, requests: Requests, request: str, verb: Verb, *, caster: Caster, comment: str | None) -> int:
+    done = requests.decide(requests.get(request, viewer=caster.voter), verb, caster, comment)
+    voted = Voted(
+        voter=caster.voter,
+        verdict=verb,
+        operating_user=caster.operating_user,
+        credential=caster.credential,
+        receipt=done.receipt,
+        request=requests.get(request, viewer=None),
+    )
     return invocation.answer(voted, lambda output: _show(output, voted), next_step=_STEPS.get(voted.request.request.state))
 
 
@@ -160,16 +146,10 @@ _SAID: dict[Verb, tuple[str, str]] = {
 }
 
 
-def _view(settings: Settings, request: str, viewer: str | None) -> Viewed:
-    with reading(settings) as store:
-        asked, votes = get_request(store, request)
-        return stand(asked, votes, Directory.from_settings(settings), utc_now(), viewer=viewer)
-
-
 def _show(output: Output, voted: Voted) -> None:
     word, did = _SAID[voted.verdict]
     place = f"{voted.receipt.log}:{voted.receipt.index}"
-    below = f"recorded as {place}, cast by operating user {voted.operating_user}"
+    below = f"recorded as {place}, {voted.caster.says}"
     output.mark("ok", word, f"{voted.voter} {did}", below=below)
     output.line()
     show_whole(output, voted.request)

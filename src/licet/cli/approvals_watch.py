@@ -22,12 +22,12 @@ from licet.cli.approvals_feed import Chronicle, Feed
 from licet.cli.approvals_keys import Keyboard, keyboard
 from licet.cli.approvals_lines import print_happened
 from licet.cli.approvals_screen import Act, Mode, Screen
-from licet.cli.approvals_vote import carry_out
 from licet.cli.exits import Exit
-from licet.cli.faults import Refusal, fault_of
+from licet.cli.faults import fault_of
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, reading, utc_now
-from licet.cli.requests import Viewed, has_voted
+from licet.cli.loading import utc_now
+from licet.cli.request_source import requests_of
+from licet.cli.requests import Viewed
 from licet.errors import LicetError
 from licet.model import RequestId
 
@@ -51,17 +51,13 @@ def watch(invocation: Invocation, /, voter: str | None, tenant: str | None) -> i
     back, `w` withdraws; each is asked about once more, on a screen with nothing but what is decided on. Elsewhere, or with --json, a line
     for each thing that happens, until interrupted.
     """
-    settings = load_settings(invocation)
-    with reading(settings) as store:
-        feed = Feed(invocation, store, tenant=tenant, viewer=voter)
-        if voter is not None and voter not in feed.directory.users:
-            raise Refusal(
-                Exit.NOT_AUTHENTICATED, "unknown_user", f"`{voter}` is not a user of the directory", next_step="licet.toml lists them"
-            )
+    with requests_of(invocation) as requests:
+        named = requests.viewer(voter)
+        feed = requests.feed(tenant=tenant, viewer=named)
         if invocation.as_json or not is_screen():
             _follow(invocation, Chronicle(feed))
         else:
-            _Watch(invocation, feed, voter).run()
+            _Watch(invocation, feed, named).run()
     return int(Exit.OK)
 
 
@@ -136,7 +132,7 @@ class _Watch:
         except LicetError as error:
             self._screen.said = str(error)
             return
-        self._screen.take(rows, found, has_voted=found is not None and has_voted(found, self._feed.directory))
+        self._screen.take(rows, found, has_voted=found is not None and self._feed.has_voted(found))
 
     def _press(self, keys: Keyboard, live: Live, pressed: list[str]) -> None:
         for key in pressed:
@@ -164,10 +160,12 @@ class _Watch:
     def _carry_out(self, act: Act) -> str:
         assert self._screen.viewer is not None
         try:
-            cast = carry_out(load_settings(self._invocation), act.shown, act.verb, self._screen.viewer, act.comment)
+            # Opened anew: whoever votes is held against the directory of now.
+            with requests_of(self._invocation) as requests:
+                done = requests.decide(act.shown, act.verb, requests.caster(self._screen.viewer), act.comment)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is said, and the watch goes on
             return f"nothing was done: {fault_of(error).message}"
-        return f"{_DONE[act.verb]}; the request is {cast.request.state}; recorded as {cast.receipt.log}:{cast.receipt.index}"
+        return f"{_DONE[act.verb]}; the request is {done.state}; recorded as {done.receipt.log}:{done.receipt.index}"
 
     def _draw(self, live: Live) -> None:
         """Draw what has changed, or moved with the clock or the size of the terminal."""

@@ -6,6 +6,7 @@ An error that is expected never shows a traceback. One that is not says so, and 
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from licet.cli.wording import counted
 from licet.model import JsonObject
 
 if TYPE_CHECKING:
-    from licet.errors import OperatorError
+    from licet.errors import OperatorError, ServerError
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -90,8 +91,8 @@ def _known(error: BaseException) -> Fault | None:
     from licet import errors  # noqa: PLC0415
 
     match error:
-        case errors.OperatorError():
-            fault = _operator(error)
+        case errors.OperatorError() | errors.ServerError():
+            fault = _operator(error) if isinstance(error, errors.OperatorError) else _server(error)
         case errors.IntegrityBroken():
             step = "keep the file as it is, and run `licet audit verify`"
             fault = Fault(exit=Exit.INTEGRITY_BROKEN, code="integrity_broken", message=str(error), next=step)
@@ -124,6 +125,35 @@ def _known(error: BaseException) -> Fault | None:
         case _:
             return None
     return fault
+
+
+def _server(error: ServerError) -> Fault:
+    """What a server does not do."""
+    from licet import errors  # noqa: PLC0415 - as above
+
+    if not isinstance(error, errors.ServerProblem):
+        step: str | None = "see whether it runs there and `--server` or `LICET_SERVER` is its address"
+        if isinstance(error, errors.ServerUnreachable) and error.sent:
+            step = "whether it was done is not known: look before you do it again"
+        return Fault(exit=Exit.ERROR, code="server_unreachable", message=str(error), next=step)
+    exit_code, step = _ANSWERS.get(error.status, (Exit.ERROR, None))
+    if error.code == "integrity_broken":
+        exit_code, step = Exit.INTEGRITY_BROKEN, "keep the ledger as it is, and run `licet audit verify` where it is"
+    request = f" (request {error.request_id})" if error.request_id and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    details = {"status": error.status, "request_id": error.request_id}
+    return Fault(exit=exit_code, code=error.code, message=f"{error}{request}", next=step, lines=error.errors, details=details)
+
+
+_ANSWERS: dict[int, tuple[Exit, str | None]] = {
+    400: (Exit.USAGE, None),
+    401: (
+        Exit.NOT_AUTHENTICATED,
+        "`LICET_API_KEY`, `LICET_API_KEY_FILE` or `--api-key-file` holds the key; `licet credentials issue` makes one",
+    ),
+    403: (Exit.DENIED, "`licet doctor --server URL` says what this credential may do"),
+    422: (Exit.DENIED, None),
+}
+"""What a program ends with for a status, and the next step."""
 
 
 def _operator(error: OperatorError) -> Fault:

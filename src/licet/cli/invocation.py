@@ -5,6 +5,7 @@ The options of this module are the same for every verb and may stand before or b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ class Invocation:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.config: Path | None = None
         self.app: str | None = None
+        self.named_server: str | None = None
+        self.api_key_file: Path | None = None
         self.debug = "--debug" in _options(arguments)
         self.as_json = "--json" in _options(arguments)
         self.command = ""
@@ -38,6 +41,11 @@ class Invocation:
     def config_path(self) -> Path:
         """The licet.toml to read: the named one, or the one in this folder. Never searched for in parent folders."""
         return self.config or DEFAULT_CONFIG
+
+    @property
+    def server(self) -> str | None:
+        """The server to ask: that of `--server`, else of `LICET_SERVER`; None where the ledger at hand is meant."""
+        return self.named_server or os.environ.get("LICET_SERVER") or None
 
     def answer(self, data: Any, show: Callable[[Output], None], *, fault: Fault | None = None, next_step: str | None = None) -> int:
         """Give the answer in the form that was asked for. With a `fault` the answer is a no: its exit code is the program's."""
@@ -95,6 +103,21 @@ def _global_options() -> list[click.Option]:
             expose_value=False,
             callback=_take("app"),
             help="Import an application's gate, so that its Python tools and resolvers are known.",
+        ),
+        click.Option(
+            ["--server"],
+            metavar="URL",
+            expose_value=False,
+            callback=_take("named_server"),
+            help="Ask this server in place of the ledger at hand; also `LICET_SERVER`. The key is in `LICET_API_KEY`.",
+        ),
+        click.Option(
+            ["--api-key-file"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="PATH",
+            expose_value=False,
+            callback=_take("api_key_file"),
+            help="A file with the API key or token for the server; also `LICET_API_KEY_FILE`.",
         ),
         click.Option(
             ["--json"], is_flag=True, expose_value=False, callback=_take("as_json"), help="Print one JSON envelope, errors included."

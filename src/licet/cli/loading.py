@@ -31,10 +31,10 @@ from licet.errors import ConfigInvalid, StoreError
 from licet.gate.building import known_catalog
 from licet.gate.gate import Gate
 from licet.gate.house import SNAPSHOTS_MERGED
-from licet.gate.opening import OpenLedger, open_reading
+from licet.gate.opening import OpenLedger, has_ledger, open_reading
 from licet.gate.registry import Registry
 from licet.identity.directory import Directory
-from licet.store.sqlite import SqliteStore
+from licet.store.contract import Store
 
 
 class Loaded(Struct, frozen=True):
@@ -53,17 +53,28 @@ class Loaded(Struct, frozen=True):
 
 def load(invocation: Invocation) -> Loaded:
     """What `--config` or `--app` name. Raises `OperatorError` or `Refusal`."""
+    refuse_server(invocation)
     settings, registry = _sources(invocation)
     return Loaded(settings, registry, _snapshots(invocation, settings), invocation.app)
 
 
 def load_settings(invocation: Invocation) -> Settings:
     """The settings alone."""
+    refuse_server(invocation)
     return import_gate(invocation).settings if invocation.app is not None else config.load(invocation.config_path)
+
+
+def refuse_server(invocation: Invocation) -> None:
+    """Raise `Refusal` where a server was named: whoever looks at the ledger at hand would answer about another one."""
+    if invocation.server is not None:
+        message = f"`licet {invocation.command}` is about the installation at hand, and cannot be asked of a server"
+        step = "run it where the ledger is; leave `--server` out, and `LICET_SERVER` unset"
+        raise Refusal(Exit.USAGE, "no_server_form", message, next_step=step)
 
 
 def import_gate(invocation: Invocation) -> Gate:
     """The gate that `--app` names, its module imported from this folder or from what is installed. Raises `Refusal`."""
+    refuse_server(invocation)
     assert invocation.app is not None
     if invocation.config is not None:
         raise Refusal(Exit.USAGE, "usage", "`--app` brings its own licet.toml", next_step="leave `--config` or `--app` out")
@@ -92,7 +103,7 @@ def import_gate(invocation: Invocation) -> Gate:
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[SqliteStore]:
+def reading(settings: Settings) -> Iterator[Store]:
     """The store, read-only. Raises `StoreError`; `NotAStore` where there is none."""
     store = open_reading(settings, utc_now)
     try:
@@ -123,7 +134,7 @@ def _sources(invocation: Invocation) -> tuple[Settings, Registry]:
 
 
 def _snapshots(invocation: Invocation, settings: Settings) -> tuple[bytes, ...]:
-    if not settings.store_path.exists():
+    if not has_ledger(settings):
         return ()
     try:
         with reading(settings) as store:

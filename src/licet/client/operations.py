@@ -29,6 +29,26 @@ class Operations:
         """What this credential is, and what it may do where."""
         return self.connection.decoded(self.connection.ask("GET", "/api/v1/whoami"), types.WhoAmI)
 
+    def propose_call(self, body: types.ProposeCall) -> types.CallAnswer:
+        """Propose a call that whoever proposes it executes, where it is permitted. Needs `calls.propose`."""
+        return self.connection.decoded(
+            self.connection.ask("POST", "/api/v1/calls", body=body, repeatable=body.idempotency_key is not None), types.CallAnswer
+        )
+
+    def get_call(self, id_: str) -> types.CallShape:
+        """Where a call stands. Needs `calls.read`."""
+        return self.connection.decoded(self.connection.ask("GET", f"/api/v1/calls/{in_path(id_)}"), types.CallShape)
+
+    def report_outcome(self, id_: str, body: types.ReportEnd) -> types.EndReported:
+        """Report how a permitted call ended, once. Needs `calls.report`."""
+        return self.connection.decoded(
+            self.connection.ask("POST", f"/api/v1/calls/{in_path(id_)}/outcome", body=body, repeatable=True), types.EndReported
+        )
+
+    def propose_undo(self, id_: str, body: types.ProposeUndo | None = None) -> types.CallAnswer:
+        """Propose the reverse of a call that reported its effects. Needs `calls.undo`."""
+        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/calls/{in_path(id_)}/undo", body=body), types.CallAnswer)
+
     def list_requests(
         self,
         *,

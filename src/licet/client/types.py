@@ -60,6 +60,59 @@ class BarShape(Struct, frozen=True, kw_only=True):
     count: int
 
 
+class CallAnswer(Struct, frozen=True, kw_only=True):
+    """What became of a proposal.
+
+    With `allow` the call may be executed now, once, with exactly these `arguments`, and must be reported until `report_by`. With `hold`
+    people decide on `request`; the same call, proposed again, goes on. With `repeat` the idempotency key was used before: `end` is how
+    the call `repeats` ended, as far as that is known, and nothing may be executed. `code` and `message` say why; `receipt` is that of
+    the record. Of a `dry_run` there is no `call`: nothing may be executed.
+    """
+
+    call: str | None = None
+    decision: Literal["allow", "deny", "hold", "repeat"]
+    code: str
+    message: str
+    policies: tuple[str, ...] = ()
+    obligations: tuple[ObligationShape, ...] = ()
+    receipt: Receipt | None = None
+    arguments: Any | UnsetType = UNSET
+    report_by: str | None = None
+    request: str | None = None
+    preview: tuple[Effect, ...] | None = None
+    repeats: str | None = None
+    end: EndShape | None = None
+
+
+class CallShape(Struct, frozen=True, kw_only=True):
+    """Where a call stands, by its records."""
+
+    call: str
+    state: Literal["denied", "ended", "held", "open", "unknown"]
+    tenant: str
+    agent: str | None
+    service: str | None
+    user: str | None
+    tool: str
+    decision: Literal["allow", "deny", "hold"]
+    code: str
+    message: str
+    request: str | None
+    report_by: str | None
+    end: EndShape | None
+    receipts: tuple[Receipt, ...]
+
+
+class CallerNamed(Struct, frozen=True, kw_only=True):
+    """As whom a call is made: a selection among those that the credential speaks for. What is left out is the only one that there is."""
+
+    tenant: str | None = None
+    agent: str | None = None
+    service: str | None = None
+    user: str | None = None
+    session: str | None = None
+
+
 class CastPlanVotes(Struct, frozen=True, kw_only=True):
     """Votes on steps of a plan: all of them are cast, or none."""
 
@@ -109,6 +162,40 @@ class Effect(Struct, frozen=True, kw_only=True):
     before: Any = None
     after: Any = None
     before_unknown: bool | UnsetType = UNSET
+
+
+class EffectReported(Struct, frozen=True, kw_only=True):
+    """One change that was made. Without `before` nobody knows what was there, and the call cannot be undone."""
+
+    target: str
+    field: str
+    before: Any | UnsetType = UNSET
+    after: Any = None
+
+
+class EndReported(Struct, frozen=True, kw_only=True):
+    """The report is in the log. `late`: its time was over, and that nobody saw the end stands before it. `repeated`: it was there before.
+
+    `as_previewed` says whether the effects are those that people approved; null where that cannot be said.
+    """
+
+    call: str
+    status: Literal["error", "not_executed", "ok", "timeout", "unknown"]
+    receipt: Receipt
+    late: bool
+    repeated: bool
+    as_previewed: bool | None
+
+
+class EndShape(Struct, frozen=True, kw_only=True):
+    """How a call ended, as it was reported. `result` is there where one was kept."""
+
+    status: Literal["error", "not_executed", "ok", "timeout", "unknown"]
+    code: str | None = None
+    message: str | None = None
+    result: Any = None
+    effects: tuple[Effect, ...] = ()
+    as_previewed: bool | None = None
 
 
 class FoundAction(Struct, frozen=True, kw_only=True):
@@ -179,6 +266,34 @@ class NeedShape(Struct, frozen=True, kw_only=True):
     may_vote: tuple[str, ...]
 
 
+class Obligation(Struct, frozen=True, kw_only=True):
+    """What must happen before a held call may run, and the conditional policy that says so.
+
+    A vote discharges it only for this `policy`, this `policy_digest` (SHA-256 of the policy's text, hex) and this `principal`.
+    `expires_s` is how long a request for it can be used at most; `separation` names who beside the requester may not vote on it.
+    """
+
+    kind: Literal["approval", "confirmation", "preview_only"]
+    policy: str
+    policy_digest: str
+    principal: str
+    count: int = 1
+    group: str | None = None
+    reason: str | None = None
+    expires_s: int | None = None
+    separation: Literal["agent-owner"] | None = None
+
+
+class ObligationShape(Struct, frozen=True, kw_only=True):
+    """What must happen before a held call is permitted."""
+
+    kind: Literal["approval", "confirmation", "preview_only"]
+    policy: str
+    count: int
+    group: str | None
+    reason: str | None
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """How several evaluations are executed."""
 
@@ -203,6 +318,31 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     request_id: str
     errors: tuple[str, ...] = ()
     retry_after_s: int | None = None
+
+
+class ProposeCall(Struct, frozen=True, kw_only=True):
+    """A call that whoever proposes it executes, where it is permitted.
+
+    `reason` and `workflow` are recorded as claims, and grant nothing. `wait_s` is how long the answer may wait for people. With
+    `dry_run` the decision is told; nothing is recorded, nobody is asked and nothing may be executed.
+    """
+
+    tool: str
+    arguments: dict[str, Any] = {}
+    caller: CallerNamed | UnsetType = UNSET
+    reason: str | None = None
+    workflow: str | None = None
+    idempotency_key: str | None = None
+    wait_s: float = 0.0
+    dry_run: bool = False
+
+
+class ProposeUndo(Struct, frozen=True, kw_only=True):
+    """The reverse of a call, to be executed by whoever proposes it."""
+
+    caller: CallerNamed | UnsetType = UNSET
+    reason: str | None = None
+    wait_s: float = 0.0
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -240,6 +380,17 @@ class RecordShape(Struct, frozen=True, kw_only=True):
     closed: Literal["damaged", "erased", "locked"] | None
 
 
+class ReportEnd(Struct, frozen=True, kw_only=True):
+    """How a call ended. `result` is of one that ended well; `code` is a short name of what went wrong, never a secret."""
+
+    status: Literal["error", "not_executed", "ok", "timeout", "unknown"]
+    result: Any | UnsetType = UNSET
+    code: str | None = None
+    message: str | None = None
+    effects: tuple[EffectReported, ...] = ()
+    duration_us: int | None = None
+
+
 class RequestPage(Struct, frozen=True, kw_only=True):
     """Requests, the one that expires first first. `next` continues the page; None where nothing is left."""
 
@@ -250,8 +401,9 @@ class RequestPage(Struct, frozen=True, kw_only=True):
 class RequestShape(Struct, frozen=True, kw_only=True):
     """A held call as an approver is shown it.
 
-    `binding` is what a vote is cast on: the exact call, its preview and each policy. `reason` is what the caller wrote, and grants
-    nothing. `why_not` says why the person who asks may not vote on it; None where they may, or a program asks.
+    `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`).
+    `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they
+    may, or a program asks.
     """
 
     id: str
@@ -274,6 +426,9 @@ class RequestShape(Struct, frozen=True, kw_only=True):
     undoes: str | None
     needs: tuple[NeedShape, ...]
     votes: tuple[VoteShape, ...]
+    key: str
+    preview_digest: str | None
+    obligations: tuple[Obligation, ...]
     binding: str
     may_vote: bool
     why_not: str | None
@@ -374,11 +529,13 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 class VoteShape(Struct, frozen=True, kw_only=True):
-    """One person's vote that stands, and by what they were known when they cast it."""
+    """One person's vote that stands, on what it was cast, and by what they were known then."""
 
     voter: str
+    person: str
     verdict: Literal["approve", "reject"]
     at: str
+    binding: str
     comment: str | None
     credential: str | None
     operating_user: str | None
