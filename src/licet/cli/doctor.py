@@ -14,6 +14,7 @@ from licet.cli.doctor_key import key_findings
 from licet.cli.doctor_notify import notify_findings
 from licet.cli.doctor_production import Reason, production_reasons, show_reasons, unfit
 from licet.cli.doctor_rules import rule_findings
+from licet.cli.doctor_server import server_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
 from licet.cli.doctor_store import store_findings
 from licet.cli.doctor_witness import witness_findings
@@ -61,6 +62,7 @@ def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) 
         findings += key_findings(loaded.settings)
         findings += witness_findings(loaded.settings)
         findings += notify_findings(loaded.settings, os.environ)
+        findings += server_findings(loaded.settings)
         findings += safety_findings(loaded.settings, user)
     counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
     reasons = production_reasons(loaded.settings if loaded is not None else None, findings, os.environ) if production else None

@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {
     "credentials": "Issue, list, replace and revoke the API keys of programs and people.",
     "keys": "Show, make and change the keys of the ledger.",
     "db": "Back the ledger up, and restore it.",
+    "serve": "Serve the gate over HTTP.",
     "demo": "Watch a support agent being governed on a database of its own.",
     "doctor": "Look for what is wrong with an installation.",
     "version": "Print the version.",

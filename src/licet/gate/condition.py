@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from licet.config import Settings
 from licet.errors import LicetError, StoreError
+from licet.gate.authenticating import Authenticating
 from licet.gate.house import OpenHouse
 from licet.gate.opening import in_memory
 from licet.gate.reloading import ReloadStatus
@@ -45,6 +47,7 @@ class Conditions:
     """What a gate offers to whoever keeps it running."""
 
     settings: Settings
+    _clock: Callable[[], datetime]
 
     def _opened(self) -> OpenHouse:
         raise NotImplementedError
@@ -84,6 +87,17 @@ class Conditions:
     def observe(self, decided: Callable[[float], None], committed: Callable[[Sequence[Filing], float], None]) -> None:
         """Tell of each decision and of each group of records that is committed, with the seconds it took. Neither may raise."""
         self._opened().observe(decided, committed)
+
+    def authenticating(self) -> Authenticating:
+        """What tells who speaks to this gate over the network, by what is in force at the moment. Close it before the gate."""
+        house = self._opened()
+        return Authenticating(
+            house.store,
+            house.writer,
+            settings=lambda: self._opened().scene.settings,
+            directory=lambda: self._opened().scene.directory,
+            now=self._clock,
+        )
 
     def stop_waiting(self) -> None:
         """Whoever waits for people is answered with how things stand, now and from now on; calls go on being taken."""

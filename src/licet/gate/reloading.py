@@ -36,6 +36,7 @@ CHANGEABLE = frozenset(
         "cross_tenant",
         "freeze",
         "groups",
+        "identity",
         "limits",
         "meters",
         "production",
@@ -51,7 +52,8 @@ CHANGEABLE = frozenset(
 )
 """Every other setting is fixed while a process runs. A new one is, until somebody has made it changeable."""
 FIXED_LIMITS = ("store_timeout_s", "tool_timeout_s")
-"""The writer has the first; the second is in the definitions of tools that were registered under it."""
+"""The writer has the first; the second is in the definitions of tools that were registered under it. Of `[identity]` everything can change
+but which kinds of credentials there are: what verifies them is made at the start."""
 
 _log = logging.getLogger("licet.gate")
 
@@ -172,6 +174,9 @@ class Reloading:
 def refuse_fixed(old: Settings, new: Settings) -> None:
     """Raise `ConfigInvalid` where a setting differs that is fixed while a process runs."""
     changed = [name for name in Settings.__struct_fields__ if name not in CHANGEABLE and getattr(old, name) != getattr(new, name)]
+    kinds = {"api_keys": old.identity.api_keys != new.identity.api_keys}
+    kinds |= {name: bool(getattr(old.identity, name)) != bool(getattr(new.identity, name)) for name in ("issuers", "certificates")}
+    changed += [f"identity.{name}" for name, differs in kinds.items() if differs]
     changed += [f"limits.{name}" for name in FIXED_LIMITS if getattr(old.limits, name) != getattr(new.limits, name)]
     if not changed:
         return

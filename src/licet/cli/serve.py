@@ -1,0 +1,67 @@
+"""`licet serve`: the gate for every language and every host, over HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from typing import Literal
+
+import click
+
+from licet.cli.doctor_server import server_findings
+from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
+from licet.cli.invocation import Invocation
+from licet.cli.loading import import_gate
+from licet.gate.gate import Gate
+
+NEEDED = ("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop")
+_log = logging.getLogger("licet.server")
+
+
+@click.command()
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "text"]),
+    default=None,
+    help="How the log is written to stderr; by default text to a terminal, and JSON elsewhere.",
+)
+@click.option("--verbose", is_flag=True, help="Log more.")
+@click.pass_obj
+def serve(invocation: Invocation, /, log_format: Literal["json", "text"] | None, *, verbose: bool) -> int:
+    """Serve the gate over HTTP, until SIGTERM or SIGINT.
+
+    `[server]` in licet.toml says where, and what is taken. The first signal lets requests in flight end, a second one cuts them off; SIGHUP
+    reads policies and licet.toml again. Ends with 1 where something was cut off.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"serving needs {', '.join(f'`{name}`' for name in missing)}"
+        raise Refusal(Exit.ERROR, "not_installed", message, next_step="install `licet[server]`")
+    from licet.server.logs import set_up  # noqa: PLC0415  only where something is served
+
+    set_up(log_format or ("text" if sys.stderr.isatty() else "json"), level=logging.DEBUG if verbose else logging.INFO)
+    gate = Gate(invocation.config_path) if invocation.app is None else import_gate(invocation)
+    if _serve(gate):
+        return int(Exit.OK)
+    logging.shutdown()
+    os._exit(int(Exit.ERROR))  # a handler that hangs in a thread would keep the process for ever; the ledger is closed by now
+
+
+def _serve(gate: Gate) -> bool:
+    from licet.server.assembly import assemble  # noqa: PLC0415  as above
+
+    try:
+        server = assemble(gate)
+    except BaseException:
+        gate.close()
+        raise
+    for finding in server_findings(gate.settings):
+        if finding.level != "ok":
+            _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
+    _log.info("licet: serving at %s://%s", server.scheme, server.address)
+    if server.metrics_address is not None:
+        _log.info("licet: metrics and health at http://%s", server.metrics_address)
+    return server.run()
