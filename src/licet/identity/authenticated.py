@@ -106,6 +106,6 @@ class Authenticated(Struct, frozen=True, kw_only=True):
 
 
 def _in_scope(asked: str, scope: tuple[str, ...], kind: str) -> str:
-    if asked in scope or (ANY in scope and asked != ANY):
+    if asked != ANY and (asked in scope or ANY in scope):
         return asked
     raise CallerRefused("not_in_scope", f"the credential does not speak for the {kind} {quoted(asked)}")
