@@ -27,6 +27,8 @@ Format = Literal["json", "text"]
 MESSAGE_LIMIT: Final = 10_000
 _ACCESS: Final = "licet.access"
 _access = logging.getLogger(_ACCESS)
+_LINE_ENDS: Final = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+"""JSON lets them stand; some readers end a line there."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,7 +43,7 @@ class Lines(logging.Formatter):
         """The line, without its end."""
         event = event_of(record)
         if self._kind == "json":
-            return _encode(event).decode("utf-8")
+            return _encode(event).decode("utf-8").translate(_LINE_ENDS)
         beside = " ".join(f"{name}={_plain(value)}" for name, value in event.items() if name not in _FIRST)
         line = f"{event['time']} {event['level']} {event['logger']}: {_plain(event['message'])}"
         return f"{line} {beside}" if beside else line
