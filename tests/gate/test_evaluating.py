@@ -329,6 +329,9 @@ def test_a_declared_type_has_the_attributes_that_the_request_states(todo: Gate) 
     denied(update({"ownerID": "rick@the-citadel.com"}), "no_permit")
     denied(update({}), "no_permit")
     denied(update({"ownerID": 7}), "bad_properties", "the properties of the resource are not those of `Todo`")
+    entity = {"__entity": {"type": "Role", "id": "admin"}}
+    denied(update({"ownerID": entity}), "bad_properties", "cannot be read")
+    assert update({"ownerID": "morty@the-citadel.com", "colour": entity}).permitted, "what is not declared is not looked at"
 
 
 def test_what_a_call_of_such_a_type_states_is_not_believed(todo: Gate) -> None:

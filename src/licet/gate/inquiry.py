@@ -19,10 +19,12 @@ from typing import Any, Final
 import jsonschema_rs
 from msgspec import Struct
 
+from licet.catalog import strict
 from licet.catalog.problem import find_problem
 from licet.catalog.schema import validator
 from licet.catalog.spec import ResourceSpec, ToolSpec
 from licet.config import AuthzenSettings
+from licet.errors import ArgumentsRefused
 from licet.gate.acting import NOBODY, Acting
 from licet.gate.draft import Draft, Inquired, Refused
 from licet.gate.scene import Scene
@@ -198,7 +200,10 @@ def _attributes(resource: Resource, ref: EntityRef, scene: Scene, settings: Auth
     if ref.type not in settings.attributes_from_request or spec is None:
         return None
     declared = spec.attributes.get("properties", {})
-    attributes = {name: value for name, value in resource.properties.items() if name in declared}
+    try:  # a copy by the rules of arguments: what Cedar would read as an entity is no value, and nobody changes it meanwhile
+        attributes: JsonObject = strict.copied({name: value for name, value in resource.properties.items() if name in declared})
+    except ArgumentsRefused as refused:
+        raise Refused("bad_properties", f"the properties of the resource cannot be read: {refused}") from refused
     wrong = find_problem(_validator(spec), attributes)
     if wrong is not None:
         raise Refused("bad_properties", f"the properties of the resource are not those of `{ref.type}`: {wrong}")
