@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -42,6 +43,11 @@ _DEFAULT = {
     "unknown": "nobody saw how it ended",
 }
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+_End: TypeAlias = Literal["open", "late", "row_gone"]
+"""What a report finds: an open call, one that has ended, or one without an end whose row somebody has deleted. The end and its row go in
+one transaction: who sees no row, and no end after that, sees an edited store, which keeps nothing from the log."""
 
 
 class _Next(Struct, frozen=True):
@@ -116,16 +122,20 @@ class Reporter:
         """What the records say must happen now."""
         records = self._store.records_of_call(call)
         intent = _intent(records, call, may)
-        ends = [record for record in records if record.kind in {"outcome", "recovery"} and record.log == intent.stored.log]
+        ends = _ends(records, intent)
         deadline = self._deadline(call, intent)
         digest = _digest(report)
         first = _reported(ends)
         if first is not None:
             return _repeated(call, first, digest)
+        open_call = None if ends else self._store.find_remote_call(call)
+        if not ends and open_call is None and _ends(self._store.records_of_call(call), intent):
+            return _Next(Filing(()), None)  # it has ended since
         now_us = microseconds(self._now())
-        if not ends and deadline < now_us:
-            return self._give_up(call)
-        return self._ending(scene, call, intent, report, now_us, late=bool(ends))
+        if open_call is not None and deadline < now_us:  # rule 5: first that nobody saw the end in time
+            return _Next(self._recorder.overdue(open_call, now_us), None)
+        end: _End = "late" if ends else "open" if open_call is not None else "row_gone"
+        return self._ending(scene, call, intent, report, now_us=now_us, end=end)
 
     def _deadline(self, call: CallId, intent: Intent) -> int:
         """Until when this can be reported. Raises `ReportRefused` where it is no call that somebody else executes."""
@@ -138,19 +148,13 @@ class Reporter:
             raise ReportRefused("erased", f"what call `{call}` was about was erased, so nothing is told of it any more")
         raise ReportRefused("not_remote", f"call `{call}` is executed by the process that governs it, which records its end itself")
 
-    def _give_up(self, call: CallId) -> _Next:
-        """Rule 5: first that nobody saw the end in time. Nothing where somebody has said so since."""
-        open_call = self._store.find_remote_call(call)
-        if open_call is None:
-            return _Next(Filing(()), None)
-        return _Next(self._recorder.overdue(open_call, microseconds(self._now())), None)
-
-    def _ending(self, scene: Scene, call: CallId, intent: Intent, report: CallReport, now_us: int, *, late: bool) -> _Next:
+    def _ending(self, scene: Scene, call: CallId, intent: Intent, report: CallReport, *, now_us: int, end: _End) -> _Next:
+        late = end == "late"
         spec = scene.catalog.find_tool(intent.stored.tool.name) if intent.stored.tool is not None else None
         outcome = _outcome(report, intent, spec)
         detail = {"report": {"sha256": _digest(report), "late": late}, **({"late": True} if late else {}), **(outcome.detail or {})}
         statement = self._statement(call, intent, replace(outcome, detail=detail), now_us)
-        changes = _changes(call, statement.log, outcome.status, late=late, unsettled=late and self._store.is_unsettled(call))
+        changes = _changes(call, statement.log, outcome.status, end, unsettled=late and self._store.is_unsettled(call))
 
         def told(receipt: Receipt) -> ReportReceipt:
             return ReportReceipt(call=call, receipt=receipt, status=outcome.status, is_late=late, as_previewed=outcome.as_previewed)
@@ -236,11 +240,16 @@ def _repeated(call: CallId, first: tuple[StoredRecord, _Said | None], digest: st
     return ReportReceipt(call=call, receipt=receipt, status=status, is_late=said.late, repeated=True)
 
 
-def _changes(call: CallId, log: str, status: OutcomeStatus, *, late: bool, unsettled: bool) -> tuple[Change, ...]:
+def _ends(records: Sequence[StoredRecord], intent: Intent) -> list[StoredRecord]:
+    return [record for record in records if record.kind in {"outcome", "recovery"} and record.log == intent.stored.log]
+
+
+def _changes(call: CallId, log: str, status: OutcomeStatus, end: _End, *, unsettled: bool) -> tuple[Change, ...]:
     """What the report moves beside its record. A condition of each keeps it to once."""
-    if late:
+    if end == "late":
         return (Settle(call),) if unsettled and status not in UNSEEN else ()
-    return (EndCall(call), MarkUnsettled(call, log)) if status in UNSEEN else (EndCall(call),)
+    ended: tuple[Change, ...] = (EndCall(call),) if end == "open" else ()
+    return (*ended, MarkUnsettled(call, log)) if status in UNSEEN else ended
 
 
 def _outcome(report: CallReport, intent: Intent, spec: ToolSpec | None) -> Outcome:
