@@ -7,6 +7,7 @@ from datetime import datetime
 
 from licet.approvals.desk import Desk
 from licet.config import Settings
+from licet.gate.credentials import Credentials
 from licet.gate.freeze import Lifted
 from licet.gate.freeze_view import StandingFreeze
 from licet.gate.house import OpenHouse
@@ -98,6 +99,19 @@ class Operating:
     def freezes(self) -> tuple[StandingFreeze, ...]:
         """Every freeze that stands, the oldest first."""
         return self._opened().services.freezes.look().told
+
+    @property
+    def credentials(self) -> Credentials:
+        """Where API keys are issued, replaced and revoked, under the directory that is in force."""
+        house = self._opened()
+        return Credentials(
+            house.store,
+            house.writer,
+            directory=house.scene.directory,
+            environment=house.scene.environment,
+            now=self._clock,
+            operating_user=whoever_runs_this().name,
+        )
 
     def verify(self) -> Report:
         """Recompute the whole log as it is now, and hold requests, votes, keys and open calls against it. Reads every record."""
