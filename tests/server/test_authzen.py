@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from licet.errors import StoreUnavailable
 from licet.gate.evaluating import TOGETHER_LIMIT
 from licet.identity.authenticated import Authenticated
 from licet.testing import records, vote
+from tests.cases.corpus import CORPUS_CONFIG, CORPUS_POLICIES, Case, cases, equip
 from tests.gate.proof import assert_whole
+from tests.gate.questions import asked
 from tests.gate.todo import EXAMPLE, SINGLE, TOGETHER
 from tests.server.world import KNOWN, Reply, ServerWorld, server_world
 
@@ -90,6 +93,34 @@ def test_the_example_answers_every_case_of_several(todo: ServerWorld, number: in
     answer = ask(todo, request, "todo-pep", "evaluations")
     assert [one["decision"] for one in answer["evaluations"]] == expected
     assert set(answer) == {"evaluations"}
+
+
+# the corpus
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Iterator[ServerWorld]:
+    with server_world(CORPUS_CONFIG, CORPUS_POLICIES, settings=PLENTY) as made:
+        equip(made.world).gate.seal()
+        yield made
+        assert_whole(made.gate)
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_a_case_of_the_corpus_is_answered_as_everywhere(corpus: ServerWorld, case: Case) -> None:
+    question = asked(corpus.world, case)
+    if question is None or case.expect.code == "no_tenant":
+        pytest.skip("a question over HTTP cannot say it")
+    body = {**msgspec.to_builtins(question), "context": {"tenant": "acme", **question.context}}
+    reply = corpus.post("/access/v1/evaluation", "free", body)
+    if case.expect.code in {"unknown_tenant", "forbidden_key"}:  # the one is nobody's business, the other in no body that is read
+        plain(reply, 403 if case.expect.code == "unknown_tenant" else 400)
+        return
+    assert reply.status == 200, reply.content
+    assert reply.json["decision"] is (case.expect.verdict == "allow")
+    if case.expect.verdict != "allow":
+        assert reply.json["context"]["reason"] in {case.expect.code, "unknown_subject"}
+    assert ("access_request" in reply.json["context"]) is (case.expect.verdict == "hold" and case.expect.code != "preview_only")
 
 
 # one question

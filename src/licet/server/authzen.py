@@ -132,6 +132,8 @@ def permitted_tenant(asked: Asked, action: AgentAction, inquiry: Inquiry, inquir
         raise bad_request(refused.message) from refused
     if tenant is None:
         raise bad_request("say for which tenant, as `context.tenant`: the credential is not for one alone")
+    if tenant not in asked.directory.tenants:  # the installation is none either, whoever reaches it
+        raise not_permitted(action)
     subjects: list[EntityRef | None] = [inquiry.subject.ref] if about_subject else [None]
     for name, kind in _NAMED.items():
         named = inquiry.subject.properties.get(name)

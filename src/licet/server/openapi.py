@@ -137,8 +137,9 @@ def _responses(endpoint: Endpoint, types: _Types) -> JsonObject:
     responses: JsonObject = {str(endpoint.status): success}
     for status in sorted(statuses_of(endpoint)):
         described: JsonObject = {"description": _TITLES.get(status, "a problem")}
-        plain = {PLAIN: {"schema": {"type": "string"}}}
-        described["content"] = plain if endpoint.plain_errors else {MEDIA_TYPE: {"schema": types.of(ProblemDetails)}}
+        described["content"] = {MEDIA_TYPE: {"schema": types.of(ProblemDetails)}}
+        if endpoint.plain_errors:  # a path that does not take the method has no endpoint, and answers as all others do
+            described["content"][PLAIN] = {"schema": {"type": "string"}}
         responses[str(status)] = described
     return responses
 
