@@ -1,4 +1,4 @@
-"""What the benchmarks of the server ask: one small world, a question to AuthZEN and a proposed call, as a program and over HTTP."""
+"""What the benchmarks of the server ask: one small world, a question to AuthZEN and calls that others execute, in process and over HTTP."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from licet.gate.acting import Acting
 from licet.gate.inquiry import Action, Inquirer, Inquiry, Resource, Subject
 from licet.policy.own import default_text
 
+BURIED = "[approvals]\nopen_per_caller = 100000\n"
 KEY = "licet_bench"
 ANSWER = b'{"decision":true,"context":{"evaluation_id":"01a2b3c4d5e6f708192a3b4c5d6e7f80","evaluated_at":"2026-01-01T00:00:00.000000Z"}}'
 ACTING = Acting(tenant="acme", agent="support-bot", user="alice")
@@ -28,7 +29,7 @@ def opened_at(folder: Path, server: ServerSettings | None = None) -> Iterator[Ga
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "all.cedar").write_text(POLICIES)
     (folder / "policies" / "licet.cedar").write_text(default_text())
-    settings = loads(CONFIG, file=folder / "licet.toml")
+    settings = loads(CONFIG + BURIED, file=folder / "licet.toml")
     gate = Gate(settings if server is None else replace(settings, server=server))
 
     @gate.resource("Customer", blocking=False)
@@ -64,11 +65,13 @@ def inquiry(number: int) -> Inquiry:
 
 INQUIRER = Inquirer(acting=ACTING, credential="bench")
 
-EVALUATION = f"""
+_HEAD = f"""
 local n = 0
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {KEY}"
+"""
+EVALUATION = f"""{_HEAD}
 request = function()
   n = (n + 1) % {CUSTOMERS}
   return wrk.format(nil, "/access/v1/evaluation", nil, '{{"subject":{{"type":"user","id":"alice","properties":{{"agent":"support-bot"}}}},'
@@ -76,3 +79,33 @@ request = function()
 end
 """
 """What wrk sends to ask it over HTTP."""
+CALLS = f"""{_HEAD}
+local open, last = {{}}, 0
+request = function()
+  if last > 0 then
+    local call = open[last]
+    open[last] = nil
+    last = last - 1
+    return wrk.format(nil, "/api/v1/calls/" .. call .. "/outcome", nil, '{{"status":"ok","result":"adjusted"}}')
+  end
+  n = (n + 1) % {CUSTOMERS}
+  return wrk.format(nil, "/api/v1/calls", nil,
+    '{{"tool":"billing.adjust","arguments":{{"customer_id":"C-' .. n .. '","amount_cents":2500}}}}')
+end
+response = function(status, headers, body)
+  local call = body:match('^{{"call":"([0-9a-f-]+)","decision":"allow"')
+  if call then
+    last = last + 1
+    open[last] = call
+  end
+end
+"""
+"""Calls that are proposed and reported by turns."""
+HELD = f"""{_HEAD}
+request = function()
+  n = n + 1
+  return wrk.format(nil, "/api/v1/calls", nil,
+    '{{"tool":"billing.adjust","arguments":{{"customer_id":"C-' .. n % {CUSTOMERS} .. '","amount_cents":' .. 10000 + n .. '}}}}')
+end
+"""
+"""Calls that are held, each with a request of its own."""
