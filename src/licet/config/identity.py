@@ -161,7 +161,7 @@ def _issuer(decoder: Decoder, table: object, where: str, folder: Path, tenants: 
         audience=written.audience,
         jwks=_jwks(decoder, written.jwks, f"{where}.jwks", folder),
         algorithms=written.algorithms,
-        types=tuple([kind.lower() for kind in written.types]),
+        types=tuple([kind.lower().removeprefix("application/") for kind in written.types]),
         leeway_s=leeway_s,
         client_claim=written.client_claim,
         roles_claim=written.roles_claim,
