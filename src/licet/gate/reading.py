@@ -40,13 +40,14 @@ _REF = re.compile(r'([A-Z][A-Za-z0-9_]*)(?:::"(.*)"|/(.*))', re.DOTALL)
 class Reader(Struct, frozen=True, kw_only=True):
     """Who reads: the operating user of this process, or whoever showed a credential and, if that is a person's, the person.
 
-    A `user` is one of `directory`, which says under whose secret the record lies.
+    A `user` is one of `directory`, which says under whose secret the record lies. `within` are the only logs that this one may know of.
     """
 
     operating_user: str | None = None
     credential: str | None = None
     user: str | None = None
     directory: Directory | None = None
+    within: tuple[str, ...] | None = None
 
 
 def record_reading(
@@ -77,6 +78,7 @@ def record_reading(
         sought=sought,
         credential=reader.credential,
         user=_person(reader, tenant),
+        within=reader.within,
     )
     return recorded(ledger.store, ledger.writer, access, environment=settings.environment, at_us=ledger.now_us())
 

@@ -39,6 +39,7 @@ class Access(Struct, frozen=True, kw_only=True):
 
     `tenant` is the one that was asked for; None means the whole ledger. `filter` is what was typed, without what is in `sought`.
     `operating_user` read where no `credential` was shown; `user` is the person of the directory whose credential it is.
+    `within` are the only logs that who reads may know of, where not all are: a name that others know is as one that nobody does.
     """
 
     verb: str
@@ -50,6 +51,7 @@ class Access(Struct, frozen=True, kw_only=True):
     sought: tuple[Sought, ...] = ()
     credential: str | None = None
     user: Subject | None = None
+    within: tuple[str, ...] | None = None
 
 
 def record_access(store: Store, writer: Writer, access: Access, *, environment: str, at_us: int) -> Receipt:
@@ -58,8 +60,11 @@ def record_access(store: Store, writer: Writer, access: Access, *, environment: 
     log = access.tenant if access.tenant in logs else OPERATOR_LOG
     shown: JsonObject = dict(access.filter)
     about: list[Subject] = []
+    searched = [one for one in (log, *(other for other in logs if other != log)) if access.within is None or one in access.within]
     for sought in access.sought:
-        known = _known(store, sought, [log, *(other for other in logs if other != log)], alone=access.tenant is not None)
+        known = _known(
+            store, sought, [one for one in searched if access.within is None or one in access.within], alone=access.tenant is not None
+        )
         shown[sought.option] = sought.typed if known else {"unknown": store.blind(log, "access", sought.typed)}
         about += known
     detail: JsonObject = {

@@ -131,7 +131,7 @@ def count(asked: Asked) -> Answer:
 
 def note_reading(asked: Asked, verb: str, options: Mapping[str, object], logs: Sequence[str], *, shown: int, payloads: bool = True) -> None:
     """The reading is recorded: now it may be shown. Raises `Problem` (503) where it cannot be: then nothing is."""
-    reader = Reader(credential=asked.who.credential, user=asked.who.user, directory=asked.directory)
+    reader = Reader(credential=asked.who.credential, user=asked.who.user, directory=asked.directory, within=tuple(logs))
     tenant = logs[0] if len(logs) == 1 else None
     if tenant is None:
         options = {**options, "logs": list(logs)}
