@@ -29,7 +29,8 @@ REPEATABLE = frozenset({"reportOutcome"})
 """Beside what reads and what has an idempotency key: operations that answer a second time as they did the first."""
 
 WAITS = "timeout_s"
-"""The parameter of a long poll: the answer may take so much longer."""
+BODY_WAITS = "wait_s"
+"""The parameter of a long poll, and the member of a body: the answer may take so much longer."""
 
 HEAD = '''"""{what}
 
@@ -120,6 +121,8 @@ def _method(names: Names, path: str, method: str, operation: dict[str, Any]) -> 
     asked += ["body=body"] if body is not None else []
     asked += ['headers=None if if_match is None else {"If-Match": if_match}'] if is_tagged else []
     asked += list(_repeats(names, operation, body))
+    if body is not None and BODY_WAITS in names.properties(body["content"][JSON]["schema"]):
+        asked.append(f"waits_s=body.{BODY_WAITS}" if body["required"] else f"waits_s=0.0 if body is None else body.{BODY_WAITS}")
     if WAITS in in_query:
         asked.append(f"waits_s={in_query[WAITS]['schema']['default']} if {WAITS} is None else {WAITS}")
     needs = f". Needs `{operation['x-licet-action']}`" if "x-licet-action" in operation else ""

@@ -53,7 +53,7 @@ export class Licet {
   async #send(request: Request): Promise<Response> {
     const body = request.method === "GET" ? null : await request.text();
     const attempts = isRepeatable(request, body) ? ATTEMPTS : 1;
-    const until = Date.now() + this.#timeoutMs + waitsMs(request);
+    const until = Date.now() + this.#timeoutMs + waitsMs(request, body);
     for (let attempt = 1; ; attempt += 1) {
       const answer = await this.#once(request, body, Math.max(1, until - Date.now()));
       const pauseMs = pauseOf(answer, attempt);
@@ -115,18 +115,19 @@ function isRepeatable(request: Request, body: string | null): boolean {
 }
 
 function hasKey(body: string | null): boolean {
-  try {
-    const found: unknown = JSON.parse(body ?? "");
-    return typeof found === "object" && found !== null && typeof (found as Record<string, unknown>)["idempotency_key"] === "string";
-  } catch {
-    return false;
-  }
+  return typeof membersOf(body)["idempotency_key"] === "string";
+}
+
+function membersOf(body: string | null): Readonly<Record<string, unknown>> {
+  const found: unknown = body ? JSON.parse(body) : null;
+  return typeof found === "object" && found !== null ? (found as Record<string, unknown>) : {};
 }
 
 /** How long the server was asked to wait for something to happen. */
-function waitsMs(request: Request): number {
+function waitsMs(request: Request, body: string | null): number {
   const { pathname, searchParams } = new URL(request.url);
-  return pathname.endsWith("/wait") ? Number(searchParams.get("timeout_s") ?? 30) * 1_000 : 0;
+  if (pathname.endsWith("/wait")) return Number(searchParams.get("timeout_s") ?? 30) * 1_000;
+  return Number(membersOf(body)["wait_s"] ?? 0) * 1_000;
 }
 
 function pauseOf(answer: Response | LicetUnreachable, attempt: number): number | null {

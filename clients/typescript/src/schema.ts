@@ -106,6 +106,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Propose a call that whoever proposes it executes, where it is permitted */
+        post: operations["proposeCall"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a call stands */
+        get: operations["getCall"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{id}/outcome": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Report how a permitted call ended, once */
+        post: operations["reportOutcome"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{id}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Propose the reverse of a call that reported its effects */
+        post: operations["proposeUndo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/export": {
         parameters: {
             query?: never;
@@ -371,7 +439,7 @@ export interface components {
          */
         AccessDecision: {
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             decision: boolean;
         };
         /**
@@ -380,7 +448,7 @@ export interface components {
          */
         AccessDecisions: {
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             decision?: boolean;
             /** @default [] */
             evaluations?: components["schemas"]["AccessDecision"][];
@@ -393,9 +461,9 @@ export interface components {
             /** @default null */
             action?: components["schemas"]["Action"] | null;
             /** @default null */
-            context?: Record<string, never> | null;
+            context?: Record<string, unknown> | null;
             /** @default [] */
-            evaluations?: Record<string, never>[];
+            evaluations?: Record<string, unknown>[];
             /**
              * @default {
              *       "evaluations_semantic": "execute_all"
@@ -414,7 +482,7 @@ export interface components {
         Action: {
             name: string;
             /** @default {} */
-            properties?: Record<string, never>;
+            properties?: Record<string, unknown>;
         };
         /**
          * ActionSearch
@@ -422,7 +490,7 @@ export interface components {
          */
         ActionSearch: {
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             /**
              * @default {
              *       "limit": null,
@@ -441,6 +509,78 @@ export interface components {
             count: number;
             since: string;
             value: string;
+        };
+        /**
+         * CallAnswer
+         * @description What became of a proposal.
+         *
+         *         With `allow` the call may be executed now, once, with exactly these `arguments`, and must be reported until `report_by`. With `hold`
+         *         people decide on `request`; the same call, proposed again, goes on. With `repeat` the idempotency key was used before: `end` is how the
+         *         call `repeats` ended, as far as that is known, and nothing may be executed. `code` and `message` say why; `receipt` is of the record.
+         *         Of a `dry_run` there is no `call`: nothing may be executed.
+         */
+        CallAnswer: {
+            arguments?: unknown;
+            /** @default null */
+            call?: string | null;
+            code: string;
+            /** @enum {unknown} */
+            decision: "allow" | "deny" | "hold" | "repeat";
+            /** @default null */
+            end?: components["schemas"]["EndShape"] | null;
+            message: string;
+            /** @default [] */
+            obligations?: components["schemas"]["ObligationShape"][];
+            /** @default [] */
+            policies?: string[];
+            /** @default null */
+            preview?: components["schemas"]["Effect"][] | null;
+            /** @default null */
+            receipt?: components["schemas"]["Receipt"] | null;
+            /** @default null */
+            repeats?: string | null;
+            /** @default null */
+            report_by?: string | null;
+            /** @default null */
+            request?: string | null;
+        };
+        /**
+         * CallerNamed
+         * @description As whom a call is made: a selection among those that the credential speaks for. What is left out is the only one that there is.
+         */
+        CallerNamed: {
+            /** @default null */
+            agent?: string | null;
+            /** @default null */
+            service?: string | null;
+            /** @default null */
+            session?: string | null;
+            /** @default null */
+            tenant?: string | null;
+            /** @default null */
+            user?: string | null;
+        };
+        /**
+         * CallShape
+         * @description Where a call stands, by its records.
+         */
+        CallShape: {
+            agent: string | null;
+            call: string;
+            code: string;
+            /** @enum {unknown} */
+            decision: "allow" | "deny" | "hold";
+            end: components["schemas"]["EndShape"] | null;
+            message: string;
+            receipts: components["schemas"]["Receipt"][];
+            report_by: string | null;
+            request: string | null;
+            service: string | null;
+            /** @enum {unknown} */
+            state: "denied" | "ended" | "held" | "open" | "unknown";
+            tenant: string;
+            tool: string;
+            user: string | null;
         };
         /**
          * CastPlanVotes
@@ -507,6 +647,50 @@ export interface components {
             target: string;
         };
         /**
+         * EffectReported
+         * @description One change that was made. Without `before` nobody knows what was there, and the call cannot be undone.
+         */
+        EffectReported: {
+            /** @default null */
+            after?: unknown;
+            before?: unknown;
+            field: string;
+            target: string;
+        };
+        /**
+         * EndReported
+         * @description The report is in the log. `late`: its time was over, and that nobody saw the end stands before it. `repeated`: it was there before.
+         *
+         *         `as_previewed` says whether the effects are those that people approved; null where that cannot be said.
+         */
+        EndReported: {
+            as_previewed: boolean | null;
+            call: string;
+            late: boolean;
+            receipt: components["schemas"]["Receipt"];
+            repeated: boolean;
+            /** @enum {unknown} */
+            status: "error" | "not_executed" | "ok" | "timeout" | "unknown";
+        };
+        /**
+         * EndShape
+         * @description How a call ended, as it was reported. `result` is there where one was kept.
+         */
+        EndShape: {
+            /** @default null */
+            as_previewed?: boolean | null;
+            /** @default null */
+            code?: string | null;
+            /** @default [] */
+            effects?: components["schemas"]["Effect"][];
+            /** @default null */
+            message?: string | null;
+            /** @default null */
+            result?: unknown;
+            /** @enum {unknown} */
+            status: "error" | "not_executed" | "ok" | "timeout" | "unknown";
+        };
+        /**
          * FoundAction
          * @description An action.
          */
@@ -552,7 +736,7 @@ export interface components {
         Inquiry: {
             action: components["schemas"]["Action"];
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             resource: components["schemas"]["Resource"];
             subject: components["schemas"]["Subject"];
         };
@@ -583,6 +767,42 @@ export interface components {
             reason: string | null;
             separation: "agent-owner" | null;
             voters: string[];
+        };
+        /**
+         * Obligation
+         * @description What must happen before a held call may run, and the conditional policy that says so.
+         *
+         *         A vote discharges it only for this `policy`, this `policy_digest` (SHA-256 of the policy's text, hex) and this `principal`.
+         *         `expires_s` is how long a request for it can be used at most; `separation` names who beside the requester may not vote on it.
+         */
+        Obligation: {
+            /** @default 1 */
+            count?: number;
+            /** @default null */
+            expires_s?: number | null;
+            /** @default null */
+            group?: string | null;
+            /** @enum {unknown} */
+            kind: "approval" | "confirmation" | "preview_only";
+            policy: string;
+            policy_digest: string;
+            principal: string;
+            /** @default null */
+            reason?: string | null;
+            /** @default null */
+            separation?: "agent-owner" | null;
+        };
+        /**
+         * ObligationShape
+         * @description What must happen before a held call is permitted.
+         */
+        ObligationShape: {
+            count: number;
+            group: string | null;
+            /** @enum {unknown} */
+            kind: "approval" | "confirmation" | "preview_only";
+            policy: string;
+            reason: string | null;
         };
         /**
          * Options
@@ -618,6 +838,58 @@ export interface components {
             status: number;
             title: string;
             type: string;
+        };
+        /**
+         * ProposeCall
+         * @description A call that whoever proposes it executes, where it is permitted.
+         *
+         *         `reason` and `workflow` are recorded as claims, and grant nothing. `wait_s` is how long the answer may wait for people. With `dry_run`
+         *         the decision is told; nothing is recorded, nobody is asked and nothing may be executed.
+         */
+        ProposeCall: {
+            /** @default {} */
+            arguments?: Record<string, unknown>;
+            /**
+             * @default {
+             *       "agent": null,
+             *       "service": null,
+             *       "session": null,
+             *       "tenant": null,
+             *       "user": null
+             *     }
+             */
+            caller?: components["schemas"]["CallerNamed"];
+            /** @default false */
+            dry_run?: boolean;
+            /** @default null */
+            idempotency_key?: string | null;
+            /** @default null */
+            reason?: string | null;
+            tool: string;
+            /** @default 0 */
+            wait_s?: number;
+            /** @default null */
+            workflow?: string | null;
+        };
+        /**
+         * ProposeUndo
+         * @description The reverse of a call, to be executed by whoever proposes it.
+         */
+        ProposeUndo: {
+            /**
+             * @default {
+             *       "agent": null,
+             *       "service": null,
+             *       "session": null,
+             *       "tenant": null,
+             *       "user": null
+             *     }
+             */
+            caller?: components["schemas"]["CallerNamed"];
+            /** @default null */
+            reason?: string | null;
+            /** @default 0 */
+            wait_s?: number;
         };
         /**
          * Receipt
@@ -657,6 +929,23 @@ export interface components {
             sentence: string;
         };
         /**
+         * ReportEnd
+         * @description How a call ended. `result` is of one that ended well; `code` is a short name of what went wrong, never a secret.
+         */
+        ReportEnd: {
+            /** @default null */
+            code?: string | null;
+            /** @default null */
+            duration_us?: number | null;
+            /** @default [] */
+            effects?: components["schemas"]["EffectReported"][];
+            /** @default null */
+            message?: string | null;
+            result?: unknown;
+            /** @enum {unknown} */
+            status: "error" | "not_executed" | "ok" | "timeout" | "unknown";
+        };
+        /**
          * RequestPage
          * @description Requests, the one that expires first first. `next` continues the page; None where nothing is left.
          */
@@ -668,8 +957,9 @@ export interface components {
          * RequestShape
          * @description A held call as an approver is shown it.
          *
-         *         `binding` is what a vote is cast on: the exact call, its preview and each policy. `reason` is what the caller wrote, and grants nothing.
-         *         `why_not` says why the person who asks may not vote on it; None where they may, or a program asks.
+         *         `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`).
+         *         `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they may, or
+         *         a program asks.
          */
         RequestShape: {
             agent: string | null;
@@ -679,11 +969,14 @@ export interface components {
             changed: string | null;
             expires_at: string;
             id: string;
+            key: string;
             may_vote: boolean;
             needs: components["schemas"]["NeedShape"][];
+            obligations: components["schemas"]["Obligation"][];
             opened_at: string;
             plan: string | null;
             preview: components["schemas"]["Effect"][] | null;
+            preview_digest: string | null;
             previewed_by: ("arguments" | "tool") | null;
             reason: string | null;
             sentence: string;
@@ -707,7 +1000,7 @@ export interface components {
         Resource: {
             id: string;
             /** @default {} */
-            properties?: Record<string, never>;
+            properties?: Record<string, unknown>;
             type: string;
         };
         /**
@@ -717,7 +1010,7 @@ export interface components {
         ResourceSearch: {
             action: components["schemas"]["Action"];
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             /**
              * @default {
              *       "limit": null,
@@ -744,7 +1037,7 @@ export interface components {
          */
         SoughtResource: {
             /** @default {} */
-            properties?: Record<string, never>;
+            properties?: Record<string, unknown>;
             type: string;
         };
         /**
@@ -753,7 +1046,7 @@ export interface components {
          */
         SoughtSubject: {
             /** @default {} */
-            properties?: Record<string, never>;
+            properties?: Record<string, unknown>;
             type: string;
         };
         /**
@@ -782,7 +1075,7 @@ export interface components {
         Subject: {
             id: string;
             /** @default {} */
-            properties?: Record<string, never>;
+            properties?: Record<string, unknown>;
             type: string;
         };
         /**
@@ -792,7 +1085,7 @@ export interface components {
         SubjectSearch: {
             action: components["schemas"]["Action"];
             /** @default {} */
-            context?: Record<string, never>;
+            context?: Record<string, unknown>;
             /**
              * @default {
              *       "limit": null,
@@ -819,7 +1112,7 @@ export interface components {
          */
         Target: {
             /** @default {} */
-            attributes?: Record<string, never>;
+            attributes?: Record<string, unknown>;
             environment: string;
             id: string;
             tenant: string;
@@ -827,13 +1120,15 @@ export interface components {
         };
         /**
          * VoteShape
-         * @description One person's vote that stands, and by what they were known when they cast it.
+         * @description One person's vote that stands, on what it was cast, and by what they were known then.
          */
         VoteShape: {
             at: string;
+            binding: string;
             comment: string | null;
             credential: string | null;
             operating_user: string | null;
+            person: string;
             /** @enum {unknown} */
             verdict: "approve" | "reject";
             voter: string;
@@ -900,6 +1195,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -909,6 +1205,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -918,6 +1215,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -927,6 +1225,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -936,6 +1235,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -970,6 +1270,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -979,6 +1280,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -988,6 +1290,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -997,6 +1300,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1006,6 +1310,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1015,6 +1320,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1024,6 +1330,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1033,6 +1340,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1042,6 +1350,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1051,6 +1360,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1060,6 +1370,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1094,6 +1405,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1103,6 +1415,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1112,6 +1425,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1121,6 +1435,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1130,6 +1445,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1139,6 +1455,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1148,6 +1465,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1157,6 +1475,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1166,6 +1485,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1175,6 +1495,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1184,6 +1505,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1218,6 +1540,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1227,6 +1550,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1236,6 +1560,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1245,6 +1570,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1254,6 +1580,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1263,6 +1590,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1272,6 +1600,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1281,6 +1610,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1290,6 +1620,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1299,6 +1630,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1308,6 +1640,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1342,6 +1675,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1351,6 +1685,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1360,6 +1695,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1369,6 +1705,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1378,6 +1715,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1387,6 +1725,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1396,6 +1735,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1405,6 +1745,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1414,6 +1755,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1423,6 +1765,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1432,6 +1775,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1466,6 +1810,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1475,6 +1820,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1484,6 +1830,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1493,6 +1840,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1502,6 +1850,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1511,6 +1860,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1520,6 +1870,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1529,6 +1880,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1538,6 +1890,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1547,6 +1900,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
                 };
             };
@@ -1556,7 +1910,497 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                     "text/plain; charset=utf-8": string;
+                };
+            };
+        };
+    };
+    proposeCall: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProposeCall"];
+            };
+        };
+        responses: {
+            /** @description Propose a call that whoever proposes it executes, where it is permitted */
+            200: {
+                headers: {
+                    "X-Request-ID"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallAnswer"];
+                };
+            };
+            /** @description the request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not permitted */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description there is none, or none that this credential may see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the path does not take this method */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the request did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description a record is not what was written, or an error of the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the store cannot be reached, or the server is closing */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    getCall: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Where a call stands */
+            200: {
+                headers: {
+                    "X-Request-ID"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallShape"];
+                };
+            };
+            /** @description the request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not permitted */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description there is none, or none that this credential may see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the path does not take this method */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description a record is not what was written, or an error of the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the store cannot be reached, or the server is closing */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    reportOutcome: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReportEnd"];
+            };
+        };
+        responses: {
+            /** @description Report how a permitted call ended, once */
+            200: {
+                headers: {
+                    "X-Request-ID"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndReported"];
+                };
+            };
+            /** @description the request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not permitted */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description there is none, or none that this credential may see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the path does not take this method */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the request did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description something else was first, or it has moved meanwhile */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description a record is not what was written, or an error of the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the store cannot be reached, or the server is closing */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    proposeUndo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ProposeUndo"];
+            };
+        };
+        responses: {
+            /** @description Propose the reverse of a call that reported its effects */
+            200: {
+                headers: {
+                    "X-Request-ID"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallAnswer"];
+                };
+            };
+            /** @description the request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not permitted */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description there is none, or none that this credential may see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the path does not take this method */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the request did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description refused */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description a record is not what was written, or an error of the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the store cannot be reached, or the server is closing */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
         };
@@ -3142,7 +3986,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": Record<string, never>;
+                    "application/json": Record<string, unknown>;
                 };
             };
             /** @description the request cannot be understood */

@@ -32,7 +32,8 @@ class Operations:
     def propose_call(self, body: types.ProposeCall) -> types.CallAnswer:
         """Propose a call that whoever proposes it executes, where it is permitted. Needs `calls.propose`."""
         return self.connection.decoded(
-            self.connection.ask("POST", "/api/v1/calls", body=body, repeatable=body.idempotency_key is not None), types.CallAnswer
+            self.connection.ask("POST", "/api/v1/calls", body=body, repeatable=body.idempotency_key is not None, waits_s=body.wait_s),
+            types.CallAnswer,
         )
 
     def get_call(self, id_: str) -> types.CallShape:
@@ -47,7 +48,10 @@ class Operations:
 
     def propose_undo(self, id_: str, body: types.ProposeUndo | None = None) -> types.CallAnswer:
         """Propose the reverse of a call that reported its effects. Needs `calls.undo`."""
-        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/calls/{in_path(id_)}/undo", body=body), types.CallAnswer)
+        return self.connection.decoded(
+            self.connection.ask("POST", f"/api/v1/calls/{in_path(id_)}/undo", body=body, waits_s=0.0 if body is None else body.wait_s),
+            types.CallAnswer,
+        )
 
     def list_requests(
         self,

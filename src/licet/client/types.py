@@ -65,8 +65,8 @@ class CallAnswer(Struct, frozen=True, kw_only=True):
 
     With `allow` the call may be executed now, once, with exactly these `arguments`, and must be reported until `report_by`. With `hold`
     people decide on `request`; the same call, proposed again, goes on. With `repeat` the idempotency key was used before: `end` is how
-    the call `repeats` ended, as far as that is known, and nothing may be executed. `code` and `message` say why; `receipt` is that of
-    the record. Of a `dry_run` there is no `call`: nothing may be executed.
+    the call `repeats` ended, as far as that is known, and nothing may be executed. `code` and `message` say why; `receipt` is of the
+    record. Of a `dry_run` there is no `call`: nothing may be executed.
     """
 
     call: str | None = None
