@@ -9,6 +9,7 @@
     [resources.Customer]
     attributes = {vip = "boolean"}
     tenant = "resolver"
+    url = "https://crm.internal/customers/{id}"
 
 In the short form a property is a type (`string`, `integer`, `number`, `boolean`) or a format (`date`, `date-time`, `email`, `uri`, `uuid`,
 `decimal`), with `[]` behind it for a list and `?` behind that where it may be left out; or a table, which is JSON Schema. `schema` holds a
@@ -48,12 +49,17 @@ class ToolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ResourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of `[resources]`. `tenant = "caller"` states that every id of this type belongs to whoever asks."""
+    """One table of `[resources]`. `tenant = "caller"` states that every id of this type belongs to whoever asks.
+
+    `url` is where another service tells what an id is (`gate/http_resolver.py`); `headers` say where the values of its headers come from.
+    """
 
     attributes: dict[str, str | JsonObject] | None = None
     schema: JsonObject | None = None
     schema_file: str | None = None
     tenant: TenantSource = "resolver"
+    url: str | None = None
+    headers: dict[str, str] = {}
 
 
 def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path) -> ToolSpec:

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from licet.catalog.arguments import ArgumentReader
-from licet.catalog.declared import resource_from_settings, tool_from_settings
+from licet.catalog.declared import ResourceSettings, resource_from_settings, tool_from_settings
 from licet.catalog.python import PythonTool, tool_from_function
-from licet.catalog.spec import Catalog
+from licet.catalog.spec import Catalog, ResourceSpec
 from licet.config import Settings
 from licet.errors import CatalogInvalid
 from licet.gate.scene import Resolver
 from licet.gate.undoing import is_undo, undo_tool, undoing
+
+_UNDECLARED = ResourceSettings()
+
+
+def _asked_over_http(spec: ResourceSpec, declared: ResourceSettings, settings: Settings, folder: Path) -> Resolver:
+    from licet.gate.http_resolver import HttpResource  # noqa: PLC0415  TLS and HTTP: only where somebody is asked over them
+
+    found = HttpResource(spec, declared, folder=folder, timeout_s=settings.limits.resolver_timeout_s)
+    return Resolver(found, blocking=True)
 
 
 class Registry:
@@ -32,7 +41,10 @@ class Registry:
         for name, tool in settings.tools.items():
             self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
         for name, resource in settings.resources.items():
-            self.catalog.add_resource(resource_from_settings(name, resource, folder=folder))
+            spec = resource_from_settings(name, resource, folder=folder)
+            self.catalog.add_resource(spec)
+            if resource.url is not None:
+                self.resolvers[name] = _asked_over_http(spec, resource, settings, folder)
 
     def under(self, settings: Settings) -> Registry:
         """A registry of the same functions under other settings. Raises `CatalogInvalid` where they do not go together."""
@@ -43,7 +55,8 @@ class Registry:
             for name, companion in companions.items():
                 other.check_companion(kind, name, companion)
         for resolver in self.resolvers.values():
-            other.add_resolver(resolver)
+            if self._settings.resources.get(resolver.resource.spec.type, _UNDECLARED).url is None:  # else the other settings have it
+                other.add_resolver(resolver)
         other.previews.update(self.previews)
         other.probes.update(self.probes)
         other.revision = self.revision
