@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from msgspec import Raw
 
@@ -159,6 +161,23 @@ def test_tables_that_somebody_still_looks_at_are_not_said_to_hold_nothing(replic
         one.write(about("bob", "acme"))
         assert not replicas[1].store.rewrite()
     assert replicas[1].store.rewrite()
+
+
+def test_who_may_not_write_the_tables_anew_is_not_told_that_it_was_done(replicas: list[Replica], postgres: PostgresDatabase) -> None:
+    replicas[0].write(about("alice", "acme"))
+
+    async def as_another() -> bool:
+        con = await asyncpg.connect(postgres.url)
+        try:
+            await con.execute(
+                "CREATE ROLE another; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO another; SET ROLE another"
+            )
+            return await postgres_rewrite.rewrite(con, None)
+        finally:
+            await con.execute("RESET ROLE; DROP OWNED BY another; DROP ROLE another")
+            await con.close()
+
+    assert not asyncio.run(as_another())
 
 
 def _found_in(postgres: PostgresDatabase, needle: bytes) -> list[str]:

@@ -31,8 +31,10 @@ _PAUSE_S = 0.05
 _SIZE = "SELECT sum(pg_total_relation_size(name::regclass))::BIGINT FROM unnest($1::TEXT[]) AS name"
 _FILES = "SELECT name, pg_relation_filenode(name::regclass) FROM unnest($1::TEXT[]) AS name"
 _LOOKED_AT = (
-    "SELECT EXISTS (SELECT 1 FROM (SELECT backend_xmin AS seen FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-    "UNION ALL SELECT xmin FROM pg_replication_slots UNION ALL SELECT transaction FROM pg_prepared_xacts) AS lookers "
+    "SELECT EXISTS (SELECT 1 FROM (SELECT backend_xmin AS seen FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND (datname IS NULL OR datname = current_database()) "
+    "UNION ALL SELECT xmin FROM pg_replication_slots "
+    "UNION ALL SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()) AS lookers "
     "WHERE age(seen) > age($1::TEXT::XID))"
 )
 
