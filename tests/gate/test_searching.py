@@ -202,3 +202,15 @@ def test_the_search_of_one_tenant_shows_nobody_of_another(w: World) -> None:
     assert all_pages(w.gate, "subject", sought, 100) == ["gina"]
     assert w.records("acme") == []
     assert [record.kind for record in records(w.gate, "globex")] == ["evaluation"]
+
+
+@pytest.mark.parametrize("text", [":", '::"', "\ud800", "a\nb", ""], ids=["colon", "quote", "half a pair", "lines", "nothing"])
+def test_whatever_a_search_names_the_log_stays_whole(w: World, text: str) -> None:
+    for sought in ("subject", "resource", "action"):
+        inquiry = Inquiry(Subject("user", text, {"agent": text}), Action(text), Resource(text, text), {"tenant": "acme"})
+        assert w.gate.search(sought, inquiry).names == ()
+    known = question(Subject("user", text, {"agent": "support-bot"}), resource=Resource("Customer", text))
+    assert w.gate.search("action", known).names == ()
+    assert not w.gate.evaluate(Inquiry(Subject("user", text, {"agent": text}), Action(text), Resource(text, text))).permitted
+    assert not w.gate.evaluate(known).permitted
+    assert_whole(w.gate)

@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from licet.config import AuthzenSettings
 from licet.errors import CallerRefused, ResolverRefused, SearchRefused
 from licet.gate.draft import Refused
 from licet.gate.evaluating import asked_for, people_of
@@ -29,6 +28,7 @@ from licet.gate.pipeline import House, examine
 from licet.gate.scene import Scene
 from licet.gate.steps import Append, Step
 from licet.gate.sync_driver import SyncDriver
+from licet.gate.text import readable
 from licet.identity.content import EVERY_TENANT, Agent, Service, User
 from licet.ledger.entropy import new_id
 from licet.ledger.record import microseconds
@@ -151,19 +151,20 @@ def _search(page: _Page, names: list[str], house: House) -> Generator[Step, Any,
         "found": len(found),
         "more": following is not None,
     }
-    record = house.recorder.event("evaluation", page.tenant, at_us, detail, call, about=_about(page, grounds.scene.settings.authzen))
+    record = house.recorder.event("evaluation", page.tenant, at_us, detail, call, about=_about(page, grounds.scene))
     receipts = yield Append(Filing((record,)))
     return Found(names=tuple(found), next=following, id=call, receipt=receipts[0])
 
 
-def _about(page: _Page, settings: AuthzenSettings) -> tuple[About, ...]:
+def _about(page: _Page, scene: Scene) -> tuple[About, ...]:
     """Who and what the question names: their erasure takes the readable part of its record."""
     named = list(people_of(page.tenant, page.inquirer))
     if page.sought != "subject" and KINDS.get(page.inquiry.subject.type) == "User":
-        named.append(About(page.tenant, "User", page.inquiry.subject.id))
-    if page.sought != "resource":
-        kind = type_of(page.inquiry.resource.type, settings)
-        named.append(About(page.tenant, kind, page.inquiry.resource.id))
+        named.append(About(page.tenant, "User", readable(page.inquiry.subject.id)))
+    kind = type_of(page.inquiry.resource.type, scene.settings.authzen)
+    # A type that nobody knows is a client's own text, and no subject can be told from it.
+    if page.sought != "resource" and scene.catalog.find_resource(kind) is not None:
+        named.append(About(page.tenant, kind, readable(page.inquiry.resource.id)))
     return tuple(dict.fromkeys(named))
 
 
