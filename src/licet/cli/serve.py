@@ -61,7 +61,4 @@ def _serve(gate: Gate) -> bool:
     for finding in server_findings(gate.settings):
         if finding.level != "ok":
             _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
-    _log.info("licet: serving at %s://%s", server.scheme, server.address)
-    if server.metrics_address is not None:
-        _log.info("licet: metrics and health at http://%s", server.metrics_address)
     return server.run()

@@ -97,12 +97,18 @@ class Server:
             if self._inside is not None:
                 await self._inside.start()
             await self._door.start()
+            self._say_where()
             self.started.set()
             await self._stopping.wait()
             return await self._end()
         finally:
             if self._inside is not None:
                 await self._inside.stop(0, self._hurry)
+
+    def _say_where(self) -> None:
+        _log.info("licet: serving at %s://%s", self.scheme, self.address)
+        if self.metrics_address is not None:
+            _log.info("licet: metrics and health at http://%s", self.metrics_address)
 
     async def _end(self) -> bool:
         """Rule 2."""
