@@ -103,3 +103,4 @@ class Loop:
                 await asyncio.wait(left, timeout=_ROUND_S)
             self._abort(self._loop)
             await asyncio.sleep(0)  # transports that were just closed say so
+        await self._loop.shutdown_default_executor()

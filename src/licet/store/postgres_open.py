@@ -99,7 +99,7 @@ async def connect(address: Address, *, name: str = "licet", long: bool = False, 
     query = parse_qs(urlsplit(address.url).query)
     con: Connection = await asyncpg.connect(
         address.url,
-        password=address.password(),
+        password=await asyncio.get_running_loop().run_in_executor(None, address.password),  # it may be a command
         ssl=None if "sslmode" in query else "prefer",  # said here: the environment does not say which store is spoken to, nor how
         target_session_attrs=None if "target_session_attrs" in query else SessionAttribute.any,
         timeout=CONNECT_S,
@@ -143,8 +143,8 @@ def translate(error: BaseException, name: object) -> StoreError:
     return StoreUnavailable(f"the ledger `{name}` cannot be reached: {reason}")
 
 
-REACHING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, EOFError)
-"""What asyncpg raises: of the server, of the way to it, and of connections that have ended."""
+REACHING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, EOFError, StoreUnavailable)
+"""What connecting and asking raise: of the server, of the way to it, of connections that have ended, of a password that is not to be had."""
 
 _MEANINGS: tuple[tuple[str, type[StoreError], str], ...] = (
     ("25006", StoreUnavailable, "is read-only: this is a standby, or writing was switched off"),

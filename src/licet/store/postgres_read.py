@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from licet.errors import GateClosed, KeyUnavailable
@@ -151,7 +151,8 @@ class PostgresReads(
             secrets = SourceSecrets(con, self._run)
             yield PostgresSource(con, self._run, Vault(self._keys, secrets) if self._keys is not None else None)
         finally:
-            self._run(end(con))
+            with suppress(GateClosed):  # and then the connection has ended with the rest
+                self._run(end(con))
 
     def records(self, log: str, *, start: int = 0, stop: int | None = None, newest_first: bool = False) -> Iterator[StoredRecord]:
         """Records of one log by index, `start` included, `stop` not; streamed in pages."""

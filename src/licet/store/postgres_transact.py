@@ -9,7 +9,8 @@ Rules:
 3. No answer to COMMIT: the boot's row is read on a new connection, `FOR UPDATE`. That waits until the server has ended the transaction,
    one way or the other, so that what is read is the last word. An idle transaction is ended by the server (`postgres_open.py`, rule 2).
 4. What cannot be told within `RECONCILE_S` is said to be ambiguous: whoever waits must not act on it either way.
-5. A transaction that lost to others (deadlock, serialization) is done again, `ATTEMPTS` times in all: nothing of it was written.
+5. A transaction that lost to others (deadlock, serialization) is done again, `ATTEMPTS` times in all: nothing of it was written. So is one
+   that found, before COMMIT was sent, that its connection had ended while it was idle.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _LONGEST_PAUSE_S = 1.0
 LEASE_LOST = "another process has declared this one dead and recovered its open calls; restart it"
 
 
+class _EndedIdleError(Exception):
+    """The connection had ended before the transaction was sent whole."""
+
+
 class Transactions:
     """Runs transactions of one boot, one at a time, on the loop."""
 
@@ -58,9 +63,12 @@ class Transactions:
             for attempt in range(ATTEMPTS):
                 try:
                     return await self._run(begin, work)
-                except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                    if attempt + 1 == ATTEMPTS:
-                        raise
+                except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, _EndedIdleError) as error:
+                    if attempt + 1 < ATTEMPTS:
+                        continue
+                    if isinstance(error, _EndedIdleError):
+                        raise StoreUnavailable(f"the ledger `{self._name}` is lost again and again") from error
+                    raise
             raise AssertionError
 
     async def close(self) -> None:
@@ -75,6 +83,7 @@ class Transactions:
         return self._con
 
     async def _run(self, begin: str, work: Callable[[Connection, int], Awaitable[T]]) -> T:
+        is_fresh = self._con is None or self._con.is_closed()
         con = await self._get()
         self._last += 1
         number = self._last
@@ -82,7 +91,10 @@ class Transactions:
             await con.execute(begin)
             done = await work(con, number)
         except BaseException as error:
+            is_ended = con.is_closed()
             await self._give_up(con, error)
+            if is_ended and not is_fresh and isinstance(error, REACHING):
+                raise _EndedIdleError from error
             raise
         try:
             answer = await con.execute("COMMIT")
