@@ -106,7 +106,8 @@ class Api:
         try:
             return await self.run(lambda: self._authenticator.authenticate(authorization, certificate))
         except NotAuthenticated as refused:
-            self._refusals.take(client)
+            if refused.code != "unavailable":  # an outage of ours is nobody's guessing
+                self._refusals.take(client)
             self.observer.not_authenticated(refused.reason)
             raise
 
@@ -199,7 +200,8 @@ class _Exchange:
             path=scope["path"],
             request_id=self._request_id,
         )
-        answer = await (self._while_connected(endpoint, asked) if endpoint.waits else api.handle(endpoint, asked))
+        waits = endpoint.waits and getattr(body, "wait_s", 1) > 0  # a body that waits for nothing needs no one to watch its peer
+        answer = await (self._while_connected(endpoint, asked) if waits else api.handle(endpoint, asked))
         if answer.status is None:
             answer = msgspec.structs.replace(answer, status=endpoint.status)
         return answer
