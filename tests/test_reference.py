@@ -171,6 +171,7 @@ TABLES: dict[str, type[Struct]] = {
     "production": config.ProductionSettings,
     "authzen": config.AuthzenSettings,
     "server": config.ServerSettings,
+    "postgres": config.PostgresSettings,
     "identity": WrittenIdentity,  # as it is written; its issuers are beside it
 }
 TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_tenant")

@@ -40,6 +40,13 @@ def check_tenant(settings: Settings, tenant: str) -> None:
         raise Refusal(Exit.USAGE, "unknown_tenant", f"there is no tenant `{tenant}`", next_step="licet.toml lists them")
 
 
+def kept_in_log(settings: Settings, what: str) -> str:
+    """Where what was erased or dropped (`what`) still lies, when the write-ahead log could not be emptied."""
+    if settings.in_postgres:
+        return f"the server's write-ahead log, its archive, standbys and backups hold what was {what} for as long as they are kept"
+    return f"another process reads the write-ahead log; what was {what} lies in it, unreadable by Licet, until it is copied"
+
+
 def make_sure(question: str, *, yes: bool) -> None:
     """Whoever sits at a terminal has said yes. Elsewhere `--yes` is needed. Raises `Refusal`, `click.Abort`."""
     if yes:

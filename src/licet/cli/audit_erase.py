@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from msgspec import Struct
 
-from licet.cli.acting import acting, make_sure, subject_of
+from licet.cli.acting import acting, kept_in_log, make_sure, subject_of
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings
 from licet.cli.output import Output
@@ -59,7 +59,7 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
             index=problem,
             mentions=_mentions(settings, tenant, wanted.id),
         )
-    return invocation.answer(forgot, lambda output: _show(output, forgot, subject))
+    return invocation.answer(forgot, lambda output: _show(output, forgot, subject, settings))
 
 
 def _mentions(settings: Settings, tenant: str, id_: str) -> int | None:
@@ -76,7 +76,7 @@ def _mentions(settings: Settings, tenant: str, id_: str) -> int | None:
         return None
 
 
-def _show(output: Output, forgot: Forgot, subject: str) -> None:
+def _show(output: Output, forgot: Forgot, subject: str, settings: Settings) -> None:
     done = forgot.erased
     place = f"recorded as {done.receipt.log}:{done.receipt.index}, which names it {done.target}"
     output.mark("ok", "erased", f"{subject}: {counted(done.payloads, 'payload')} destroyed, with the secret that sealed them", below=place)
@@ -90,7 +90,7 @@ def _show(output: Output, forgot: Forgot, subject: str) -> None:
             f"{counted(done.open_calls, 'call')} about it had begun; what they still record stands under a new pseudonym", indent=11
         )
     if not forgot.bytes_gone:
-        output.hint("another process reads the write-ahead log; what was erased lies in it, unreadable by Licet, until it is copied")
+        output.hint(kept_in_log(settings, "erased"))
     if not forgot.rewritten:
         output.hint("unused parts of pages may hold what was erased, unreadable by Licet: `licet db vacuum` writes them anew")
     if forgot.index is not None:

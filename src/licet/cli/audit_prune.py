@@ -7,7 +7,7 @@ from datetime import timedelta
 import click
 from msgspec import Struct
 
-from licet.cli.acting import acting, check_tenant, make_sure
+from licet.cli.acting import acting, check_tenant, kept_in_log, make_sure
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
@@ -57,7 +57,7 @@ def prune_command(invocation: Invocation, /, older_than: str | None, tenant: str
         dropped = Dropped(logs, dry_run, rewritten, not some or ledger.store.cut_log())
     if tenant is not None and logs and logs[0].held is not None:
         raise Refusal(Exit.DENIED, "held", held_by(logs[0].held), next_step="`licet audit release ID` ends a hold")
-    return invocation.answer(dropped, lambda output: _show(output, dropped))
+    return invocation.answer(dropped, lambda output: _show(output, dropped, settings))
 
 
 def _age_s(settings: Settings, written: str | None) -> int:
@@ -72,7 +72,7 @@ def _age_s(settings: Settings, written: str | None) -> int:
     return age_s
 
 
-def _show(output: Output, dropped: Dropped) -> None:
+def _show(output: Output, dropped: Dropped, settings: Settings) -> None:
     verb = "would be dropped" if dropped.dry_run else "dropped"
     for log in dropped.logs:
         if log.held is not None:
@@ -82,4 +82,4 @@ def _show(output: Output, dropped: Dropped) -> None:
     if not dropped.rewritten:
         output.hint("unused parts of pages may hold what was dropped, unreadable by Licet: `licet db vacuum` writes them anew")
     if not dropped.bytes_gone:
-        output.hint("another process reads the write-ahead log; what was dropped lies in it until it is copied")
+        output.hint(kept_in_log(settings, "dropped"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from licet.cli.acting import acting, make_sure
+from licet.cli.acting import acting, kept_in_log, make_sure
 from licet.cli.approvals_vote import operating_user
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -45,6 +45,10 @@ def backup(invocation: Invocation, /, file: Path) -> int:
     It holds everything but the search index and the key: keep the key, and a copy of the erasure manifest, apart from it.
     """
     settings = load_settings(invocation)
+    if settings.in_postgres:
+        message = "the ledger is in PostgreSQL: its server copies it, with `pg_basebackup` and its write-ahead log, or `pg_dump`"
+        step = "after putting a copy back, `licet audit verify` and `licet doctor` say what became of it; see docs/postgresql.md"
+        raise Refusal(Exit.USAGE, "not_a_file", message, next_step=step)
     with acting(settings) as (_, operator):
         made = BackedUp(str(file), back_up(settings.store_path, file))
         record = operator.say("admin", OPERATOR_LOG, {"act": "backup", "file": file.name, "bytes": made.size_bytes})
@@ -56,10 +60,15 @@ def backup(invocation: Invocation, /, file: Path) -> int:
 @click.pass_obj
 def vacuum(invocation: Invocation, /) -> int:
     """Write every page of the ledger anew, so that none keeps a copy of what was erased. Calls wait meanwhile."""
-    with acting(load_settings(invocation)) as (ledger, _):
-        ledger.store.rewrite()
+    settings = load_settings(invocation)
+    with acting(settings) as (ledger, _):
+        if not ledger.store.rewrite():
+            step = "try again when nobody reads for long; who runs it must own the tables"
+            raise Refusal(
+                Exit.ERROR, "store_unavailable", "the pages could not be written anew: somebody still looks at them", next_step=step
+            )
         gone = ledger.store.cut_log()
-    text = "every page was written anew" if gone else "every page was written anew; another process still reads the write-ahead log"
+    text = "every page was written anew" if gone else f"every page was written anew; {kept_in_log(settings, 'erased')}"
     return invocation.answer({"bytes_gone": gone}, lambda output: output.mark("ok" if gone else "warn", "rewritten", text))
 
 
@@ -87,12 +96,13 @@ def _show_missing(output: Output, behind: tuple[str, ...]) -> None:
 
 
 def _show_upgraded(output: Output, done: Upgraded) -> None:
-    if done.kept is None:
+    if not done.migrations:
         output.mark("ok", "current", "the ledger is of this version; nothing was done")
         return
     for title in done.migrations:
         output.mark("ok", "applied", title)
-    output.line(f"what was there lies at {done.kept}", indent=11)
+    if done.kept is not None:
+        output.line(f"what was there lies at {done.kept}", indent=11)
 
 
 @db.command()
@@ -112,7 +122,8 @@ def restore(invocation: Invocation, /, file: Path | None, reason: str, *, accept
         raise Refusal(
             Exit.USAGE, "usage", "there is nothing to restore", next_step="name a backup; or, for the ledger as it is, `--accept-loss`"
         )
-    what = f"Put {file} in the place of {settings.store_path}?" if file is not None else f"Accept what {settings.store_path} has lost?"
+    ledger = settings.store.partition("?")[0].removeprefix("sqlite:")
+    what = f"Put {file} in the place of {ledger}?" if file is not None else f"Accept what {ledger} has lost?"
     make_sure(what, yes=yes)
     done = restore_ledger(settings, utc_now, file, by=operating_user(), reason=reason, accept_loss=accept_loss)
     step = None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from licet.cli.finding import Finding
 from licet.cli.loading import reading
 from licet.cli.wording import counted, size
 from licet.config import Settings
 from licet.errors import IntegrityBroken, NotAStore, StoreError
+from licet.gate.opening import has_ledger
 from licet.ledger.record import commitment, decode_envelope
 from licet.store.contract import LogState, OpenIntent, Store
+from licet.store.opening import not_durable, place_of
 
 LOOKED_AT = 100
 """Records at the end of each log: where a crash or a clumsy hand would have left its mark."""
@@ -27,10 +30,10 @@ _WAL_BYTES = slice(18, 20)
 
 def store_findings(settings: Settings) -> Iterator[Finding]:
     """Whether it is there, sound at its ends, durable, with room to grow; and who has it open."""
-    path = settings.store_path
-    if not path.exists():
-        yield Finding("warn", "store", f"there is no ledger at `{path}` yet", "an application makes it at its first call")
-        yield from _disk(path.parent)
+    if not has_ledger(settings):
+        place = settings.store.partition("?")[0].removeprefix("sqlite:")
+        yield Finding("warn", "store", f"there is no ledger at `{place}` yet", "an application makes it at its first call")
+        yield from _server(settings) if settings.in_postgres else _disk(settings.store_path.parent)
         return
     try:
         with reading(settings) as store:
@@ -43,8 +46,11 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("fail", "store", str(error), "see who else uses it, and whether you may read it")
         return
-    yield from _journal(path)
-    yield from _disk(path.parent)
+    if settings.in_postgres:
+        yield from _server(settings)
+    else:
+        yield from _journal(settings.store_path)
+        yield from _disk(settings.store_path.parent)
 
 
 def _ends(store: Store) -> Iterator[Finding]:
@@ -107,6 +113,26 @@ def _unsettled(store: Store) -> Iterator[Finding]:
         yield Finding("warn", "unknown calls", message, "`licet audit unknown` lists them; ask their probes, or settle them by hand")
     else:
         yield Finding("ok", "unknown calls", "the end of every call is known")
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    """Whether the server keeps what it has acknowledged, and whether the way to it is safe."""
+    try:
+        off = not_durable(place_of(settings))
+    except StoreError:
+        return  # said where the ledger is opened
+    for name in off:
+        message = f"the server runs with `{name} = off`: a power cut takes calls and approvals that were acknowledged, or the whole ledger"
+        yield Finding("fail", "server", message, f"set `{name} = on` in postgresql.conf, and restart it")
+    if not off:
+        yield Finding("ok", "server", "it flushes what it acknowledges")
+    url = urlsplit(settings.store)
+    mode = dict(parse_qsl(url.query)).get("sslmode", "prefer")
+    if url.hostname not in {None, "localhost", "127.0.0.1", "::1"} and mode not in {"verify-ca", "verify-full"}:
+        message = f"the way to `{url.hostname}` is `sslmode={mode}`: whoever is on it can answer in the server's place"
+        yield Finding(
+            "warn", "server", message, "add `?sslmode=verify-full` to `store`, and `sslrootcert` where its certificate is your own"
+        )
 
 
 def _journal(path: Path) -> Iterator[Finding]:

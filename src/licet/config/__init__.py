@@ -26,6 +26,7 @@ from licet.config.authzen import AuthzenSettings
 from licet.config.decoding import FILE_LIMIT_BYTES
 from licet.config.durations import LONGEST_EXPIRY_S, parse_duration_s
 from licet.config.identity import IdentitySettings, IssuerSettings
+from licet.config.postgres import PostgresSettings
 from licet.config.reading import Reader
 from licet.config.server import ServerSettings
 from licet.config.settings import (
@@ -59,6 +60,7 @@ __all__ = [
     "IssuerSettings",
     "LimitSettings",
     "MeterSettings",
+    "PostgresSettings",
     "ProductionSettings",
     "RetentionSettings",
     "SearchSettings",

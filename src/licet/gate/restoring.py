@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from licet.config import Settings
-from licet.errors import IntegrityBroken
+from licet.errors import ConfigInvalid, IntegrityBroken
 from licet.gate.opening import OpenLedger
 from licet.ledger.anew import BegunAnew, begin_anew
 from licet.ledger.record import microseconds
@@ -25,6 +25,7 @@ from licet.ledger.seal import Filing
 from licet.ledger.signing import trust_of
 from licet.model import OPERATOR_LOG, JsonObject
 from licet.store.backup import alone, open_copy, put_back, verify_copy
+from licet.store.opening import check_alone, place_of
 from licet.store.upgrading import upgrade_file
 from licet.witness.anchor import Anchor
 from licet.witness.client import Witness
@@ -45,16 +46,24 @@ def restore(settings: Settings, now: Callable[[], datetime], copy: Path | None, 
     Raises `IntegrityBroken` where it is behind what is pinned and the loss is not accepted, `GateClosed` where another process has the
     ledger open, `NotAStore`, `StoreError`.
     """
-    path, kept = settings.store_path, None
+    if settings.in_postgres and copy is not None:
+        raise ConfigInvalid(
+            "a ledger in PostgreSQL is put back with the tools of its server (docs/postgresql.md); name no file here"
+        )
+    kept = None
     upgraded: list[str] = []
     if copy is not None:
         verify_copy(copy)
         if not accept_loss:
             check_pins(settings, now, copy)
-    with alone(path):
-        if copy is not None:
-            kept = put_back(copy, path, f"{now():%Y%m%dT%H%M%SZ}")
-            upgraded = [migration.title for migration in upgrade_file(path, microseconds(now()), None)]
+    if copy is None and settings.in_postgres:
+        check_alone(place_of(settings))
+    else:
+        path = settings.store_path
+        with alone(path):
+            if copy is not None:
+                kept = put_back(copy, path, f"{now():%Y%m%dT%H%M%SZ}")
+                upgraded = [migration.title for migration in upgrade_file(path, microseconds(now()), None)]
     evidence: JsonObject = {"act": "restore", "from": None if copy is None else copy.name, "kept": None if kept is None else kept.name}
     evidence |= {"migrations": upgraded} if upgraded else {}
     with OpenLedger(settings, now, create=False, pinned=not accept_loss) as ledger:

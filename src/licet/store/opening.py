@@ -17,8 +17,10 @@ from licet.errors import ConfigInvalid, NotAStore
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.store import sqlite_open
 from licet.store.contract import Store
+from licet.store.migrations.numbered import Migration
 from licet.store.passwords import password_at
 from licet.store.sqlite import SqliteStore
+from licet.store.upgrading import missing_migrations
 
 if TYPE_CHECKING:
     from licet.store.postgres_open import Address
@@ -81,7 +83,7 @@ def is_there(place: Place) -> bool:
             return path.stat().st_size > 0
         except OSError:
             return False
-    return not _postgres().is_empty(_address(place))
+    return not _beside().is_empty(_address(place))
 
 
 def check_there(place: Place) -> None:
@@ -93,10 +95,43 @@ def check_there(place: Place) -> None:
         sqlite_open.check_file(Path(place.store.removeprefix("sqlite:")), create=False)
 
 
+def not_durable(place: Place) -> tuple[str, ...]:
+    """The settings of a PostgreSQL server that are off, and without which a power cut takes commits that were acknowledged."""
+    found: tuple[str, ...] = _beside().not_durable(_address(place))
+    return found
+
+
+def missing_in(place: Place) -> tuple[Migration, ...]:
+    """What the ledger has not seen yet of what this program ships. Raises `NotAStore`, `StoreError`."""
+    if not place.in_postgres:
+        return missing_migrations(Path(place.store.removeprefix("sqlite:")))
+    found: tuple[Migration, ...] = _beside().missing_migrations(_address(place))
+    return found
+
+
+def upgrade_database(place: Place, at: int) -> tuple[Migration, ...]:
+    """The ledger in PostgreSQL has seen every migration of this program; those that it had not. As `upgrade` of postgres_beside.py."""
+    done: tuple[Migration, ...] = _beside().upgrade(_address(place), at)
+    return done
+
+
+def check_alone(place: Place) -> None:
+    """Raise `GateClosed` where a process has the ledger in PostgreSQL open for writing."""
+    _beside().check_alone(_address(place))
+
+
 def _postgres() -> ModuleType:
-    """The store in PostgreSQL: an extra, which who has a file does without."""
+    return _extra("licet.store.postgres")
+
+
+def _beside() -> ModuleType:
+    return _extra("licet.store.postgres_beside")
+
+
+def _extra(module: str) -> ModuleType:
+    """What only a ledger in PostgreSQL needs: who has a file does without its library."""
     try:
-        return importlib.import_module("licet.store.postgres")
+        return importlib.import_module(module)
     except ImportError as error:
         raise ConfigInvalid("`store` names a PostgreSQL database, for which `licet[postgres]` must be installed", key="store") from error
 

@@ -29,11 +29,12 @@ from licet.ledger.record import leaf_hash, microseconds
 from licet.ledger.seal import Filing, seal_filing
 from licet.store.contract import Batch, Boot, Committed, Lost, OpenIntent
 from licet.store.migrations import on_postgres
+from licet.store.postgres_beside import EMPTY
 from licet.store.postgres_commit import write_group
 from licet.store.postgres_leases import HELD, Lease, find_gone, wait_for_grace
 from licet.store.postgres_locks import TAKE_BAR, begin_text, logs_of
 from licet.store.postgres_loop import Loop
-from licet.store.postgres_open import LONG_S, REACHING, Address, abort_all, check_server, connect, end, translate
+from licet.store.postgres_open import LONG_S, Address, abort_all, check_server, connect, end
 from licet.store.postgres_read import PostgresReads
 from licet.store.postgres_readers import Readers
 from licet.store.postgres_reading import Connection
@@ -49,7 +50,6 @@ OPEN_S = 30.0
 COMMIT_S = 60.0 + RECONCILE_S
 """A last resort, longer than all that a commit waits for by itself."""
 CLOSE_TIMEOUT_S = 10.0
-_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm'))"
 _ENDS = (
     f"SELECT name, size, (SELECT max(place) FROM records WHERE place >= logs.number << {INDEX_BITS} "  # noqa: S608  numbers only
     f"AND place < (logs.number + 1) << {INDEX_BITS}) - (number << {INDEX_BITS}) FROM logs"
@@ -248,7 +248,7 @@ class PostgresStore(PostgresReads):
         con = await connect(self._address, name="licet-open", long=True)
         try:
             await check_server(con, self._address)
-            if create and await con.fetchval(_EMPTY):
+            if create and await con.fetchval(EMPTY):
                 await on_postgres.upgrade(con, str(self._address), microseconds(self._now()))
             await self._check_identity(con)
             await self._check_key(con)
@@ -263,7 +263,7 @@ class PostgresStore(PostgresReads):
     async def _check_identity(self, con: Connection) -> None:
         """Raise `NotAStore` or `StoreOutdated` unless this is a ledger of this version."""
         if not await on_postgres.applied(con):
-            if await con.fetchval(_EMPTY):
+            if await con.fetchval(EMPTY):
                 raise NotAStore(f"`{self._address}` is an empty database, not a ledger")
             raise NotAStore(f"`{self._address}` holds other tables, and is not a ledger; give Licet a database of its own")
         await on_postgres.check_current(con, str(self._address))
@@ -325,22 +325,3 @@ class PostgresStore(PostgresReads):
 
     def _note_broken(self, error: StoreError) -> None:
         self._broken = error
-
-
-def is_empty(address: Address) -> bool:
-    """Whether nothing lies in this database, so that a ledger can be made there. Raises `StoreUnavailable`."""
-
-    async def look() -> bool:
-        con = await connect(address, name="licet-open")
-        try:
-            return bool(await con.fetchval(_EMPTY))
-        finally:
-            await end(con)
-
-    loop = Loop(str(address), abort_all)
-    try:
-        return loop.run(look(), OPEN_S)
-    except REACHING as error:
-        raise translate(error, address) from error
-    finally:
-        loop.close()

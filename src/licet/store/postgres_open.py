@@ -144,7 +144,7 @@ def translate(error: BaseException, name: object) -> StoreError:
 
 
 REACHING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, EOFError, StoreUnavailable)
-"""What connecting and asking raise: of the server, of the way to it, of connections that have ended, of a password that is not to be had."""
+"""What connecting and asking raise: of the server, of the way to it, of connections that have ended, of a password that is not there."""
 
 _MEANINGS: tuple[tuple[str, type[StoreError], str], ...] = (
     ("25006", StoreUnavailable, "is read-only: this is a standby, or writing was switched off"),
