@@ -43,6 +43,7 @@ STATUSES: Final[dict[str, int]] = {
     "bad_cursor": 400,
     "invalid_credential": 401,
     "not_permitted": 403,
+    "unknown_login": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
@@ -147,11 +148,18 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, NotAuthenticated):
-        return Problem("invalid_credential", "a valid credential is needed", headers=(("WWW-Authenticate", 'Bearer realm="licet"'),))
+        return _unproved(error)
     for kind, code in _REFUSALS:
         if isinstance(error, kind):
             return _told(error, code)
     return None
+
+
+def _unproved(error: NotAuthenticated) -> Problem:
+    """All that a stranger is told: who proved a login that nobody mapped, and whom nobody can check now, may act on that."""
+    if error.code in {"unknown_login", "unavailable"}:
+        return Problem(error.code, str(error))
+    return Problem("invalid_credential", "a valid credential is needed", headers=(("WWW-Authenticate", 'Bearer realm="licet"'),))
 
 
 def _told(error: LicetError, code: str) -> Problem:
