@@ -47,9 +47,7 @@ def restore(settings: Settings, now: Callable[[], datetime], copy: Path | None, 
     ledger open, `NotAStore`, `StoreError`.
     """
     if settings.in_postgres and copy is not None:
-        raise ConfigInvalid(
-            "a ledger in PostgreSQL is put back with the tools of its server (docs/postgresql.md); name no file here"
-        )
+        raise ConfigInvalid("a ledger in PostgreSQL is put back with the tools of its server (docs/postgresql.md); name no file here")
     kept = None
     upgraded: list[str] = []
     if copy is not None:
