@@ -80,7 +80,7 @@ def missing(message: str, step: str) -> Iterator[None]:
 
 def as_type(value: Any, wanted: type[T]) -> T:
     """What the API answered, as the type of the rooms that has the same members."""
-    return msgspec.convert(msgspec.to_builtins(value), wanted)
+    return msgspec.json.decode(msgspec.json.encode(value), type=wanted)
 
 
 def check_person(client: Client, named: str | None) -> str:

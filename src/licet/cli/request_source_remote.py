@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from licet.approvals.standing import Need, NeedStanding, Standing, binding_of
 from licet.approvals.viewed import Asked, Viewed
@@ -144,15 +143,8 @@ def viewed(shape: types.RequestShape, viewer: str | None = None) -> Viewed:
         {name: getattr(shape, name) for name in ("arguments", "targets", "preview", "previewed_by", "reason", "changed", "undoes")}, Asked
     )
     obligations = as_type(shape.obligations, tuple[Obligation, ...])
-    request = as_type(
-        {
-            **{name: getattr(shape, name) for name in _SAME},
-            "obligations": obligations,
-            "summary": None,
-        },
-        Request,
-    )
-    request = msgspec.structs.replace(request, summary=Raw(msgspec.json.encode(asked)))
+    members = {name: getattr(shape, name) for name in _SAME}
+    request = as_type({**members, "obligations": obligations, "summary": asked}, Request)
     binding = binding_of(request.key, request.preview_digest, obligations)
     if binding != shape.binding:
         raise IntegrityBroken(f"the server's word for what a vote on request `{request.id}` is cast on is not of what it shows")
