@@ -38,6 +38,7 @@ from licet.server.shapes_calls import (
     ProposeUndo,
     ReportEnd,
 )
+from licet.server.tracing import trace_ids
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _REPORTING: Final = {"bad_report": 400, "locked": 503, "contention": 503}
@@ -153,6 +154,10 @@ def _trace(asked: Asked, workflow: str | None) -> Trace:
     """Where the call stands in its caller's work (W3C Trace Context): a claim. What is malformed is left out, as the standard wants."""
     header = asked.header("traceparent")
     found = _TRACEPARENT.fullmatch(header) if header is not None else None
+    running = dict(trace_ids())
+    if running:  # this server traces, and its span is of the client's trace: the record names the span that shows how it came about
+        parent = None if found is None else found[2]
+        return Trace(trace_id=running["trace_id"], span_id=running["span_id"], parent=parent, workflow=workflow)
     if found is None:
         return NO_TRACE if workflow is None else Trace(workflow=workflow)
     return Trace(trace_id=found[1], parent=found[2], workflow=workflow)
