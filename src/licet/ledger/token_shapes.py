@@ -142,6 +142,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     _plain("aws_session_token", r"(?:F[wQ]oGZXIvYXdz|IQoJb3JpZ2luX2)", r"(?:F[wQ]oGZXIvYXdz|IQoJb3JpZ2luX2)[A-Za-z0-9/+=]{50,}+"),
     _plain("aws_signature", r"X-Amz-(?:Signature|Security-Token)=", r"X-Amz-(?:Signature|Security-Token)=(?P<s>[A-Za-z0-9%/+=_-]{20,}+)"),
+    _plain("licet_key", r"licet_[a-z2-7]{16}_[0-9A-Za-z]", r"licet_[a-z2-7]{16}_[0-9A-Za-z]{49,}+"),
     _plain("github_token", r"gh[pousr]_[0-9A-Za-z._-]{36}", r"(?:gh[pour]_[0-9A-Za-z]{36,}+|ghs_[0-9A-Za-z._-]{36,}+)"),
     _plain("github_token", r"github_pat_[0-9A-Za-z_]{36}", r"github_pat_[0-9A-Za-z_]{36,}+"),
     _plain(
