@@ -1,0 +1,186 @@
+"""Forgetting over HTTP: erasures, and the legal holds that forbid them. The record names the credential of whoever did it.
+
+A subject is of a tenant, and both it and every act on it are within that tenant's reach alone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from licet.errors import ErasureRefused
+from licet.gate.forgetting import Forgotten, forget
+from licet.ledger.acts import Operator
+from licet.ledger.forgotten import Hold
+from licet.ledger.holds import place_hold, release_hold
+from licet.ledger.vault import Subject
+from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.problems import Problem, not_found
+from licet.server.shapes_records import Name
+
+Reason = Annotated[str, Meta(min_length=1, max_length=2_000, description="recorded; must not name the subject")]
+_STATUS: Final = {"held": 409, "nothing_recorded": 404, "no_such_hold": 404}
+
+
+class ErasedSubject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to forget: a type and an id, such as `Customer` and `C-412`, or `User` and `alice`."""
+
+    tenant: Name
+    type: Name
+    id: Name
+    reason: Reason
+
+
+class ListHolds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of which tenant."""
+
+    tenant: Name | None = None
+
+
+class HeldSubject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must stay: a subject by type and id, or everything in the log of the tenant where both are left out."""
+
+    tenant: Name
+    reason: Reason
+    type: Name | None = None
+    id: Name | None = None
+
+
+class OneHold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A hold."""
+
+    id: Name
+
+
+class Released(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why it is released."""
+
+    reason: Reason
+
+
+class HoldShape(Struct, frozen=True, kw_only=True):
+    """A hold that stands. `target` is a type and a pseudonym; None for everything in the log."""
+
+    id: str
+    log: str
+    target: str | None
+    since: datetime
+
+
+class Holds(Struct, frozen=True, kw_only=True):
+    """The holds that stand."""
+
+    holds: tuple[HoldShape, ...]
+
+
+def erase(asked: Asked) -> Answer:
+    """The subject is forgotten, for ever."""
+    body: ErasedSubject = asked.body
+    asked.allow("erasures.perform", body.tenant)
+    try:
+        done = forget(asked.gate.ledger, asked.gate.settings, _operator(asked), Subject(body.tenant, body.type, body.id), body.reason)
+    except ErasureRefused as error:
+        raise _refused(error) from error
+    return Answer(body=done)
+
+
+def list_holds(asked: Asked) -> Answer:
+    """The holds in these logs."""
+    logs = asked.chosen("holds.read", asked.params.tenant)
+    return Answer(body=Holds(holds=tuple([_shape(one) for one in asked.gate.store.holds() if one.log in logs])))
+
+
+def place(asked: Asked) -> Answer:
+    """A hold stands."""
+    body: HeldSubject = asked.body
+    asked.allow("holds.place", body.tenant)
+    if (body.type is None) is not (body.id is None):
+        raise Problem("bad_request", "a subject has a type and an id")
+    subject = None if body.type is None or body.id is None else Subject(body.tenant, body.type, body.id)
+    try:
+        return Answer(body=_shape(place_hold(_operator(asked), body.tenant, subject, body.reason)))
+    except ErasureRefused as error:
+        raise _refused(error) from error
+
+
+def release(asked: Asked) -> Answer:
+    """The hold stands no more."""
+    logs = asked.tenants("holds.release")
+    if not logs:
+        raise not_permitted("holds.release")
+    found = next((one for one in asked.gate.store.holds() if one.id == asked.params.id), None)
+    if found is None or found.log not in logs:
+        raise not_found()
+    try:
+        return Answer(body=_shape(release_hold(_operator(asked), found.id, asked.body.reason)))
+    except ErasureRefused as error:
+        raise _refused(error) from error
+
+
+def _operator(asked: Asked) -> Operator:
+    """Whoever asks, by their credential: a person's name would stay in records that nobody's erasure reaches."""
+    return asked.gate.ledger.operator(asked.gate.settings, f"credential {asked.who.credential}")
+
+
+def _refused(error: ErasureRefused) -> Problem:
+    return Problem(error.code, str(error), status=_STATUS.get(error.code, 422))
+
+
+def _shape(hold: Hold) -> HoldShape:
+    since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=hold.at)
+    return HoldShape(id=hold.id, log=hold.log, target=hold.target, since=since)
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/api/v1/erasures",
+        operation="eraseSubject",
+        summary="Forget a person or a target, for ever; every hash and proof stays as it was",
+        tag="erasures",
+        action="erasures.perform",
+        handler=erase,
+        body=ErasedSubject,
+        returns=Forgotten,
+        statuses=(409, 422),
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/holds",
+        operation="listHolds",
+        summary="The legal holds that stand",
+        tag="holds",
+        action="holds.read",
+        handler=list_holds,
+        params=ListHolds,
+        returns=Holds,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/holds",
+        operation="placeHold",
+        summary="Keep a person's or target's records, or all of a tenant's",
+        tag="holds",
+        action="holds.place",
+        handler=place,
+        body=HeldSubject,
+        returns=HoldShape,
+        status=201,
+        statuses=(409, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/v1/holds/{id}/release",
+        operation="releaseHold",
+        summary="Release a legal hold",
+        tag="holds",
+        action="holds.release",
+        handler=release,
+        params=OneHold,
+        body=Released,
+        returns=HoldShape,
+        statuses=(409, 422),
+    ),
+)
