@@ -41,6 +41,7 @@ RAISED = {
     "UndoRefused",
     "EffectRefused",
     "CredentialRefused",
+    "ReportRefused",
     "NotAuthenticated",
     "denied",
 }
@@ -61,6 +62,8 @@ PASSED_ON = {
     "outcome.status",
     "ran.status",
     "refused.code",
+    "report.code",
+    "report.status",
     "type(error).__name__",
     "wording.hold_code(obligations)",
 }
@@ -72,6 +75,7 @@ ELSEWHERE = {
     "conditions of a vote": {"request_moved", "already_voted", "no_vote"},
     "statuses": {"timeout", "not_executed", "unknown"},
     "SETTLED": {"settled"},
+    "intents that nobody was told of": {"intent_refused", "cancelled"},
     "votes through channels": {"unknown_request"},
 }
 """Codes that are not literals at their place: looked at in `test_what_is_written_elsewhere_is_as_it_was`."""
@@ -131,11 +135,13 @@ def test_every_code_is_explained_and_no_other() -> None:
         ("identity/directory.py", '_find(self.users, "user"'),
         ("policy/wording.py", 'return "approval_required" if "approval" in kinds else "confirmation_required"'),
         ("policy/judgement.py", '(("failed", "policy_error"), ("forbidden", "forbidden"), ("unpermitted", "no_permit"))'),
-        ("store/sqlite_requests.py", 'Lost("already_voted"'),
-        ("store/sqlite_requests.py", 'Lost("request_moved"'),
-        ("store/sqlite_requests.py", 'Lost("no_vote"'),
+        ("store/request_rows.py", 'Lost("already_voted"'),
+        ("store/request_rows.py", 'Lost("request_moved"'),
+        ("store/request_rows.py", 'Lost("no_vote"'),
         ("approvals/desk.py", "VoteRefused(lost.condition"),
         ("gate/unknown.py", 'SETTLED = "settled"'),
+        ("gate/clerk.py", 'code: str = "intent_refused"'),
+        ("gate/proposing.py", 'close_intent_later(draft, "cancelled"'),
         ("approvals/notify/office.py", 'VoteRefused("unknown_request"'),
     ],
 )
