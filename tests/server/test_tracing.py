@@ -15,6 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from licet.server import tracing
 from licet.server.observing import Answered
 from licet.server.tracing import SpanNames, Traced, find_tracer, trace_ids
+from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES
+from tests.server.world import server_world
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -107,3 +109,25 @@ def test_without_the_library_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setattr(tracing, "is_installed", lambda: False)
     assert find_tracer() is None
+
+
+def test_the_record_of_a_call_names_the_span_that_shows_how_it_came_about() -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    body = {
+        "tool": "wire.pay",
+        "arguments": {"customer_id": "C-1", "amount_cents": 1},
+        "caller": {"user": "alice"},
+    }
+    with server_world(REMOTE_CONFIG, REMOTE_POLICIES) as served:
+        served.app = Traced(served.app, provider.get_tracer("licet"))  # type: ignore[assignment]  # called as the application is
+        assert served.post("/api/v1/calls", "agent", body, headers={"traceparent": PARENT}).status == 200
+        served.app = served.app._app  # type: ignore[attr-defined]
+        (record,) = served.world.records()
+    (span,) = spans.get_finished_spans()
+    trace, own = record.envelope.trace, span.context
+    assert trace is not None
+    assert own is not None
+    assert trace.trace_id == f"{own.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert (trace.span_id, trace.parent) == (f"{own.span_id:016x}", "b7ad6b7169203331")
