@@ -1,11 +1,15 @@
-"""Performs the pipeline's steps on the calling event loop. The rules are those of `drivers.py`."""
+"""Performs the pipeline's steps on the calling event loop. The rules are those of `drivers.py`.
+
+A store that is reached over a network is never asked on the loop: what waits for it waits in a thread. One in this machine answers sooner
+than a thread would begin.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar, assert_never
 
 from licet.gate.drivers import (
@@ -24,11 +28,13 @@ from licet.gate.drivers import (
     target_of_caller,
     tell_late,
 )
+from licet.gate.freeze_view import Stops
 from licet.gate.scene import Resolver
 from licet.gate.steps import Append, Execute, FindFreezes, FindKey, FindOutcome, FindRequest, Preview, Ran, Resolve, Step
 from licet.model import Caller, EntityRef, Receipt, Target
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class AsyncDriver:
@@ -59,7 +65,7 @@ class AsyncDriver:
     async def _perform(self, step: Step) -> Any:
         match step:
             case FindFreezes():
-                return self._services.freezes.look() if step.anew else self._services.freezes.current()
+                return await self._find_freezes(step)
             case Append():
                 return await self._append(step)
             case Execute() | Preview():
@@ -69,11 +75,30 @@ class AsyncDriver:
                     return tuple([self._resolved(ref, resolver, step.caller) for ref, resolver in step.targets])
                 return tuple([await self._resolve(ref, resolver, step.caller) for ref, resolver in step.targets])
             case FindKey() | FindOutcome() | FindRequest():
-                return look_up(self._services.store, step)
+                return await self._asked(functools.partial(look_up, self._services.store, step))
         assert_never(step)
 
+    async def _find_freezes(self, step: FindFreezes) -> Stops:
+        freezes = self._services.freezes
+        if step.anew:
+            return await self._asked(freezes.look)
+        return freezes.current() if freezes.is_fresh else await self._asked(freezes.current)
+
+    async def _asked(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which asks the store. It is bounded by the store's deadline, and not abandoned."""
+        if not self._services.store.is_remote:
+            return ask()
+        asked = asyncio.get_running_loop().run_in_executor(None, ask)
+        while True:
+            try:
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError as cancelled:
+                if asked.cancelled():
+                    raise
+                self._cancelled = cancelled
+
     async def _append(self, step: Append) -> tuple[Receipt, ...]:
-        ticket = self._services.writer.submit(step.filing)
+        ticket = await self._asked(functools.partial(self._services.writer.submit, step.filing))  # sealing may look for secrets
         while True:
             try:
                 return await ticket.wait_async()

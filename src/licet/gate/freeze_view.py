@@ -109,6 +109,11 @@ class FreezeView:
         self._told: dict[str, StandingFreeze] = {}
         self._doubted: frozenset[Freeze] = frozenset()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `current` would answer without asking the store."""
+        return _age_s(self._seen) < FRESH_S
+
     def current(self) -> Stops:
         """What is frozen, as far as rule 1 asks for. Raises `StoreError` where that cannot be told (rule 2)."""
         seen = self._seen

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +31,8 @@ from licet.model import UNSEEN, CallId, JsonObject, Outcome, OutcomeStatus, Rece
 from licet.store.contract import Change, Store, StoredRecord
 from licet.store.remote import EndCall
 from licet.store.unsettled import MarkUnsettled, Settle
+
+T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often a report is looked at afresh because the call has moved (a deadline that passed, a settlement) before it is given up."""
@@ -93,16 +97,21 @@ class Reporter:
         """As `report`, on the running event loop. Cancelled, what was submitted becomes durable all the same."""
         checked = _checked(report)
         for _ in range(ATTEMPTS):
-            step = self._step(scene, call, checked, may)
+            step = await self._aside(functools.partial(self._step, scene, call, checked, may))
             if isinstance(step, ReportReceipt):
                 return step
             try:
-                receipts = await self._writer.submit(step.filing).wait_async()
+                ticket = await self._aside(functools.partial(self._writer.submit, step.filing))
+                receipts = await ticket.wait_async()
             except ConditionLost:
                 continue
             if step.told is not None:
                 return step.told(receipts[0])
         raise _keeps_moving(call)
+
+    async def _aside(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which asks the store: in a thread where that goes over a network."""
+        return await asyncio.to_thread(ask) if self._store.is_remote else ask()
 
     def sweep(self) -> int:
         """Every call whose time is over is recorded as one of which nobody saw the end; how many this process did. Raises `StoreError`."""
