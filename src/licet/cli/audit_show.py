@@ -8,14 +8,12 @@ import click
 import msgspec
 from msgspec import Struct
 
-from licet.cli.access import record_access, recording
 from licet.cli.audit_search import Line, line_of
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings
 from licet.cli.output import Output, pretty
-from licet.cli.records import UNREADABLE_BECAUSE, Entry, find_entries, read_entry, tell
+from licet.cli.record_source import records_of
+from licet.cli.records import UNREADABLE_BECAUSE, Entry, read_entry, tell
 from licet.cli.wording import clock, listed, moment
-from licet.gate.story import records_of_story
 from licet.ledger.record import leaf_hash
 from licet.model import DecidingPolicy, Effect, JsonObject, Principal, Target
 
@@ -35,28 +33,22 @@ def show(invocation: Invocation, /, reference: str) -> int:
 
     The call is named by its id, by that of its request, or by the place of any of its records. That it was shown is recorded first.
     """
-    settings = load_settings(invocation)
-    with recording(settings) as ledger:
-        store = ledger.store
-        named = find_entries(store, reference)
-        call = named[0].envelope.call
-        records = records_of_story(store, named)
-        logs = {record.log for record in records}
-        log = logs.pop() if len(logs) == 1 else None
-        record_access(ledger, settings, "audit show", {"reference": reference}, tenant=log, shown=len(records))
+    with records_of(invocation) as source:
+        found = source.story(reference)
+    call, records = found.call, found.records
     entries = [read_entry(record) for record in records]
     story = Story(call=call, records=tuple(line_of(record, entry) for record, entry in zip(records, entries, strict=True)))
     hashes = {entry.place: leaf_hash(record.envelope).hex() for record, entry in zip(records, entries, strict=True)}
     step = f"`licet why {call}` explains the decision" if any(entry.envelope.decision for entry in entries) else None
-    return invocation.answer(story, lambda output: _show(output, named[0], entries, hashes), next_step=step)
+    return invocation.answer(story, lambda output: _show(output, call, entries, hashes), next_step=step)
 
 
 _CLOSING = ("outcome", "recovery", "call", "denial", "hold", "intent")
 """Kinds of records, the one that says most about how a call ended first."""
 
 
-def _show(output: Output, named: Entry, entries: list[Entry], hashes: dict[str, str]) -> None:
-    mine = [entry for entry in entries if entry.envelope.call == named.envelope.call] or entries
+def _show(output: Output, call: str | None, entries: list[Entry], hashes: dict[str, str]) -> None:
+    mine = [entry for entry in entries if entry.envelope.call == call] or entries
     ended = min(mine, key=lambda entry: (_rank(entry), -entry.envelope.at))
     told = tell(ended)
     output.mark(told.mark, told.word, told.act)
@@ -99,6 +91,7 @@ def _facts(decided: Entry, mine: list[Entry]) -> list[tuple[str, str]]:
         facts.append(("claim", f'"{payload.reason}" (written by the caller; it grants nothing)'))
     facts += [("target", _target(target)) for target in payload.targets]
     facts += [("principal", _principal(principal)) for principal in payload.principals]
+    facts += [("credential", payload.credential)] if payload.credential is not None else []
     facts += [("policy", text) for text in _policies(payload.policies)]
     return [*facts, *_ids(decided)]
 
@@ -160,7 +153,8 @@ def _target(target: Target) -> str:
 def _principal(principal: Principal) -> str:
     roles = f", roles {', '.join(principal.roles)}" if principal.roles else ", no role"
     groups = f", groups {', '.join(principal.groups)}" if principal.groups else ""
-    return f"{principal.ref} of {principal.tenant}{roles}{groups}"
+    given = f", of these by the credential {', '.join(principal.given)}" if principal.given else ""
+    return f"{principal.ref} of {principal.tenant}{roles}{given}{groups}"
 
 
 def _policies(policies: Iterable[DecidingPolicy]) -> list[str]:
