@@ -223,6 +223,39 @@ def test_a_store_that_takes_nothing_keeps_what_stands(w: Files, monkeypatch: pyt
     assert w.gate.reload().changed
 
 
+@pytest.mark.parametrize(
+    "text", [None, "permit (", '@id("x")\npermit (principal, action == Action::"calls.make", resource);'], ids=["gone", "broken", "unknown"]
+)
+def test_permissions_of_our_own_are_swapped_with_the_rest_or_not_at_all(w: Files, text: str | None) -> None:
+    own = w.folder / "policies" / "licet.cedar"
+    own.write_text('@id("first")\npermit (principal, action == Action::"calls.propose", resource);')
+    w.gate.seal()
+    before = w.gate.scene
+    w.policies(TIGHTER)
+    own.write_text(text) if text is not None else own.unlink()
+    with pytest.raises(PolicyInvalid, match=r"licet\.cedar"):
+        w.gate.reload()
+    assert w.gate.scene is before
+    assert isinstance(w.adjust(2_500), Ok)
+    own.write_text('@id("second")\npermit (principal, action == Action::"calls.read", resource);')
+    assert w.gate.reload().changed
+    assert w.gate.scene.own is not None
+    assert [policy.id for policy in w.gate.scene.own.bundle.policies] == ["second"]
+    w.denied(w.adjust(2_500), "no_permit")
+
+
+def test_a_change_of_our_own_permissions_alone_is_recorded(w: Files) -> None:
+    own = w.folder / "policies" / "licet.cedar"
+    own.write_text('@id("first")\npermit (principal, action == Action::"calls.propose", resource);')
+    w.gate.seal()
+    digest = w.gate.scene.digest
+    own.write_text('@id("second")\npermit (principal, action == Action::"calls.propose", resource);')
+    reloaded = w.gate.reload()
+    assert (reloaded.changed, reloaded.digest) == (True, digest)
+    parts = [(record.payload.detail or {}).get("part") for record in w.records("operator")]
+    assert parts.count("own") == 2
+
+
 # who was removed
 
 

@@ -23,11 +23,12 @@ from msgspec import Struct
 
 from licet import config
 from licet.config import Settings
-from licet.errors import ConfigInvalid, OperatorError, StoreError
+from licet.errors import ConfigInvalid, OperatorError, PolicyInvalid, StoreError
 from licet.gate.basis import Basis
 from licet.gate.house import OpenHouse
 from licet.gate.registry import Registry
 from licet.identity.content import DirectoryContent, content_of
+from licet.policy.bundle import OWN_FILE
 
 CHANGEABLE = frozenset(
     {
@@ -119,6 +120,8 @@ class Reloading:
     def _reload(self, house: OpenHouse, given: Settings | None) -> Reloaded:
         fresh = given or self._read()
         refuse_fixed(self.settings, fresh)
+        if house.scene.own is not None and not (fresh.policies / OWN_FILE).exists():
+            raise PolicyInvalid((f"`{fresh.policies / OWN_FILE}` is gone, and without it nobody may do anything: put it back",))
         registry = self._registry.under(fresh)
         changed = house.adopt(Basis(settings=fresh, registry=registry))
         self.settings, self._registry = fresh, registry
