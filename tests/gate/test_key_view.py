@@ -171,6 +171,21 @@ def test_a_store_that_cannot_be_read_lets_nobody_in(here: Room, monkeypatch: pyt
     assert not here.view.is_fresh()
 
 
+def test_an_outage_is_said_once(here: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def away() -> int:
+        raise StoreUnavailable("the ledger is away")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "licet.gate"):
+        patched.setattr(here.ledger.store, "version", away)
+        for _ in range(3):
+            here.view._look_patiently()
+    said = "licet: which keys were revoked cannot be read, so no key is accepted: the ledger is away"
+    assert caplog.messages.count(said) in {1, 2}  # this view, and that of the door, if its thread has looked meanwhile
+    assert not here.view.is_fresh()
+    here.view._look_patiently()
+    assert here.view.is_fresh()
+
+
 def test_records_are_read_only_where_something_was_committed(here: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     here.view.refresh()
     read = here.ledger.store.credential_records

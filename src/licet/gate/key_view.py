@@ -48,6 +48,7 @@ class KeyView:
         self._seen_at = -math.inf
         self._doubted: set[str] = set()
         self._used: dict[str, int] = {}
+        self._away = False
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -129,13 +130,21 @@ class KeyView:
     def _keep(self) -> None:
         written = self._clock()
         while not self._closing.wait(LOOK_S):
-            try:
-                self.look()
-            except LicetError as error:
-                _log.warning("licet: which keys were revoked cannot be read: %s", error)
+            self._look_patiently()
             if self._clock() - written >= NOTE_S:
                 written = self._clock()
                 self.write_uses()
+
+    def _look_patiently(self) -> None:
+        """Said once for each outage: this is tried several times a second."""
+        try:
+            self.look()
+        except LicetError as error:
+            if not self._away:
+                _log.warning("licet: which keys were revoked cannot be read, so no key is accepted: %s", error)
+            self._away = True
+        else:
+            self._away = False
 
     def _doubt(self, credential: str) -> None:
         if credential not in self._doubted:
