@@ -54,7 +54,7 @@ ACCEPTABLE = frozenset({"environment_not_production", "no_notifications", "no_re
 
 _PRODUCTION = re.compile(r"(^|[-_.])(prod|production|live)($|[-_.0-9])", re.IGNORECASE)
 _DEBUG_VARIABLES = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
-_OVERRIDES = ("LICET_LIMITS_", "LICET_APPROVALS_")
+_OVERRIDES = ("LICET_LIMITS_", "LICET_APPROVALS_", "LICET_SERVER_")
 
 
 class Reason(Struct, frozen=True, kw_only=True):
