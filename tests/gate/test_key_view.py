@@ -239,6 +239,7 @@ def test_each_act_names_who_did_it(here: Room) -> None:
     assert '"by":"gina"' in said[0]
     assert '"operating_user":"operator"' in said[0]
     assert '"act":"rotate_credential"' in said[1]
-    assert '"credential":"cred-1"' in said[1].replace(successor.credential.id, "")
+    assert f'"credential":"{successor.credential.id}"' in said[1]
+    assert '"shown":"cred-1"' in said[1]
     assert '"reason":"over"' in said[2]
     assert not any(key.key in one or successor.key in one for one in said)

@@ -106,7 +106,7 @@ class Credentials:
         if credential is None:
             return self
         shown = copy(self)
-        shown._hand = {"operating_user": None, "credential": credential}  # noqa: SLF001 - its own copy
+        shown._hand = {"operating_user": None, "shown": credential}  # noqa: SLF001 - its own copy; `credential` is the key that it is about
         return shown
 
     def issue(self, content: KeyContent, *, expires_s: int | None, by: str | None = None) -> IssuedKey:
