@@ -13,7 +13,7 @@ from licet.store.contract import Store
 from licet.store.postgres import PostgresStore
 from licet.store.postgres_open import Address
 from licet.store.sqlite import SqliteStore
-from tests.store.postgres import Server, remove_server, start_server
+from tests.store.postgres import Server
 from tests.store.samples import KEYS, now
 
 
@@ -58,14 +58,6 @@ class PostgresDatabase:
 
     def read(self) -> PostgresStore:
         return PostgresStore.open(Address(self.url), now=now, keys=None, read_only=True)
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
-    """One PostgreSQL for this process."""
-    server = start_server()
-    yield server
-    remove_server(server)
 
 
 @pytest.fixture
