@@ -55,10 +55,9 @@ def _serve(gate: Gate) -> bool:
 
     try:
         server = assemble(gate)
-    except BaseException:
-        gate.close()
-        raise
-    for finding in server_findings(gate.settings):
-        if finding.level != "ok":
-            _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
-    return server.run()
+        for finding in server_findings(gate.settings):
+            if finding.level != "ok":
+                _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
+        return server.run()
+    finally:
+        gate.close()  # the server has, unless it could not even begin
