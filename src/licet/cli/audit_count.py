@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 import click
 from msgspec import Struct
 
-from licet.cli.access import record_access, recording
 from licet.cli.audit_filter import moment_of
-from licet.cli.audit_search import filled
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings, utc_now
+from licet.cli.loading import utc_now
 from licet.cli.output import Output
-from licet.cli.scan import sizes
+from licet.cli.record_source import Counting, records_of
 from licet.cli.wording import counted
 from licet.ledger.record import microseconds
 from licet.store.index_rollups import HOUR_US, Bar, By
@@ -45,12 +43,8 @@ def count(invocation: Invocation, /, by: By, since: str, until: str | None, tena
     now = utc_now()
     since_us, until_us = moment_of("since", since, now), moment_of("until", until, now) or microseconds(now) + HOUR_US
     assert since_us is not None
-    settings = load_settings(invocation)
-    with recording(settings) as ledger, filled(invocation, settings, ledger.store) as searching:
-        sizes(ledger.store, tenant)  # a tenant that is not there is told, not counted as nothing
-        bars = searching.index.rollup(by, since_us=since_us, until_us=until_us, log=tenant)
-        asked: dict[str, Any] = {"by": by, "since": since, "until": until}
-        record_access(ledger, settings, "count", asked, tenant=tenant, shown=0, payloads=False)
+    with records_of(invocation) as source:
+        bars = source.count(Counting(by=by, since=since, until=until, since_us=since_us, until_us=until_us, tenant=tenant))
     totals: dict[str, int] = {}
     for bar in bars:
         totals[bar.value] = totals.get(bar.value, 0) + bar.count

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 from msgspec import Raw, Struct
 
-from licet.cli.access import record_access, recording
-from licet.cli.audit_filter import asked, filter_options, read_wanted
-from licet.cli.exits import Exit
-from licet.cli.faults import Refusal
+from licet.cli.audit_filter import filter_options
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load, utc_now
 from licet.cli.output import Output
-from licet.cli.progress import progress
+from licet.cli.record_source import records_of
 from licet.cli.records import Entry, read_entry, tell
-from licet.cli.scan import sizes
 from licet.cli.wording import moment
-from licet.config import Settings
-from licet.gate.opening import Searching
-from licet.store.contract import Store, StoredRecord
+from licet.store.contract import StoredRecord
 
 PAGE = 20
 
@@ -55,40 +46,12 @@ def search(invocation: Invocation, /, limit: int, before: str | None, **options:
     Every option narrows. Each record is told in one sentence; `licet audit show` tells all that is known of a call. The search itself is
     recorded.
     """
-    loaded = load(invocation)
-    wanted = read_wanted(options, utc_now(), tuple(loaded.catalog.resources))
-    with recording(loaded.settings) as ledger, filled(invocation, loaded.settings, ledger.store) as searching:
-        sizes(ledger.store, wanted.tenant)  # a tenant that is not there is told, not found empty
-        try:
-            found = searching.finder.find(wanted, limit=limit, after=before)
-        except ValueError as error:
-            raise Refusal(Exit.USAGE, "usage", str(error), next_step="take the cursor from the `before` of the page before") from error
-        entries = [read_entry(record) for record in found.records]
-        record_access(ledger, loaded.settings, "search", asked(options), tenant=wanted.tenant, shown=len(entries))
+    with records_of(invocation) as source:
+        found = source.search(options, limit=limit, before=before)
+    entries = [read_entry(record) for record in found.records]
     page = Page(records=tuple(line_of(record, entry) for record, entry in zip(found.records, entries, strict=True)), before=found.next)
     step_next = f"older ones: the same with `--before {shlex.quote(found.next)}`" if found.next else None
     return invocation.answer(page, lambda output: _show(output, entries), next_step=step_next)
-
-
-@contextmanager
-def filled(invocation: Invocation, settings: Settings, store: Store) -> Iterator[Searching]:
-    """The search index, with every record that the ledger has now."""
-    with Searching(settings, store) as searching:
-        with progress(invocation, "indexing", searching.indexer.behind()) as step:
-            searching.indexer.catch_up(_steps(step))
-        yield searching
-
-
-def _steps(step: Callable[[int], None]) -> Callable[[int, int], None]:
-    """Progress as the bar takes it: by how much, not how far."""
-    done = 0
-
-    def advance(so_far: int, _whole: int) -> None:
-        nonlocal done
-        step(so_far - done)
-        done = so_far
-
-    return advance
 
 
 def line_of(record: StoredRecord, entry: Entry) -> Line:
