@@ -111,6 +111,108 @@ class Operations:
         """Cast votes on steps of a plan: all of them, or none. Needs `requests.vote`."""
         return self.connection.decoded(self.connection.ask("POST", f"/api/v1/plans/{in_path(id_)}/votes", body=body), types.DecidedPlan)
 
+    def list_credentials(self) -> types.CredentialList:
+        """API keys, the oldest first; never their secrets. Needs `credentials.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/credentials"), types.CredentialList)
+
+    def issue_credential(self, body: types.IssueCredential) -> types.IssuedKey:
+        """Issue an API key, which is shown this once. Needs `credentials.issue`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/credentials", body=body), types.IssuedKey)
+
+    def get_credential(self, id_: str) -> types.CredentialSeen:
+        """What a key is for, until when, and when it was used last. Needs `credentials.read`."""
+        return self.connection.decoded(self.connection.ask("GET", f"/api/v1/credentials/{in_path(id_)}"), types.CredentialSeen)
+
+    def rotate_credential(self, id_: str, body: types.RotateCredential) -> types.IssuedKey:
+        """Issue a successor for the same, which is shown this once; the old key ends when the overlap is over. Needs `credentials.issue`."""
+        return self.connection.decoded(
+            self.connection.ask("POST", f"/api/v1/credentials/{in_path(id_)}/rotate", body=body), types.IssuedKey
+        )
+
+    def revoke_credential(self, id_: str, body: types.RevokeCredential) -> types.Revoked:
+        """End a key at once, in every process within a second. Needs `credentials.revoke`."""
+        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/credentials/{in_path(id_)}/revoke", body=body), types.Revoked)
+
+    def read_directory(self, *, tenant: str | None = None) -> types.DirectoryShape:
+        """Tenants, agents, services, people, groups and roles, as far as this credential may know of them. Needs `directory.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/directory", query={"tenant": tenant}), types.DirectoryShape)
+
+    def list_tools(self) -> types.Tools:
+        """Every tool, with the schema of its arguments. Needs `catalog.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/tools"), types.Tools)
+
+    def get_tool(self, name: str) -> types.ToolShape:
+        """One tool, with the schema of its arguments. Needs `catalog.read`."""
+        return self.connection.decoded(self.connection.ask("GET", f"/api/v1/tools/{in_path(name)}"), types.ToolShape)
+
+    def erase_subject(self, body: types.ErasedSubject) -> types.Forgotten:
+        """Forget a person or a target, for ever; every hash and proof stays as it was. Needs `erasures.perform`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/erasures", body=body), types.Forgotten)
+
+    def list_holds(self, *, tenant: str | None = None) -> types.Holds:
+        """The legal holds that stand. Needs `holds.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/holds", query={"tenant": tenant}), types.Holds)
+
+    def place_hold(self, body: types.HeldSubject) -> types.HoldShape:
+        """Keep a person's or target's records, or all of a tenant's. Needs `holds.place`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/holds", body=body), types.HoldShape)
+
+    def release_hold(self, id_: str, body: types.Released) -> types.HoldShape:
+        """Release a legal hold. Needs `holds.release`."""
+        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/holds/{in_path(id_)}/release", body=body), types.HoldShape)
+
+    def export_records(
+        self,
+        *,
+        format_: Literal["csv", "jsonl", "ocsf", "otlp", "parquet"] | None = None,
+        tenant: str | None = None,
+        payloads: bool | None = None,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Every record of a log, or of the whole ledger, as a file that shows whether it is whole. Needs `records.export`."""
+        return self.connection.stream("GET", "/api/v1/export", query={"format": format_, "tenant": tenant, "payloads": payloads})
+
+    def list_freezes(self, *, tenant: str | None = None) -> types.Freezes:
+        """What is stopped, the oldest first. Needs `freezes.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/freezes", query={"tenant": tenant}), types.Freezes)
+
+    def place_freeze(self, body: types.PlaceFreeze) -> types.StandingFreeze:
+        """Stop an agent, a service, a tool, a tenant, a session or everything, at once. Needs `freezes.place`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/freezes", body=body), types.StandingFreeze)
+
+    def lift_freeze(self, id_: str, body: types.LiftFreeze) -> types.Lifted:
+        """Lift a freeze, as the person who asks. Needs `freezes.lift`."""
+        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/freezes/{in_path(id_)}/lift", body=body), types.Lifted)
+
+    def list_policies(self) -> types.Policies:
+        """The policies in force, with the digests that name them. Needs `policies.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/policies"), types.Policies)
+
+    def validate_policies(self, body: types.ProposedBundle) -> types.Validated:
+        """Whether a bundle of policies would load; nothing is put into force. Needs `policies.validate`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/policies/validate", body=body), types.Validated)
+
+    def reload_policies(self) -> types.Reloaded:
+        """Put into force what licet.toml and the policies say now. Needs `policies.reload`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/policies/reload"), types.Reloaded)
+
+    def get_checkpoint(self) -> types.CheckpointShape:
+        """The newest signed checkpoint, which fixes every record up to it. Needs `records.prove`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/checkpoint"), types.CheckpointShape)
+
+    def prove_record(self, log: str, index: int, *, payload: bool | None = None) -> Any:
+        """A proof that a record is in the log, which stands alone. Needs `records.prove`."""
+        return self.connection.decoded(
+            self.connection.ask("GET", f"/api/v1/records/{in_path(log)}/{in_path(index)}/proof", query={"payload": payload}), Any
+        )
+
+    def prove_consistency(self, body: types.KeptCheckpoint) -> Any:
+        """A proof that the log goes on from a checkpoint that was kept. Needs `records.prove`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/checkpoint/consistency", body=body), Any)
+
+    def verify_ledger(self) -> types.Verified:
+        """Recompute the whole ledger, and say what is not what was written. Needs `records.verify`."""
+        return self.connection.decoded(self.connection.ask("POST", "/api/v1/verify"), types.Verified)
+
     def search_records(
         self,
         *,
@@ -222,15 +324,13 @@ class Operations:
         """Every record of a call, of its requests and of what has undone it. Needs `records.read`."""
         return self.connection.decoded(self.connection.ask("GET", f"/api/v1/stories/{in_path(id_)}"), types.Story)
 
-    def export_records(
-        self,
-        *,
-        format_: Literal["csv", "jsonl", "ocsf", "otlp", "parquet"] | None = None,
-        tenant: str | None = None,
-        payloads: bool | None = None,
-    ) -> AbstractContextManager[Iterator[bytes]]:
-        """Every record of a log, or of the whole ledger, as a file that shows whether it is whole. Needs `records.export`."""
-        return self.connection.stream("GET", "/api/v1/export", query={"format": format_, "tenant": tenant, "payloads": payloads})
+    def list_unknown(self, *, tenant: str | None = None) -> types.UnknownCalls:
+        """The calls of which nobody saw the end; the reading is recorded. Needs `unknown.read`."""
+        return self.connection.decoded(self.connection.ask("GET", "/api/v1/unknown", query={"tenant": tenant}), types.UnknownCalls)
+
+    def settle_unknown(self, call: str, body: types.SettleCall) -> types.Settled:
+        """Say how a call ended of which nobody saw the end. Needs `unknown.settle`."""
+        return self.connection.decoded(self.connection.ask("POST", f"/api/v1/unknown/{in_path(call)}/settle", body=body), types.Settled)
 
     def evaluate(self, body: types.Inquiry) -> types.AccessDecision:
         """Whether a subject may do an action on a resource (AuthZEN 1.0). Needs `evaluations.ask`."""

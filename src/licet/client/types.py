@@ -52,6 +52,15 @@ class ActionSearch(Struct, frozen=True, kw_only=True):
     page: SearchPage | UnsetType = UNSET
 
 
+class Agent(Struct, frozen=True, kw_only=True):
+    """A program that a model drives. `owner` is the user who answers for it."""
+
+    tenants: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+    acts_for: Literal["both", "self", "user"] = "user"
+    owner: str | None = None
+
+
 class BarShape(Struct, frozen=True, kw_only=True):
     """How many records there were from this hour on; `value` is empty for those that have none."""
 
@@ -128,12 +137,46 @@ class CastVote(Struct, frozen=True, kw_only=True):
     comment: str | None = None
 
 
+class CheckpointShape(Struct, frozen=True, kw_only=True):
+    """The newest checkpoint: a C2SP signed note, and what it says."""
+
+    origin: str
+    size: int
+    root: str
+    note: str
+
+
 class Counts(Struct, frozen=True, kw_only=True):
     """All records of each value, most first, and the bars."""
 
     by: Literal["outcome", "tool", "verdict"]
     totals: dict[str, int]
     bars: tuple[BarShape, ...]
+
+
+class CredentialList(Struct, frozen=True, kw_only=True):
+    """Keys, the oldest first, those that have ended included."""
+
+    credentials: tuple[CredentialSeen, ...]
+
+
+class CredentialSeen(Struct, frozen=True, kw_only=True):
+    """A key as it stands: what it is for, and until when. `broken`: its row is not what was issued, and it is refused."""
+
+    id: str
+    name: str
+    state: Literal["active", "broken", "ended", "ending", "expired"]
+    tenants: tuple[str, ...]
+    agents: tuple[str, ...]
+    services: tuple[str, ...]
+    users: tuple[str, ...]
+    user: str | None
+    roles: tuple[str, ...]
+    replaces: str | None
+    created_at: str
+    expires_at: str | None
+    ends_at: str | None
+    last_used_at: str | None
 
 
 class Decided(Struct, frozen=True, kw_only=True):
@@ -148,6 +191,18 @@ class DecidedPlan(Struct, frozen=True, kw_only=True):
 
     plan: PlanShape
     receipts: tuple[Receipt, ...]
+
+
+class DirectoryShape(Struct, frozen=True, kw_only=True):
+    """Who there is. `version` names the whole directory; None where not all of it is shown."""
+
+    version: str | None
+    tenants: tuple[str, ...]
+    agents: dict[str, Agent]
+    services: dict[str, Service]
+    users: dict[str, User]
+    groups: dict[str, Group]
+    roles: tuple[str, ...]
 
 
 class Effect(Struct, frozen=True, kw_only=True):
@@ -198,6 +253,42 @@ class EndShape(Struct, frozen=True, kw_only=True):
     as_previewed: bool | None = None
 
 
+class Erased(Struct, frozen=True, kw_only=True):
+    """What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn.
+
+    `open_calls` are calls about the subject that had begun: what they still record is recorded under a new pseudonym.
+    """
+
+    log: str
+    target: str
+    payloads: int
+    logs: tuple[str, ...]
+    requests: tuple[str, ...]
+    open_calls: int
+    receipt: Receipt
+
+
+class ErasedSubject(Struct, frozen=True, kw_only=True):
+    """Whom to forget: a type and an id, such as `Customer` and `C-412`, or `User` and `alice`."""
+
+    tenant: str
+    type: str
+    id: str
+    reason: str
+
+
+class Forgotten(Struct, frozen=True, kw_only=True):
+    """What was done. `rewritten`: all pages were written anew; with that, `bytes_gone` says that no file holds what was erased.
+
+    `index` says what kept the search index from forgetting now; None where it has forgotten.
+    """
+
+    erased: Erased
+    rewritten: bool
+    bytes_gone: bool
+    index: str | None
+
+
 class FoundAction(Struct, frozen=True, kw_only=True):
     """An action."""
 
@@ -232,6 +323,43 @@ class FoundPage(Struct, frozen=True, kw_only=True):
     count: int
 
 
+class Freezes(Struct, frozen=True, kw_only=True):
+    """What is stopped, the oldest first."""
+
+    freezes: tuple[StandingFreeze, ...]
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """People who may approve, named by policies. Scope `operator`: on requests of every tenant."""
+
+    members: tuple[str, ...]
+    scope: Literal["operator", "tenant"] = "tenant"
+
+
+class HeldSubject(Struct, frozen=True, kw_only=True):
+    """What must stay: a subject by type and id, or everything in the log of the tenant where both are left out."""
+
+    tenant: str
+    reason: str
+    type: str | None = None
+    id: str | None = None
+
+
+class HoldShape(Struct, frozen=True, kw_only=True):
+    """A hold that stands. `target` is a type and a pseudonym; None for everything in the log."""
+
+    id: str
+    log: str
+    target: str | None
+    since: str
+
+
+class Holds(Struct, frozen=True, kw_only=True):
+    """The holds that stand."""
+
+    holds: tuple[HoldShape, ...]
+
+
 class Inquiry(Struct, frozen=True, kw_only=True):
     """May this subject do this action on this resource? Of `context`, `input`, `session` and `tenant` are read."""
 
@@ -239,6 +367,48 @@ class Inquiry(Struct, frozen=True, kw_only=True):
     action: Action
     resource: Resource
     context: dict[str, Any] = {}
+
+
+class IssueCredential(Struct, frozen=True, kw_only=True):
+    """For whom a key is: programs (`agents`, `services`, and `users` on whose behalf they act), or the person who asks (`user`)."""
+
+    name: str
+    tenants: tuple[str, ...]
+    expires_s: int
+    agents: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    user: str | None = None
+    roles: tuple[str, ...] = ()
+
+
+class IssuedKey(Struct, frozen=True, kw_only=True):
+    """A new key, which nobody will be shown again, with the receipt of its record. `repr` says nothing of the key."""
+
+    credential: CredentialSeen
+    key: str
+    receipt: Receipt
+
+
+class KeptCheckpoint(Struct, frozen=True, kw_only=True):
+    """A signed note that was kept from earlier."""
+
+    note: str
+
+
+class LiftFreeze(Struct, frozen=True, kw_only=True):
+    """Why it is lifted."""
+
+    reason: str
+
+
+class Lifted(Struct, frozen=True, kw_only=True):
+    """What a lift has done: what stood until now, who lifted it, and the receipt. `still` are the freezes of the same thing that stand."""
+
+    freeze: StandingFreeze
+    by: tuple[str, ...]
+    still: tuple[str, ...]
+    receipt: Receipt
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
@@ -300,11 +470,46 @@ class Options(Struct, frozen=True, kw_only=True):
     evaluations_semantic: Literal["deny_on_first_deny", "execute_all", "permit_on_first_permit"] = "execute_all"
 
 
+class PlaceFreeze(Struct, frozen=True, kw_only=True):
+    """What is to stop, and why. `tenant` narrows it to one tenant's calls; `anyway` freezes a name that nobody knows."""
+
+    scope: Literal["agent", "all", "service", "session", "tenant", "tool"]
+    reason: str
+    name: str | None = None
+    tenant: str | None = None
+    anyway: bool = False
+
+
 class PlanShape(Struct, frozen=True, kw_only=True):
     """The steps of a plan that people decide on, by their numbers."""
 
     id: str
     steps: tuple[RequestShape, ...]
+
+
+class Policies(Struct, frozen=True, kw_only=True):
+    """What decides: `scene` names all of it, `bundle` the policies and `schema` what they are checked against (SHA-256, hex)."""
+
+    environment: str
+    scene: str
+    bundle: str
+    schema: str
+    catalog: str
+    directory: str
+    policies: tuple[PolicyShape, ...]
+
+
+class PolicyShape(Struct, frozen=True, kw_only=True):
+    """One policy, where it stands, and its exact text."""
+
+    id: str
+    effect: Literal["forbid", "permit"]
+    file: str
+    line: int
+    text: str
+    digest: str
+    reason: str | None
+    annotations: dict[str, str]
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True):
@@ -318,6 +523,14 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     request_id: str
     errors: tuple[str, ...] = ()
     retry_after_s: int | None = None
+
+
+class ProblemFound(Struct, frozen=True, kw_only=True):
+    """Something in the log that is not what was written."""
+
+    log: str | None
+    index: int | None
+    message: str
 
 
 class ProposeCall(Struct, frozen=True, kw_only=True):
@@ -343,6 +556,12 @@ class ProposeUndo(Struct, frozen=True, kw_only=True):
     caller: CallerNamed | UnsetType = UNSET
     reason: str | None = None
     wait_s: float = 0.0
+
+
+class ProposedBundle(Struct, frozen=True, kw_only=True):
+    """Texts of policies by their file names, all of them."""
+
+    files: dict[str, str]
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -378,6 +597,21 @@ class RecordShape(Struct, frozen=True, kw_only=True):
     envelope: Any
     payload: Any
     closed: Literal["damaged", "erased", "locked"] | None
+
+
+class Released(Struct, frozen=True, kw_only=True):
+    """Why it is released."""
+
+    reason: str
+
+
+class Reloaded(Struct, frozen=True, kw_only=True):
+    """A reload that succeeded: `digest` names what is in force, `bundle` its policies; whether it differs from before."""
+
+    digest: str
+    bundle: str
+    changed: bool
+    votes_taken_back: int
 
 
 class ReportEnd(Struct, frozen=True, kw_only=True):
@@ -455,11 +689,55 @@ class ResourceSearch(Struct, frozen=True, kw_only=True):
     page: SearchPage | UnsetType = UNSET
 
 
+class RevokeCredential(Struct, frozen=True, kw_only=True):
+    """Why it ends."""
+
+    reason: str
+
+
+class Revoked(Struct, frozen=True, kw_only=True):
+    """A key that ends now, and the receipt of the record that says so."""
+
+    credential: CredentialSeen
+    receipt: Receipt
+
+
+class RotateCredential(Struct, frozen=True, kw_only=True):
+    """How long the old key goes on, and how long the new one is good; as long as the old one was where that is left out."""
+
+    overlap_s: int = 86400
+    expires_s: int | None = None
+
+
 class SearchPage(Struct, frozen=True, kw_only=True):
     """Which part of the results. `token` is the `next_token` of the page before; all else must then be as it was."""
 
     token: str | None = None
     limit: int | None = None
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A program that no model drives; it acts for itself or for a user."""
+
+    tenants: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+
+
+class SettleCall(Struct, frozen=True, kw_only=True):
+    """How the call is held to have ended, and how that is known."""
+
+    status: Literal["error", "not_executed", "ok"]
+    reason: str
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """What a settlement has done: how the call is held to have ended, who said so, and the receipt of its record."""
+
+    call: str
+    tenant: str
+    status: Literal["error", "not_executed", "ok"]
+    by: Literal["person", "probe"]
+    receipt: Receipt
 
 
 class SoughtResource(Struct, frozen=True, kw_only=True):
@@ -474,6 +752,26 @@ class SoughtSubject(Struct, frozen=True, kw_only=True):
 
     type: str
     properties: dict[str, Any] = {}
+
+
+class StandingFreeze(Struct, frozen=True, kw_only=True):
+    """A freeze that stands. `tenant` is None where it is of every tenant, `name` where it is of everything.
+
+    `by` is the user of the directory in whose name it was placed, if there was one; beside it stands either the `credential` that was
+    shown or `operating_user`, who ran the process. All of them and `reason` are None where its record cannot be opened: it was erased,
+    or there is no key.
+    """
+
+    id: str
+    scope: Literal["agent", "all", "service", "session", "tenant", "tool"]
+    name: str | None
+    tenant: str | None
+    since: str
+    reason: str | None
+    by: str | None
+    operating_user: str | None
+    what: str
+    credential: str | None = None
 
 
 class StepVote(Struct, frozen=True, kw_only=True):
@@ -526,6 +824,83 @@ class Target(Struct, frozen=True, kw_only=True):
     tenant: str
     environment: str
     attributes: dict[str, Any] = {}
+
+
+class ToolShape(Struct, frozen=True, kw_only=True):
+    """A tool as it can be called. `definition` is the digest that decisions and records name."""
+
+    name: str
+    access: Literal["destructive", "read", "write"]
+    touches: tuple[str, ...]
+    description: str
+    input_schema: dict[str, Any]
+    targets: tuple[str, ...]
+    timeout_s: float | None
+    definition: str
+
+
+class Tools(Struct, frozen=True, kw_only=True):
+    """Every tool, by name."""
+
+    catalog: str
+    tools: tuple[ToolShape, ...]
+
+
+class UnknownCall(Struct, frozen=True, kw_only=True):
+    """A call that ended without anybody seeing how. `at` is when it was begun, `ended_at` when its end was given up.
+
+    People and targets are readable where the intent's payload is; otherwise `closed` says why not, and they stand by pseudonym.
+    `has_probe` is None where the application's tools are not known.
+    """
+
+    call: str
+    tenant: str
+    tool: str
+    at: str
+    ended_at: str
+    agent: str | None
+    service: str | None
+    user: str | None
+    targets: tuple[str, ...]
+    status: str
+    code: str
+    closed: Literal["", "damaged", "erased", "locked"]
+    has_probe: bool | None
+
+
+class UnknownCalls(Struct, frozen=True, kw_only=True):
+    """The calls, the oldest first."""
+
+    calls: tuple[UnknownCall, ...]
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """A person's id. Ids with the same `person` are one person."""
+
+    tenants: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+    person: str
+    disabled: bool = False
+
+
+class Validated(Struct, frozen=True, kw_only=True):
+    """Whether the bundle would load under the catalog and directory of now, and everything that is wrong with it."""
+
+    loads: bool
+    bundle: str | None
+    problems: tuple[str, ...]
+
+
+class Verified(Struct, frozen=True, kw_only=True):
+    """A verification of the whole ledger. `sound`: nothing was found; at most 100 problems are listed of `problem_count`."""
+
+    sound: bool
+    records: int
+    logs: int
+    erased: int
+    locked: int
+    problem_count: int
+    problems: tuple[ProblemFound, ...]
 
 
 class VoteShape(Struct, frozen=True, kw_only=True):
