@@ -22,7 +22,7 @@ AGENT = Asker(type="Client", id="k", method="api_key", roles=("licet-agent",))
 AUDITOR = Asker(type="Client", id="k", method="api_key", roles=("licet-auditor",))
 ADMIN = Asker(type="User", id="root", method="jwt", roles=("licet-admin",))
 LENA = Asker(type="User", id="lena", method="jwt", groups=("billing-leads",))
-NOBODY = Asker(type="User", id="carl", method="jwt")
+CARL = Asker(type="User", id="carl", method="jwt")
 
 
 def _permitted(asker: Asker, policies: OwnPolicies = DEFAULT) -> set[str]:
@@ -32,9 +32,9 @@ def _permitted(asker: Asker, policies: OwnPolicies = DEFAULT) -> set[str]:
 def test_each_of_the_default_roles_may_do_its_own_and_nothing_else() -> None:
     assert _permitted(AGENT) == GROUPS["agent"]
     assert _permitted(AUDITOR) == GROUPS["auditor"]
-    assert _permitted(ADMIN) == GROUPS["admin"]
-    assert _permitted(LENA) == GROUPS["approver"]
-    assert _permitted(NOBODY) == set()
+    assert _permitted(ADMIN) == GROUPS["admin"] | GROUPS["person"]
+    assert _permitted(LENA) == GROUPS["approver"] | GROUPS["person"]
+    assert _permitted(CARL) == GROUPS["person"]
 
 
 def test_nobody_both_asks_and_approves_by_one_role() -> None:

@@ -235,6 +235,8 @@ def test_whoever_asks_is_told_what_they_may() -> None:
     with server_world() as served:
         told = served.get("/api/v1/whoami", "lena").json
         assert (told["user"], told["groups"]) == ("lena", ["billing-leads"])
-        assert told["permitted"] == {"acme": ["catalog.read", "requests.read", "requests.vote"]}
+        assert told["permitted"] == {
+            "acme": ["catalog.read", *(f"requests.{one}" for one in ("confirm_own", "read", "read_own", "vote", "withdraw_own"))]
+        }
         assert set(served.get("/api/v1/whoami", "admin").json["permitted"]) == {"acme", "globex", "operator"}
         assert served.get("/api/v1/whoami").status == 401

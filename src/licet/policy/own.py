@@ -28,9 +28,8 @@ from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.evaluation import Answer, policy_set
 from licet.policy.lint import complaints_of
 
-AgentAction = Literal[
-    "calls.propose", "calls.report", "calls.read", "requests.read_own", "requests.withdraw_own", "evaluations.ask", "evaluations.search"
-]
+AgentAction = Literal["calls.propose", "calls.report", "calls.read", "evaluations.ask", "evaluations.search"]
+PersonAction = Literal["requests.read_own", "requests.withdraw_own", "requests.confirm_own"]
 ApproverAction = Literal["requests.read", "requests.vote", "catalog.read"]
 AuditorAction = Literal[
     "records.read",
@@ -58,20 +57,21 @@ AdminAction = Literal[
     "unknown.settle",
     "calls.undo",
 ]
-OwnAction = AgentAction | ApproverAction | AuditorAction | AdminAction
+OwnAction = AgentAction | PersonAction | ApproverAction | AuditorAction | AdminAction
 """Everything that an endpoint may ask permission for."""
 
-_AGENT, _APPROVER, _AUDITOR, _ADMIN = map(frozenset, map(get_args, (AgentAction, ApproverAction, AuditorAction, AdminAction)))
+_AGENT, _PERSON, _APPROVER, _AUDITOR, _ADMIN = map(
+    frozenset, map(get_args, (AgentAction, PersonAction, ApproverAction, AuditorAction, AdminAction))
+)
 GROUPS: Final[dict[str, frozenset[str]]] = {
-    "agent": _AGENT | {"catalog.read"},
+    "agent": _AGENT | {"requests.read_own", "requests.withdraw_own", "catalog.read"},
+    "person": _PERSON,
     "approver": _APPROVER,
     "auditor": _AUDITOR | {"requests.read", "catalog.read"},
     "admin": _ADMIN | _AUDITOR | {"requests.read", "catalog.read"},
 }
 """The groups of actions, by what a person or program is to Licet."""
-OWN_ACTIONS: Final[frozenset[OwnAction]] = frozenset(
-    get_args(AgentAction) + get_args(ApproverAction) + get_args(AuditorAction) + get_args(AdminAction)
-)
+OWN_ACTIONS: Final[frozenset[OwnAction]] = _AGENT | _PERSON | _APPROVER | _AUDITOR | _ADMIN
 PrincipalType: TypeAlias = Literal["User", "Client"]
 
 DECISIONS = 4096

@@ -49,14 +49,16 @@ _NOT_THEIRS: Final = frozenset(
 _LOOKED_AT = 1_000
 """At most so many requests are looked through for a page of those that are `mine`."""
 _READ_AT_ONCE = 50
+_VOTING: Final[tuple[OwnAction, ...]] = ("requests.vote", "requests.confirm_own")
+"""Those of a group vote on what the group decides; a person confirms what was asked for them. The desk says who may do which."""
 _encode = msgspec.json.Encoder().encode
 
 
 def list_requests(asked: Asked) -> Answer:
     """A page of requests, the one that expires first first."""
     params: ListRequests = asked.params
-    own = params.mine and asked.who.user is None
-    tenants = asked.chosen("requests.read_own" if own else "requests.read", params.tenant)
+    wanted: tuple[OwnAction, ...] = READING if params.mine else ("requests.read",)
+    tenants = _tenants(asked, wanted)
     after = {} if params.cursor is None else read_cursor("listRequests", params, params.cursor, dict[str, str])
     states = tuple(map(RequestState, params.state)) or tuple(LIVE_STATES)
     found: list[RequestShape] = []
@@ -69,11 +71,28 @@ def list_requests(asked: Asked) -> Answer:
         request = dossier.request
         place[request.tenant] = request.id
         one = stand(request, dossier.votes, asked.directory, asked.gate.now(), viewer=asked.who.user)
-        if not params.mine or (is_own(asked, request) if own else one.refused is None and one.state == RequestState.OPEN):
+        if may(asked, request, wanted) and (not params.mine or _is_mine(asked, one)):
             found.append(shape_of(one))
     page = RequestPage(requests=tuple(found), next=write_cursor("listRequests", params, place) if more else None)
     content = _encode(page)
     return Answer(content=content, etag=hashlib.sha256(content).hexdigest()[:32])
+
+
+def _tenants(asked: Asked, wanted: Sequence[OwnAction]) -> tuple[str, ...]:
+    """The tenant that was asked for, or all in which one of these is permitted. Raises `Problem`."""
+    found = tuple(dict.fromkeys([tenant for action in wanted for tenant in asked.tenants(action)]))
+    if asked.params.tenant is None and found:
+        return found
+    if asked.params.tenant in found:
+        return (asked.params.tenant,)
+    return asked.chosen(wanted[0], asked.params.tenant)  # which says how it is refused
+
+
+def _is_mine(asked: Asked, found: Viewed) -> bool:
+    """Of a program: it has asked. Of a person: it waits, and their vote is wanted."""
+    if asked.who.user is None:
+        return is_own(asked, found.request)
+    return found.refused is None and found.state == RequestState.OPEN
 
 
 def _merged(asked: Asked, tenants: Sequence[str], states: Sequence[RequestState], after: dict[str, str]) -> Iterator[Dossier]:
@@ -123,7 +142,7 @@ def vote(asked: Asked) -> Answer:
     """Cast the vote of the person who asks."""
     person, body = asked.person, asked.body
     assert isinstance(body, CastVote)
-    found = find_visible(asked, asked.params.id, "requests.vote")
+    found = find_visible(asked, asked.params.id, *_VOTING)
     _check_seen(asked, found, body.binding)
     with _refusals(asked, found.request):
         cast = asked.gate.approvals.vote(
@@ -135,7 +154,7 @@ def vote(asked: Asked) -> Answer:
 def take_back(asked: Asked) -> Answer:
     """Take back the vote of the person who asks."""
     person, body = asked.person, asked.body
-    found = find_visible(asked, asked.params.id, "requests.vote")
+    found = find_visible(asked, asked.params.id, *_VOTING)
     comment = body.comment if body is not None else None
     with _refusals(asked, found.request):
         cast = asked.gate.approvals.take_back(found.request.id, person, comment=comment, credential=asked.who.credential)
@@ -174,7 +193,7 @@ def vote_on_plan(asked: Asked) -> Answer:
     """Cast votes on steps of a plan: all of them, or none."""
     person, body = asked.person, asked.body
     assert isinstance(body, CastPlanVotes)
-    steps = _find_plan(asked, "requests.vote")
+    steps = _find_plan(asked, *_VOTING)
     verdicts = {one.step: one.verdict for one in body.votes}
     if len(verdicts) != len(body.votes):
         raise Problem("bad_request", "a step is voted on twice")

@@ -21,7 +21,7 @@ WAIT_LIMIT_S = 60
 
 
 class ListRequests(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which requests. `mine`: those on which the person who asks may vote now."""
+    """Which requests. `mine`: those on which the person who asks may vote now; of a program, those that it has made."""
 
     tenant: Id | None = None
     state: tuple[State, ...] = ()

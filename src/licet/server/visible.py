@@ -21,7 +21,7 @@ from licet.server.endpoint import Asked, not_permitted
 from licet.server.problems import not_found
 from licet.server.shapes_approvals import NeedShape, RequestShape, VoteShape
 
-_OF_OWN = frozenset({"requests.read_own", "requests.withdraw_own"})
+_OF_OWN = frozenset({"requests.read_own", "requests.withdraw_own", "requests.confirm_own"})
 READING: tuple[OwnAction, ...] = ("requests.read", "requests.read_own")
 
 
