@@ -12,8 +12,9 @@ from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.config import Settings
 from licet.errors import StoreError
-from licet.gate.opening import REWRITE_LIMIT_BYTES, forget_in_index, in_memory, index_path
-from licet.ledger.erasure import Erased, erase
+from licet.gate.forgetting import forget
+from licet.gate.opening import in_memory, index_path
+from licet.ledger.erasure import Erased
 from licet.store.index import Index
 from licet.store.index_ask import Query
 
@@ -49,14 +50,12 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
     wanted = subject_of(settings, tenant, subject)
     make_sure(f"Erase everything that is recorded about {subject} of {tenant}? This cannot be undone.", yes=yes)
     with acting(settings) as (ledger, operator):
-        done = erase(operator, ledger.manifest, wanted, reason)
-        problem = forget_in_index(settings, [(log, done.pseudonym) for log in dict.fromkeys((tenant, *done.logs))])
-        rewritten = ledger.store.rewrite(REWRITE_LIMIT_BYTES)
+        done = forget(ledger, settings, operator, wanted, reason)
         forgot = Forgot(
-            rewritten=rewritten,
-            erased=done,
-            bytes_gone=ledger.store.cut_log(),
-            index=problem,
+            rewritten=done.rewritten,
+            erased=done.erased,
+            bytes_gone=done.bytes_gone,
+            index=done.index,
             mentions=_mentions(settings, tenant, wanted.id),
         )
     return invocation.answer(forgot, lambda output: _show(output, forgot, subject, settings))
