@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from licet.gate import opening
 from licet.gate.results import Ok
+from licet.store import opening
 from licet.store.contract import Batch
 from licet.store.sqlite import SqliteStore
 from licet.testing import vote

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from licet.gate import opening
 from licet.model import CallId
+from licet.store import opening
 from licet.store.contract import Batch
 from licet.store.sqlite import SqliteStore
 from licet.store.unsettled import Settle

@@ -100,7 +100,7 @@ def test_a_restart_keeps_it(tmp_path: Path) -> None:
 DIES = """
 import os, sys
 from pathlib import Path
-from licet.gate import opening
+from licet.store import opening
 from licet.store.sqlite import SqliteStore
 from tests.world import world_on
 
