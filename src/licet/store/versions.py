@@ -3,7 +3,8 @@
 Rules:
 
 1. `version` is a token and nothing more: it is compared for equality, never for order, and only with one that the same store gave.
-2. Whoever reads the token first and the states afterwards misses nothing: what is committed in between changes the next token.
+2. Whoever reads the token first and the states afterwards misses nothing: what is committed in between changes the next token. In
+   PostgreSQL it changes a moment later, when the notification has arrived, and after a second where none does (store/postgres_versions.py).
 3. Neither decrypts anything, takes part in commits, or waits for them: both are cheap enough to be asked many times a second.
 """
 
