@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from licet.errors import StoreUnavailable
 from licet.gate.results import Denied, Ok
 from licet.ledger.prove import Trusted, verify_consistency, verify_proof
 from tests.server.world import ServerWorld, server_world
@@ -176,3 +177,21 @@ def test_the_ledger_is_verified(served: ServerWorld) -> None:
     found = served.post("/api/v1/verify", "admin").json
     assert (found["sound"], found["problem_count"], found["problems"]) == (True, 0, [])
     assert served.post("/api/v1/verify", "auditor").code == "not_found"
+
+
+def test_a_proof_is_the_same_without_the_search_index(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.world.adjust()
+    path = "/api/v1/records/acme/0/proof"
+    proved = verify_of(served, served.get(path, "auditor").content)
+
+    def fails() -> None:
+        raise StoreUnavailable("no index")
+
+    monkeypatch.setattr(served.gate.ledger, "search", fails)
+    assert verify_of(served, served.get(path, "auditor").content) == proved
+
+
+def verify_of(served: ServerWorld, line: bytes) -> tuple[str, int, str]:
+    origin = served.get("/api/v1/checkpoint", "auditor").json["origin"]
+    proved = verify_proof(line, Trusted(origin, served.gate.store.signing_keys()[0].vkey))
+    return proved.log, proved.index, proved.leaf
