@@ -323,6 +323,7 @@ def test_calls_of_a_boot_that_ended_are_orphaned_once_and_belong_to_who_took_the
     dying.close()
     assert living.orphaned_calls() == (OpenIntent(call, "acme", dying.boot),)
     assert third.orphaned_calls() == ()
+    assert living.orphaned_calls() == (OpenIntent(call, "acme", dying.boot),)
     living.close()  # died before it had closed what it took
     assert third.orphaned_calls() == (OpenIntent(call, "acme", dying.boot),)
     written(third, Filing((record("recovery", call=call),), (CloseCall(call),)))

@@ -8,6 +8,8 @@ Opening, in this order:
 3. catalog (this process's tools, and what other processes on the store have registered), directory and policies, validated together
 4. a record of each, with its content by hash, so that every decision can be replayed
 5. votes of people who may not vote any more are taken back
+
+From then on 2. is done again whenever a process that shares the store has died (gate/recovering.py).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from licet.gate.opening import OpenLedger
 from licet.gate.pipeline import House
 from licet.gate.probing import Probed, Prober
 from licet.gate.recorder import Recorder
+from licet.gate.recovering import Recovering
 from licet.gate.registry import Registry
 from licet.gate.reporting import Reporter
 from licet.gate.scene import Scene, scene_manifest
@@ -88,7 +91,8 @@ class OpenHouse:
             self._recorder = Recorder(self.store.boot, settings.environment)
             self._workers = Workers()
             self.portal = Portal()
-            self._recover()
+            self._recovering = Recovering(self.store, self.writer, self._recorder, self.now_us)
+            self._recovering.recover()
             self._scene = self._build(self._basis)
             self._revision = registry.revision
             self._announce(self._scene, self._basis)
@@ -117,7 +121,7 @@ class OpenHouse:
             sessions=self.sessions,
         )
         self.reporter = Reporter(self.store, self.writer, self._recorder, now, settings.environment)
-        self._sweeper = Sweeper(self.reporter)
+        self._sweeper = Sweeper(self.reporter.sweep, self._recovering.look)
         self._deliverer = self._begin_telling() if settings.notify.channels else None
         self._sweeper.start()
 
@@ -268,10 +272,6 @@ class OpenHouse:
         deliverer = Deliverer(office, self._basis.settings.notify, environ=os.environ)
         deliverer.start()
         return deliverer
-
-    def _recover(self) -> None:
-        for orphan in self.store.orphaned_calls():
-            self.writer.submit(self._recorder.recovery(orphan.log, orphan.call, self.now_us(), orphan.boot)).wait()
 
     def drop_lapsed_votes(self) -> int:
         """Votes of people who have left since, in the directory that is in force now, stand no more. Raises `StoreError`."""

@@ -1,4 +1,4 @@
-"""The thread that says of calls which somebody else executes that nobody reported their end in time.
+"""The thread that ends calls of which nobody will say the end: not reported in time, or of a process that died.
 
 Every process with an open gate has one, and each takes what it finds: of two that say it at one moment the store refuses one.
 """
@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from licet.errors import GateClosed, StoreError
-from licet.gate.reporting import Reporter
 
 SWEEP_S = 1.0
-"""How late it may be said. Looking costs one read of an index that is empty where nothing is open."""
+"""How late it may be said. Looking costs a read of an index that is empty where nothing is open, and one of who lives."""
 
 _log = logging.getLogger("licet.gate")
 
 
 class Sweeper:
-    """Sweeps until closed. Nothing it meets stops it: what cannot be written now is found again at the next round."""
+    """Does these rounds again and again until closed. Nothing that one meets stops it or the others: it is found again the next time."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    def __init__(self, *rounds: Callable[[], object]) -> None:
+        self._rounds = rounds
         self._closed = threading.Event()
-        self._problem: str | None = None
+        self._problems: list[str | None] = [None] * len(rounds)
         self._thread = threading.Thread(target=self._run, name="licet-sweeper", daemon=True)
 
     def start(self) -> None:
@@ -39,15 +39,22 @@ class Sweeper:
     def _run(self) -> None:
         while True:
             try:
-                self._reporter.sweep()
-                self._problem = None
+                for number, once in enumerate(self._rounds):
+                    self._do(number, once)
             except GateClosed:
                 return
-            except StoreError as error:
-                if self._problem != str(error):  # said once, for as long as it lasts
-                    self._problem = str(error)
-                    _log.warning("licet: calls whose time is over cannot be recorded as such yet: %s", error)
-            except Exception:  # noqa: BLE001 - as the class says
-                _log.exception("licet: the sweeper met an error; it goes on")
             if self._closed.wait(SWEEP_S):
                 return
+
+    def _do(self, number: int, once: Callable[[], object]) -> None:
+        try:
+            once()
+            self._problems[number] = None
+        except GateClosed:
+            raise
+        except StoreError as error:
+            if self._problems[number] != str(error):  # said once, for as long as it lasts
+                self._problems[number] = str(error)
+                _log.warning("licet: calls that nobody will end cannot be recorded as such yet: %s", error)
+        except Exception:  # noqa: BLE001 - as the class says
+            _log.exception("licet: the sweeper met an error; it goes on")

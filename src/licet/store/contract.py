@@ -260,7 +260,10 @@ class Store(
         ...
 
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:
-        """Open intents of boots whose lease is gone. Taking them marks those boots as recovered, so that they refuse from then on."""
+        """Open intents of boots whose lease is gone, and those that this boot has taken before and not closed yet.
+
+        Taking them marks those boots as recovered, so that they refuse from then on.
+        """
         ...
 
     def find_blob(self, digest: str) -> bytes | None:

@@ -54,10 +54,8 @@ _ENDS = (
     f"SELECT name, size, (SELECT max(place) FROM records WHERE place >= logs.number << {INDEX_BITS} "  # noqa: S608  numbers only
     f"AND place < (logs.number + 1) << {INDEX_BITS}) - (number << {INDEX_BITS}) FROM logs"
 )
-_ORPHANS = (
-    "SELECT call, log, (SELECT id FROM boots WHERE number = boot) FROM open_calls "
-    "WHERE holder IN (SELECT number FROM boots WHERE state <> 'running') ORDER BY call"
-)
+_ORPHANED = "holder IN (SELECT number FROM boots WHERE state <> 'running') OR (holder = $1 AND boot <> $1)"
+_ORPHANS = f"SELECT call, log, (SELECT id FROM boots WHERE number = boot) FROM open_calls WHERE {_ORPHANED} ORDER BY call"  # noqa: S608  constants
 _log = logging.getLogger("licet.store")
 
 
@@ -148,8 +146,8 @@ class PostgresStore(PostgresReads):
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:
         """Open intents of boots whose lease is gone; from now on this boot must close them, and theirs can commit no more.
 
-        Should this process die before it has closed them, they are orphaned again. Waits for a moment where a boot seems dead: one that has
-        only lost its connection is not (store/postgres_leases.py, rule 2).
+        Those that it has taken and not closed yet are among them. Should it die before it has, they are orphaned again. Waits for a
+        moment where a boot seems dead: one that has only lost its connection is not (store/postgres_leases.py, rule 2).
         """
         self._check()
 
@@ -157,7 +155,7 @@ class PostgresStore(PostgresReads):
             if await find_gone(con, self._boot_number):
                 await wait_for_grace(con)
                 return True
-            return bool(await con.fetch(_ORPHANS))
+            return bool(await con.fetch(_ORPHANS, self._boot_number))
 
         if not self._read(look):
             return ()
@@ -166,9 +164,8 @@ class PostgresStore(PostgresReads):
             await mark(con, self._boot_number, number)
             for gone in sorted(await find_gone(con, self._boot_number)):
                 await con.execute("UPDATE boots SET state = 'dead' WHERE number = $1 AND state = 'running'", gone)
-            orphans = await con.fetch(_ORPHANS)
-            text = "UPDATE open_calls SET holder = $1 WHERE holder IN (SELECT number FROM boots WHERE state <> 'running')"
-            await con.execute(text, self._boot_number)
+            orphans = await con.fetch(_ORPHANS, self._boot_number)
+            await con.execute(f"UPDATE open_calls SET holder = $1 WHERE {_ORPHANED}", self._boot_number)  # noqa: S608  constants
             return tuple([OpenIntent(*row) for row in orphans])
 
         return self._transact(f"BEGIN ISOLATION LEVEL READ COMMITTED; {TAKE_BAR}", take)
@@ -217,7 +214,7 @@ class PostgresStore(PostgresReads):
     # opening, on the loop
 
     async def _connect_reader(self) -> Connection:
-        return await connect(self._address, name="licet-read")
+        return await connect(self._address, name="licet-read", reads=True)
 
     async def _connect_writer(self) -> Connection:
         return await connect(self._address, name="licet-write")

@@ -33,7 +33,7 @@ STATEMENT_S = 10.0
 """Reads that take longer go in pages; a commit takes milliseconds, and waits for locks at most `LOCK_S`."""
 LOCK_S = 5.0
 IDLE_IN_TRANSACTION_S = 0.25
-"""A process that stops within a transaction (paged out, stopped by hand) holds a log up for no longer."""
+"""A process that stops within a transaction (paged out, stopped by hand) holds a log up for no longer. Who only reads holds nobody up."""
 LONG_S = 600.0
 """For connections of their own that read for minutes (`verify`, `export`)."""
 OLDEST_SERVER = 14
@@ -78,12 +78,15 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
-async def connect(address: Address, *, name: str = "licet", long: bool = False, durable: bool = True) -> Connection:
+async def connect(address: Address, *, name: str = "licet", long: bool = False, durable: bool = True, reads: bool = False) -> Connection:
     """A connection within `CONNECT_S`, to a server that takes writes. `name` is how the server's list of connections shows it.
 
     A `long` one may read for minutes; one that is not `durable` writes nothing that must not be lost.
+    One that only `reads` may stand still within a transaction, on a machine that is busy.
     """
     statement_s, idle_s = (LONG_S, LONG_S) if long else (STATEMENT_S, IDLE_IN_TRANSACTION_S)
+    if reads:
+        idle_s = max(idle_s, STATEMENT_S)
     settings = {
         "application_name": name,
         "synchronous_commit": "on" if durable else "off",

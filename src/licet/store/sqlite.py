@@ -155,7 +155,7 @@ class SqliteStore(SqliteReads):
     def orphaned_calls(self) -> tuple[OpenIntent, ...]:
         """Open intents of boots whose lease is gone; from now on this boot must close them, and theirs can commit no more.
 
-        Should this process die before it has closed them, they are orphaned again.
+        Those that it has taken and not closed yet are among them. Should it die before it has, they are orphaned again.
         """
         with self._writing() as con:
             con.execute("BEGIN IMMEDIATE")
@@ -385,7 +385,8 @@ class SqliteStore(SqliteReads):
         orphans = fetch(
             con,
             "SELECT call, log, (SELECT id FROM boots WHERE number = boot) FROM open_calls "
-            "WHERE holder IN (SELECT number FROM boots WHERE state <> 'running') ORDER BY call",
+            "WHERE holder IN (SELECT number FROM boots WHERE state <> 'running') OR (holder = ?1 AND boot <> ?1) ORDER BY call",
+            (self._boot_number,),
         )
         con.execute(
             "UPDATE open_calls SET holder = ? WHERE holder IN (SELECT number FROM boots WHERE state <> 'running')", (self._boot_number,)
