@@ -242,11 +242,32 @@ def test_every_guarantee_links_to_the_test_that_shows_it() -> None:
     assert [row for row in rows if not re.search(r"\]\(tests/[\w/]+\.py#test_\w+\)", row)] == []
 
 
-def test_every_attack_of_the_threat_model_names_its_test_or_says_that_nothing_stops_it() -> None:
-    document = Document.read(ROOT / "docs/threat-model.md")
-    rows = [row for row in re.findall(r"^\|.*\|$", document.text, re.MULTILINE) if not re.match(r"\| *(attack|---)|\|---", row)]
-    assert len(rows) >= 20
+THREATS = sorted((ROOT / "docs/threats").glob("*.md"))
+PARTS = ["Attacks", "Not stopped", "What you must do", "How it is noticed"]
+
+
+@pytest.mark.parametrize("path", THREATS, ids=lambda path: path.name)
+def test_every_attack_of_the_threat_model_names_its_test_or_says_that_nothing_stops_it(path: Path) -> None:
+    text = Document.read(path).text
+    rows = [row for row in re.findall(r"^\|.*\|$", text, re.MULTILINE) if not re.match(r"\| *(attack|---)|\|---", row)]
+    assert len(rows) >= 4
     assert [row for row in rows if "tests/" not in row and "Not stopped" not in row] == []
+    assert [row for row in rows if len(re.split(r" \|", row)) != 4] == [], "a cell too many or too few"
+
+
+@pytest.mark.parametrize("path", THREATS, ids=lambda path: path.name)
+def test_every_page_of_the_threat_model_has_its_parts(path: Path) -> None:
+    text = Document.read(path).text
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == PARTS
+    assert re.findall(r"^\*\*(Has|Wants)\.\*\* \w", text, re.MULTILINE) == ["Has", "Wants"]
+
+
+def test_the_threat_model_leads_to_every_page_by_its_title() -> None:
+    listed = re.findall(r"^\| \[(.+)\]\(threats/(.+)\) \|", (ROOT / "docs/threat-model.md").read_text(), re.MULTILINE)
+    assert {name: title for title, name in listed} == {
+        path.name: path.read_text().partition("\n")[0].removeprefix("# ") for path in THREATS
+    }
+    assert len(listed) == len(THREATS) >= 12
 
 
 # the first page
