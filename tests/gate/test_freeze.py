@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from licet.errors import FreezeRefused
 from licet.gate.results import Denied, Held, Ok
 from licet.ledger.frozen import SCOPES, Scope
 from licet.testing import vote
@@ -35,8 +36,21 @@ def test_a_frozen_call_is_denied_and_says_why(w: World, scope: Scope, *, awaited
 
 @pytest.mark.parametrize("scope", ["agent", "tool", "session"])
 def test_a_freeze_of_another_tenant_stops_nothing_here(w: World, scope: Scope) -> None:
-    freeze(w, scope, tenant="globex")
+    freeze(w, scope, tenant="globex", anyway=True)
     assert isinstance(look_up(w), Ok)
+
+
+def test_for_one_tenant_a_name_of_another_is_as_one_that_nobody_has(w: World) -> None:
+    messages = []
+    for name in ("support-bot", "no-such-bot"):
+        with pytest.raises(
+            FreezeRefused, match=f"there is no agent `{name}` in the tenant `globex`, so nothing would be stopped"
+        ) as refused:
+            w.gate.freeze("agent", name, tenant="globex", reason=WHY)
+        messages.append((refused.value.code, str(refused.value).replace(name, "")))
+    assert messages[0] == messages[1]
+    assert messages[0][0] == "unknown_name"
+    assert w.gate.freeze("agent", "free-bot", tenant="globex", reason=WHY).tenant == "globex"
 
 
 def test_a_freeze_of_a_tenant_stops_nobody_elses(w: World) -> None:
@@ -289,7 +303,7 @@ def test_whatever_is_frozen_and_lifted_in_whatever_order_calls_go_as_a_list_says
                 scope: Scope = data.draw(st.sampled_from(SCOPES))
                 name = data.draw(st.sampled_from([NAMES[scope], OTHERS[scope]]))
                 tenant = None if scope in {"all", "tenant"} else data.draw(st.sampled_from([None, "acme", "globex"]))
-                standing.append((w.gate.freeze(scope, name, reason=WHY, tenant=tenant).id, scope, name, tenant))
+                standing.append((w.gate.freeze(scope, name, reason=WHY, tenant=tenant, anyway=True).id, scope, name, tenant))
             expected = any(stops(scope, name, tenant) for _, scope, name, tenant in standing)
             assert isinstance(look_up(w), Denied) is expected
             assert sorted(one.id for one in w.gate.freezes()) == sorted(one[0] for one in standing)

@@ -15,9 +15,10 @@ No credential is shown here: who can write the store can freeze and lift in any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from copy import copy
 from datetime import datetime
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,11 +44,20 @@ NAME_LIMIT = 1_000
 REASON_LIMIT = 1_000
 
 
+class InTenants(Protocol):
+    """An entry of the directory, or of licet.toml."""
+
+    @property
+    def tenants(self) -> Container[str]:
+        """Where it may call; `*` is everywhere."""
+        ...
+
+
 class Known(Struct, frozen=True):
     """The names that there are (rule 2); None where nobody can tell."""
 
-    agents: Container[str]
-    services: Container[str]
+    agents: Mapping[str, InTenants]
+    services: Mapping[str, InTenants]
     tenants: Container[str]
     tools: Container[str] | None
 
@@ -119,7 +129,7 @@ class Freezer:
         if log != OPERATOR_LOG and log not in known.tenants and not any(state.log == log for state in self._store.logs()):
             raise FreezeRefused("unknown_tenant", f"there is no tenant {quoted(log)}")
         if not anyway:
-            _check_known(known, scope, stopped)
+            _check_known(known, scope, stopped, tenant)
         self._check_user(by)
         act = {"act": "freeze", "scope": scope, "name": None if scope == "all" else stopped, "tenant": tenant}
         statement = self._statement(log, act, reason, (by,))
@@ -248,11 +258,19 @@ def _checked_name(scope: Scope, unverified_name: str | None, tenant: str | None)
     return readable(unverified_name)
 
 
-def _check_known(known: Known, scope: Scope, name: str) -> None:
-    """Rule 2."""
-    names = {"agent": known.agents, "service": known.services, "tool": known.tools}.get(scope)
-    if names is not None and name not in names:
-        message = f"there is no {scope} {quoted(name)}, so nothing would be stopped; if it is another process's, say that it is meant so"
+def _check_known(known: Known, scope: Scope, name: str, tenant: str | None) -> None:
+    """Rule 2. For one tenant, names of others are as names that nobody has: its administrators need not learn them."""
+    found = True
+    if scope in {"agent", "service"}:
+        entry = (known.agents if scope == "agent" else known.services).get(name)
+        found = entry is not None and (tenant is None or tenant in entry.tenants or EVERY_TENANT in entry.tenants)
+    elif scope == "tool":
+        found = known.tools is None or name in known.tools
+    if not found:
+        where = "" if tenant is None else f" in the tenant {quoted(tenant)}"
+        message = (
+            f"there is no {scope} {quoted(name)}{where}, so nothing would be stopped; if it is another process's, say that it is meant so"
+        )
         raise FreezeRefused("unknown_name", message)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from licet.model import LIVE_STATES, PlanId, Request, RequestId, RequestState, Vote
 from licet.store.contract import Dossier
 from licet.store.postgres_reading import Connection, Reading, fetch
-from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of
+from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of, whole_page
 from licet.store.rows import RECORD
 
 _REQUEST = "SELECT id, state FROM requests "
@@ -52,6 +52,11 @@ class RequestReads(Reading):
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
         """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
+        return whole_page(lambda size, place: self._page(states, tenant, size, place), limit, after)
+
+    def _page(
+        self, states: Sequence[RequestState] | None, tenant: str | None, limit: int | None, after: RequestId | None
+    ) -> tuple[Dossier | RequestId, ...]:
         where, values = [], list[object]()
 
         def asked(condition: str, value: object) -> None:
@@ -70,7 +75,7 @@ class RequestReads(Reading):
         if limit is not None:
             values.append(limit)
             text += f" LIMIT ${len(values)}"
-        return self._find_dossiers(text, *values)
+        return self._find_rows(text, *values)
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
         """The requests of a plan in the order of their opening."""
@@ -88,6 +93,10 @@ class RequestReads(Reading):
 
     def _find_dossiers(self, text: str, *values: object) -> tuple[Dossier, ...]:
         """The requests that this statement finds, as of one moment, without those that were erased."""
+        return tuple([found for found in self._find_rows(text, *values) if isinstance(found, Dossier)])
+
+    def _find_rows(self, text: str, *values: object) -> tuple[Dossier | RequestId, ...]:
+        """As `_find_dossiers`, with the ids of those that were erased in their places."""
 
         async def read(con: Connection) -> tuple[list[Any], dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:
             rows = await fetch(con, text, *values)
@@ -95,8 +104,9 @@ class RequestReads(Reading):
 
         rows, stored, people = self._moment(read)
         # Outside of the moment: opening payloads may read secrets, through a connection of its own.
-        found = [dossier_of(self.vault, request, state, stored[request], people[request]) for request, state in rows]
-        return tuple([dossier for dossier in found if dossier is not None])
+        return tuple(
+            [dossier_of(self.vault, request, state, stored[request], people[request]) or RequestId(request) for request, state in rows]
+        )
 
 
 async def _of_requests(con: Connection, requests: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:

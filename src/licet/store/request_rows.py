@@ -7,7 +7,7 @@ from typing import Any
 
 from licet.errors import IntegrityBroken
 from licet.ledger.vault import Vault
-from licet.model import PlanId, RequestState, Vote
+from licet.model import PlanId, RequestId, RequestState, Vote
 from licet.store.contract import Dossier, Lost, MoveRequest, TakeBackVote
 from licet.store.outbox import NoticeEvent
 from licet.store.rows import record_of, request_of, votes_of
@@ -79,6 +79,21 @@ def dossier_of(
     records = tuple([record_of(vault, row) for row in stored])
     opened = request_of(request, state, records)
     return None if opened is None else Dossier(opened, votes_of(records), records, tuple(people))
+
+
+def whole_page(
+    read: Callable[[int | None, RequestId | None], Sequence[Dossier | RequestId]], limit: int | None, after: RequestId | None
+) -> tuple[Dossier, ...]:
+    """So many requests behind this one, and fewer only where there are no more: erased ones, of which `read` gives the id, fill no page."""
+    found: list[Dossier] = []
+    while True:
+        wanted = None if limit is None else limit - len(found)
+        rows = read(wanted, after)
+        found += [row for row in rows if isinstance(row, Dossier)]
+        if wanted is None or len(rows) < wanted or len(found) == limit:
+            return tuple(found)
+        last = rows[-1]
+        after = last.request.id if isinstance(last, Dossier) else last
 
 
 def check_found(found: Dossier, tenant: str, key: str) -> Dossier:

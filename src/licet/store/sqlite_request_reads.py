@@ -12,7 +12,7 @@ import apsw
 from licet.ledger.vault import Vault
 from licet.model import PlanId, Request, RequestId, RequestState, Vote
 from licet.store.contract import Dossier
-from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of
+from licet.store.request_rows import LIVE, check_found, check_plan, dossier_of, whole_page
 from licet.store.rows import RECORD
 from licet.store.sqlite_rows import fetch
 
@@ -68,6 +68,11 @@ class RequestReads:
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
         """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
+        return whole_page(lambda size, place: self._page(states, tenant, size, place), limit, after)
+
+    def _page(
+        self, states: Sequence[RequestState] | None, tenant: str | None, limit: int | None, after: RequestId | None
+    ) -> tuple[Dossier | RequestId, ...]:
         wanted = tuple(RequestState) if states is None else tuple(states)
         text = f"{_REQUEST}WHERE state IN ({', '.join('?' * len(wanted))})"
         values: tuple[object, ...] = wanted
@@ -80,7 +85,7 @@ class RequestReads:
         text += " ORDER BY expires_at, number"
         if limit is not None:
             text, values = f"{text} LIMIT ?", (*values, limit)
-        return self._find_dossiers(text, values)
+        return self._find_rows(text, values)
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:
         """The requests of a plan in the order of their opening."""
@@ -98,12 +103,17 @@ class RequestReads:
 
     def _find_dossiers(self, text: str, values: Sequence[object]) -> tuple[Dossier, ...]:
         """The requests that this statement finds, as of one moment, without those that were erased."""
+        return tuple([found for found in self._find_rows(text, values) if isinstance(found, Dossier)])
+
+    def _find_rows(self, text: str, values: Sequence[object]) -> tuple[Dossier | RequestId, ...]:
+        """As `_find_dossiers`, with the ids of those that were erased in their places."""
         with self._moment() as con:
             rows = fetch(con, text, values)
             stored, people = _of_requests(con, [row[0] for row in rows])
         # Outside of the moment: opening payloads may read secrets, through a connection of its own.
-        found = [dossier_of(self.vault, request, state, stored[request], people[request]) for request, state in rows]
-        return tuple([dossier for dossier in found if dossier is not None])
+        return tuple(
+            [dossier_of(self.vault, request, state, stored[request], people[request]) or RequestId(request) for request, state in rows]
+        )
 
 
 def _of_requests(con: apsw.Connection, requests: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, list[tuple[str, bool]]]]:
