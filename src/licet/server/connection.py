@@ -6,8 +6,10 @@ Rules:
    the body within `request_timeout_s`, each part of an answer is taken within `request_timeout_s`, and between two requests nothing comes
    for `idle_timeout_s` at most. A byte now and then moves none of these.
 2. Beyond `connections` who comes is turned away at once (503).
-3. Request line and headers are `HEADERS_LIMIT_BYTES` together at most (431): nothing is kept that nobody has asked for.
-4. A client certificate that TLS has verified goes into the scope's extensions. It comes from the TLS layer and from nowhere else.
+3. Request line and headers are `HEADERS_LIMIT_BYTES` together at most (431), and so is what stands between two parts of a body: nothing is
+   kept that nobody has asked for. Trailer fields are passed over: what stands behind the body is said to nobody as a header.
+4. Nothing of the protocol's own is written into or behind an answer while its request is not over.
+5. A client certificate that TLS has verified goes into the scope's extensions. It comes from the TLS layer and from nowhere else.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from http import HTTPStatus
 from typing import Any
 
 from msgspec import Struct
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from licet.server.app import PEER_CERTIFICATE
@@ -52,6 +55,7 @@ class Connection(HttpToolsProtocol):
         self._bytes = 0
         self._refused = False
         self._certificate: bytes | None = None
+        self._running: RequestResponseCycle | None = None
 
     # what the transport tells
 
@@ -71,18 +75,18 @@ class Connection(HttpToolsProtocol):
         if self._taking is not None:
             self._taking.cancel()
         self._unset_keepalive_if_required()
+        self._let_go()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._refused or self.transport.is_closing():
             return
-        if self._in_headers:
-            self._bytes += len(data)  # a header that never ends is told by the parser to nobody
+        self._bytes += len(data)  # a header, a trailer or a chunk's extension that never ends is told by the parser to nobody
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
-        if self._in_headers and self._bytes > HEADERS_LIMIT_BYTES:
+        if self._bytes > HEADERS_LIMIT_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._is_idle() and self._deadline is None and self.timeout_keep_alive_task is None:
             self._await(self.times.header_timeout_s)  # bytes that begin no request have ended the time between two
@@ -111,7 +115,9 @@ class Connection(HttpToolsProtocol):
             self._await(self.times.header_timeout_s)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header; a trailer field is none: it could name who asks, or for whom, behind a proxy that looks at headers alone."""
+        if not self._in_headers:
+            return
         self._bytes += len(name) + len(value)
         super().on_header(name, value)
 
@@ -120,12 +126,13 @@ class Connection(HttpToolsProtocol):
         if self._bytes + len(self.url) > 2 * HEADERS_LIMIT_BYTES:  # counted by the chunk and by the header: at most twice
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
-        self._in_headers = False
+        self._in_headers, self._bytes = False, 0
         self._await(self.times.request_timeout_s + GRACE_S)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._bytes = 0
         if not self._refused:
             super().on_body(body)
 
@@ -133,10 +140,15 @@ class Connection(HttpToolsProtocol):
         """The whole request is here."""
         if self._refused:
             return
+        self._bytes = 0
         self._forget()
         super().on_message_complete()
 
     # what uvicorn does
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """The whole answer was handed to the transport."""
@@ -179,6 +191,13 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    def _let_go(self) -> None:
+        """Who is gone is answered no more, and what they sent ahead of the answer is not begun: uvicorn tells the newest request alone."""
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
     def _must_take(self) -> None:
         if self._taking is None:
             self._taking = self.loop.call_later(self.times.request_timeout_s, self.transport.abort)
@@ -191,8 +210,9 @@ class Connection(HttpToolsProtocol):
             return
         body = (message or status.phrase).encode("ascii")
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len(body)}\r\n"
-        if self.cycle is None or self.cycle.response_complete:  # else it would land in the middle of another answer
+        if self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):  # else it would be a second answer to one
             self.transport.write(head.encode("ascii") + b"connection: close\r\n\r\n" + body)
+        self._let_go()
         self.transport.close()
         self._must_take()
 
