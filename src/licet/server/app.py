@@ -178,7 +178,7 @@ class _Exchange:
 
     async def _answered(self) -> Answer:
         api, scope = self._api, self._scope
-        self._endpoint, path = api.routes.find(scope["method"], scope["path"])
+        self._endpoint, path = api.routes.find(scope["method"], scope["raw_path"].decode("utf-8", "replace"))
         endpoint = self._endpoint
         if not endpoint.public:
             self._who = await api.authenticate(self._authorization(), self._certificate(), self._client())
