@@ -46,6 +46,8 @@ def test_a_key_is_shown_once_and_kept_nowhere(served: ServerWorld) -> None:
         ({"tenants": ["*"]}, 404, "not_found"),
         ({"user": "lena", "agents": [], "users": []}, 403, "not_their_own"),
         ({"agents": ["no-such"]}, 422, "unknown_agent"),
+        ({"users": ["no-such"]}, 422, "unknown_user"),
+        ({"users": ["gina"]}, 422, "unknown_user"),
         ({"expires_s": 0}, 400, "bad_request"),
         ({"expires_s": None}, 400, "bad_request"),
         ({"tenants": []}, 400, "bad_request"),
@@ -56,6 +58,13 @@ def test_nobody_issues_more_than_they_have(served: ServerWorld, change: dict[str
     reply = served.post("/api/v1/credentials", "admin-acme", {**BODY, **change})
     assert (reply.status, reply.code) == (status, code)
     assert served.gate.store.credentials() == ()
+
+
+def test_names_of_other_tenants_are_as_names_that_nobody_has(served: ServerWorld) -> None:
+    said = [served.post("/api/v1/credentials", "admin-acme", {**BODY, "users": [name]}).json["detail"] for name in ("gina", "g1na")]
+    assert said == ["there is no user `gina` in the tenants of the key", "there is no user `g1na` in the tenants of the key"]
+    wide = served.post("/api/v1/credentials", "admin", {**BODY, "tenants": ["acme", "globex"], "agents": ["free-bot"], "users": ["gina"]})
+    assert wide.status == 201
 
 
 def test_a_key_of_tenants_out_of_reach_does_not_exist(served: ServerWorld) -> None:

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A key is for what the directory knows, when it is issued. What is removed from the directory later is refused at each call.
+1. A key is for what the directory knows, when it is issued: agents, services and users of its own tenants, since names of others are as
+   names that nobody has to whoever issues it. What is removed from the directory later is refused at each call.
 2. A key is of one person, or for programs, never both: a program with a person's key could vote on what it asked for.
 3. A successor is for the very same as the key that it replaces. The old one goes on until the overlap is over, and not longer.
 4. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
@@ -10,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -23,7 +24,7 @@ from licet.gate.key_view import content_of
 from licet.gate.text import readable
 from licet.identity.api_keys import KeyContent, Minted, encode_content, mint
 from licet.identity.authenticated import ANY
-from licet.identity.content import EVERY_TENANT
+from licet.identity.content import EVERY_TENANT, Agent, Service, User
 from licet.identity.directory import Directory
 from licet.ledger.issued import IssuedCredential, Issues, end_mark
 from licet.ledger.record import Payload, microseconds
@@ -215,9 +216,9 @@ class Credentials:
             raise CredentialRefused("no_tenant", "say for which tenants the credential is, or `*` for all")
         directory = self._directory
         self._check_known("tenant", content.tenants, directory.tenants)
-        self._check_known("agent", content.agents, directory.agents)
-        self._check_known("service", content.services, directory.services)
-        self._check_known("user", content.users, directory.users)
+        self._check_known("agent", content.agents, _inside(directory.agents, content.tenants))
+        self._check_known("service", content.services, _inside(directory.services, content.tenants))
+        self._check_known("user", content.users, _inside(directory.users, content.tenants))
         for role in content.roles:
             if problem := name_problem(role):
                 raise CredentialRefused("bad_role", f"{quoted(role)} cannot be a role: {problem}")
@@ -236,7 +237,8 @@ class Credentials:
             if name == ANY and len(names) == 1:
                 continue
             if name not in known:
-                raise CredentialRefused(f"unknown_{kind}", f"there is no {kind} {quoted(name)}")
+                where = "" if kind == "tenant" else " in the tenants of the key"
+                raise CredentialRefused(f"unknown_{kind}", f"there is no {kind} {quoted(name)}{where}")
 
     def _check_user(self, user: str | None) -> None:
         if user is None:
@@ -322,6 +324,11 @@ def _state(expires_at: int | None, ends_at: int | None, now: int) -> State:
     if expires_at is not None and expires_at <= now:
         return "expired"
     return "active" if ends_at is None else "ending"
+
+
+def _inside(entries: Mapping[str, Agent | Service | User], tenants: tuple[str, ...]) -> Collection[str]:
+    """The names of those that belong to one of these tenants."""
+    return [name for name, entry in entries.items() if ANY in tenants or {EVERY_TENANT, *tenants}.intersection(entry.tenants)]
 
 
 def _expiry(now: datetime, expires_s: int | None) -> int | None:
