@@ -104,7 +104,7 @@ class Owner(Forger):
         for state in source.trees():
             for chunk in examine_log(source, state.log):
                 replay.take(state.log, chunk.followed)
-            replay.end_log(state.log)
+            replay.end_log()
         for table in PROJECTIONS:
             self.run(f"DELETE FROM {table}")
         self._put_requests(replay)

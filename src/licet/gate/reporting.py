@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -29,7 +31,7 @@ from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.writer import Writer
 from licet.model import UNSEEN, CallId, JsonObject, Outcome, OutcomeStatus, Receipt
 from licet.store.contract import Change, Store, StoredRecord
-from licet.store.remote import EndCall
+from licet.store.remote import EndCall, RemoteCall
 from licet.store.unsettled import MarkUnsettled, Settle
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ ATTEMPTS = 5
 REPORT_LIMIT_BYTES = 16 * 1024 * 1024
 """Of a result as it is read; what is larger than a local one may be is kept as digest and size."""
 LONGEST_US = 2**53
+SWEPT_AT_ONCE = 256
+"""Records of one commit."""
 _CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _DEFAULT = {
     "error": "it ended with an error",
@@ -47,6 +51,7 @@ _DEFAULT = {
     "unknown": "nobody saw how it ended",
 }
 _encode = msgspec.json.Encoder(order="sorted").encode
+_log = logging.getLogger("licet.gate")
 
 
 _End: TypeAlias = Literal["open", "late", "row_gone"]
@@ -77,6 +82,7 @@ class Reporter:
         self._recorder = recorder
         self._now = now
         self._environment = environment
+        self._doubted: dict[CallId, float] = {}  # calls whose row says too much, each with the moment at which it may be true
 
     def report(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> ReportReceipt:
         """The report is durable, once. Raises `ReportRefused`, `StoreError`, `IntegrityBroken`."""
@@ -117,15 +123,38 @@ class Reporter:
         """Every call whose time is over is recorded as one of which nobody saw the end; how many this process did. Raises `StoreError`."""
         done = 0
         now_us = microseconds(self._now())
-        while overdue := self._store.overdue_calls(now_us):
-            tickets = [self._writer.submit(self._recorder.overdue(call, now_us)) for call in overdue]
+        while True:
+            limit = SWEPT_AT_ONCE + len(self._doubted)  # rows that nobody recorded stand in nobody's way
+            overdue = [call for call in self._store.overdue_calls(now_us, limit) if self._doubted.get(call.call, 0) < now_us]
+            if not overdue:
+                return done
+            ends = [end for call in overdue if (end := self._overdue(call, now_us)) is not None]
+            tickets = [self._writer.submit(self._recorder.overdue(end, now_us)) for end in ends]
             for ticket in tickets:
                 try:
                     ticket.wait()
                     done += 1
                 except ConditionLost:
                     continue  # reported, or said by another process, at this very moment
-        return done
+
+    def _overdue(self, row: RemoteCall, now_us: int) -> RemoteCall | None:
+        """The call, if its time is over by its intent (rule 4). Where nobody can read that, the row is all that there is."""
+        records = [record for record in self._store.records_of_call(row.call) if (record.kind, record.log) == ("intent", row.log)]
+        until = math.inf
+        if len(records) == 1:
+            try:
+                intent = read_intent(records[0], row.call)
+            except ReportRefused:
+                return row  # locked or damaged: that nobody saw the end is true all the same
+            if intent.payload is None:
+                return row
+            if intent.remote is not None and intent.remote.report_by < now_us:
+                return RemoteCall(row.call, row.log, intent.remote.report_by)
+            if intent.remote is not None:
+                until = intent.remote.report_by
+        self._doubted[row.call] = until
+        _log.error("licet: the row of call `%s` is not what its intent says, and ends nothing: run `licet audit verify`", row.call)
+        return None
 
     def _step(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> _Next | ReportReceipt:
         """What the records say must happen now."""

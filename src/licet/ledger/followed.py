@@ -10,7 +10,10 @@ from licet.model import UNSEEN
 
 
 class Followed(Struct, frozen=True, gc=False):
-    """A record as far as replaying needs it. Envelope and payload are there only for kinds and cases that look into them."""
+    """A record as far as replaying needs it. Envelope and payload are there only for kinds and cases that look into them.
+
+    `report_by` (UTC microseconds) is that of an intent whose call somebody else executes.
+    """
 
     index: int
     kind: str
@@ -22,6 +25,7 @@ class Followed(Struct, frozen=True, gc=False):
     envelope: bytes = b""
     payload: bytes | None = None
     unseen: bool = False
+    report_by: int | None = None
 
 
 IN_FORCE = frozenset({"policy", "catalog", "directory"})
@@ -34,6 +38,7 @@ def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, close
     """What replaying needs of this record."""
     unseen = head.kind == "recovery" or (head.kind == "outcome" and _is_unseen(envelope))
     request = head.approval.request if head.approval is not None else None
+    report_by = _report_by(payload) if head.kind == "intent" and payload is not None else None
     if request is None and head.key is None and head.kind in {"intent", "call"}:
         envelope, payload = b"", None
     elif head.kind in {"outcome", "recovery"}:
@@ -42,7 +47,33 @@ def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, close
         envelope = b""
     elif head.kind == "admin":
         payload = None
-    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen)
+    return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen, report_by)
+
+
+class _Remote(Struct, frozen=True):
+    report_by: int
+
+
+class _Handed(Struct, frozen=True):
+    remote: _Remote | None = None
+
+
+class _Intent(Struct, frozen=True):
+    detail: _Handed | None = None
+
+
+_decode_intent = msgspec.json.Decoder(_Intent).decode
+
+
+def _report_by(payload: bytes) -> int | None:
+    """Until when the call can be reported. Most intents are not of such calls, and are not decoded once more."""
+    if b'"remote":' not in payload:
+        return None
+    try:
+        detail = _decode_intent(payload).detail
+    except UNREADABLE:
+        return None  # which the examination of this record has found
+    return detail.remote.report_by if detail is not None and detail.remote is not None else None
 
 
 class _Status(Struct, frozen=True):

@@ -10,9 +10,9 @@ import hashlib
 from collections import defaultdict
 
 from licet.ledger.record import microseconds
-from licet.ledger.replay import Asking, Replay
+from licet.ledger.replay import Asking, OpenIntent, Replay
 from licet.ledger.report import Findings
-from licet.ledger.source import Projections, RequestRow, VoteRow
+from licet.ledger.source import OpenRow, Projections, RequestRow, VoteRow
 from licet.model import OPERATOR_LOG, asker_of
 
 
@@ -80,12 +80,20 @@ def _verify_votes(replay: Replay, projections: Projections, findings: Findings) 
 def _verify_open_calls(replay: Replay, projections: Projections, findings: Findings) -> None:
     unseen = dict(replay.open)
     for row in projections.open_calls():
-        log, index, boot = unseen.pop(row.call, (None, None, None))
-        if (log, boot) != (row.log, row.boot):
+        intent = unseen.pop(row.call, None)
+        expected = _expected_of(intent, row) if intent is not None else ""
+        found = (row.log, row.boot, row.deadline, row.held)
+        if expected != found:
             message = f"the row of call {row.call} is not what the records say"
-            findings.add(row.log, index, "open_calls", message, expected=(log, boot) if log else "", found=(row.log, row.boot))
-    for call, (log, index, _) in unseen.items():
-        findings.add(log, index, "open_calls", "an intent without an end is not known as open", expected=call)
+            findings.add(row.log, None if intent is None else intent.index, "open_calls", message, expected=expected, found=found)
+    for call, intent in unseen.items():
+        findings.add(intent.log, intent.index, "open_calls", "an intent without an end is not known as open", expected=call)
+
+
+def _expected_of(intent: OpenIntent, row: OpenRow) -> tuple[str, str, int | None, bool]:
+    """A row with another deadline would have it said too early that nobody saw the end; one that nobody holds, never."""
+    deadline = row.deadline if intent.closed else intent.report_by
+    return intent.log, intent.boot, deadline, deadline is None
 
 
 def _verify_unsettled(replay: Replay, projections: Projections, findings: Findings) -> None:

@@ -117,10 +117,20 @@ _decode_argued = msgspec.json.Decoder(_Argued).decode
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
+class OpenIntent(Struct, frozen=True, gc=False):
+    """The intent of a call that has not ended. `report_by` as in `Followed`; where it is `closed`, nobody can tell."""
+
+    log: str
+    index: int
+    boot: str
+    report_by: int | None
+    closed: bool
+
+
 class Replay:
     """Takes records in order, log by log. Then `open`, `keys` and `requests` are what the projections must be.
 
-    `open` holds log, index and boot of each call that has not ended, `unsettled` log and index of each end that nobody
+    `open` holds each call that has not ended, `unsettled` log and index of each end that nobody
     saw; `keys` what each intent took, or None where that cannot be told; `unread` the requests of which a record cannot be read.
     `snapshots` are log and index by digest of what was in force; `unread_snapshots` where a record that would say so cannot be read.
     """
@@ -129,7 +139,7 @@ class Replay:
         self._findings = findings
         self.blind = blind
         self.unread: set[str] = set()
-        self.open: dict[str, tuple[str, int, str]] = {}
+        self.open: dict[str, OpenIntent] = {}
         self.keys: dict[str, TakenKey | None] = {}
         self.unsettled: dict[str, tuple[str, int]] = {}
         self.requests: dict[str, Asking] = {}
@@ -137,7 +147,7 @@ class Replay:
         self.frozen = Frozen()
         self.issues = Issues()
         self.unread_snapshots = False
-        self._intents: dict[str, tuple[int, str]] = {}  # of the log being read: index and boot of what has not ended
+        self._intents: dict[str, OpenIntent] = {}  # of the log being read: what has not ended
         self._ended: set[str] = set()
         self._live: dict[str, str] = {}
         self._followed: dict[str, Callable[[str, Followed], None]] = {
@@ -158,10 +168,9 @@ class Replay:
         for record in records:
             self._followed[record.kind](log, record)
 
-    def end_log(self, log: str) -> None:
+    def end_log(self) -> None:
         """All records of this log were taken."""
-        for call, (index, boot) in self._intents.items():
-            self.open[call] = (log, index, boot)
+        self.open |= self._intents
         self._intents.clear()
         self._ended.clear()
 
@@ -172,7 +181,7 @@ class Replay:
         if call is None or call in self._intents or call in self._ended:
             self._findings.add(log, index, "call", "an intent needs a call of its own", found=call)
             return
-        self._intents[call] = (index, row.boot)
+        self._intents[call] = OpenIntent(log, index, row.boot, row.report_by, bool(row.closed))
         if row.key is not None:
             self.keys[call] = self._taken(log, row, row.key)
         if row.request is not None:

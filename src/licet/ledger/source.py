@@ -61,11 +61,19 @@ class KeyRow(Struct, frozen=True):
 
 
 class OpenRow(Struct, frozen=True):
-    """An open intent."""
+    """An open intent; `deadline` (UTC microseconds) where somebody else executes the call, `held` whether a boot must end it."""
 
     call: str
     log: str
     boot: str
+    deadline: int | None
+    held: bool
+
+
+def open_row(row: Sequence[Any]) -> OpenRow:
+    """An open intent of a table's row: call, log, boot, deadline (-1 where there is none), and whether a boot must end it."""
+    call, log, boot, deadline, held = row
+    return OpenRow(call, log, boot, None if deadline < 0 else deadline, bool(held))
 
 
 class UnsettledRow(Struct, frozen=True):

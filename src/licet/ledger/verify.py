@@ -117,7 +117,7 @@ def _verify_log(state: TreeState, examined: Iterable[Examined], whole: _Whole, k
             for index, envelope in chunk.forgetting:
                 whole.forgotten.take(envelope, index)
             _verify_ids(state.log, chunk, seen, findings)
-    whole.replay.end_log(state.log)
+    whole.replay.end_log()
     _verify_missing(state.log, kept, "a receipt names a record that is not there", findings)
     tree.end()
     _verify_tree(state, tree.tree, findings)

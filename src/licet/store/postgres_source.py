@@ -29,6 +29,7 @@ from licet.ledger.source import (
     UnsettledRow,
     VoteRow,
     credential_row,
+    open_row,
 )
 from licet.ledger.vault import SecretRow, Vault
 from licet.store.head_rows import split_range
@@ -155,8 +156,11 @@ class PostgresSource(_Asking):
 
     def open_calls(self) -> Iterable[OpenRow]:
         """Every open intent."""
-        text = "SELECT call, log, coalesce(boots.id, '') FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
-        return [OpenRow(*row) for row in self._all("open calls", text)]
+        text = (
+            "SELECT call, log, coalesce(boots.id, ''), coalesce(deadline, -1), holder IN (SELECT number FROM boots) "
+            "FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
+        )
+        return [open_row(row) for row in self._all("open calls", text)]
 
     def unsettled(self) -> Iterable[UnsettledRow]:
         """Every call of which nobody saw the end."""

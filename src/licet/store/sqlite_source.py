@@ -29,6 +29,7 @@ from licet.ledger.source import (
     UnsettledRow,
     VoteRow,
     credential_row,
+    open_row,
 )
 from licet.ledger.vault import Vault
 from licet.store.head_rows import split_range
@@ -147,8 +148,11 @@ class SqliteSource:
 
     def open_calls(self) -> Iterable[OpenRow]:
         """Every open intent."""
-        text = "SELECT call, log, coalesce(boots.id, '') FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
-        return [OpenRow(*row) for row in self._all("open calls", text, types=(str, str, str))]
+        text = (
+            "SELECT call, log, coalesce(boots.id, ''), coalesce(deadline, -1), holder IN (SELECT number FROM boots) "
+            "FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot"
+        )
+        return [open_row(row) for row in self._all("open calls", text, types=(str, str, str, int, int))]
 
     def unsettled(self) -> Iterable[UnsettledRow]:
         """Every call of which nobody saw the end."""
