@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from msgspec import Struct
 
+from licet.cli import remote_acts
 from licet.cli.acting import acting, kept_in_log, make_sure, subject_of
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings
@@ -34,6 +35,9 @@ class Forgot(Struct, frozen=True, kw_only=True):
     mentions: int | None
 
 
+_SURE = "Erase everything that is recorded about {subject} of {tenant}? This cannot be undone."
+
+
 @click.command("erase")
 @click.option("--tenant", required=True, metavar="TENANT", help="Whose the subject is.")
 @click.option("--subject", required=True, metavar="TYPE/ID", help="Customer/C-412, or User/alice.")
@@ -46,9 +50,11 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
     Its secret, every payload sealed under it and its text in the search index are destroyed, and the log says so; every hash and proof
     stays as it was. Ends with 6 where a legal hold stands. What other people's records say about it in free text is not found by this.
     """
+    if invocation.server is not None:
+        return _erase_there(invocation, tenant, subject, reason, yes=yes)
     settings = load_settings(invocation)
     wanted = subject_of(settings, tenant, subject)
-    make_sure(f"Erase everything that is recorded about {subject} of {tenant}? This cannot be undone.", yes=yes)
+    make_sure(_SURE.format(subject=subject, tenant=tenant), yes=yes)
     with acting(settings) as (ledger, operator):
         done = forget(ledger, settings, operator, wanted, reason)
         forgot = Forgot(
@@ -58,7 +64,16 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
             index=done.index,
             mentions=_mentions(settings, tenant, wanted.id),
         )
-    return invocation.answer(forgot, lambda output: _show(output, forgot, subject, settings))
+    return invocation.answer(forgot, lambda output: _show(output, forgot, subject, kept_in_log(settings, "erased")))
+
+
+def _erase_there(invocation: Invocation, tenant: str, subject: str, reason: str, *, yes: bool) -> int:
+    """Of a server, which says what became of its files, and searches its own index."""
+    make_sure(_SURE.format(subject=subject, tenant=tenant), yes=yes)
+    erased, done = remote_acts.erase(invocation, tenant, subject, reason)
+    forgot = Forgot(erased=erased, rewritten=done.rewritten, bytes_gone=done.bytes_gone, index=done.index, mentions=None)
+    kept = "files of the server still hold what was erased, unreadable by Licet: `licet doctor` there says where"
+    return invocation.answer(forgot, lambda output: _show(output, forgot, subject, kept))
 
 
 def _mentions(settings: Settings, tenant: str, id_: str) -> int | None:
@@ -75,7 +90,7 @@ def _mentions(settings: Settings, tenant: str, id_: str) -> int | None:
         return None
 
 
-def _show(output: Output, forgot: Forgot, subject: str, settings: Settings) -> None:
+def _show(output: Output, forgot: Forgot, subject: str, kept: str) -> None:
     done = forgot.erased
     place = f"recorded as {done.receipt.log}:{done.receipt.index}, which names it {done.target}"
     output.mark("ok", "erased", f"{subject}: {counted(done.payloads, 'payload')} destroyed, with the secret that sealed them", below=place)
@@ -89,7 +104,7 @@ def _show(output: Output, forgot: Forgot, subject: str, settings: Settings) -> N
             f"{counted(done.open_calls, 'call')} about it had begun; what they still record stands under a new pseudonym", indent=11
         )
     if not forgot.bytes_gone:
-        output.hint(kept_in_log(settings, "erased"))
+        output.hint(kept)
     if not forgot.rewritten:
         output.hint("unused parts of pages may hold what was erased, unreadable by Licet: `licet db vacuum` writes them anew")
     if forgot.index is not None:

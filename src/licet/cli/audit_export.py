@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
-from msgspec import Struct
 
 from licet.cli.access import record_access, recording
 from licet.cli.exits import Exit
+from licet.cli.export_remote import fetch_export
+from licet.cli.export_wanted import JSONL, TILES, Exported, Wanted
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings
@@ -29,38 +30,10 @@ from licet.ledger.excerpt import Closed, Excerpt
 from licet.ledger.export import export_lines
 from licet.ledger.exports.formats import FORMATS, Format, get_format
 from licet.ledger.exports.from_source import expected_of, rows_of
-from licet.ledger.exports.manifest import SUFFIX, manifest_of
+from licet.ledger.exports.manifest import manifest_of
 from licet.ledger.source import Source
 from licet.ledger.tile_export import export_tiles
 from licet.store.contract import StoredCheckpoint
-
-JSONL, TILES = "jsonl", "tiles"
-
-
-class Exported(Struct, frozen=True, kw_only=True):
-    """What was written. `size_bytes` is that of the file, without its manifest; 0 for a folder of tiles."""
-
-    file: str
-    format: str
-    records: int
-    size_bytes: int
-    manifest: str | None = None
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """What was asked for."""
-
-    form: str
-    path: Path | None
-    tenant: str | None
-    payloads: bool
-
-    @property
-    def manifest(self) -> Path | None:
-        """The manifest beside the file; None where the file says itself that it is complete."""
-        if self.path is None or self.form in {JSONL, TILES} or get_format(self.form).verify is not None:
-            return None
-        return self.path.with_name(self.path.name + SUFFIX)
 
 
 @click.command()
@@ -91,9 +64,12 @@ def export(invocation: Invocation, /, form: str, path: Path | None, tenant: str 
     """
     wanted = Wanted(form=form, path=path, tenant=tenant, payloads=payloads and form != TILES)
     _check(invocation, wanted)
-    settings = load_settings(invocation)
-    with recording(settings) as ledger:
-        done = _export(invocation, ledger, settings, wanted)
+    if invocation.server is not None:
+        done = fetch_export(invocation, wanted)
+    else:
+        settings = load_settings(invocation)
+        with recording(settings) as ledger:
+            done = _export(invocation, ledger, settings, wanted)
     if path is None:
         return int(Exit.OK)
     option = "--tiles" if form == TILES else "--file"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from licet.cli import remote_acts
 from licet.cli.acting import acting, check_tenant, subject_of
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -24,16 +25,23 @@ from licet.ledger.holds import place_hold, release_hold
 @click.pass_obj
 def hold(invocation: Invocation, /, tenant: str, subject: str | None, reason: str, *, everything: bool) -> int:
     """Keep a person's or target's records, or all of a tenant's: erasure and retention refuse until the hold is released."""
-    settings = load_settings(invocation)
     if everything is (subject is not None):
         raise Refusal(Exit.USAGE, "usage", "a hold is of one subject, or of everything", next_step="give `--subject` or `--everything`")
-    check_tenant(settings, tenant)
-    wanted = None if subject is None else subject_of(settings, tenant, subject)
-    with acting(settings) as (_, operator):
-        placed = place_hold(operator, tenant, wanted, reason)
+    if invocation.server is not None:
+        placed = remote_acts.place_hold(invocation, tenant, subject, reason)
+    else:
+        placed = _place(invocation, tenant, subject, reason)
     return invocation.answer(
         placed, lambda output: output.mark("ok", "held", f"{_what(placed)} is kept until hold {placed.id} is released")
     )
+
+
+def _place(invocation: Invocation, tenant: str, subject: str | None, reason: str) -> Hold:
+    settings = load_settings(invocation)
+    check_tenant(settings, tenant)
+    wanted = None if subject is None else subject_of(settings, tenant, subject)
+    with acting(settings) as (_, operator):
+        return place_hold(operator, tenant, wanted, reason)
 
 
 @click.command()
@@ -42,9 +50,11 @@ def hold(invocation: Invocation, /, tenant: str, subject: str | None, reason: st
 @click.pass_obj
 def release(invocation: Invocation, /, hold_id: str, reason: str) -> int:
     """Release a hold."""
-    settings = load_settings(invocation)
-    with acting(settings) as (_, operator):
-        released = release_hold(operator, hold_id, reason)
+    if invocation.server is not None:
+        released = remote_acts.release_hold(invocation, hold_id, reason)
+    else:
+        with acting(load_settings(invocation)) as (_, operator):
+            released = release_hold(operator, hold_id, reason)
     return invocation.answer(released, lambda output: output.mark("ok", "released", f"{_what(released)} is not held by {hold_id} any more"))
 
 
@@ -52,8 +62,11 @@ def release(invocation: Invocation, /, hold_id: str, reason: str) -> int:
 @click.pass_obj
 def holds(invocation: Invocation, /) -> int:
     """List the holds that stand."""
-    with reading(load_settings(invocation)) as store:
-        found = store.holds()
+    if invocation.server is not None:
+        found = remote_acts.standing_holds(invocation)
+    else:
+        with reading(load_settings(invocation)) as store:
+            found = store.holds()
     return invocation.answer(found, lambda output: _show(output, found))
 
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 from msgspec import Raw, Struct
 
+from licet.cli import remote_acts
 from licet.cli.access import record_access, recording
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -67,6 +68,20 @@ def prove(invocation: Invocation, /, reference: str, path: Path | None, with_pay
     """
     if path is not None:
         refuse_existing(path)
+    if invocation.server is not None:
+        proofs: Sequence[bytes] = remote_acts.proofs(invocation, reference, with_payload=with_payload)
+    else:
+        proofs = _prove_here(invocation, reference, path, with_payload=with_payload)
+    return _hand_out(
+        invocation,
+        path,
+        b"".join(proofs),
+        Proofs(file=None if path is None else str(path), proofs=tuple([Raw(one.rstrip(b"\n")) for one in proofs])),
+    )
+
+
+def _prove_here(invocation: Invocation, reference: str, path: Path | None, *, with_payload: bool) -> list[bytes]:
+    """The proofs of the ledger at hand; that they were made is recorded."""
     settings = load_settings(invocation)
     with recording(settings) as ledger:
         records = find_records(ledger.store, reference)
@@ -83,13 +98,7 @@ def prove(invocation: Invocation, /, reference: str, path: Path | None, with_pay
             shown=len(records),
             payloads=with_payload,
         )
-        proofs = _prove(invocation, ledger, settings, records, with_payload=with_payload)
-    return _hand_out(
-        invocation,
-        path,
-        b"".join(proofs),
-        Proofs(file=None if path is None else str(path), proofs=tuple([Raw(one.rstrip(b"\n")) for one in proofs])),
-    )
+        return _prove(invocation, ledger, settings, records, with_payload=with_payload)
 
 
 @click.command()
@@ -104,9 +113,12 @@ def receipt(invocation: Invocation, /, reference: str, path: Path | None) -> int
     """
     if path is not None:
         refuse_existing(path)
-    with reading(load_settings(invocation)) as store:
-        records = find_records(store, reference)
-    receipts = [Receipt(record.log, record.index, leaf_hash(record.envelope).hex()) for record in records]
+    if invocation.server is not None:
+        receipts = remote_acts.receipts(invocation, reference)
+    else:
+        with reading(load_settings(invocation)) as store:
+            records = find_records(store, reference)
+        receipts = [Receipt(record.log, record.index, leaf_hash(record.envelope).hex()) for record in records]
     lines = b"".join([msgspec.json.encode(one) + b"\n" for one in receipts])
     return _hand_out(invocation, path, lines, {"file": None if path is None else str(path), "receipts": receipts})
 
@@ -128,9 +140,13 @@ def checkpoint(invocation: Invocation, /, kept: Path | None, path: Path | None) 
     """
     if path is not None:
         refuse_existing(path)
-    with reading(load_settings(invocation)) as store, _told():
-        note = newest_checkpoint(store).note
-        proof = None if kept is None else prove_continuation(store, kept.read_bytes())
+    if invocation.server is not None:
+        note = remote_acts.checkpoint(invocation)
+        proof = None if kept is None else remote_acts.prove_continuation(invocation, kept.read_bytes())
+    else:
+        with reading(load_settings(invocation)) as store, _told():
+            note = newest_checkpoint(store).note
+            proof = None if kept is None else prove_continuation(store, kept.read_bytes())
     said = Checkpoint.parse(text_of(note))
     signed = Signed(
         origin=said.origin,

@@ -11,6 +11,7 @@ from typing import cast
 import click
 from msgspec import Struct
 
+from licet.cli import remote_acts
 from licet.cli.approvals_vote import operating_user
 from licet.cli.audit_unknown import act
 from licet.cli.invocation import Invocation
@@ -27,8 +28,14 @@ class Answered(Struct, frozen=True, kw_only=True):
 
     call: UnknownCall
     settled: Settled
-    operating_user: str
+    operating_user: str | None
     settled_as: str | None
+    credential: str | None = None
+
+    @property
+    def known(self) -> str:
+        """Who that was, as the record knows them."""
+        return f"credential {self.credential}" if self.credential else f"operating user {self.operating_user}"
 
 
 @click.command()
@@ -43,10 +50,14 @@ def settle(invocation: Invocation, /, call: str, outcome: str, reason: str, sett
     It is recorded with the reason, USER and the operating user who ran this command; what was recorded before stays. A repeat with the
     same idempotency key then gets this answer. Ends with 6 where USER may not settle it, 5 where there is no such user.
     """
+    status = cast("SettledAs", outcome.replace("-", "_"))
+    if invocation.server is not None:
+        before, done, credential = remote_acts.settle_call(invocation, call, status, reason, settler)
+        told = Answered(call=before, settled=done, operating_user=None, settled_as=settler, credential=credential)
+        return invocation.answer(told, lambda output: _show(output, told), next_step=_STEPS.get(status))
     settings = load_settings(invocation)
     directory = Directory.from_settings(settings)
     user = operating_user()
-    status = cast("SettledAs", outcome.replace("-", "_"))
     with OpenLedger(settings, utc_now, create=False) as ledger:
         found = unknown_call(ledger.store, CallId(call))
         desk = Reconciliation(ledger.store, ledger.writer, directory, settings.environment, utc_now)
@@ -59,7 +70,7 @@ _STEPS: dict[SettledAs, str] = {"not_executed": "the call may be made again, wit
 
 
 def _show(output: Output, answered: Answered) -> None:
-    receipt, who = answered.settled.receipt, answered.settled_as or answered.operating_user
+    receipt, who = answered.settled.receipt, answered.settled_as or answered.known
     status = answered.settled.status.replace("_", " ")
-    below = f"recorded as {receipt.log}:{receipt.index}, by operating user {answered.operating_user}"
+    below = f"recorded as {receipt.log}:{receipt.index}, by {answered.known}"
     output.mark("ok", "settled", f"{act(answered.call)}: {status}, says {who}", below=below)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 from msgspec import Struct
 
+from licet.cli import remote_acts
 from licet.cli.access import record_access, recording
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -81,17 +82,26 @@ def _opened(gate: Gate) -> Iterator[Gate]:
 
 def _listed(invocation: Invocation, call: str | None, tenant: str | None) -> Listed:
     """The unsettled calls, or the named one of them; the reading is recorded. Raises `Refusal` where that one is not among them."""
+    if invocation.server is not None:
+        calls = remote_acts.unknown_calls(invocation, tenant)
+        return Listed(calls=_named(calls, call))
     loaded = load(invocation)
     probes = loaded.registry.probes if invocation.app is not None else None
     with recording(loaded.settings) as ledger:
-        calls = unknown_calls(ledger.store, tenant, probes)
-        if call is not None:
-            calls = tuple([found for found in calls if found.call == CallId(call)])
-        if call is not None and not calls:
-            step = f"`licet audit show {call}` says what is known of it"
-            raise Refusal(Exit.ERROR, "not_found", f"there is no call `{call}` whose end nobody saw", next_step=step)
+        calls = _named(unknown_calls(ledger.store, tenant, probes), call)
         record_access(ledger, loaded.settings, "unknown", {"reference": call}, tenant=tenant, shown=len(calls))
     return Listed(calls=calls)
+
+
+def _named(calls: tuple[UnknownCall, ...], call: str | None) -> tuple[UnknownCall, ...]:
+    """All of them, or the one that was named. Raises `Refusal` where it is not among them."""
+    if call is None:
+        return calls
+    found = tuple([one for one in calls if one.call == CallId(call)])
+    if not found:
+        step = f"`licet audit show {call}` says what is known of it"
+        raise Refusal(Exit.ERROR, "not_found", f"there is no call `{call}` whose end nobody saw", next_step=step)
+    return found
 
 
 def _show(output: Output, listed: Listed) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from msgspec import Struct
 
+from licet.cli import remote_acts
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault, Refusal
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load_settings, reading
+from licet.cli.new_file import new_file
 from licet.cli.progress import Step, progress
 from licet.cli.verify_answer import Answer, of_proofs, of_report, of_tiles, show
 from licet.cli.verify_outside import gather
@@ -76,6 +79,8 @@ def verify(invocation: Invocation, /, **options: Any) -> int:
         answer = _of_tiles(invocation, asked.tiles, asked.vkey)
     elif asked.file is not None:
         answer = _of_file(invocation, asked.file, asked, receipts)
+    elif invocation.server is not None:
+        answer = _of_server(invocation, asked, receipts)
     else:
         answer = _of_store(invocation, asked, receipts)
     return _answered(invocation, answer)
@@ -118,6 +123,15 @@ def _of_store(invocation: Invocation, asked: Asked, receipts: tuple[Receipt, ...
                 report = verify_ledger(source, chunks=_stepping(source, step, chunks), receipts=receipts)
             problems = (*kept_problems(source.head_log, outside, key), *(key_problems(report, key) if key is not None else ()))
     return of_report(report, exported=False, problems=problems, notes=tuple(notes), key=key)
+
+
+def _of_server(invocation: Invocation, asked: Asked, receipts: tuple[Receipt, ...]) -> Answer:
+    """All that a credential may export, fetched and verified here: that a server says of itself that it is sound is worth nothing."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "export.jsonl"
+        with new_file(path) as file, remote_acts.export(invocation, "jsonl", None, payloads=True) as parts:
+            file.writelines(parts)
+        return _of_file(invocation, path, asked, receipts)
 
 
 def _of_file(invocation: Invocation, path: Path, asked: Asked, receipts: tuple[Receipt, ...]) -> Answer:

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from licet.cli import remote_acts
 from licet.cli.exits import Exit
-from licet.cli.faults import Fault
+from licet.cli.faults import Fault, Refusal
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load
 from licet.cli.output import Output
@@ -29,8 +30,10 @@ def can(invocation: Invocation, /, tool: str, arguments: str | None, **options: 
     very checks of the gate, short of running: nothing is executed or recorded, and nobody is asked. Ends with 0 if it
     would be allowed, 6 if denied, 7 if held for people.
     """
-    loaded = load(invocation)
     proposal = read_proposal(tool, arguments, options)
+    if invocation.server is not None:
+        return _ask(invocation, proposal)
+    loaded = load(invocation)
 
     def tell(rehearsal: Rehearsal, rehearsed: Rehearsed) -> int:
         outlook = Outlook(tool=tool, environment=rehearsal.scene.environment, decision=rehearsed.decision)
@@ -44,6 +47,20 @@ def can(invocation: Invocation, /, tool: str, arguments: str | None, **options: 
     return ended
 
 
+def _ask(invocation: Invocation, proposal: Proposal) -> int:
+    """Of a server, as its policies are now: whoever asks must speak for the agent."""
+    if proposal.environment is not None or proposal.targets:
+        message = "a server decides in its own environment, on targets that it resolves itself"
+        raise Refusal(Exit.USAGE, "usage", message, next_step="leave `--environment`, `--target`, `--attr` and `--targets-file` out")
+    decision = remote_acts.rehearse(invocation, proposal.tool, proposal.arguments, proposal.acting)
+    outlook = Outlook(tool=proposal.tool, environment=None, decision=decision)
+
+    def show(output: Output) -> None:
+        _show(output, decision, proposal, "")
+
+    return invocation.answer(outlook, show, fault=verdict_fault(decision))
+
+
 def verdict_fault(decision: Decision, step: str | None = None) -> Fault | None:
     """A denial or a hold as the end of a program; None where the call would be allowed."""
     if decision.verdict == "allow":
@@ -54,8 +71,13 @@ def verdict_fault(decision: Decision, step: str | None = None) -> Fault | None:
 
 def show_verdict(output: Output, proposal: Proposal, rehearsed: Rehearsed) -> None:
     """The verdict as a sentence, and what decided it."""
-    decision, acting, question = rehearsed.decision, proposal.acting, rehearsed.question
-    act = f"`{proposal.tool}`{on_targets(str(target.ref) for target in question.targets) if question is not None else ''}"
+    question = rehearsed.question
+    _show(output, rehearsed.decision, proposal, "" if question is None else on_targets(str(target.ref) for target in question.targets))
+
+
+def _show(output: Output, decision: Decision, proposal: Proposal, targets: str) -> None:
+    acting = proposal.acting
+    act = f"`{proposal.tool}`{targets}"
     where = f" in `{proposal.environment}`" if proposal.environment else ""
     may = "may not use" if decision.verdict == "deny" else "may use"
     once = " once people have agreed" if decision.verdict == "hold" else ""

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import click
 
+from licet.cli import remote_acts
 from licet.cli.approvals_vote import operating_user
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -69,6 +70,8 @@ def issue(
     """
     content = KeyContent(name=name, tenants=tenants, agents=agents, services=services, users=users, user=user, roles=roles)
     expires_s = _expires_s(expires)
+    if invocation.server is not None:
+        return _tell_key(invocation, remote_acts.issue(invocation, content, expires_s, by))
     with _opened(load_settings(invocation), create=True) as keys:
         issued = keys.issue(content, expires_s=expires_s, by=by)
     return _tell_key(invocation, issued)
@@ -79,8 +82,11 @@ def issue(
 @click.pass_obj
 def list_keys(invocation: Invocation, /, *, ended_too: bool) -> int:
     """List keys, the oldest first; those that have ended only with `--all`."""
-    with reading(load_settings(invocation)) as store:
-        found = list_credentials(store, utc_now())
+    if invocation.server is not None:
+        found = remote_acts.credentials(invocation)
+    else:
+        with reading(load_settings(invocation)) as store:
+            found = list_credentials(store, utc_now())
     shown = found if ended_too else tuple([one for one in found if one.state not in {"ended", "expired"}])
     return invocation.answer(shown, lambda output: _show_all(output, shown))
 
@@ -90,8 +96,11 @@ def list_keys(invocation: Invocation, /, *, ended_too: bool) -> int:
 @click.pass_obj
 def show(invocation: Invocation, /, credential: str) -> int:
     """Show what a key is for, until when, and when it was used last. Never the key."""
-    with reading(load_settings(invocation)) as store:
-        found = show_credential(store, credential, utc_now())
+    if invocation.server is not None:
+        found = remote_acts.credential(invocation, credential)
+    else:
+        with reading(load_settings(invocation)) as store:
+            found = show_credential(store, credential, utc_now())
     return invocation.answer(found, lambda output: _show(output, found))
 
 
@@ -105,6 +114,8 @@ def rotate(invocation: Invocation, /, credential: str, overlap: str, expires: st
     """Issue a successor for the same, and print it once. The old key ends when the overlap is over."""
     overlap_s = 0 if overlap == "0s" else _duration_s(overlap)
     expires_s = None if expires is None else _duration_s(expires)
+    if invocation.server is not None:
+        return _tell_key(invocation, remote_acts.rotate(invocation, credential, overlap_s, expires_s, by))
     with _opened(load_settings(invocation)) as keys:
         issued = keys.rotate(credential, overlap_s=overlap_s, expires_s=expires_s, by=by)
     return _tell_key(invocation, issued)
@@ -117,8 +128,11 @@ def rotate(invocation: Invocation, /, credential: str, overlap: str, expires: st
 @click.pass_obj
 def revoke(invocation: Invocation, /, credential: str, reason: str, by: str | None) -> int:
     """End a key at once. Every process refuses it within a second."""
-    with _opened(load_settings(invocation)) as keys:
-        revoked = keys.revoke(credential, reason=reason, by=by)
+    if invocation.server is not None:
+        revoked = remote_acts.revoke(invocation, credential, reason, by)
+    else:
+        with _opened(load_settings(invocation)) as keys:
+            revoked = keys.revoke(credential, reason=reason, by=by)
     below = f"recorded as {revoked.receipt.log}:{revoked.receipt.index}"
     text = f"{revoked.credential.name} ({revoked.credential.id}) is good for nothing any more"
     return invocation.answer(revoked, lambda output: output.mark("ok", "revoked", text, below=below))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Sequence
 
 import click
 from msgspec import Struct
@@ -13,6 +14,7 @@ from licet.cli.doctor_index import index_findings
 from licet.cli.doctor_key import key_findings
 from licet.cli.doctor_notify import notify_findings
 from licet.cli.doctor_production import Reason, production_reasons, show_reasons, unfit
+from licet.cli.doctor_remote import remote_findings
 from licet.cli.doctor_rules import rule_findings
 from licet.cli.doctor_server import server_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
@@ -47,8 +49,11 @@ def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) 
     """Look for what is wrong with an installation.
 
     Each line is ok, warn or fail, with the next step. Nothing is changed. Ends with 1 if anything fails, or if there is a reason against
-    production that licet.toml does not accept by name.
+    production that licet.toml does not accept by name. With --server: whether it is there and ready, its version and clock, and what the
+    credential may do there.
     """
+    if invocation.server is not None:
+        return _told(invocation, list(remote_findings(invocation)), None)
     user = get_user(tools_user)
     findings = list(runtime_findings())
     loaded = _loaded(invocation, findings)
@@ -64,9 +69,16 @@ def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) 
         findings += notify_findings(loaded.settings, os.environ)
         findings += server_findings(loaded.settings)
         findings += safety_findings(loaded.settings, user)
+    return _told(
+        invocation,
+        findings,
+        production_reasons(loaded.settings if loaded is not None else None, findings, os.environ) if production else None,
+    )
+
+
+def _told(invocation: Invocation, findings: list[Finding], reasons: Sequence[Reason] | None) -> int:
     counts = {level: sum(finding.level == level for finding in findings) for level in ("ok", "warn", "fail")}
-    reasons = production_reasons(loaded.settings if loaded is not None else None, findings, os.environ) if production else None
-    diagnosis = Diagnosis(findings=tuple(findings), **counts, production=reasons)
+    diagnosis = Diagnosis(findings=tuple(findings), **counts, production=None if reasons is None else tuple(reasons))
     fault = unfit(reasons or ())
     if fault is None and counts["fail"]:
         fault = Fault(exit=Exit.ERROR, code="unhealthy", message=f"{counted(counts['fail'], 'check')} failed")

@@ -11,18 +11,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from msgspec import Struct
 
+from licet.cli import remote_acts
 from licet.cli.approvals_vote import operating_user
 from licet.cli.invocation import Invocation
 from licet.cli.loading import load, load_settings, reading, utc_now
 from licet.cli.output import Output
 from licet.config import Settings
 from licet.errors import CatalogInvalid, DirectoryInvalid
-from licet.gate.freeze import Freezer, Froze, Known, Lifted
+from licet.gate.freeze import Freezer, Known, Lifted
 from licet.gate.freeze_view import StandingFreeze, standing_freezes
 from licet.gate.opening import OpenLedger
 from licet.identity.directory import Directory
 from licet.ledger.frozen import Scope
+from licet.model import Receipt
+
+
+class Placed(Struct, frozen=True, kw_only=True):
+    """What is printed with `--json`: what stands now, and the receipt of its record, which a server does not give."""
+
+    freeze: StandingFreeze
+    receipt: Receipt | None = None
 
 
 @click.group()
@@ -115,8 +125,11 @@ def everything(invocation: Invocation, /, **options: Any) -> int:
 @click.pass_obj
 def list_freezes(invocation: Invocation, /) -> int:
     """List what is stopped, the oldest first."""
-    with reading(load_settings(invocation)) as store:
-        found = standing_freezes(store)
+    if invocation.server is not None:
+        found = remote_acts.standing_freezes(invocation)
+    else:
+        with reading(load_settings(invocation)) as store:
+            found = standing_freezes(store)
     return invocation.answer(found, lambda output: _show_all(output, found))
 
 
@@ -132,6 +145,9 @@ def lift(invocation: Invocation, /, freeze_id: str, **options: Any) -> int:
     `[freeze]` in licet.toml says who may, and whether that is another person than who froze. Ends with 6 where USER may not, 5 where
     there is no such user.
     """
+    if invocation.server is not None:
+        lifted = remote_acts.lift_freeze(invocation, freeze_id, **options)
+        return invocation.answer(lifted, lambda output: _show_lifted(output, lifted), next_step=_after(lifted))
     settings = load_settings(invocation)
     with _freezer(settings, Directory.from_settings(settings)) as freezer:
         lifted = freezer.lift(freeze_id, **options)
@@ -139,13 +155,19 @@ def lift(invocation: Invocation, /, freeze_id: str, **options: Any) -> int:
 
 
 def _freeze(invocation: Invocation, scope: Scope, name: str | None, **options: Any) -> int:
+    if invocation.server is not None:
+        placed = Placed(freeze=remote_acts.place_freeze(invocation, scope, name, options))
+        return invocation.answer(placed, lambda output: _show_frozen(output, placed), next_step=_lifting(placed))
     known, settings = _known(invocation, scope)
     with _freezer(settings, _directory(settings, by=options["by"])) as freezer:
         froze = freezer.freeze(known, scope, name, **options)
         # Told before the ledger is closed: signing, and whoever pins what is signed, may take its time.
-        return invocation.answer(
-            froze, lambda output: _show_frozen(output, froze), next_step=f"`licet freeze lift {froze.freeze.id} --reason TEXT` ends it"
-        )
+        placed = Placed(freeze=froze.freeze, receipt=froze.receipt)
+        return invocation.answer(placed, lambda output: _show_frozen(output, placed), next_step=_lifting(placed))
+
+
+def _lifting(placed: Placed) -> str:
+    return f"`licet freeze lift {placed.freeze.id} --reason TEXT` ends it"
 
 
 def _known(invocation: Invocation, scope: Scope) -> tuple[Known, Settings]:
@@ -192,9 +214,10 @@ def _after(lifted: Lifted) -> str | None:
     return f"it stays frozen by {', '.join(lifted.still)}: `licet freeze lift ID --reason TEXT` ends that, too" if lifted.still else None
 
 
-def _show_frozen(output: Output, froze: Froze) -> None:
-    found, receipt = froze.freeze, froze.receipt
-    output.mark("ok", "frozen", _told(found), below=f"{found.id}, recorded as {receipt.log}:{receipt.index}")
+def _show_frozen(output: Output, placed: Placed) -> None:
+    found, receipt = placed.freeze, placed.receipt
+    recorded = f", recorded as {receipt.log}:{receipt.index}" if receipt is not None else ""
+    output.mark("ok", "frozen", _told(found), below=f"{found.id}{recorded}")
 
 
 def _show_lifted(output: Output, lifted: Lifted) -> None:

@@ -65,10 +65,10 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
-    """What is printed of a rehearsal with `--json`."""
+    """What is printed of a rehearsal with `--json`. A server does not say what its `environment` is."""
 
     tool: str
-    environment: str
+    environment: str | None
     decision: Decision
 
 

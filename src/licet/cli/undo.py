@@ -17,7 +17,7 @@ from licet.cli.can import verdict_fault
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault, Refusal
 from licet.cli.invocation import Invocation
-from licet.cli.loading import import_gate
+from licet.cli.loading import import_gate, refuse_server
 from licet.cli.output import Output, pretty
 from licet.cli.wording import counted
 from licet.gate.rehearsal import Rehearsal
@@ -57,6 +57,7 @@ def undo(invocation: Invocation, /, call: str, reason: str | None, preview: bool
     has of it, as a call like any other: it may be denied (ends with 6) or held for people (7); the same command, once they have decided,
     goes on. A call is undone once. It needs --app.
     """
+    refuse_server(invocation)
     if invocation.app is None:
         message = "an undo is a function of an application, and none is named"
         raise Refusal(Exit.USAGE, "usage", message, next_step=f"`licet --app MODULE:GATE undo {call}`")

@@ -43,12 +43,13 @@ _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 
 
 class Reply(Struct, frozen=True):
-    """An answer that is no problem. `etag` is None where it has none."""
+    """An answer that is no problem. `etag` is None where it has none; names of `headers` are in lower case."""
 
     status: int
     body: bytes
     etag: str | None
     request_id: str
+    headers: Mapping[str, str] = {}
 
 
 class _Problem(Struct, frozen=True):
@@ -147,7 +148,7 @@ class Connection:
         if not _is_success(answer.status):
             raise _problem(answer)
         tag = answer.headers.get("etag")
-        return Reply(answer.status, answer.body, tag, _request_id(answer.headers))
+        return Reply(answer.status, answer.body, tag, _request_id(answer.headers), answer.headers)
 
     def _headers(self, content: bytes | None, more: Mapping[str, str]) -> dict[str, str]:
         found = {"Accept": "application/json, application/problem+json;q=0.9, */*;q=0.1", "User-Agent": "licet-client", **more}
