@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from licet.gate.results import Held, Ok
+from licet.identity.authenticated import Authenticated
 from tests.gate.proof import assert_whole
-from tests.server.world import Reply, ServerWorld, server_world
+from tests.server.world import KNOWN, Reply, ServerWorld, server_world
+from tests.world import CONFIG
 
 AMOUNT = 50_000
 
@@ -163,6 +167,49 @@ def test_a_program_withdraws_its_own_and_no_others(served: ServerWorld) -> None:
     assert reply.json["request"]["state"] == "withdrawn"
     detail = next(record.payload.detail for record in served.world.records() if record.kind == "expiry")
     assert detail == {"request": request, "event": "withdraw", "withdrawn_by": "support-bot", "credential": "key-agent"}
+
+
+def test_who_acts_for_a_user_sees_nothing_of_what_its_agent_asked_for_itself(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    delegated = Authenticated(method="jwt", credential="login-x", tenants=("acme",), agents=("free-bot",), roles=("licet-agent",))
+    monkeypatch.setitem(KNOWN, "itself", delegated)
+    monkeypatch.setitem(KNOWN, "for-carl", replace(delegated, users=("carl",)))
+    with served.gate.acting(agent="free-bot", tenant="acme"):
+        found = served.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": AMOUNT})
+    assert isinstance(found, Held)
+    for act in (
+        served.get(f"/api/v1/requests/{found.request}", "for-carl"),
+        served.post(f"/api/v1/requests/{found.request}/withdraw", "for-carl"),
+    ):
+        assert (act.status, act.code) == (404, "not_found")
+    assert served.get("/api/v1/requests?mine=true", "for-carl").json["requests"] == []
+    assert served.post(f"/api/v1/requests/{found.request}/withdraw", "itself").json["request"]["state"] == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "status"),
+    [
+        ({"tenants": ("globex", "third")}, 200),
+        ({"tenants": ("third",)}, 404),
+        ({"method": "api_key", "tenants": ("globex", "third")}, 404),
+        ({"method": "api_key", "tenants": ("*",)}, 200),
+    ],
+    ids=["login", "token-for-one-tenant", "key-of-tenants", "key-of-all"],
+)
+def test_who_decides_everywhere_does_so_as_far_as_the_credential_reaches(
+    narrowed: dict[str, Any], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KNOWN, "gina", replace(KNOWN["gina"], **narrowed))
+    everywhere = CONFIG.replace("[groups]\n", '[groups]\nbilling-leads = {members = ["lena", "gina"], scope = "operator"}\n')
+    everywhere = everywhere.replace('billing-leads = ["lena", "alice", "gina"]\n', "").replace(
+        "[tenants.globex]", "[tenants.globex]\n[tenants.third]"
+    )
+    with server_world(everywhere.replace('[users.gina]\ntenants = ["globex"]', '[users.gina]\ntenants = ["globex", "third"]')) as served:
+        request = held(served)
+        assert served.get(f"/api/v1/requests/{request}", "gina").status == status
+        assert len(served.get("/api/v1/requests", "gina").json["requests"]) == (status == 200)
+        binding = served.get(f"/api/v1/requests/{request}", "lena").json["binding"]
+        cast = served.post(f"/api/v1/requests/{request}/votes", "gina", {"verdict": "approve", "binding": binding})
+        assert cast.status == status
 
 
 def test_an_administrator_withdraws_any(served: ServerWorld) -> None:

@@ -76,6 +76,13 @@ class Authenticated(Struct, frozen=True, kw_only=True):
             roles=self.user_roles,
         )
 
+    def find_caller(self, asked: AskedCaller) -> Caller | None:
+        """As `calling`; None where that is not in the scope."""
+        try:
+            return self.calling(asked)
+        except CallerRefused:
+            return None
+
     def tenant(self, asked: str | None) -> str:
         """The tenant that was asked for, or the only one. Raises `CallerRefused` (`not_in_scope`, `tenant_needed`)."""
         if asked is not None:

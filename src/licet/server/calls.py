@@ -17,11 +17,11 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from licet.catalog import strict
-from licet.errors import CallerRefused, ReportRefused, UndoRefused
+from licet.errors import ReportRefused, UndoRefused
 from licet.gate.acting import NO_TRACE, Acting, acting_as
 from licet.gate.remote import CallEnd, CallReport, Whose
 from licet.gate.results import Denied, Failed, Held, Ok, Permitted, Proposed
-from licet.identity.authenticated import AskedCaller, Authenticated
+from licet.identity.authenticated import AskedCaller
 from licet.model import CallId, Decision, Effect, Obligation, Trace
 from licet.policy.own import OwnAction
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -139,15 +139,8 @@ def _acting(asked: Asked, action: OwnAction, body: ProposeCall | ProposeUndo, wo
 
 def _is_theirs(asked: Asked, action: OwnAction, whose: Whose) -> bool:
     """Whether the credential speaks for the caller of this call, and may do that (rule 3)."""
-    return _speaks_for(asked.who, whose) and asked.decide(action, whose.tenant).allowed
-
-
-def _speaks_for(who: Authenticated, whose: Whose) -> bool:
-    try:
-        found = who.calling(AskedCaller(tenant=whose.tenant, agent=whose.agent, service=whose.service, user=whose.user))
-    except CallerRefused:
-        return False
-    return whose.is_of(found)
+    found = asked.who.find_caller(AskedCaller(tenant=whose.tenant, agent=whose.agent, service=whose.service, user=whose.user))
+    return found is not None and whose.is_of(found) and asked.decide(action, whose.tenant).allowed
 
 
 def _trace(asked: Asked, workflow: str | None) -> Trace:

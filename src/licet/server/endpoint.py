@@ -146,7 +146,7 @@ class Asked:
         directory = self.directory
         if tenant != OPERATOR_LOG and tenant not in directory.tenants:
             return False
-        if self.who.user is not None and action in _OF_APPROVERS and _decides_everywhere(directory, self.who.user):
+        if action in _OF_APPROVERS and _decides_everywhere(directory, self.who):
             return tenant != OPERATOR_LOG
         if tenant not in self.who.tenants and ANY not in self.who.tenants:
             return False
@@ -158,8 +158,12 @@ _OF_APPROVERS = frozenset({"requests.read", "requests.vote"})
 """Members of a group whose scope is `operator` decide on requests of every tenant."""
 
 
-def _decides_everywhere(directory: Directory, user: str) -> bool:
-    return any(group.scope == "operator" and directory.is_member(user, name) for name, group in directory.groups.items())
+def _decides_everywhere(directory: Directory, who: Authenticated) -> bool:
+    """A credential that is for less than its person stays a wall: an API key of some tenants, and a token for one."""
+    user = directory.users.get(who.user) if who.user is not None else None
+    if who.user is None or user is None or (ANY not in who.tenants and (who.method == "api_key" or {*user.tenants} - {*who.tenants})):
+        return False
+    return any(group.scope == "operator" and directory.is_member(who.user, name) for name, group in directory.groups.items())
 
 
 def asker_of(who: Authenticated, directory: Directory) -> Asker:

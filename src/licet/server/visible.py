@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from licet.approvals.viewed import PAST, Viewed, get_request, stand
 from licet.approvals.viewed import has_voted as _has_voted
-from licet.identity.authenticated import ANY
+from licet.identity.authenticated import AskedCaller
 from licet.model import Request, RequestId
 from licet.policy.own import OwnAction
 from licet.server.endpoint import Asked, not_permitted
@@ -63,8 +63,9 @@ def is_own(asked: Asked, request: Request) -> bool:
     who = asked.who
     if who.user is not None:
         return request.user is not None and asked.directory.person_of(request.user) == asked.directory.person_of(who.user)
-    made = _in(request.agent, who.agents) if request.agent is not None else _in(request.service, who.services)
-    return made and (request.user is None or _in(request.user, who.users))
+    # Who acts for one user alone does not see what its agent asked for itself: delegation never widens.
+    caller = who.find_caller(AskedCaller(tenant=request.tenant, agent=request.agent, service=request.service, user=request.user))
+    return caller is not None and caller.user == request.user
 
 
 def has_voted(asked: Asked, found: Viewed) -> bool:
@@ -136,7 +137,3 @@ def _needs(found: Viewed) -> Iterator[NeedShape]:
             missing=max(0, one.missing),
             may_vote=found.may_vote.get(need.policy, ()),
         )
-
-
-def _in(name: str | None, scope: tuple[str, ...]) -> bool:
-    return name is not None and (name in scope or ANY in scope)
