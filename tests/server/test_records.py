@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from licet.ledger.export import ExportSource, verify_open_export
 from licet.ledger.exports.formats import verify_file
 from licet.ledger.file_kinds import lines_of
 from licet.ledger.record import leaf_hash
 from tests.gate.proof import assert_whole
-from tests.server.world import ServerWorld, server_world
+from tests.server.world import KNOWN, ServerWorld, server_world
+from tests.world import CONFIG
 
 
 @pytest.fixture
@@ -150,6 +152,15 @@ def test_a_name_that_another_tenant_knows_is_recorded_as_one_that_nobody_does(se
     for name in ("G-1", "X-9"):
         served.get(f"/api/v1/records?target=Customer/{name}", "auditor")
     assert [set(one["filter"]["target"]) for one in looks(served, "acme")] == [{"unknown"}, {"unknown"}]
+
+
+def test_an_export_of_a_tenant_whose_name_no_header_takes_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KNOWN, "auditor", replace(KNOWN["auditor"], tenants=("東京",)))
+    with server_world(CONFIG.replace("[tenants.globex]\n", '[tenants.globex]\n[tenants."東京"]\n')) as served:
+        served.gate.freeze("tenant", "東京", reason="an audit")
+        reply = served.get("/api/v1/export?tenant=%E6%9D%B1%E4%BA%AC", "auditor")
+    assert reply.status == 200
+    assert reply.headers["content-disposition"] == "attachment; filename=\"__.jsonl\"; filename*=UTF-8''%E6%9D%B1%E4%BA%AC.jsonl"
 
 
 def test_an_export_is_verified_without_the_store(served: ServerWorld) -> None:

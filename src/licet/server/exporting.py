@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
+from urllib.parse import quote
 
 from licet.errors import IntegrityBroken
 from licet.ledger.excerpt import Closed, Excerpt
@@ -51,8 +52,15 @@ def export(asked: Asked) -> Answer:
     ledger.notary.turn()  # what is exported is signed
     parts = _Parts(lambda sink: _write(ledger.store, tenant, params, sink))
     name = f"{tenant or 'ledger'}{_SUFFIX[params.format]}"
-    headers = (("Content-Disposition", f'attachment; filename="{name}"'),)
+    headers = (("Content-Disposition", _attached(name)),)
     return Answer(stream=parts, media_type=_MEDIA.get(params.format, "application/x-ndjson"), headers=headers)
+
+
+def _attached(name: str) -> str:
+    """An attachment of this name (RFC 6266, RFC 8187): a name has no quotes, but maybe letters that no header takes."""
+    plain = name.encode("ascii", "replace").decode("ascii").replace("?", "_").replace("%", "_")
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'attachment; filename="{plain}"{extended}'
 
 
 def _tenant(asked: Asked) -> str | None:
