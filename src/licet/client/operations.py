@@ -324,6 +324,22 @@ class Operations:
         """Every record of a call, of its requests and of what has undone it. Needs `records.read`."""
         return self.connection.decoded(self.connection.ask("GET", f"/api/v1/stories/{in_path(id_)}"), types.Story)
 
+    def get_log_checkpoint(self, log: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The checkpoint of one log's own tree (C2SP tlog-checkpoint). Needs `records.prove`."""
+        return self.connection.stream("GET", f"/api/v1/tiles/logs/{in_path(log)}/checkpoint")
+
+    def get_log_tile(self, log: str, tile: str) -> AbstractContextManager[Iterator[bytes]]:
+        """A tile of one log, or a bundle of its envelopes (C2SP tlog-tiles). Needs `records.prove`."""
+        return self.connection.stream("GET", f"/api/v1/tiles/logs/{in_path(log)}/tile/{in_path(tile)}")
+
+    def get_head_checkpoint(self) -> AbstractContextManager[Iterator[bytes]]:
+        """The newest checkpoint of the head log (C2SP tlog-checkpoint). Needs `records.prove`."""
+        return self.connection.stream("GET", "/api/v1/tiles/head/checkpoint")
+
+    def get_head_tile(self, tile: str) -> AbstractContextManager[Iterator[bytes]]:
+        """A tile of the head log, or a bundle of its entries (C2SP tlog-tiles). Needs `records.prove`."""
+        return self.connection.stream("GET", f"/api/v1/tiles/head/tile/{in_path(tile)}")
+
     def list_unknown(self, *, tenant: str | None = None) -> types.UnknownCalls:
         """The calls of which nobody saw the end; the reading is recorded. Needs `unknown.read`."""
         return self.connection.decoded(self.connection.ask("GET", "/api/v1/unknown", query={"tenant": tenant}), types.UnknownCalls)

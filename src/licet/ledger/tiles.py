@@ -286,6 +286,12 @@ class HashTree:
             rows.append(tuple(self._hashes(level, first, first + width)) if width else ())
         return tuple(rows)
 
+    def tile(self, level: int, n: int, width: int) -> bytes:
+        """The first `width` hashes of a tile. Raises `IndexError` where the tree does not have so many there."""
+        if not 0 < width <= WIDTH or (n * WIDTH + width) << HEIGHT * level > self.size:
+            raise IndexError(f"a tree of size {self.size} has no `{tile_path(level, n, min(width, WIDTH))}`")
+        return b"".join(self._hashes(level, n * WIDTH, n * WIDTH + width))
+
     def _holds(self, size: int) -> None:
         if size > self.size:
             raise IndexError(f"no tree of size {size} in one of size {self.size}")

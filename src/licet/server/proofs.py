@@ -94,13 +94,13 @@ def prove(asked: Asked) -> Answer:
     reference = {"reference": f"{params.log}:{params.index}"}
     note_reading(asked, "prove", reference, (params.log,), shown=1, payloads=params.payload)
     ledger.notary.turn()
-    find_tile = _tiles(asked)
+    find_tile = index_tiles(asked)
     with ledger.store.source() as source:
         line = _covered(lambda: prove_record(ledger.store, source, record, find_tile=find_tile, with_payload=params.payload))
     return Answer(content=line)
 
 
-def _tiles(asked: Asked) -> FindTile | None:
+def index_tiles(asked: Asked) -> FindTile | None:
     """The tiles of the search index; a proof takes longer without, and is the same."""
     try:
         return asked.gate.ledger.search().index.find_tile

@@ -12,6 +12,7 @@ from licet.server.freezes import ENDPOINTS as FREEZES
 from licet.server.policies import ENDPOINTS as POLICIES
 from licet.server.proofs import ENDPOINTS as PROOFS
 from licet.server.records import ENDPOINTS as RECORDS
+from licet.server.tiles import ENDPOINTS as TILES
 from licet.server.unknown import ENDPOINTS as UNKNOWN
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -24,5 +25,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *POLICIES,
     *PROOFS,
     *RECORDS,
+    *TILES,
     *UNKNOWN,
 )

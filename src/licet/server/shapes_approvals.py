@@ -74,8 +74,8 @@ class RequestShape(Struct, frozen=True, kw_only=True):
     """A held call as an approver is shown it.
 
     `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`).
-    `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they may, or
-    a program asks.
+    `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they may,
+    or a program asks.
     """
 
     id: str
