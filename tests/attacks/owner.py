@@ -121,8 +121,9 @@ class Owner(Forger):
             if taken is None:
                 continue  # what cannot be read leaves the row as good as forged
             self.run("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", taken.scope, taken.key, taken.digest, call, taken.log)
-        for call, (log, _, boot) in replay.open.items():
-            self.run("INSERT INTO open_calls SELECT ?, ?, number, number FROM boots WHERE id = ?", call, log, boot)
+        for call, intent in replay.open.items():
+            text = "INSERT INTO open_calls SELECT ?, ?, number, iif(? IS NULL, number, 0), ? FROM boots WHERE id = ?"
+            self.run(text, call, intent.log, intent.report_by, intent.report_by, intent.boot)
         for call, (log, _) in replay.unsettled.items():
             self.run("INSERT INTO unsettled VALUES (?, ?)", call, log)
 

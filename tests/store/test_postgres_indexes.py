@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from licet.store.postgres import PostgresStore
+from licet.store.postgres_credentials import _RECORDS
 from licet.store.postgres_freezes import _COUNT, _ENVELOPES
 from licet.store.postgres_reading import Connection
 from licet.store.request_rows import LIVE
@@ -14,6 +15,7 @@ from tests.store.samples import small_ledger
 ASKED = {
     "records_of_freezes": _COUNT,
     "records_of_freezes ": _ENVELOPES,
+    "records_of_admin": _RECORDS.replace("$1", "1").replace("$2", "9"),
     "records_by_call": "SELECT place FROM records WHERE call = 'c' ORDER BY place",
     "records_by_request": "SELECT place FROM records WHERE request = ANY('{r}')",
     "requests_by_asker": "SELECT count(*) FROM requests WHERE asker = 'a' AND expires_at > 1 AND state IN ('open', 'withdrawn', 'superseded') "

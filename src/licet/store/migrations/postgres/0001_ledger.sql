@@ -92,6 +92,7 @@ CREATE TABLE records (
 CREATE INDEX records_by_call ON records (call, place) WHERE call IS NOT NULL;
 CREATE INDEX records_by_request ON records (request, place) WHERE request IS NOT NULL;
 CREATE INDEX records_of_freezes ON records (place) WHERE kind = 'freeze'; -- what the rows of `freezes` are held against
+CREATE INDEX records_of_admin ON records (place) WHERE kind = 'admin'; -- what the rows of `credentials` are held against
 
 CREATE TABLE payloads (
     place BIGINT PRIMARY KEY,
