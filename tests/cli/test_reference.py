@@ -17,4 +17,4 @@ def test_the_page_has_every_exit_code() -> None:
 
 def test_the_page_has_every_option_that_all_verbs_have() -> None:
     table = PAGE.read_text(encoding="utf-8").partition("## Options that every verb has\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(--\w+)", table, re.MULTILINE)) == GLOBAL
+    assert set(re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE)) == GLOBAL

@@ -100,6 +100,7 @@ def operating_user() -> str:
 
 def _vote(invocation: Invocation, named: str, verdict: Verdict, voter: str | None, comment: str | None, *, wanted: tuple[int, ...]) -> int:
     """A vote on a request, or on a plan where it is the id of one."""
+    _check_named(invocation, voter)
     with requests_of(invocation) as requests:
         caster = requests.caster(voter)
         steps = requests.find_steps(named, viewer=None)
@@ -115,7 +116,14 @@ def _vote(invocation: Invocation, named: str, verdict: Verdict, voter: str | Non
 _PLAN_STEP = "the same plan, proposed again, goes on where it stopped"
 
 
+def _check_named(invocation: Invocation, voter: str | None) -> None:
+    """Of the ledger at hand, somebody is named before it is opened."""
+    if voter is None and invocation.server is None:
+        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'--as'", param_type="option")
+
+
 def _decide(invocation: Invocation, request: str, verb: Verb, voter: str | None, comment: str | None) -> int:
+    _check_named(invocation, voter)
     with requests_of(invocation) as requests:
         return _carry_out(invocation, requests, request, verb, caster=requests.caster(voter), comment=comment)
 

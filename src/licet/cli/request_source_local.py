@@ -63,9 +63,7 @@ class LocalRequests:
 
     def caster(self, named: str | None) -> Caster:
         """Whoever is named, as whom the operating user votes."""
-        if named is None:
-            step = "`--as USER` names the user of the directory who votes"
-            raise Refusal(Exit.USAGE, "usage", "missing option `--as`", next_step=step)
+        assert named is not None  # the verb has looked (approvals_vote.py)
         return Caster(voter=named, operating_user=operating_user())
 
     def decide(self, shown: Viewed, verb: Verb, caster: Caster, comment: str | None) -> Done:
