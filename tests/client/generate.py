@@ -25,6 +25,8 @@ TYPES = ROOT / "src" / "licet" / "client" / "types.py"
 OPERATIONS = ROOT / "src" / "licet" / "client" / "operations.py"
 DOCUMENT = ROOT / "clients" / "typescript" / "openapi.json"
 JSON = "application/json"
+LINE = 140
+PARAGRAPH = "\n\n        "
 REPEATABLE = frozenset({"reportOutcome"})
 """Beside what reads and what has an idempotency key: operations that answer a second time as they did the first."""
 
@@ -127,7 +129,8 @@ def _method(names: Names, path: str, method: str, operation: dict[str, Any]) -> 
         asked.append(f"waits_s={in_query[WAITS]['schema']['default']} if {WAITS} is None else {WAITS}")
     needs = f". Needs `{operation['x-licet-action']}`" if "x-licet-action" in operation else ""
     lines = [f"    def {snake(operation['operationId'])}({', '.join(given)}) -> {returns}:"]
-    lines.append(f'        """{operation["summary"]}{needs}."""')
+    said = f'        """{operation["summary"]}{needs}."""'
+    lines.append(said if len(said) <= LINE else f'        """{operation["summary"]}{needs.replace(". ", "." + PARAGRAPH)}.\n        """')
     call = f"self.connection.{'stream' if streamed else 'ask'}({', '.join(asked)})"
     lines.append(f"        return {call}" if streamed else _answer(call, returns))
     return "\n".join(lines) + "\n"

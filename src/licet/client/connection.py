@@ -60,6 +60,9 @@ class _Problem(Struct, frozen=True):
     retry_after_s: int | None = None
 
 
+_decode_problem = msgspec.json.Decoder(_Problem).decode
+
+
 class Connection:
     """A server and the credential that is shown to it. May be used from many threads."""
 
@@ -204,7 +207,7 @@ def _problem(answer: Answered) -> ServerProblem:
     """What a server says is wrong. A proxy in between may answer with anything."""
     request_id = _request_id(answer.headers)
     try:
-        found = msgspec.json.decode(answer.body, type=_Problem)
+        found = _decode_problem(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _bad_answer(answer.status, f"the server answered with {answer.status}, and nothing that Licet says", request_id)
     return ServerProblem(

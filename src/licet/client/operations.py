@@ -124,7 +124,10 @@ class Operations:
         return self.connection.decoded(self.connection.ask("GET", f"/api/v1/credentials/{in_path(id_)}"), types.CredentialSeen)
 
     def rotate_credential(self, id_: str, body: types.RotateCredential) -> types.IssuedKey:
-        """Issue a successor for the same, which is shown this once; the old key ends when the overlap is over. Needs `credentials.issue`."""
+        """Issue a successor for the same, which is shown this once; the old key ends when the overlap is over.
+
+        Needs `credentials.issue`.
+        """
         return self.connection.decoded(
             self.connection.ask("POST", f"/api/v1/credentials/{in_path(id_)}/rotate", body=body), types.IssuedKey
         )
