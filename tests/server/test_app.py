@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.config.server import ServerSettings
 from licet.server.api import endpoints
 from licet.server.endpoint import Answer, Asked, Endpoint, Handler, Method
-from tests.server.world import ServerWorld, server_world
+from tests.server.world import KNOWN, ServerWorld, server_world
 
 
 class Named(Struct, forbid_unknown_fields=True):
@@ -43,6 +47,22 @@ def _fails(asked: Asked) -> Answer:
     raise RuntimeError("the secret is 42")
 
 
+BEGUN = threading.Event()
+
+
+async def _waits(asked: Asked) -> Answer:
+    asked.allow("catalog.read", "acme")
+    BEGUN.set()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def _flows(asked: Asked) -> Answer:
+    asked.allow("catalog.read", "acme")
+    BEGUN.set()
+    return Answer(stream=itertools.repeat(b"again "), media_type="text/plain")
+
+
 def _endpoint(method: Method, path: str, handler: Handler, **more: Any) -> Endpoint:
     fields: dict[str, Any] = {
         "operation": handler.__name__ + path + method,
@@ -60,11 +80,14 @@ TABLE = (
     _endpoint("GET", "/later", _later),
     _endpoint("GET", "/forgot", _forgot),
     _endpoint("GET", "/fails", _fails),
+    _endpoint("GET", "/waits", _waits, waits=True),
+    _endpoint("GET", "/flows", _flows),
 )
 
 
 @pytest.fixture
 def served() -> Iterator[ServerWorld]:
+    BEGUN.clear()
     with server_world(table=TABLE, settings=ServerSettings(body_bytes=2_000, requests_per_minute=60, refusals_per_minute=3)) as made:
         yield made
 
@@ -201,6 +224,49 @@ def test_a_stream_goes_out_in_parts(served: ServerWorld) -> None:
     reply = served.get("/later", "agent")
     assert (reply.content, reply.headers["content-type"]) == (b"one two", "text/plain")
     assert "content-length" not in reply.headers
+
+
+@pytest.mark.parametrize("changed", [None, {"roles": ()}], ids=["revoked", "narrowed"])
+def test_who_waits_is_sent_away_when_the_credential_does_not_hold_any_more(
+    served: ServerWorld, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any] | None
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.get, "/waits", "agent")
+        assert BEGUN.wait(60)
+        if changed is None:
+            monkeypatch.delitem(KNOWN, "agent")
+        else:
+            monkeypatch.setitem(KNOWN, "agent", replace(KNOWN["agent"], **changed))
+        reply = waiting.result(60)
+    assert (reply.status, reply.code) == (401, "invalid_credential")
+    assert served.told.refusals == ["unknown_key" if changed is None else "scope_changed"]
+
+
+def test_a_stream_ends_when_the_credential_does_not_hold_any_more(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        flowing = pool.submit(served.get, "/flows", "agent")
+        assert BEGUN.wait(60)
+        monkeypatch.delitem(KNOWN, "agent")
+        assert flowing.result(60).content.startswith(b"again again ")
+    assert [(one.status, one.code) for one in served.told.answers] == [(401, "invalid_credential")]
+
+
+@pytest.mark.parametrize("path", ["/waits", "/flows"])
+def test_nothing_is_made_for_a_peer_that_went_away(served: ServerWorld, path: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer agent")]
+    place = {"path": path, "raw_path": path.encode(), "query_string": b""}
+    scope = {"type": "http", "method": "GET", **place, "headers": headers, "client": ("192.0.2.1", 1)}
+    asyncio.run(asyncio.wait_for(served.app(scope, receive, send), 60))
+    assert [one.status for one in served.told.answers] == [499]
+    assert not any(message.get("more_body") is False for message in sent)
 
 
 def test_permission_is_refused_alike_whether_or_not_a_tenant_is_there(served: ServerWorld) -> None:

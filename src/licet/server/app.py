@@ -14,6 +14,7 @@ Rules:
 1. Nothing here decides about a tool, records or approves: handlers go through the gate and the desk as everybody does.
 2. An error that nobody expected is logged with the request's id, and tells its asker nothing else.
 3. Answers are for whoever asked: `Cache-Control: no-store`, unless an endpoint says otherwise.
+4. What takes long, waiting for people or a stream, ends when its peer goes away, and when the credential does not hold any more.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, TypeVar
@@ -53,6 +54,8 @@ PEER_CERTIFICATE: Final = "licet.peer_certificate"
 """The extension of an ASGI scope with the DER of the client certificate that the TLS layer verified. Only that layer sets it."""
 WORKERS: Final = 32
 """Handlers that run at once in threads: most wait for the store."""
+LOOK_S: Final = 0.3
+"""How often it is looked, while an answer takes long, whether the credential still holds: a revocation counts within a second."""
 GONE: Final = 499
 """What is told of a request whose peer went away before its answer."""
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -110,6 +113,20 @@ class Api:
                 self._refusals.take(client)
             self.observer.not_authenticated(refused.reason)
             raise
+
+    async def check_still(self, who: Authenticated, authorization: str | None, certificate: bytes | None) -> None:
+        """Who asked is still who they were. Raises `NotAuthenticated`; an outage of ours ends nothing that has begun."""
+        found = self._authenticator.find_known(authorization, certificate)
+        try:
+            found = found or await self.run(lambda: self._authenticator.authenticate(authorization, certificate))
+        except NotAuthenticated as refused:
+            if refused.code == "unavailable":
+                return
+            self.observer.not_authenticated(refused.reason)
+            raise
+        if found != who:
+            self.observer.not_authenticated("scope_changed")
+            raise NotAuthenticated("invalid_credential", "scope_changed")
 
     def count(self, who: Authenticated) -> None:
         """One more request of this credential. Raises `Problem` (429)."""
@@ -201,24 +218,26 @@ class _Exchange:
             request_id=self._request_id,
         )
         waits = endpoint.waits and getattr(body, "wait_s", 1) > 0  # a body that waits for nothing needs no one to watch its peer
-        answer = await (self._while_connected(endpoint, asked) if waits else api.handle(endpoint, asked))
+        answer = await (self._while_wanted(api.handle(endpoint, asked)) if waits else api.handle(endpoint, asked))
         if answer.status is None:
             answer = msgspec.structs.replace(answer, status=endpoint.status)
         return answer
 
-    async def _while_connected(self, endpoint: Endpoint, asked: Asked) -> Answer:
-        """The answer, unless the peer goes away meanwhile: then the handler is cancelled."""
-        handling = asyncio.ensure_future(self._api.handle(endpoint, asked))
-        leaving = asyncio.ensure_future(self._left())
+    async def _while_wanted(self, work: Coroutine[Any, Any, R]) -> R:
+        """What the work gives. It is cancelled when the peer goes away, or its credential does not hold any more (rule 4)."""
+        working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._left())
         try:
-            await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if handling.done():
-                return handling.result()
-            raise Disconnected
+            while not working.done():
+                await asyncio.wait({working, leaving}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done() and not working.done():
+                    raise Disconnected
+                if not working.done() and self._endpoint is not None and not self._endpoint.public:
+                    await self._api.check_still(self._who, self._authorization(), self._certificate())
+            return working.result()
         finally:
-            handling.cancel()
+            working.cancel()
             leaving.cancel()
-            await asyncio.gather(handling, leaving, return_exceptions=True)
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -253,8 +272,7 @@ class _Exchange:
         self._begun = True
         await self._send({"type": "http.response.start", "status": int(status), "headers": headers})
         if answer.stream is not None:
-            async for part in self._parts(answer.stream):
-                await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            await self._while_wanted(self._send_parts(answer.stream))
         await self._send({"type": "http.response.body", "body": content})
 
     def _answer_headers(self, answer: Answer, status: int, length: int | None) -> list[tuple[bytes, bytes]]:
@@ -270,6 +288,10 @@ class _Exchange:
             headers.append((b"cache-control", b"no-store" if answer.etag is None else b"private, no-cache"))
         headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
         return headers
+
+    async def _send_parts(self, stream: Iterator[bytes] | AsyncIterator[bytes]) -> None:
+        async for part in self._parts(stream):
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
 
     async def _parts(self, stream: Iterator[bytes] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if isinstance(stream, AsyncIterator):
@@ -319,17 +341,11 @@ def _as_answer(problem: Problem, request_id: str, *, plain: bool) -> Answer:
 
 
 def _names(condition: bytes | None, etag: str) -> bool:
-    """Whether an `If-None-Match` or `If-Match` names this tag (RFC 9110, 13.1)."""
+    """Whether an `If-None-Match` names this tag (RFC 9110, 13.1.2)."""
     if condition is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in condition.decode("latin-1").split(",")]
     return "*" in tags or f'"{etag}"' in tags
-
-
-def matches(asked: Asked, etag: str) -> bool:
-    """Whether the request may go on under its `If-Match`: there is none, or it names this tag."""
-    condition: Mapping[bytes, bytes] = asked.headers
-    return b"if-match" not in condition or _names(condition[b"if-match"], etag)
 
 
 async def _live(receive: Receive, send: Send) -> None:
