@@ -17,8 +17,8 @@ import pytest
 from licet import Gate
 from licet.config import loads
 from licet.errors import CatalogInvalid, ConfigInvalid, LicetError, NotAStore, PolicyInvalid, StoreError
-from licet.gate import opening as opening_module
 from licet.gate.results import Ok, Result
+from licet.store import opening as opening_module
 from licet.store.sqlite import SqliteStore
 from tests.gate.proof import assert_whole
 from tests.world import CONFIG, POLICIES, World, world, world_on

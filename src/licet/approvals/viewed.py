@@ -34,6 +34,9 @@ class Asked(Struct, frozen=True):
     undoes: CallId | None = None
 
 
+_decode_asked = msgspec.json.Decoder(Asked).decode
+
+
 class Viewed(Struct, frozen=True, kw_only=True):
     """A request as it stands at a moment: state, votes, who is missing and who may vote. `binding` is what votes are cast on.
 
@@ -84,7 +87,7 @@ def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: da
     return Viewed(
         request=request,
         state=_state(request, left_s),
-        asked=msgspec.json.decode(request.summary, type=Asked),
+        asked=_decode_asked(request.summary),
         votes=tuple(votes),
         needs=found.needs,
         may_vote={need.policy: tuple(_may_vote(request, need, votes, directory)) for need in needs_of(request.obligations)},
@@ -98,7 +101,7 @@ def stand(request: Request, votes: Sequence[Vote], directory: Directory, now: da
 
 def subjects_of(request: Request) -> tuple[Subject, ...]:
     """Whom the request is about: what is recorded of it is sealed under their secrets."""
-    targets = msgspec.json.decode(request.summary, type=Asked).targets
+    targets = _decode_asked(request.summary).targets
     return tuple([Subject(target.tenant, target.type, target.id) for target in targets])
 
 

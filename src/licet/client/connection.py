@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ class _Problem(Struct, frozen=True):
     retry_after_s: int | None = None
 
 
+_decoding = threading.Lock()
+"""Two threads that meet a type first at one moment crash in msgspec 0.22."""
 _decode_problem = msgspec.json.Decoder(_Problem).decode
 
 
@@ -110,7 +113,8 @@ class Connection:
     def decoded(self, reply: Reply, wanted: type[T]) -> T:
         """The body of an answer as this type. Raises `ServerProblem` where it is something else."""
         try:
-            return msgspec.json.decode(reply.body, type=wanted)
+            with _decoding:
+                return msgspec.json.decode(reply.body, type=wanted)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise _bad_answer(reply.status, f"the server's answer cannot be read: {error}", reply.request_id) from error
 

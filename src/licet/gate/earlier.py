@@ -36,6 +36,9 @@ class _Intent(Struct, frozen=True):
     detail: _Detail = _Detail()
 
 
+_decode_intent = msgspec.json.Decoder(_Intent).decode
+
+
 def find_problem(draft: Draft, call: CallId, records: tuple[StoredRecord, ...]) -> str | None:
     """Why these are not the records of the call that took the draft's key (rule 1); None where they are."""
     assert draft.caller is not None
@@ -63,7 +66,7 @@ def _took(record: StoredRecord, call: CallId, wanted: _Taken) -> bool:
         return head.key is not None
     if record.salt is None or record.payload is None or commitment(record.salt, record.payload) != head.payload.commitment:
         return False
-    return msgspec.json.decode(record.payload, type=_Intent).detail.key == wanted
+    return _decode_intent(record.payload).detail.key == wanted
 
 
 class _Compared(Struct, frozen=True):
@@ -83,6 +86,9 @@ class _Ended(Struct):
     detail: _Reported = _Reported()
 
 
+_decode_ended = msgspec.json.Decoder(_Ended).decode
+
+
 class _Entry(Struct):
     status: OutcomeStatus
     code: str | None = None
@@ -92,6 +98,9 @@ class _Enveloped(Struct):
     """The part of an envelope that a repeat needs."""
 
     outcome: _Entry | None = None
+
+
+_decode_enveloped = msgspec.json.Decoder(_Enveloped).decode
 
 
 def earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Receipt) -> Result:
@@ -123,9 +132,9 @@ def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
     is_known = any(record.kind == "intent" and record.payload is not None for record in records)  # rule 2
     for record in reversed(records):
         if record.kind in {"outcome", "recovery"}:
-            entry = msgspec.json.decode(record.envelope, type=_Enveloped).outcome
+            entry = _decode_enveloped(record.envelope).outcome
             if entry is not None:
-                found.append((entry, msgspec.json.decode((is_known and record.payload) or b"{}", type=_Ended)))
+                found.append((entry, _decode_ended((is_known and record.payload) or b"{}")))
     return sorted(found, key=lambda end: end[0].status in UNSEEN)
 
 

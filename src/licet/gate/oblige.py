@@ -187,8 +187,11 @@ class _Shown(Struct):
     previewed_by: PreviewedBy | None = None
 
 
+_decode_shown = msgspec.json.Decoder(_Shown).decode
+
+
 def _shown_in(request: Request) -> tuple[tuple[Effect, ...] | None, PreviewedBy | None]:
-    shown = msgspec.json.decode(request.summary, type=_Shown)
+    shown = _decode_shown(request.summary)
     return shown.preview, shown.previewed_by
 
 

@@ -74,7 +74,7 @@ def find_difference(request: Request, draft: Draft) -> str | None:
     """What has changed since people were shown the preview, in words; None where nothing has."""
     if draft.preview_digest == request.preview_digest:
         return None
-    voted = msgspec.json.decode(request.summary, type=_Voted)
+    voted = _decode_voted(request.summary)
     seen, now = voted.preview or (), draft.preview or ()
     for effect in now:
         if effect not in seen and draft.previewed_by != "tool":
@@ -191,6 +191,9 @@ class _Voted(Struct):
     preview: tuple[Effect, ...] | None = None
     previewed_by: str | None = None
     targets: tuple[Target, ...] = ()
+
+
+_decode_voted = msgspec.json.Decoder(_Voted).decode
 
 
 def _changed_attribute(seen: tuple[Target, ...], now: tuple[Target, ...]) -> str:

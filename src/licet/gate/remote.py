@@ -112,6 +112,9 @@ class _Preview(Struct, frozen=True):
     detail: _Detail = _Detail()
 
 
+_decode_preview = msgspec.json.Decoder(_Preview).decode
+
+
 class Intent(Struct, frozen=True, kw_only=True):
     """The intent of a call as its record has it. `payload` is None where it was erased; then `remote` is, too."""
 
@@ -180,7 +183,7 @@ def read_intent(record: StoredRecord, call: CallId) -> Intent:
     if commitment(record.salt, record.payload) != envelope.payload.commitment:
         raise _not_in_log(record)
     try:
-        found = msgspec.json.decode(record.payload, type=_Preview)
+        found = _decode_preview(record.payload)
         return Intent(stored=envelope, payload=decode_payload(record.payload), remote=found.detail.remote, preview=found.preview)
     except UNREADABLE as error:
         raise _not_in_log(record) from error

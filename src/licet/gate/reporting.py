@@ -257,11 +257,14 @@ class _Ended(Struct, frozen=True):
     detail: _Reported = _Reported()
 
 
+_decode_ended = msgspec.json.Decoder(_Ended).decode
+
+
 def _reported(ends: list[StoredRecord]) -> tuple[StoredRecord, _Said | None] | None:
     """The record of the first report, and what it says of it (None where it was erased)."""
     for record in ends:
         if record.kind == "outcome":
-            said = msgspec.json.decode(record.payload, type=_Ended).detail.report if record.payload is not None else None
+            said = _decode_ended(record.payload).detail.report if record.payload is not None else None
             if said is not None or record.payload is None:
                 return record, said
     return None

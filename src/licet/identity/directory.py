@@ -39,6 +39,8 @@ from licet.identity.content import (
 from licet.model import Caller, Principal
 from licet.names import quoted
 
+_decode_directory_content = msgspec.json.Decoder(DirectoryContent).decode
+
 CACHED_CALLERS = 10_000
 """A caller takes about 1 KiB with its principals; past this many the cache starts anew."""
 
@@ -78,7 +80,7 @@ class Directory:
     def from_content(cls, content: bytes) -> Directory:
         """The directory whose `content` this is. Raises `DirectoryInvalid` if it is not one."""
         try:
-            return cls(msgspec.json.decode(content, type=DirectoryContent))
+            return cls(_decode_directory_content(content))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DirectoryInvalid("the stored directory cannot be read") from error
 

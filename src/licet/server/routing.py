@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
+import msgspec
 from starlette.routing import compile_path
 
 from licet.server.endpoint import Endpoint
@@ -31,6 +32,9 @@ class Routes:
                 raise ValueError(f"`{endpoint.method} {endpoint.path}` (`{endpoint.operation}`) stands twice")
             methods[endpoint.method] = endpoint
             operations.add(endpoint.operation)
+            for shape in (endpoint.params, endpoint.body):
+                if shape is not None:
+                    msgspec.json.Decoder(shape)  # two threads that meet a type first at one moment crash in msgspec 0.22
         self._patterns: Final[list[tuple[re.Pattern[str], dict[str, Endpoint]]]] = [
             (compile_path(path)[0], methods) for path, methods in templates.items()
         ]

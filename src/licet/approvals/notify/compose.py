@@ -51,6 +51,9 @@ class _Summary(Struct):
     changed: str | None = None
 
 
+_decode_summary = msgspec.json.Decoder(_Summary).decode
+
+
 def compose(notice: Notice, steps: Sequence[Shown], directory: Directory, link: str | None) -> Message:
     """The message about a notice. `steps` are the requests of a plan in their order, or the one request that is no step of any."""
     about = next((shown for shown in steps if shown.request.id == notice.request), steps[-1])
@@ -113,7 +116,7 @@ def groups_of(steps: Sequence[Shown]) -> frozenset[str]:
 
 
 def _summary(request: Request) -> _Summary:
-    return msgspec.json.decode(request.summary, type=_Summary)
+    return _decode_summary(request.summary)
 
 
 def _state(told: Sequence[Shown]) -> str:
