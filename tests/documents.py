@@ -67,6 +67,16 @@ class Document:
         return found
 
     @property
+    def steps(self) -> Iterator[tuple[str, int, list[str]]]:
+        """Each command of the consoles, what it ends with (`# ends with 8` behind it; else 0), and the lines that it must print."""
+        for block in self.blocks:
+            if block.language == "console":
+                for step in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
+                    command, *printed = step.splitlines()
+                    command, _, ends = command.partition("  # ends with ")
+                    yield command, int(ends or 0), printed
+
+    @property
     def links(self) -> Iterator[Link]:
         """Links outside code, and tests that are named in backticks."""
         prose = _FENCE.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), self.text)
