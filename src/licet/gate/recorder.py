@@ -50,6 +50,8 @@ from licet.store.unsettled import EndUnsettled, MarkUnsettled
 UNREAD_LIMIT_BYTES = 4_096
 TOOL_NAME_LIMIT = 200
 MASKED = "(of another tenant)"
+NOT_THERE = "target_not_found"
+"""Why a call was refused whose target is nowhere, or another tenant's."""
 
 _encode = msgspec.json.encode
 
@@ -367,8 +369,14 @@ def _tool(draft: Draft) -> ToolEntry:
 
 
 def _subjects(draft: Draft) -> tuple[Subject, ...]:
-    """The targets, each as its own tenant knows it; one that was not resolved is named as the caller named it."""
+    """The targets, each as its own tenant knows it; one that was not resolved is named as the caller named it.
+
+    So is one that its caller was told is not there: filed under the tenant that has it, it could be told from one that is nowhere
+    by whoever erases or holds it in the caller's log.
+    """
     log = log_of(draft)
+    if draft.refs and draft.decision is not None and draft.decision.code == NOT_THERE:
+        return tuple([Subject(log, ref.type, ref.id) for ref in draft.refs])
     if not draft.refs:
         return tuple([Subject(target.tenant, target.type, target.id) for target in draft.targets])
     owners = {(target.type, target.id): target.tenant for target in (*draft.targets, *draft.elsewhere)}
