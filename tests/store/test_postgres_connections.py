@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from licet.errors import GateClosed, LeaseLost, StorePoisoned, StoreUnavailable
+from licet.gate.key_view import KeyView
 from licet.ledger.record import Payload
 from licet.ledger.seal import Filing
 from licet.ledger.verify import verify
 from licet.ledger.writer import Writer
-from licet.store import postgres_leases, postgres_open, postgres_transact
+from licet.store import postgres, postgres_leases, postgres_open, postgres_transact
 from licet.store.contract import CloseCall, Committed, OpenCall, OpenIntent, Store
 from licet.store.postgres import PostgresStore
 from licet.store.postgres_open import Address
@@ -316,6 +317,66 @@ def test_a_commit_of_which_nobody_was_told_is_seen_all_the_same(
     until(lambda: store.version() != seen)
 
 
+def test_a_server_that_went_silent_is_not_taken_for_one_where_nobody_commits(
+    store: PostgresStore, proxy: Proxy, beside: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_open, "CONNECT_S", 0.2)
+    monkeypatch.setattr(postgres_open, "STATEMENT_S", 600.0)  # what else would end a connection that says nothing, in the end
+    view = KeyView(store, None)
+    view.look()
+    proxy.fall_silent()
+    written(beside, Filing((record("gap"),)))  # a revocation, say
+    until(lambda: _refuses(view.look))
+    until(lambda: not view.is_fresh())
+    proxy.fall_silent(silent=False)
+    proxy.cut_all()
+    until(lambda: not _refuses(view.look))
+
+
+def test_a_commit_that_may_have_landed_is_a_reason_to_look_again(
+    store: PostgresStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_transact, "RECONCILE_S", 0.2)
+    seen = store.version()
+    proxy.cut_next_commit("answered", then_refuse=True)
+    with pytest.raises(StoreUnavailable) as refused:
+        commit(store, [opening(request())])
+    assert refused.value.ambiguous
+    assert store.version() != seen
+
+
+def test_a_commit_that_lands_after_it_was_given_up_is_told_too(
+    store: PostgresStore, beside: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(store, Filing((record("gap"),)))
+    assert store._transactions is not None
+
+    async def given_up(*_: object) -> None:
+        raise StoreUnavailable("the connection is gone, and the server is still at it", ambiguous=True)
+
+    with monkeypatch.context() as lost:
+        lost.setattr(store._transactions, "run", given_up)
+        with pytest.raises(StoreUnavailable):
+            commit(store, [Filing((record("gap"),))])
+    seen = store.version()
+    execute(beside, f"UPDATE boots SET commits = commits + 1 WHERE number = {store._boot_number}")  # as it lands now
+    until(lambda: store.version() != seen)
+
+
+def test_who_waited_in_vain_for_a_commit_must_not_act_on_it(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(store, Filing((record("gap"),)))
+    assert store._transactions is not None
+
+    async def hanging(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(postgres, "COMMIT_S", 0.1)
+    monkeypatch.setattr(store._transactions, "run", hanging)
+    with pytest.raises(StoreUnavailable, match=r"has not answered within 0\.1 s") as refused:
+        commit(store, [Filing((record("gap"),))])
+    assert refused.value.ambiguous
+
+
 def test_a_closed_store_leaves_no_connection_and_no_thread(postgres: PostgresDatabase) -> None:
     before = {thread.name for thread in threading.enumerate()}
     store = postgres.open()
@@ -328,6 +389,14 @@ def test_a_closed_store_leaves_no_connection_and_no_thread(postgres: PostgresDat
     assert {thread.name for thread in threading.enumerate()} == before
     name = postgres.url.rpartition("/")[2].partition("?")[0]
     until(lambda: not postgres.server.run(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"))
+
+
+def _refuses(look: Callable[[], None]) -> bool:
+    try:
+        look()
+    except StoreUnavailable:
+        return True
+    return False
 
 
 def _differs(store: PostgresStore, seen: set[int]) -> bool:

@@ -33,7 +33,7 @@ from licet.store.postgres_beside import EMPTY
 from licet.store.postgres_commit import write_group
 from licet.store.postgres_leases import HELD, Lease, find_gone, wait_for_grace
 from licet.store.postgres_locks import TAKE_BAR, begin_text, logs_of
-from licet.store.postgres_loop import Loop
+from licet.store.postgres_loop import Loop, TimeOverError
 from licet.store.postgres_open import LONG_S, Address, abort_all, check_server, connect, end
 from licet.store.postgres_read import PostgresReads
 from licet.store.postgres_readers import Readers
@@ -306,10 +306,22 @@ class PostgresStore(PostgresReads):
             except (LeaseLost, StorePoisoned) as error:
                 self._broken = error
                 raise
-            if self._watch is not None and self._loop is not None:
-                self._watch.count()
-                self._loop.call(self._watch.tell)
+            except TimeOverError as error:
+                self._tell(landed=False)
+                raise StoreUnavailable(str(error), ambiguous=True) from error
+            except StoreUnavailable as error:
+                if error.ambiguous:
+                    self._tell(landed=False)
+                raise
+            self._tell(landed=True)
             return done
+
+    def _tell(self, *, landed: bool) -> None:
+        """Whoever waits, here and in other processes, looks again. What has not `landed` may have, or may do so yet."""
+        if self._watch is not None and self._loop is not None:
+            self._watch.is_in_doubt = not landed
+            self._watch.count()
+            self._loop.call(self._watch.tell)
 
     def _check(self) -> None:
         self._refuse_fork()

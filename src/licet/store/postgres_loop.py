@@ -4,7 +4,7 @@ Rules:
 
 1. The store's methods are called from any thread and wait here; a coroutine on the loop never calls such a method: it would wait for
    itself for ever, so `run` refuses it.
-2. Nobody waits longer than the time that was given: what has not ended by then is cancelled and is `StoreUnavailable`.
+2. Nobody waits longer than the time that was given: what has not ended by then is cancelled and is `StoreUnavailable` (`TimeOverError`).
 3. Nothing here survives a fork: the store refuses in the child (store/forks.py), which has no such thread.
 """
 
@@ -26,6 +26,10 @@ _ROUNDS = 3
 _ROUND_S = 1.0
 
 
+class TimeOverError(StoreUnavailable):
+    """Nobody waited any longer. How far the coroutine came is not known."""
+
+
 class Loop:
     """Runs coroutines for threads that wait for them. `close` ends the thread, after `abort` has cut what is still open."""
 
@@ -41,7 +45,7 @@ class Loop:
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """What the coroutine returns or raises.
 
-        Raises `StoreUnavailable` after `timeout_s`, when it was cancelled; `GateClosed` once closed.
+        Raises `TimeOverError` after `timeout_s`, when it was cancelled; `GateClosed` once closed.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -57,7 +61,7 @@ class Loop:
             if future.done():
                 raise  # the coroutine's own
             future.cancel()
-            raise StoreUnavailable(f"the ledger `{self._name}` has not answered within {timeout_s:g} s") from None
+            raise TimeOverError(f"the ledger `{self._name}` has not answered within {timeout_s:g} s") from None
         except concurrent.futures.CancelledError:
             raise GateClosed(f"the ledger `{self._name}` was closed") from None
         except BaseException:

@@ -6,8 +6,11 @@ Rules:
    transactions that notify commit one after the other, whatever they wrote. Commits in quick succession are told once.
 2. A process that dies between the two has told nobody. So whoever is asked for the token looks every `POLL_S` whether the boots' rows have
    counted on.
-3. A connection that was lost may have missed something: that counts as a change, and nothing is said before there is a new one.
-4. Asking for the token costs nothing: it is a number in this process.
+3. A server that has not answered for `SILENT_S` is asked before anything is said; one that does not answer then is lost. So what is said
+   was so at most that long ago, whatever became of the way to the server.
+4. A connection that was lost may have missed something: that counts as a change, and nothing is said before there is a new one.
+5. One's own commit whose end is not known may land later: until the next one, one's own row is looked at as well.
+6. Asking for the token costs nothing as a rule: it is a number in this process.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ from licet.store.postgres_reading import Connection, Reading
 from licet.store.versions import RequestStatus
 
 CHANNEL = "licet"
-POLL_S = 1.0
+POLL_S = 0.5
+SILENT_S = 1.0
+ANSWER_S = 2.0
+"""For a question that is answered from memory. A server that takes longer is taken for lost, and asked on a new connection."""
 _PAUSE_S = 0.1
 _ASKED_S = 10.0
 """Nobody who waits asks less often."""
@@ -48,8 +54,15 @@ class Watch:
         self._asked = 0.0
         self._count = 0
         self._closed = False
-        self.listens = False
+        self._hears = False
+        self._heard_at = 0.0
+        self.is_in_doubt = False
         self.boot = 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether the token is what was so a moment ago (rule 3)."""
+        return self._hears and time.monotonic() - self._heard_at < SILENT_S
 
     @property
     def token(self) -> int:
@@ -69,7 +82,9 @@ class Watch:
     async def ensure(self) -> None:
         """It listens, from now on."""
         async with self._turn:
-            await self._get()
+            con = await self._get()
+            if not self.listens:
+                await self._asking(con, self._look)
 
     async def serve(self) -> None:
         """Tell and be told, until cancelled."""
@@ -86,7 +101,7 @@ class Watch:
 
     async def close(self) -> None:
         """Nobody listens; what was still to be told has been tried."""
-        self._closed, self.listens = True, False
+        self._closed, self._hears = True, False
         async with self._turn:
             con, self._con = self._con, None
         if con is not None:
@@ -103,18 +118,27 @@ class Watch:
         if self._to_tell:
             self._to_tell = False
             try:
-                await self._notify(con)
+                await self._asking(con, self._notify)
             except BaseException:
                 self._to_tell = True
                 raise
         if wanted:
-            await self._look(con)
+            await self._asking(con, self._look)
+
+    async def _asking(self, con: Connection, ask: Callable[[Connection], Awaitable[None]]) -> None:
+        """It has been asked; or the connection is cut, since nobody knows what would still come through it."""
+        try:
+            await ask(con)
+        except BaseException:
+            con.terminate()
+            raise
+        self._heard_at = time.monotonic()
 
     async def _notify(self, con: Connection) -> None:
-        await con.execute("SELECT pg_notify($1, $2)", CHANNEL, str(self.boot))
+        await con.execute("SELECT pg_notify($1, $2)", CHANNEL, str(self.boot), timeout=ANSWER_S)
 
     async def _look(self, con: Connection) -> None:
-        others: str = await con.fetchval(_OTHERS, self.boot)
+        others: str = await con.fetchval(_OTHERS, 0 if self.is_in_doubt else self.boot, timeout=ANSWER_S)
         if others != self._others:
             self._others = others
             self.count()
@@ -123,13 +147,16 @@ class Watch:
         con = self._con
         if con is None or con.is_closed():
             con = await self._connect()
-            await con.add_listener(CHANNEL, self._hear)
-            con.add_termination_listener(self._end)
             self._con = con
-            self._others = await con.fetchval(_OTHERS, self.boot)
+            await self._asking(con, self._begin)
             self.count()
-            self.listens = not con.is_closed()
+            self._hears = not con.is_closed()
         return con
+
+    async def _begin(self, con: Connection) -> None:
+        await con.add_listener(CHANNEL, self._hear)
+        con.add_termination_listener(self._end)
+        self._others = await con.fetchval(_OTHERS, 0 if self.is_in_doubt else self.boot, timeout=ANSWER_S)
 
     def _hear(self, _con: object, _pid: int, _channel: str, payload: object) -> None:
         if payload != str(self.boot):
@@ -137,7 +164,7 @@ class Watch:
 
     def _end(self, con: object) -> None:
         if con is self._con:
-            self.listens = False
+            self._hears = False
             self.count()
 
 
