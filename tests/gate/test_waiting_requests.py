@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ import pytest
 from licet.errors import GateClosed
 from licet.gate.results import Ok
 from licet.model import RequestId, RequestState
+from licet.store.versions import RequestStatus
 from licet.testing import vote
 from tests.gate.asleep import (
     LONG_S,
@@ -107,3 +109,18 @@ def test_who_waits_for_a_request_is_told_that_the_gate_was_closed(pool: ThreadPo
         w.gate.close()
         with pytest.raises(GateClosed, match="was closed while"):
             found.result(30)
+
+
+def test_a_store_over_a_network_is_never_asked_on_the_event_loop(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, store, on_loop = asked(w.held(AMOUNT)), w.gate.store, list[bool]()
+    states_of = store.states_of
+
+    def watched(requests: Sequence[RequestId]) -> Mapping[RequestId, RequestStatus]:
+        if threading.current_thread().name != "licet-waiting":
+            on_loop.append(threading.current_thread() is threading.main_thread())
+        return states_of(requests)
+
+    monkeypatch.setattr(type(store), "is_remote", True)
+    monkeypatch.setattr(store, "states_of", watched)
+    assert asyncio.run(w.gate.await_decision(request, 0.01)) is RequestState.OPEN
+    assert on_loop == [False, False, False]

@@ -172,9 +172,9 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
     async def await_decision(self, request: RequestId, timeout_s: float) -> RequestState:
         """As `wait`, on the running event loop."""
         waiting = self._opened().waiting
-        waiting.poll(request)
+        await waiting.poll_async(request)
         await waiting.wait_async((request,), seconds_to_wait(timeout_s))
-        return waiting.poll(request)
+        return await waiting.poll_async(request)
 
     def undo(self, call: CallId, *, reason: str | None = None, wait: float | None = None) -> Result:
         """Propose the reverse of a call that reported its effects, as a governed call of its tool's undo, in the name of whoever acts now.

@@ -147,6 +147,10 @@ class Waiting:
             raise KeyError(f"no request `{request}`")
         return _state(status, self._now())
 
+    async def poll_async(self, request: RequestId) -> RequestState:
+        """As `poll`, in a task of an event loop."""
+        return await self._aside(lambda: self.poll(request))
+
     def wait(self, requests: Sequence[RequestId], limit_s: float, is_stopped: Callable[[Stops], bool] = _never) -> bool:
         """Blocks the thread; whether one of the requests is not open any more, or who waits `is_stopped` by a freeze.
 
@@ -170,7 +174,7 @@ class Waiting:
                 await waiter.sleep_async(limit_s)
             finally:
                 self._leave(waiter)
-        return self._has_moved(waiter)
+        return await self._aside(lambda: self._has_moved(waiter))
 
     def wait_out(
         self,
@@ -246,6 +250,10 @@ class Waiting:
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
             self._waiters.pop(waiter, None)
+
+    async def _aside(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which asks the store: in a thread where that goes over a network."""
+        return await asyncio.to_thread(ask) if self._store.is_remote else ask()
 
     def _has_moved(self, waiter: _Waiter) -> bool:
         """Whether it was woken, or would be now (rule 3)."""
