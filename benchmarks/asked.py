@@ -24,12 +24,12 @@ ACTING = Acting(tenant="acme", agent="support-bot", user="alice")
 
 
 @contextmanager
-def opened_at(folder: Path, server: ServerSettings | None = None) -> Iterator[Gate]:
-    """A gate on a fresh store in this folder, whose customers are known without asking anybody."""
+def opened_at(folder: Path, server: ServerSettings | None = None, store: str | None = None) -> Iterator[Gate]:
+    """A gate on a fresh store in this folder, or in the database `store`, whose customers are known without asking anybody."""
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "all.cedar").write_text(POLICIES)
     (folder / "policies" / "licet.cedar").write_text(default_text())
-    settings = loads(CONFIG + BURIED, file=folder / "licet.toml")
+    settings = loads(("" if store is None else f'store = "{store}"\n') + CONFIG + BURIED, file=folder / "licet.toml")
     gate = Gate(settings if server is None else replace(settings, server=server))
 
     @gate.resource("Customer", blocking=False)
