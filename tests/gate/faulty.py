@@ -12,8 +12,9 @@ import pytest
 
 from licet import Gate
 from licet.errors import StoreError, StorePoisoned, StoreUnavailable
-from licet.gate import clerk, opening
+from licet.gate import clerk
 from licet.ledger import writer
+from licet.store import opening
 from licet.store.contract import Batch, Committed, Lost
 from licet.store.sqlite import SqliteStore
 from tests.world import CONFIG, POLICIES, World, world, world_on
