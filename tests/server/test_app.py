@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.config.server import ServerSettings
+from licet.errors import IntegrityBroken, StoreUnavailable
 from licet.server.api import endpoints
 from licet.server.endpoint import Answer, Asked, Endpoint, Handler, Method
 from tests.server.world import KNOWN, ServerWorld, server_world
@@ -47,6 +48,13 @@ def _fails(asked: Asked) -> Answer:
     raise RuntimeError("the secret is 42")
 
 
+def _cannot(asked: Asked) -> Answer:
+    asked.allow("catalog.read", "acme")
+    if asked.params.name == "read":
+        raise IntegrityBroken("the tree of log `globex` in `/var/lib/licet/ledger.db` is damaged")
+    raise StoreUnavailable("the ledger `licet@db.internal/ledger` cannot be reached")
+
+
 BEGUN = threading.Event()
 
 
@@ -80,6 +88,7 @@ TABLE = (
     _endpoint("GET", "/later", _later),
     _endpoint("GET", "/forgot", _forgot),
     _endpoint("GET", "/fails", _fails),
+    _endpoint("GET", "/cannot/{name}", _cannot, params=Named),
     _endpoint("GET", "/waits", _waits, waits=True),
     _endpoint("GET", "/flows", _flows),
 )
@@ -224,6 +233,18 @@ def test_a_stream_goes_out_in_parts(served: ServerWorld) -> None:
     reply = served.get("/later", "agent")
     assert (reply.content, reply.headers["content-type"]) == (b"one two", "text/plain")
     assert "content-length" not in reply.headers
+
+
+@pytest.mark.parametrize(("name", "status", "code"), [("read", 500, "integrity_broken"), ("ask", 503, "unavailable")])
+def test_a_failure_of_ours_tells_its_asker_no_place_and_no_other_tenant(
+    served: ServerWorld, caplog: pytest.LogCaptureFixture, name: str, status: int, code: str
+) -> None:
+    reply = served.get(f"/cannot/{name}", "agent")
+    assert (reply.status, reply.code) == (status, code)
+    for secret in ("globex", "/var", "ledger.db", "db.internal"):
+        assert secret not in reply.json["detail"]
+    assert reply.json["request_id"] in caplog.text
+    assert ("globex" in caplog.text) is (name == "read")
 
 
 @pytest.mark.parametrize("changed", [None, {"roles": ()}], ids=["revoked", "narrowed"])

@@ -3,7 +3,8 @@
 Rules:
 
 1. `code` is stable and for programs; `detail` is a sentence for people, and holds no secret and nothing that the asker may not see.
-2. What is not expected is `internal_error`, with nothing of the error in it: that stands in the server's log under the request's id.
+2. What is not expected is `internal_error`, what fails here `unavailable` or `integrity_broken`, with nothing of the error in it: paths,
+   addresses of databases and names of other tenants' logs stand in the server's log alone, under the request's id.
 3. What exists elsewhere and what does not exist answer alike: `not_found`.
 """
 
@@ -162,10 +163,19 @@ def _unproved(error: NotAuthenticated) -> Problem:
     return Problem("invalid_credential", "a valid credential is needed", headers=(("WWW-Authenticate", 'Bearer realm="licet"'),))
 
 
+_FAILED: Final = {
+    "integrity_broken": "what is stored is not what was written; the server's log says where, under this request's id",
+    "unavailable": "this cannot be answered now; try again later",
+}
+"""What is told of our own failures (rule 2)."""
+
+
 def _told(error: LicetError, code: str) -> Problem:
+    if code in _FAILED:
+        return Problem(code, _FAILED[code])
     status = STATUSES[code]
     own: Any = getattr(error, "code", None) or getattr(error, "condition", None)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(own, str):
+    if not isinstance(own, str):
         own = code
     errors = error.problems if isinstance(error, PolicyInvalid) else ()
     if isinstance(error, ArgumentsRefused) and error.path:
