@@ -110,7 +110,7 @@ def test_it_serves_reloads_and_ends_when_it_is_told(folder: Path, served: Served
         ("own", 3, "`licet init --own-policies` writes one"),
         ("policy", 3, "tools.cedar:1"),
         ("address", 2, "cannot listen at"),
-        ("certificate", 2, "the certificate, its key or the authorities"),
+        ("certificate", 2, "none.pem` of `[server]` cannot be used: No such file"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_reason(folder: Path, break_it: str, code: int, words: str) -> None:
@@ -127,3 +127,18 @@ def test_what_cannot_be_served_is_refused_with_the_reason(folder: Path, break_it
         _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert words in said
+
+
+def test_targets_that_nobody_there_knows_are_said_at_the_start(folder: Path) -> None:
+    config = folder / "licet.toml"
+    known = '[resources.Gate]\ntenant = "caller"\n[resources.Room]\nurl = "http://127.0.0.1:1/rooms/{id}"\n'
+    config.write_text(CONFIG + f"[resources.Customer]\n{known}")
+    with start(folder) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(json.loads(line)["message"])
+            if "serving at" in said[-1]:
+                process.send_signal(signal.SIGTERM)
+    (told,) = (message for message in said if "nobody here knows" in message)
+    assert told.startswith("licet: nobody here knows whose a `Customer` is, so calls on one are denied; `url` or `tenant")

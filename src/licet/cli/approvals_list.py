@@ -39,7 +39,8 @@ def list_requests(
     with requests_of(invocation) as requests:
         page = requests.page(states=wanted, tenant=tenant, limit=limit, after=after)
     found = page.requests
-    step = "`licet approvals show ID`, then `licet approvals approve ID --as USER` or `deny`" if found and not everything else None
+    voter = "" if invocation.server else " --as USER"  # a server knows who asks
+    step = f"`licet approvals show ID`, then `licet approvals approve ID{voter}` or `deny`" if found and not everything else None
     if page.after is not None:
         step = f"`--after {page.after}` lists those behind them"
     return invocation.answer(found, lambda output: _show(output, found), next_step=step)

@@ -38,7 +38,8 @@ def show(invocation: Invocation, /, request: str, viewer: str | None, follow: bo
             else:
                 _lines(invocation, feed, found)
                 return int(Exit.OK)
-    step = f"`licet approvals approve {request} --as USER`, or `deny`" if found.state == "open" else None
+    voter = "" if invocation.server else " --as USER"  # a server knows who asks
+    step = f"`licet approvals approve {request}{voter}`, or `deny`" if found.state == "open" else None
     return invocation.answer(found, lambda output: show_whole(output, found), next_step=step)
 
 

@@ -58,6 +58,16 @@ def _serve(gate: Gate) -> bool:
         for finding in server_findings(gate.settings):
             if finding.level != "ok":
                 _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
+        _say_what_nobody_knows(gate)
         return server.run()
     finally:
         gate.close()  # the server has, unless it could not even begin
+
+
+def _say_what_nobody_knows(gate: Gate) -> None:
+    """Targets that this process cannot resolve: each call on one is a denial, which its caller cannot help."""
+    known = gate.scene.resolvers
+    for name, spec in sorted(gate.scene.catalog.resources.items()):
+        if spec.tenant_from == "resolver" and name not in known:
+            way = f'`url` or `tenant = "caller"` under `[resources.{name}]`, or `--app MODULE:GATE`, says it'
+            _log.warning("licet: nobody here knows whose a `%s` is, so calls on one are denied; %s", name, way)

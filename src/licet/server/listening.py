@@ -124,8 +124,11 @@ def tls_of(settings: ServerSettings) -> ssl.SSLContext | None:
         if settings.client_ca is not None:
             context.load_verify_locations(settings.client_ca)
             context.verify_mode = ssl.CERT_OPTIONAL  # who shows none has another credential, or none at all
-    except OSError as error:  # ssl.SSLError among them
-        message = f"the certificate, its key or the authorities of `[server]` cannot be used: {error.strerror or error}"
+    except OSError as error:  # ssl.SSLError among them, which names no file
+        files = [file for file in (settings.tls_certificate, settings.tls_key, settings.client_ca) if file is not None]
+        missing = [file for file in files if not file.is_file()]
+        which = f"`{missing[0]}`" if missing else "the certificate, its key or the authorities"
+        message = f"{which} of `[server]` cannot be used: {error.strerror or error}"
         raise ConfigInvalid(message, key="server.tls_certificate") from error
     return context
 
@@ -135,12 +138,17 @@ def _bind(address: Address) -> socket.socket:
         family, kind, protocol, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigInvalid(f"cannot listen at `{address}`: {(error.strerror or 'unknown').lower()}", key="server.listen") from error
+        raise _deaf(address, error) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(where)
     except OSError as error:
         bound.close()
-        raise ConfigInvalid(f"cannot listen at `{address}`: {(error.strerror or 'unknown').lower()}", key="server.listen") from error
+        raise _deaf(address, error) from error
     bound.setblocking(False)
     return bound
+
+
+def _deaf(address: Address, error: OSError) -> ConfigInvalid:
+    why = (error.strerror or "unknown").lower()
+    return ConfigInvalid(f"cannot listen at `{address}`: {why}; `listen` and `metrics` of `[server]` say where", key="server.listen")
