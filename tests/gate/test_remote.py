@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from licet import Effect
 from licet.errors import ReportRefused, UndoRefused
+from licet.gate.pipeline import govern
+from licet.gate.recorder import Recorder
 from licet.gate.remote import CallEnd, CallReport, Whose
 from licet.gate.results import Denied, Failed, Held, Ok, Permitted
-from licet.model import CallId
+from licet.gate.sync_driver import SyncDriver
+from licet.ledger.seal import Filing
+from licet.model import CallId, Outcome
 from licet.testing import vote
 from tests.gate.remoting import OK, permitted, propose, remote_world, report, verified
 from tests.world import World
@@ -313,3 +318,43 @@ def test_a_frozen_tool_is_permitted_to_nobody_and_its_reports_are_taken_all_the_
     there.gate.freeze("tool", "wire.pay", reason="look first")
     there.denied(propose(there), "frozen")
     assert report(there, found.call).status == "ok", "what was done is recorded, whatever was stopped since"
+
+
+# nobody was told
+
+
+@pytest.mark.parametrize("swept", [pytest.param(True, id="after_its_time"), pytest.param(False, id="in_time")])
+def test_what_was_permitted_to_nobody_ends_once_whoever_says_so_first(there: World, *, swept: bool) -> None:
+    house = there.gate._opened()
+    with there.alice():
+        draft = there.gate._remote_draft("wire.pay", {"customer_id": "C-1", "amount_cents": 5}, None, idempotency_key=None, wait=None)
+    assert isinstance(SyncDriver(house.services, house.portal).run(govern(draft, house.house)), Permitted)
+    if swept:  # the store was down in between, say
+        there.clock.advance(61)
+        house.reporter.sweep()
+    house.house.clerk._close_intent(draft, Outcome(status="not_executed", code="cancelled", message="nobody was told"))
+    house.house.clerk._close_intent(draft, Outcome(status="not_executed", code="cancelled", message="nobody was told"))
+    assert there.kinds() == (["intent", "recovery", "outcome"] if swept else ["intent", "outcome"])
+    assert verified(there).problems == ()
+    assert (there.gate.store.open_calls(), there.gate.unknown()) == ((), ())
+
+
+def test_what_was_permitted_to_nobody_does_not_end_beside_what_a_sweep_says_at_that_moment(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = there.gate._opened()
+    clerk, recorder = house.house.clerk, house.house.recorder
+    with there.alice():
+        draft = there.gate._remote_draft("wire.pay", {"customer_id": "C-1", "amount_cents": 5}, None, idempotency_key=None, wait=None)
+    assert isinstance(SyncDriver(house.services, house.portal).run(govern(draft, house.house)), Permitted)
+    there.clock.advance(61)
+    said = recorder.outcome
+
+    def overtaken(*values: Any, **more: Any) -> Filing:
+        house.reporter.sweep()
+        return said(*values, **more)
+
+    monkeypatch.setattr(Recorder, "outcome", lambda _self, *values, **more: overtaken(*values, **more))
+    clerk._close_intent(draft, Outcome(status="not_executed", code="cancelled", message="nobody was told"))
+    assert there.kinds() == ["intent", "recovery", "outcome"]
+    assert verified(there).problems == ()

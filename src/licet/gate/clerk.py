@@ -24,7 +24,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from licet.errors import GateClosed, LicetError, StoreError
+from licet.errors import ConditionLost, GateClosed, LicetError, StoreError
 from licet.gate.draft import Draft
 from licet.gate.recorder import Recorder, log_of
 from licet.ledger.record import decode_envelope
@@ -248,9 +248,13 @@ class Clerk:
 
     def _close_intent(self, draft: Draft, outcome: Outcome) -> None:
         self._settle()
-        kinds = {record.kind for record in self._store.records_of_call(draft.id)}
-        if "intent" in kinds and "outcome" not in kinds:
-            self._append(self._recorder.outcome(draft, self._now_us(), outcome))
+        for _ in range(2):  # once more where a sweep says at this very moment that nobody reported it in time
+            kinds = {record.kind for record in self._store.records_of_call(draft.id)}
+            if "intent" not in kinds or "outcome" in kinds:
+                return
+            with contextlib.suppress(ConditionLost):
+                self._append(self._recorder.outcome(draft, self._now_us(), outcome, late="recovery" in kinds))
+                return
 
     def _close_abandoned(self, draft: Draft, *, merged: bool) -> None:
         self._settle()

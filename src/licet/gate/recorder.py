@@ -105,7 +105,7 @@ class Recorder:
     def outcome(self, draft: Draft, at_us: int, outcome: Outcome, *, late: bool = False) -> Filing:
         """How the tool ended. A late outcome follows one that said `timeout` or `unknown`, and closes nothing."""
         record = self._ended("outcome", draft, at_us, outcome, {"late": True} if late else None)
-        return Filing((record,), _ending(draft.id, record.log, outcome.status, late=late))
+        return Filing((record,), _ending(draft.id, record.log, outcome.status, late=late, remote=draft.remote))
 
     def merged(self, draft: Draft, at_us: int, outcome: Outcome) -> Filing:
         """A read and its outcome in one record, durable before its result leaves."""
@@ -273,11 +273,12 @@ class Recorder:
         return (self.event("admin", OPERATOR_LOG, at_us, {"twin": draft.id, **detail}, draft.id, about=about),)
 
 
-def _ending(call: CallId, log: str, status: str, *, late: bool) -> tuple[Change, ...]:
+def _ending(call: CallId, log: str, status: str, *, late: bool, remote: bool = False) -> tuple[Change, ...]:
     """What the end of a call moves beside its record."""
     if late:
         return () if status in UNSEEN else (EndUnsettled(call),)
-    return (CloseCall(call), MarkUnsettled(call, log)) if status in UNSEEN else (CloseCall(call),)
+    closed = EndCall(call) if remote else CloseCall(call)
+    return (closed, MarkUnsettled(call, log)) if status in UNSEEN else (closed,)
 
 
 def log_of(draft: Draft) -> str:
