@@ -239,7 +239,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 599])
 def test_a_witness_in_trouble_is_unreachable(status: int) -> None:
-    assert answer_to(lambda _: response(status, b"come back\n")) == Unreachable(f"status {status}: come back\\u{{a}}")
+    assert answer_to(lambda _: response(status, b"come back\n")) == Unreachable(f"status {status}: come back\\u{{a}}", sent=True)
 
 
 @pytest.mark.parametrize("status", [201, 204, 400, 401, 403, 404, 405, 418, 422])
@@ -303,9 +303,11 @@ def test_an_answer_without_end_is_not_read_to_it() -> None:
     def script(_: Request) -> list[bytes]:
         return [b"HTTP/1.1 200 OK\r\n\r\n", *([b"x" * 65_536] * 100)]
 
-    assert answer_to(script) == Unreachable(f"the answer is longer than {RESPONSE_LIMIT_BYTES} bytes")
+    assert answer_to(script) == Unreachable(f"the answer is longer than {RESPONSE_LIMIT_BYTES} bytes", sent=True)
     claims = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n"
-    assert answer_to(lambda _: [claims, *([b"x" * 65_536] * 100)]) == Unreachable(f"the answer is longer than {RESPONSE_LIMIT_BYTES} bytes")
+    assert answer_to(lambda _: [claims, *([b"x" * 65_536] * 100)]) == Unreachable(
+        f"the answer is longer than {RESPONSE_LIMIT_BYTES} bytes", sent=True
+    )
 
 
 @pytest.mark.parametrize("silence", ["before the status", "in the headers", "in the body", "after the handshake", "one 100 after another"])
@@ -452,7 +454,7 @@ def test_a_monitoring_interface_in_trouble() -> None:
     with Loopback(lambda _: response(403, b"no")) as server:
         assert client(server).get_latest(TRUST) == Refused(403, "no")
     with Loopback(lambda _: response(503, b"no")) as server:
-        assert client(server).get_latest(TRUST) == Unreachable("status 503: no")
+        assert client(server).get_latest(TRUST) == Unreachable("status 503: no", sent=True)
 
 
 @pytest.fixture

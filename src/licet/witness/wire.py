@@ -37,7 +37,7 @@ class Address(Struct, frozen=True):
         if isinstance(answer, Unreachable):
             return answer
         if answer.problem is not None:
-            return Unreachable(answer.problem)
+            return Unreachable(answer.problem, sent=True)
         if answer.status == _HTTP_TOO_MANY or answer.status >= _HTTP_SERVER_ERROR:
-            return Unreachable(clean(f"status {answer.status}: {answer.body.decode(errors='replace')}"))
+            return Unreachable(clean(f"status {answer.status}: {answer.body.decode(errors='replace')}"), sent=True)
         return answer.status, answer.body
