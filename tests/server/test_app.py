@@ -263,6 +263,26 @@ def test_who_waits_is_sent_away_when_the_credential_does_not_hold_any_more(
     assert served.told.refusals == ["unknown_key" if changed is None else "scope_changed"]
 
 
+def test_a_credential_waits_on_half_of_all_connections_and_no_more() -> None:
+    BEGUN.clear()
+    with server_world(table=TABLE, settings=ServerSettings(connections=2)) as served, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.get, "/waits", "agent")
+        assert BEGUN.wait(60)
+        refused = served.get("/waits", "agent")
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "too_many_requests", "1")
+        BEGUN.clear()
+        other = pool.submit(served.get, "/things/x", "admin")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.delitem(KNOWN, "agent")
+            assert waiting.result(60).status == 401
+        assert other.result(60).status == 200
+        again = pool.submit(served.get, "/waits", "agent")
+        assert BEGUN.wait(60), "the place is free again"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.delitem(KNOWN, "agent")
+            assert again.result(60).status == 401
+
+
 def test_a_stream_ends_when_the_credential_does_not_hold_any_more(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(1) as pool:
         flowing = pool.submit(served.get, "/flows", "agent")

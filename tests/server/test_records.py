@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from licet.ledger.export import ExportSource, verify_open_export
 from licet.ledger.exports.formats import verify_file
 from licet.ledger.file_kinds import lines_of
 from licet.ledger.record import leaf_hash
+from licet.server import exporting
+from tests.gate.asleep import until
 from tests.gate.proof import assert_whole
 from tests.server.world import KNOWN, ServerWorld, server_world
 from tests.world import CONFIG
@@ -161,6 +165,29 @@ def test_an_export_of_a_tenant_whose_name_no_header_takes_has_a_name(monkeypatch
         reply = served.get("/api/v1/export?tenant=%E6%9D%B1%E4%BA%AC", "auditor")
     assert reply.status == 200
     assert reply.headers["content-disposition"] == "attachment; filename=\"__.jsonl\"; filename*=UTF-8''%E6%9D%B1%E4%BA%AC.jsonl"
+
+
+def test_a_credential_makes_two_exports_at_once_and_their_places_are_free_again(
+    served: ServerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object) -> None:
+        begun.release()
+        assert goes_on.wait(60)
+
+    monkeypatch.setattr(exporting, "_write", slow)
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(served.get, "/api/v1/export", "auditor") for _ in range(2)]
+        assert all(begun.acquire(timeout=60) for _ in made)
+        noted = len(looks(served, "acme"))
+        refused = served.get("/api/v1/export", "auditor")
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "too_many_requests", "10")
+        assert len(looks(served, "acme")) == noted == 2
+        goes_on.set()
+        assert [one.result(60).status for one in made] == [200, 200]
+    monkeypatch.undo()
+    until(lambda: served.get("/api/v1/export", "auditor").status == 200)
 
 
 def test_an_export_is_verified_without_the_store(served: ServerWorld) -> None:

@@ -39,7 +39,7 @@ from licet.identity.authenticator import Authenticator
 from licet.ledger.entropy import new_id
 from licet.server import problems
 from licet.server.endpoint import Answer, Asked, Endpoint, Serving
-from licet.server.limits import Buckets
+from licet.server.limits import AtOnce, Buckets
 from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered, Observer, Observers
 from licet.server.problems import Problem
 from licet.server.reading import Disconnected, Receive, decode_body, decode_params, read_body
@@ -82,6 +82,7 @@ class Api:
         self.observer: Final = Observers(tuple(observers))
         self._requests: Final = Buckets(settings.requests_per_minute)
         self._refusals: Final = Buckets(settings.refusals_per_minute)
+        self.waiting: Final = AtOnce(max(1, settings.connections // 2))
         self._workers: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="licet-http")
         self._plain: Final = {e.operation for e in self.routes.endpoints if not inspect.iscoroutinefunction(e.handler)}
 
@@ -218,10 +219,19 @@ class _Exchange:
             request_id=self._request_id,
         )
         waits = endpoint.waits and getattr(body, "wait_s", 1) > 0  # a body that waits for nothing needs no one to watch its peer
-        answer = await (self._while_wanted(api.handle(endpoint, asked)) if waits else api.handle(endpoint, asked))
+        answer = await (self._waited(endpoint, asked) if waits else api.handle(endpoint, asked))
         if answer.status is None:
             answer = msgspec.structs.replace(answer, status=endpoint.status)
         return answer
+
+    async def _waited(self, endpoint: Endpoint, asked: Asked) -> Answer:
+        """What a handler answers that may wait for people; no credential waits on more than half of all connections."""
+        if not self._api.waiting.enter(self._who.credential):
+            raise Problem("too_many_requests", "too many requests of this credential wait at once", retry_after_s=1)
+        try:
+            return await self._while_wanted(self._api.handle(endpoint, asked))
+        finally:
+            self._api.waiting.leave(self._who.credential)
 
     async def _while_wanted(self, work: Coroutine[Any, Any, R]) -> R:
         """What the work gives. It is cancelled when the peer goes away, or its credential does not hold any more (rule 4)."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -27,7 +27,8 @@ from licet.ledger.exports.summary import Sink
 from licet.ledger.source import Source
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
-from licet.server.problems import not_found
+from licet.server.limits import AtOnce
+from licet.server.problems import Problem, not_found
 from licet.server.records import note_reading
 from licet.server.shapes_records import ExportRecords
 from licet.store.contract import Store
@@ -35,6 +36,9 @@ from licet.store.contract import Store
 _PART_BYTES: Final = 64 * 1024
 _AHEAD: Final = 8
 """Parts that are made before they are taken: whoever reads slowly holds half a megabyte, not the ledger."""
+_AT_ONCE: Final = 2
+"""Exports of one credential: each holds a thread, and a view of the store as it was."""
+_EXPORTS: Final = AtOnce(_AT_ONCE)
 _MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 _SUFFIX = {"jsonl": ".jsonl", "csv": ".csv", "parquet": ".parquet", "ocsf": ".ocsf.jsonl", "otlp": ".otlp.jsonl"}
 
@@ -48,9 +52,15 @@ def export(asked: Asked) -> Answer:
     if not sizes:
         raise not_found()
     # Before the moment of the records, so that its own record is in it: a store in memory takes none while it is read.
-    note_reading(asked, "export", {"format": params.format}, tuple(sizes), shown=sum(sizes.values()), payloads=params.payloads)
-    ledger.notary.turn()  # what is exported is signed
-    parts = _Parts(lambda sink: _write(ledger.store, tenant, params, sink))
+    credential = asked.who.credential
+    if not _EXPORTS.enter(credential):
+        raise Problem("too_many_requests", f"{_AT_ONCE} exports of this credential are being made already", retry_after_s=10)
+    with ExitStack() as unless_made:
+        unless_made.callback(_EXPORTS.leave, credential)
+        note_reading(asked, "export", {"format": params.format}, tuple(sizes), shown=sum(sizes.values()), payloads=params.payloads)
+        ledger.notary.turn()  # what is exported is signed
+        parts = _Parts(lambda sink: _write(ledger.store, tenant, params, sink), lambda: _EXPORTS.leave(credential))
+        unless_made.pop_all()  # from now on its thread leaves when it ends
     name = f"{tenant or 'ledger'}{_SUFFIX[params.format]}"
     headers = (("Content-Disposition", _attached(name)),)
     return Answer(stream=parts, media_type=_MEDIA.get(params.format, "application/x-ndjson"), headers=headers)
@@ -136,9 +146,9 @@ class _Parts:
     An error breaks the stream off, so that nobody takes it for whole.
     """
 
-    def __init__(self, write: Callable[[Sink], None]) -> None:
+    def __init__(self, write: Callable[[Sink], None], ended: Callable[[], None]) -> None:
         self._pipe = _Pipe()
-        threading.Thread(target=_make, args=(self._pipe, write), name="licet-export", daemon=True).start()
+        threading.Thread(target=_make, args=(self._pipe, write, ended), name="licet-export", daemon=True).start()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -155,16 +165,19 @@ class _Parts:
         self._pipe.gone.set()
 
 
-def _make(pipe: _Pipe, write: Callable[[Sink], None]) -> None:
-    with suppress(BrokenPipeError):
-        try:
-            write(pipe)
-            pipe.flush()
-            pipe.put(None)
-        except BrokenPipeError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - told to whoever reads
-            pipe.put(error)
+def _make(pipe: _Pipe, write: Callable[[Sink], None], ended: Callable[[], None]) -> None:
+    try:
+        with suppress(BrokenPipeError):
+            try:
+                write(pipe)
+                pipe.flush()
+                pipe.put(None)
+            except BrokenPipeError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - told to whoever reads
+                pipe.put(error)
+    finally:
+        ended()
 
 
 ENDPOINTS = (

@@ -1,9 +1,10 @@
-"""How often: token buckets, one for each credential, and one for each address that fails to authenticate.
+"""How often, and how many at once: token buckets for each credential and each address that fails to authenticate, and places to be taken.
 
 Rules:
 
 1. A bucket holds a minute's share at most, and fills evenly.
 2. The number of buckets is bounded; the one that was used least recently goes first. A full one is as good as none.
+3. What holds a connection or a thread for long has so many places for each credential, and no queue: one takes nothing from another.
 """
 
 from __future__ import annotations
@@ -54,3 +55,28 @@ class Buckets:
         self._buckets.move_to_end(key)
         while len(self._buckets) > self._limit:
             self._buckets.popitem(last=False)
+
+
+class AtOnce:
+    """So many at once for each key. Safe to use from many threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit: Final = limit
+        self._lock: Final = Lock()
+        self._taken: Final[dict[str, int]] = {}
+
+    def enter(self, key: str) -> bool:
+        """Whether there was a place, which is taken now until `leave`."""
+        with self._lock:
+            taken = self._taken.get(key, 0)
+            if taken >= self._limit:
+                return False
+            self._taken[key] = taken + 1
+        return True
+
+    def leave(self, key: str) -> None:
+        """A place is free again."""
+        with self._lock:
+            taken = self._taken.pop(key)
+            if taken > 1:
+                self._taken[key] = taken - 1
