@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -243,3 +244,27 @@ def test_each_act_names_who_did_it(here: Room) -> None:
     assert '"shown":"cred-1"' in said[1]
     assert '"reason":"over"' in said[2]
     assert not any(key.key in one or successor.key in one for one in said)
+
+
+def test_no_error_ends_the_thread_that_looks_and_it_is_said_once(
+    here: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    met = threading.Semaphore(0)
+
+    def broken(_start: int = 0) -> None:
+        met.release()
+        raise RuntimeError("a row that nobody thought of")
+
+    with monkeypatch.context() as breaking:
+        breaking.setattr(here.ledger.store, "credential_records", broken)
+        view = KeyView(here.ledger.store, None)
+        view.start()
+        assert met.acquire(timeout=30)
+        assert met.acquire(timeout=30), "it has looked again"
+    end = time.monotonic() + 30
+    while not view.is_fresh():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    view.close()
+    assert caplog.text.count("which keys were revoked cannot be read") == 1
+    assert "a row that nobody thought of" in caplog.text

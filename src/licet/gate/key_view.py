@@ -136,12 +136,13 @@ class KeyView:
                 self.write_uses()
 
     def _look_patiently(self) -> None:
-        """Said once for each outage: this is tried several times a second."""
+        """Said once for each outage: this is tried several times a second. Nothing that it meets ends the thread."""
         try:
             self.look()
-        except LicetError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             if not self._away:
-                _log.warning("licet: which keys were revoked cannot be read, so no key is accepted: %s", error)
+                unforeseen = not isinstance(error, LicetError)
+                _log.warning("licet: which keys were revoked cannot be read, so no key is accepted: %s", error, exc_info=unforeseen)
             self._away = True
         else:
             self._away = False
