@@ -99,6 +99,24 @@ def test_health_is_found_once_a_second_however_often_it_is_asked_for(w: Files) -
     assert asked == [2]
 
 
+def test_health_is_told_while_every_thread_of_calls_waits_for_the_store(w: Files) -> None:
+    goes_on = threading.Event()
+
+    async def occupied(_scope: Any, _receive: Any, send: Any) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(64):  # more than the loop's own pool has
+            loop.run_in_executor(None, goes_on.wait)
+        await reply(send, b"occupied")
+
+    with running(w, occupied) as server:
+        try:
+            assert get(server.address, "/") == (200, b"occupied")
+            assert get_json(server.address, "/readyz")[0] == 200
+            assert get_json(server.metrics_address, "/readyz")[0] == 200
+        finally:
+            goes_on.set()
+
+
 def test_a_key_file_that_is_gone_is_told_before_the_next_start_fails(w: Files) -> None:
     w.gate.seal()
     (w.folder / "licet.key").rename(w.folder / "elsewhere")

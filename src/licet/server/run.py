@@ -18,6 +18,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from licet.config.server import Address
@@ -29,6 +30,8 @@ from licet.server.listening import Application, Listener, tls_of
 
 R = TypeVar("R")
 
+ASIDE = 4
+"""Threads for health, metrics and the end."""
 HURRIED_S = 5.0
 """For threads that are at work when everybody else has ended."""
 _log = logging.getLogger("licet.server")
@@ -60,9 +63,11 @@ class Server:
         self._metrics = metrics
         self._watcher = Watcher(gate, watch=settings.reload)
         tls = tls_of(settings)
-        self._door = Listener(Probes(app, self.health, _in_thread, detailed=False), settings.address, settings, tls=tls)
+        self._aside = ThreadPoolExecutor(ASIDE, thread_name_prefix="licet-aside")
+        self._door = Listener(Probes(app, self.health, self._in_thread, detailed=False), settings.address, settings, tls=tls)
         inside = settings.metrics_address
-        self._inside = None if inside is None else Listener(Probes(self._show, self.health, _in_thread, detailed=True), inside, settings)
+        probes = Probes(self._show, self.health, self._in_thread, detailed=True)
+        self._inside = None if inside is None else Listener(probes, inside, settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -104,6 +109,7 @@ class Server:
         finally:
             if self._inside is not None:
                 await self._inside.stop(0, self._hurry)
+            self._aside.shutdown(wait=False, cancel_futures=True)
 
     def _say_where(self) -> None:
         _log.info("licet: serving at %s://%s", self.scheme, self.address)
@@ -114,13 +120,13 @@ class Server:
         """Rule 2."""
         self.health.stopping = True
         _log.info("licet: stopping: requests in flight have %g s", self._settings.shutdown_s)
-        waiting = asyncio.ensure_future(_in_thread(self._answer_waiting))
+        waiting = asyncio.ensure_future(self._in_thread(self._answer_waiting))
         answered = await self._door.stop(self._settings.shutdown_s, self._hurry)
         await waiting
         if self._closes is not None:
             answered = await _ended(self._closes.close, HURRIED_S) and answered
-        await _in_thread(self._watcher.close)
-        await _in_thread(self.gate.close)
+        await self._in_thread(self._watcher.close)
+        await self._in_thread(self.gate.close)
         _log.info("licet: stopped")
         return answered
 
@@ -142,9 +148,13 @@ class Server:
             self._hurry.set()
         self._stopping.set()
 
+    async def _in_thread(self, function: Callable[[], R]) -> R:
+        """What a function returns that may block, in a thread that no handler and no call can occupy: theirs may all wait for the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function)
+
     async def _show(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  an ASGI application
         if scope["path"] == "/metrics" and self._metrics is not None:
-            content, media_type = await _in_thread(self._metrics)
+            content, media_type = await self._in_thread(self._metrics)
             await answer(scope, send, 200, content, media_type)
         else:
             await answer(scope, send, 404, {"status": "not found"})
@@ -154,11 +164,6 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     import uvloop  # noqa: PLC0415  not on every system, and only where something is served
 
     return uvloop.new_event_loop()
-
-
-async def _in_thread(function: Callable[[], R]) -> R:
-    """What a function returns that may block. A thread of its own: the pool of handlers may be full when health is asked for."""
-    return await asyncio.to_thread(function)
 
 
 async def _ended(close: Callable[[], None], within_s: float) -> bool:
