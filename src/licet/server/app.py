@@ -29,6 +29,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -41,7 +42,7 @@ from licet.server import problems
 from licet.server.endpoint import Answer, Asked, Endpoint, Serving
 from licet.server.limits import AtOnce, Buckets
 from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered, Observer, Observers
-from licet.server.problems import Problem
+from licet.server.problems import Problem, bad_request
 from licet.server.reading import Disconnected, Receive, decode_body, decode_params, read_body
 from licet.server.routing import Routes
 
@@ -54,10 +55,14 @@ PEER_CERTIFICATE: Final = "licet.peer_certificate"
 """The extension of an ASGI scope with the DER of the client certificate that the TLS layer verified. Only that layer sets it."""
 WORKERS: Final = 32
 """Handlers that run at once in threads: most wait for the store."""
+CHECKING: Final = 8
+"""Threads that look whose credential it is. Whoever shows one that nobody knows waits for these, and takes none from handlers."""
 LOOK_S: Final = 0.3
 """How often it is looked, while an answer takes long, whether the credential still holds: a revocation counts within a second."""
 GONE: Final = 499
 """What is told of a request whose peer went away before its answer."""
+_ONCE: Final = (b"idempotency-key", b"if-match", b"content-type", b"content-encoding")
+"""Headers that change what is done: of one that is sent twice, two readers could see different ones."""
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _NOBODY = Authenticated(method="api_key", credential="")
 _encode = msgspec.json.Encoder().encode
@@ -84,11 +89,13 @@ class Api:
         self._refusals: Final = Buckets(settings.refusals_per_minute)
         self.waiting: Final = AtOnce(max(1, settings.connections // 2))
         self._workers: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="licet-http")
+        self._checking: Final = ThreadPoolExecutor(CHECKING, thread_name_prefix="licet-who")
         self._plain: Final = {e.operation for e in self.routes.endpoints if not inspect.iscoroutinefunction(e.handler)}
 
     def close(self) -> None:
         """The threads end with what they are at."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._checking, self._workers):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -108,7 +115,7 @@ class Api:
         if self._refusals.is_empty(client):
             raise Problem("too_many_requests", "too many credentials from this address were refused", retry_after_s=60)
         try:
-            return await self.run(lambda: self._authenticator.authenticate(authorization, certificate))
+            return await self.run(lambda: self._authenticator.authenticate(authorization, certificate), self._checking)
         except NotAuthenticated as refused:
             if refused.code != "unavailable":  # an outage of ours is nobody's guessing
                 self._refusals.take(client)
@@ -119,7 +126,7 @@ class Api:
         """Who asked is still who they were. Raises `NotAuthenticated`; an outage of ours ends nothing that has begun."""
         found = self._authenticator.find_known(authorization, certificate)
         try:
-            found = found or await self.run(lambda: self._authenticator.authenticate(authorization, certificate))
+            found = found or await self.run(lambda: self._authenticator.authenticate(authorization, certificate), self._checking)
         except NotAuthenticated as refused:
             if refused.code == "unavailable":
                 return
@@ -135,10 +142,10 @@ class Api:
         if wait_s:
             raise Problem("too_many_requests", f"this credential may ask again in {wait_s} s", retry_after_s=wait_s)
 
-    async def run(self, function: Callable[[], R]) -> R:
+    async def run(self, function: Callable[[], R], pool: ThreadPoolExecutor | None = None) -> R:
         """What a function returns that may block, in a thread, within the context of whoever asks."""
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, function)
+        return await asyncio.get_running_loop().run_in_executor(pool or self._workers, context.run, function)
 
     async def handle(self, endpoint: Endpoint, asked: Asked) -> Answer:
         """What the handler answers, if it has asked for permission."""
@@ -196,12 +203,15 @@ class _Exchange:
 
     async def _answered(self) -> Answer:
         api, scope = self._api, self._scope
-        self._endpoint, path = api.routes.find(scope["method"], scope["raw_path"].decode("utf-8", "replace"))
+        self._endpoint, path = api.routes.find(scope["method"], _path_as_sent(scope))
         endpoint = self._endpoint
         if not endpoint.public:
             self._who = await api.authenticate(self._authorization(), self._certificate(), self._client())
             CREDENTIAL.set(self._who.credential)
             api.count(self._who)
+        for name in _ONCE:
+            if name in self._twice:
+                raise bad_request(f"the header `{name.decode()}` stands twice")
         params = decode_params(endpoint, path, scope["query_string"])
         raw = b""
         if endpoint.method != "GET":
@@ -338,6 +348,11 @@ class _Exchange:
                 client=self._client(),
             )
         )
+
+
+def _path_as_sent(scope: Scope) -> str:
+    raw: bytes | None = scope.get("raw_path")  # which ASGI lets a server leave out
+    return quote(scope["path"]) if raw is None else raw.decode("utf-8", "replace")
 
 
 def _as_answer(problem: Problem, request_id: str, *, plain: bool) -> Answer:
