@@ -12,10 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.config.server import ServerSettings
-from licet.errors import IntegrityBroken, StoreUnavailable
+from licet.errors import IntegrityBroken, NotAuthenticated, StoreUnavailable
 from licet.server.api import endpoints
+from licet.server.app import CHECKING, WORKERS
 from licet.server.endpoint import Answer, Asked, Endpoint, Handler, Method
-from tests.server.world import KNOWN, ServerWorld, server_world
+from tests.server.world import KNOWN, ServerWorld, Shown, server_world
 
 
 class Named(Struct, forbid_unknown_fields=True):
@@ -185,6 +186,24 @@ def test_nobody_gets_in_without_a_credential_that_is_known(served: ServerWorld) 
 def test_two_credentials_in_one_request_are_none(served: ServerWorld) -> None:
     headers = [("authorization", "Bearer agent"), ("authorization", "Bearer admin")]
     assert served.request("GET", "/things/x", headers=headers).code == "invalid_credential"
+
+
+def test_strangers_take_no_thread_from_those_who_are_known(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def slow(*_: object) -> None:
+        begun.release()
+        assert goes_on.wait(60)
+        raise NotAuthenticated("invalid_credential", "unknown_kid")
+
+    monkeypatch.setattr(Shown, "verify", slow)
+    strangers = WORKERS + CHECKING
+    with ThreadPoolExecutor(strangers) as pool:
+        asking = [pool.submit(served.get, "/things/x", f"stranger-{number}", client=f"192.0.2.{number}") for number in range(strangers)]
+        assert all(begun.acquire(timeout=60) for _ in range(CHECKING))
+        assert served.get("/things/x", "agent").status == 200
+        goes_on.set()
+        assert {one.result(60).status for one in asking} == {401}
 
 
 def test_an_address_that_fails_too_often_waits_and_others_do_not(served: ServerWorld) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from licet.errors import StoreUnavailable
 from licet.gate.results import Denied, Ok
 from licet.ledger.prove import Trusted, verify_consistency, verify_proof
+from licet.ledger.report import Report
 from tests.server.world import ServerWorld, server_world
 from tests.world import CONFIG, POLICIES
 
@@ -177,6 +180,26 @@ def test_the_ledger_is_verified(served: ServerWorld) -> None:
     found = served.post("/api/v1/verify", "admin").json
     assert (found["sound"], found["problem_count"], found["problems"]) == (True, 0, [])
     assert served.post("/api/v1/verify", "auditor").code == "not_found"
+
+
+def test_one_verification_runs_at_a_time(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    verify = served.gate.verify
+
+    def slow() -> Report:
+        begun.set()
+        assert goes_on.wait(60)
+        return verify()
+
+    monkeypatch.setattr(served.gate, "verify", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(served.post, "/api/v1/verify", "admin")
+        assert begun.wait(60)
+        refused = served.post("/api/v1/verify", "admin")
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "too_many_requests", "10")
+        goes_on.set()
+        assert first.result(60).json["sound"]
+    assert served.post("/api/v1/verify", "admin").json["sound"]
 
 
 def test_a_proof_is_the_same_without_the_search_index(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Raw, Struct
 
@@ -21,9 +21,13 @@ from licet.ledger.proving import FindTile, NotCovered, newest_checkpoint, prove_
 from licet.ledger.report import Report
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.limits import AtOnce
 from licet.server.problems import Problem, not_found
 from licet.server.records import note_reading
 from licet.server.shapes_records import Index, Name
+
+_VERIFYING: Final = AtOnce(1)
+"""It reads every record, and one finds what the other would."""
 
 
 class CheckpointShape(Struct, frozen=True, kw_only=True):
@@ -122,7 +126,12 @@ def prove_kept(asked: Asked) -> Answer:
 def verify(asked: Asked) -> Answer:
     """Everything is recomputed. Reads every record."""
     asked.allow("records.verify", OPERATOR_LOG)
-    report: Report = asked.gate.verify()
+    if not _VERIFYING.enter(""):
+        raise Problem("too_many_requests", "the ledger is being verified already", retry_after_s=10)
+    try:
+        report: Report = asked.gate.verify()
+    finally:
+        _VERIFYING.leave("")
     problems = [ProblemFound(log=one.log, index=one.index, message=one.message) for one in report.problems[:100]]
     return Answer(
         body=Verified(
