@@ -13,7 +13,6 @@ from licet.model import LIVE_STATES
 from licet.store.forgetting import KeyUse, Prunable, Sealed, SealedRow
 from licet.store.postgres_erase import candidates, read_holds, scan_step
 from licet.store.postgres_reading import Connection, Reading
-from licet.store.postgres_rewrite import rewrite
 from licet.store.rows import SECRET_ROW
 from licet.store.sealed_rows import PRUNED_AT_ONCE, count_open, live_among, runs_of
 from licet.store.sqlite_open import INDEX_BITS
@@ -47,14 +46,6 @@ class ForgettingReads(Reading):
             return await _prunable(con, log, before_us, start)
 
         return self._moment(read)
-
-    def rewrite(self, limit_bytes: int | None = None) -> bool:
-        """Whether the files of tables from which something was taken are new, and hold nothing of it (store/postgres_rewrite.py)."""
-        return self._apart(lambda con: rewrite(con, limit_bytes))
-
-    def cut_log(self, timeout_s: float = 10.0) -> bool:  # noqa: ARG002  it takes no time
-        """False: the write-ahead log, its archive and its copies are the server's, and no client can say what they hold."""
-        return False
 
     def holds(self) -> tuple[Hold, ...]:
         """Every hold that stands."""

@@ -115,7 +115,8 @@ class Lease:
                     return bool(await con.fetchval("SELECT true FROM boots WHERE number = $1 AND state = 'running'", self.number))
                 await end(con)
             except REACHING:
-                pass
+                if self._con is not None:
+                    self._con.terminate()  # it may hold the lease by now, and then the next one could not take it
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 

@@ -24,7 +24,7 @@ from licet.store.postgres_forgetting import ForgettingReads
 from licet.store.postgres_freezes import FreezeReads
 from licet.store.postgres_heads import HeadReads
 from licet.store.postgres_loop import Loop
-from licet.store.postgres_open import LONG_S, REACHING, Address, connect, end, translate
+from licet.store.postgres_open import REACHING, Address, connect, end, translate
 from licet.store.postgres_outbox import OutboxReads
 from licet.store.postgres_readers import Readers
 from licet.store.postgres_reading import Connection, fetch
@@ -39,8 +39,6 @@ from licet.store.sqlite_open import INDEX_BITS
 T = TypeVar("T")
 
 _PAGE = 1000
-READ_S = 16.0
-"""For one read with all its waiting: a connection, a statement, and the turn of whoever was first."""
 
 _INTENT = "SELECT call, log, boots.id FROM open_calls LEFT JOIN boots ON boots.number = open_calls.boot "
 _AT = f"{RECORD}WHERE place = (SELECT number << {INDEX_BITS} FROM logs WHERE name = $1) + $2"  # noqa: S608  constants
@@ -109,16 +107,6 @@ class PostgresReads(
     def _moment(self, read: Callable[[Connection], Awaitable[T]]) -> T:
         return self._run(self._get_readers().moment(read))
 
-    def _apart(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async def whole() -> T:
-            con = await connect(self._address, name="licet-long", long=True)
-            try:
-                return await work(con)
-            finally:
-                await end(con)
-
-        return self._run(whole(), LONG_S)
-
     def _read(self, read: Callable[[Connection], Awaitable[T]]) -> T:
         return self._run(self._get_readers().use(read))
 
@@ -129,7 +117,7 @@ class PostgresReads(
             raise GateClosed(f"the ledger `{self._address}` was closed")
         return readers
 
-    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = READ_S) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """What the coroutine returns, with errors of the database in the words of the store's contract."""
         loop = self._loop
         if loop is None or os.getpid() != self._process:
@@ -137,7 +125,7 @@ class PostgresReads(
             self._refuse_fork()
             raise GateClosed(f"the ledger `{self._address}` was closed")
         try:
-            return loop.run(work, timeout_s)
+            return loop.run(work, self._address.read_s if timeout_s is None else timeout_s)
         except REACHING as error:
             raise translate(error, self._address) from error
 

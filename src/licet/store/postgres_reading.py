@@ -36,10 +36,6 @@ class Reading:
         """
         raise NotImplementedError
 
-    def _apart(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` returns on a connection of its own, in no transaction; it may take minutes."""
-        raise NotImplementedError
-
     @property
     def vault(self) -> Vault:
         """The secrets of this store. Raises `KeyUnavailable` where it was opened without a key."""
