@@ -176,7 +176,9 @@ def _tell_key(invocation: Invocation, issued: IssuedKey) -> int:
 
 def _show_all(output: Output, found: tuple[CredentialSeen, ...]) -> None:
     for one in found:
-        output.mark(_MARKS[one.state], one.state, f"{one.name}: {_for_whom(one)}", below=f"{one.id}, {_until(one)}")
+        roles = f", as {', '.join(one.roles)}" if one.roles else ""
+        used = f"last used {_when(one.last_used_at)}" if one.last_used_at is not None else "not used, as far as was written"
+        output.mark(_MARKS[one.state], one.state, f"{one.name}: {_for_whom(one)}{roles}", below=f"{one.id}, {_until(one)}; {used}")
     if not found:
         output.line("there are no credentials")
 

@@ -109,7 +109,7 @@ class Reloading:
                 self._remove(house, settings)
                 self._note(str(error))
                 raise
-            self._note(None)
+            self._note(None, changed=reloaded.changed)
             return reloaded
 
     def catch_up(self) -> None:
@@ -160,10 +160,10 @@ class Reloading:
             _log.error("licet: votes of people who were removed are still to be taken back: %s", error)
             return 0
 
-    def _note(self, problem: str | None) -> None:
+    def _note(self, problem: str | None, *, changed: bool = False) -> None:
         seen = self._reloads
         if problem is None:
-            _log.info("licet: reloaded")
+            _log.info("licet: reloaded" if changed else "licet: looked at its files again, and nothing has changed")
         else:
             _log.error("licet: what was changed is not in force: %s", problem)
         self._reloads = ReloadStatus(
