@@ -29,10 +29,14 @@ _MEMORY = "sqlite::memory:"
 
 
 class Place(Struct, frozen=True):
-    """Where a ledger is, and where the password to it comes from: all that another process needs to open it."""
+    """Where a ledger is, and where the password to it comes from: all that another process needs to open it.
+
+    A read of one over a network is given up after `read_s`, if that is less than what the store itself allows.
+    """
 
     store: str
     password: str | None = None
+    read_s: float | None = None
 
     @property
     def in_postgres(self) -> bool:
@@ -47,7 +51,7 @@ class Place(Struct, frozen=True):
 
 def place_of(settings: Settings) -> Place:
     """The place of the settings' ledger."""
-    return Place(settings.store, settings.postgres.password)
+    return Place(settings.store, settings.postgres.password, settings.limits.store_timeout_s)
 
 
 def open_store(
@@ -137,6 +141,6 @@ def _extra(module: str) -> ModuleType:
 
 
 def _address(place: Place) -> Address:
-    from licet.store.postgres_open import Address  # noqa: PLC0415  as above
+    from licet.store.postgres_open import READ_S, Address  # noqa: PLC0415  as above
 
-    return Address(place.store, password_at(place.password))
+    return Address(place.store, password_at(place.password), min(READ_S, place.read_s or READ_S))

@@ -34,6 +34,7 @@ STATEMENT_S = 10.0
 LOCK_S = 5.0
 IDLE_IN_TRANSACTION_S = 0.25
 """A process that stops within a transaction (paged out, stopped by hand) holds a log up for no longer. Who only reads holds nobody up."""
+READ_S = 16.0
 LONG_S = 600.0
 """For connections of their own that read for minutes (`verify`, `export`)."""
 OLDEST_SERVER = 14
@@ -42,10 +43,14 @@ _open: weakref.WeakSet[LicetConnection] = weakref.WeakSet()
 
 
 class Address(Struct, frozen=True):
-    """Where a database is: a URL without password. `password` is asked afresh for each connection; None leaves it to PGPASSFILE."""
+    """Where a database is: a URL without password. `password` is asked afresh for each connection; None leaves it to PGPASSFILE.
+
+    `read_s` bounds one read with all its waiting: a connection, a statement, and the turn of whoever was first.
+    """
 
     url: str
     password: Callable[[], str | None] = lambda: None
+    read_s: float = READ_S
 
     def __str__(self) -> str:
         return self.url.partition("?")[0]
