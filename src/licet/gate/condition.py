@@ -75,7 +75,7 @@ class Conditions:
         gaps, unwritten = house.unwritten
         indexer = house.ledger.indexer
         return InHand(
-            open_requests=len(house.store.requests(states=(RequestState.OPEN,))),
+            open_requests=house.store.count_requests(RequestState.OPEN),
             open_calls=len(house.store.open_calls()),
             freezes=len(house.services.freezes.look().told),
             unknown=len(house.store.unsettled_calls()),

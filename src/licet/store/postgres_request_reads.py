@@ -43,6 +43,10 @@ class RequestReads(Reading):
         """Requests in these states, the one that expires first first."""
         return tuple([found.request for found in self.dossiers(states=states, tenant=tenant)])
 
+    def count_requests(self, state: RequestState) -> int:
+        """How many requests are in this state."""
+        return int(self._rows("SELECT count(*) FROM requests WHERE state = $1", state)[0][0])
+
     def dossiers(
         self,
         *,

@@ -120,6 +120,10 @@ class RequestReads(Protocol):
         """Requests in these states, the one that expires first first; without those that were erased."""
         ...
 
+    def count_requests(self, state: RequestState) -> int:
+        """How many requests are in this state, those that were erased among them. Opens none of them."""
+        ...
+
     def dossiers(
         self,
         *,
