@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from licet.gate.effects import effect
     from licet.gate.gate import Gate
     from licet.gate.plans import PlannedCall, PlanResult
-    from licet.gate.results import Denied, Failed, Held, Ok, Result
+    from licet.gate.remote import CallReport, CallSeen, ReportReceipt
+    from licet.gate.results import Denied, Failed, Held, Ok, Permitted, Proposed, Result
     from licet.model import Caller, Decision, Effect, Outcome, Receipt, Target, Trace
 
 __all__ = [
     "CallDenied",
     "CallFailed",
     "CallHeld",
+    "CallReport",
+    "CallSeen",
     "Caller",
     "Decision",
     "Denied",
@@ -28,9 +31,12 @@ __all__ = [
     "LicetError",
     "Ok",
     "Outcome",
+    "Permitted",
     "PlanResult",
     "PlannedCall",
+    "Proposed",
     "Receipt",
+    "ReportReceipt",
     "Result",
     "Secret",
     "Target",
@@ -43,6 +49,7 @@ _HOMES = (
     "licet.model",
     "licet.catalog.secret",
     "licet.gate.results",
+    "licet.gate.remote",
     "licet.gate.effects",
     "licet.gate.plans",
     "licet.gate.gate",
