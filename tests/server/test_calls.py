@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from licet.testing import vote
 from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES, verified
-from tests.server.world import Reply, ServerWorld, server_world
+from tests.server.world import KNOWN, Reply, ServerWorld, server_world
 
 CALLS = "/api/v1/calls"
 ALICE = {"user": "alice"}
@@ -142,6 +143,21 @@ def test_nobody_calls_as_whom_the_credential_does_not_speak_for(
     reply = served.post(CALLS, who, body)
     assert (reply.status, reply.code) == (status, code)
     assert served.world.records() == []
+
+
+@pytest.mark.parametrize("more", [{}, {"dry_run": True}], ids=["proposed", "dry"])
+def test_who_is_of_another_tenant_is_told_as_nobody(served: ServerWorld, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
+    monkeypatch.setitem(KNOWN, "agent", replace(KNOWN["agent"], users=("*",), agents=("*",), roles=("licet-agent", "licet-admin")))
+    told = []
+    for caller in ({"agent": "support-bot", "user": "gina"}, {"agent": "support-bot", "user": "g1na"}, {"agent": "no-bot", "user": "gina"}):
+        reply = propose(served, caller=caller, **more)
+        told.append((reply.status, reply.json["decision"], reply.json["code"], reply.json["message"]))
+        undone = served.post(f"{CALLS}/no-such/undo", "agent", {"caller": caller})
+        assert (undone.status, undone.code) == (422, "unknown_caller")
+    assert told == [(200, "deny", "unknown_caller", "there is no such agent, service or user in this tenant")] * 3
+    decisions = [record.envelope.decision for record in served.world.records("operator") if record.kind == "denial"]
+    recorded = [decision.code for decision in decisions if decision is not None]
+    assert recorded == ([] if more else ["not_in_tenant", "unknown_user", "unknown_agent"]), "the log has what it was"
 
 
 def test_a_credential_without_the_permission_proposes_nothing(served: ServerWorld) -> None:

@@ -5,7 +5,8 @@ Rules:
 1. The caller is selected among those that the credential speaks for; nothing in a body or a header adds to it.
 2. Only `allow` permits anything. Every other decision, a problem, or no answer at all permits nothing.
 3. Whose call it is reports and sees it: a credential that does not speak for its caller is told that there is none.
-4. A call is told to its caller as the library tells it (`gate/previewing.py`): a held one without what the caller may not read.
+4. A call is told to its caller as the library tells it (`gate/previewing.py`): a held one without what the caller may not read. But who is
+   of another tenant is told as nobody: a credential for every user of a tenant must not learn whom the directory has elsewhere.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from licet.server.tracing import trace_ids
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _REPORTING: Final = {"bad_report": 400, "locked": 503, "contention": 503}
 """The status of each code that is not a conflict."""
+_NOBODY_HERE: Final = frozenset({"not_in_tenant", "unknown_agent", "unknown_service", "unknown_user"})
+_NOBODY: Final = ("unknown_caller", "there is no such agent, service or user in this tenant")
 _LOG_DOWN: Final = "log_unavailable"
 
 
@@ -66,6 +69,8 @@ async def undo(asked: Asked) -> Answer:
     except UndoRefused as refused:
         if refused.code == "no_such_call":
             raise not_found() from refused
+        if refused.code in _NOBODY_HERE:
+            raise Problem(*_NOBODY, status=422) from refused
         raise
 
 
@@ -107,6 +112,7 @@ def show(asked: Asked) -> Answer:
         raise not_found() from error
     if not _is_theirs(asked, "calls.read", found.caller):
         raise not_found()
+    code, message = _reason(found.decision)
     return Answer(
         body=CallShape(
             call=found.call,
@@ -117,8 +123,8 @@ def show(asked: Asked) -> Answer:
             user=found.caller.user,
             tool=found.tool,
             decision=found.decision.verdict,
-            code=found.decision.code,
-            message=found.decision.message,
+            code=code,
+            message=message,
             request=found.request,
             report_by=found.report_by,
             end=None if found.end is None else _end(found.end),
@@ -180,12 +186,18 @@ def _answered(result: Proposed) -> Answer:
     return Answer(body=_repeated(result))
 
 
+def _reason(decision: Decision) -> tuple[str, str]:
+    """Code and message as whoever asks is told them (rule 4); the record has those of the decision."""
+    return _NOBODY if decision.code in _NOBODY_HERE else (decision.code, decision.message)
+
+
 def _decided(call: CallId | None, decision: Decision) -> CallAnswer:
+    code, message = _reason(decision)
     return CallAnswer(
         call=call,
         decision=decision.verdict,
-        code=decision.code,
-        message=decision.message,
+        code=code,
+        message=message,
         policies=tuple(dict.fromkeys([policy.id for policy in decision.policies])),
         obligations=tuple(dict.fromkeys([_asked_for(one) for one in decision.obligations])),  # of each principal once
     )
