@@ -43,7 +43,7 @@ def test_a_copy_is_the_servers_and_says_so(ledger: Path, licet: Licet) -> None:
 def test_a_server_that_does_not_flush_fails_the_doctor(ledger: Path, licet: Licet) -> None:
     told = licet("doctor").output
     assert "1 record in 1 log; the last 100 of each are as they were written" in told
-    assert "the server runs with `fsync = off`" in told, "as the one of the tests does"
+    assert "PostgreSQL runs with `fsync = off`" in told, "as the one of the tests does"
 
 
 def test_a_loss_is_accepted_where_nobody_has_it_open(ledger: Path, licet: Licet) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from licet.cli.finding import Finding
 from licet.cli.loading import reading
 from licet.config import Settings
-from licet.errors import OperatorError
+from licet.errors import OperatorError, StoreUnavailable
 from licet.gate.freeze_view import standing_freezes
 from licet.gate.opening import has_ledger
 from licet.identity.directory import Directory
@@ -22,6 +22,8 @@ def freeze_findings(settings: Settings) -> Iterator[Finding]:
         with reading(settings) as store:
             found = standing_freezes(store)
             rows = {row.id for row in store.freezes().rows}
+    except StoreUnavailable:
+        return  # said where the ledger is opened
     except OperatorError as error:
         yield Finding("fail", "freezes", str(error), "keep the file as it is, and run `licet audit verify`")
         return

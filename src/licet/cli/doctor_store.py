@@ -122,16 +122,16 @@ def _server(settings: Settings) -> Iterator[Finding]:
     except StoreError:
         return  # said where the ledger is opened
     for name in off:
-        message = f"the server runs with `{name} = off`: a power cut takes calls and approvals that were acknowledged, or the whole ledger"
-        yield Finding("fail", "server", message, f"set `{name} = on` in postgresql.conf, and restart it")
+        message = f"PostgreSQL runs with `{name} = off`: a power cut takes calls and approvals that were acknowledged, or the whole ledger"
+        yield Finding("fail", "database", message, f"set `{name} = on` in postgresql.conf, and restart it")
     if not off:
-        yield Finding("ok", "server", "it flushes what it acknowledges")
+        yield Finding("ok", "database", "it flushes what it acknowledges")
     url = urlsplit(settings.store)
     mode = dict(parse_qsl(url.query)).get("sslmode", "prefer")
     if url.hostname not in {None, "localhost", "127.0.0.1", "::1"} and mode not in {"verify-ca", "verify-full"}:
         message = f"the way to `{url.hostname}` is `sslmode={mode}`: whoever is on it can answer in the server's place"
         yield Finding(
-            "warn", "server", message, "add `?sslmode=verify-full` to `store`, and `sslrootcert` where its certificate is your own"
+            "warn", "database", message, "add `?sslmode=verify-full` to `store`, and `sslrootcert` where its certificate is your own"
         )
 
 

@@ -233,7 +233,7 @@ _STORE_STEPS = {
     "NotAStore": "an application makes the ledger at its first call; `store` in licet.toml says where, `--config` which licet.toml",
     "KeyUnavailable": "`keys` in licet.toml says where the key comes from; `licet doctor` looks at it",
     "SecretBroken": "keep the file as it is, and run `licet audit verify`",
-    "StoreUnavailable": "see who else uses the file and whether it can be read and written; `licet doctor` looks at both",
+    "StoreUnavailable": "see whether the file, or the database, can be reached, read and written; `licet doctor` looks",
     "StoreOutdated": "stop what writes to it, then `licet db upgrade`; `licet db upgrade --check` says what it would do",
     "StorePoisoned": "stop what writes to it, then run `licet audit verify`",
 }
