@@ -172,7 +172,7 @@ def test_only_json_is_read(served: ServerWorld, headers: dict[str, str]) -> None
 def test_paths_and_methods_that_are_not_there_are_told_apart(served: ServerWorld) -> None:
     assert served.get("/nothing", "agent").code == "not_found"
     reply = served.request("DELETE", "/things/x", "agent")
-    assert (reply.status, reply.headers["allow"]) == (405, "GET, POST")
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_nobody_gets_in_without_a_credential_that_is_known(served: ServerWorld) -> None:

@@ -54,6 +54,6 @@ class Routes:
 def _of_method(methods: Mapping[str, Endpoint], method: str) -> Endpoint:
     endpoint = methods.get("GET" if method == "HEAD" else method)
     if endpoint is None:
-        allowed = ", ".join(sorted(methods))
+        allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         raise Problem("method_not_allowed", f"this path takes {allowed}", headers=(("Allow", allowed),))
     return endpoint
