@@ -92,7 +92,7 @@ class Asked:
 
     @property
     def person(self) -> str:
-        """The person who asks. Raises `Problem` where a program does: a program votes on nothing, and lifts nothing."""
+        """The person who asks. Raises `Problem` where a program does: a program votes on nothing."""
         if self.who.user is None:
             raise Problem("person_needed", "this is for a person: the credential is a program's", status=403)
         return self.who.user

@@ -3,7 +3,8 @@
 Rules:
 
 1. A freeze of one tenant is placed and lifted by whoever may in that tenant; one of every tenant by whoever may in the installation.
-2. Who lifts is the person whose credential was shown. A second person says so with a credential of their own, never in this one's body.
+2. Who lifts is the person whose credential was shown, never one whom a body names. A program lifts only where licet.toml wants neither a
+   group of lifters nor two persons.
 """
 
 from __future__ import annotations
