@@ -48,6 +48,12 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     assert Document.read(path).broken_links(ROOT) == []
 
 
+def test_decisions_are_numbered_without_a_gap_and_by_their_titles() -> None:
+    files = sorted((ROOT / "docs/adr").glob("*.md"))
+    assert [path.name[:4] for path in files] == [f"{number:04}" for number in range(len(files))]
+    assert [path.name for path in files[1:] if not path.read_text().startswith(f"# {path.name[:4]}. ")] == []
+
+
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if Document.read(path).program() or path.name == "README.md"], ids=named)
 def test_the_code_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
     run(Document.read(path), tmp_path)
