@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from licet.config.server import ServerSettings
+from licet.server import app
+from licet.server.reading import decode_body
 from tests.gate.proof import assert_whole
 from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES
 from tests.server.world import Reply, ServerWorld, server_world
@@ -199,3 +202,17 @@ def test_a_tool_of_nearly_the_same_name_is_none(served: ServerWorld, name: str) 
     assert reply.json["code"] == "unknown_tool"
     assert not {"\n", "\0", "\x1b", "\r"} & set(reply.json["message"])
     assert intents(served) == 0
+
+
+def test_a_body_that_takes_long_to_read_is_read_beside_the_others(served: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def decoded(*asked: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return decode_body(*asked)
+
+    monkeypatch.setattr(app, "decode_body", decoded)
+    assert pay(served).status == 200
+    raw = b'{"tool":"note.write","arguments":{"note":[' + b"[]," * 20_000 + b"1]}}"
+    assert served.request("POST", "/api/v1/calls", "nobody", raw=raw).status == 403
+    assert [name.startswith("licet-http") for name in names] == [False, True]

@@ -59,6 +59,8 @@ CHECKING: Final = 8
 """Threads that look whose credential it is. Whoever shows one that nobody knows waits for these, and takes none from handlers."""
 LOOK_S: Final = 0.3
 """How often it is looked, while an answer takes long, whether the credential still holds: a revocation counts within a second."""
+LONG_BYTES: Final = 32 * 1024
+"""A longer body is decoded in a thread: a megabyte of small members takes a second, in which nobody else would be answered."""
 GONE: Final = 499
 """What is told of a request whose peer went away before its answer."""
 _ONCE: Final = (b"idempotency-key", b"if-match", b"content-type", b"content-encoding")
@@ -217,7 +219,7 @@ class _Exchange:
         if endpoint.method != "GET":
             settings = api.settings
             raw = await read_body(self._receive, self._headers, settings.body_bytes, settings.request_timeout_s)
-        body = None if endpoint.takes_raw else decode_body(endpoint, self._headers, raw, api.settings.body_bytes)
+        body = None if endpoint.takes_raw else await self._decoded(endpoint, raw)
         asked = Asked(
             api.serving,
             self._who,
@@ -262,6 +264,11 @@ class _Exchange:
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def _decoded(self, endpoint: Endpoint, raw: bytes) -> Any:
+        if len(raw) <= LONG_BYTES:
+            return decode_body(endpoint, self._headers, raw, self._api.settings.body_bytes)
+        return await self._api.run(lambda: decode_body(endpoint, self._headers, raw, self._api.settings.body_bytes))
 
     def _authorization(self) -> str | None:
         if b"authorization" in self._twice:
