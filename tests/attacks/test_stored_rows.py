@@ -117,7 +117,7 @@ def let_a_key_be_used_for_something_else(forger: Forger) -> None:
 
 
 def open_a_call_that_ended(forger: Forger) -> None:
-    forger.run("INSERT INTO open_calls SELECT call, 'acme', 1, 1 FROM keys LIMIT 1")
+    forger.run("INSERT INTO open_calls SELECT call, 'acme', 1, 1, NULL FROM keys LIMIT 1")
 
 
 def settle_a_call_without_a_word(forger: Forger) -> None:
