@@ -20,14 +20,16 @@ from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings, written
 from licet.config.identity import WrittenIdentity, WrittenIssuer
 from licet.config.notify import KINDS, WrittenNotify
+from licet.errors import OperatorError, ResolverRefused, ServerError
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
 from licet.model import RequestState
+from licet.server.problems import STATUSES
 from licet.witness.client import Witness
 from tests.documents import Document
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/licet"
-ROOMS = ("approvals", "catalog", "gate", "identity", "policy")
+ROOMS = ("approvals", "catalog", "gate", "identity", "ledger", "policy")
 
 # codes
 
@@ -41,6 +43,7 @@ RAISED = {
     "UndoRefused",
     "EffectRefused",
     "CredentialRefused",
+    "ErasureRefused",
     "ReportRefused",
     "NotAuthenticated",
     "denied",
@@ -124,7 +127,10 @@ def codes_in_docs() -> set[str]:
 
 
 def test_every_code_is_explained_and_no_other() -> None:
-    assert codes_in_docs() == codes_in_source() - {"allowed"}
+    assert (
+        codes_in_docs() | codes_told("On the command line")
+        == (codes_in_source() - {"allowed"}) | set(served()) | asking() | told_by_the_program()
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,81 @@ def test_a_code_that_nobody_can_follow_is_found() -> None:
     assert set(codes_of('def why_not():\n    return "b_code", f"text"\n')) == {"b_code"}
     assert set(codes_of('Decision(verdict="deny", code="c_code")')) == {"c_code"}
     assert set(codes_of('code = given or ("d_code" if status == "ok" else status)')) == {"?given", "d_code", "?status"}
+
+
+# codes of the server, of its clients and of the program
+
+SERVED_ON = {"*_NOBODY", "code", "error.code", "own", "refused.code"}
+"""Codes of the server that come from the rooms, or from `STATUSES`."""
+TOLD_ON = {"_snake(error)", "code", "decision.code", "error.code", "name", "result.code"}
+"""Codes of the program that come from the rooms, from a server, or from the names of errors."""
+
+
+def given(room: str, name: str, place: int | str) -> Iterator[tuple[str, ast.Call]]:
+    """Every code that a room gives to calls of this name, by position or keyword, and the call; of what is no literal, the expression."""
+    for file in sorted((SOURCE / room).glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+                found = node.args[place : place + 1] if isinstance(place, int) else [one.value for one in node.keywords if one.arg == place]
+                yield from ((code, node) for value in found for code in _codes(value))
+
+
+def literal(found: set[str], passed_on: set[str]) -> set[str]:
+    assert {code for code in found if code.startswith("?")} - {f"?{known}" for known in passed_on} == set(), (
+        "codes that this test cannot follow"
+    )
+    return {code for code in found if not code.startswith("?")}
+
+
+def served() -> dict[str, int]:
+    """Every code that the server itself gives, and its status."""
+    found = list(given("server", "Problem", 0))
+    statuses = {
+        code: ast.literal_eval(keyword.value)
+        for code, call in found
+        for keyword in call.keywords
+        if keyword.arg == "status" and isinstance(keyword.value, ast.Constant)
+    }
+    literals = literal({code for code, _ in found}, SERVED_ON)
+    return STATUSES | {code: statuses[code] if code in statuses else STATUSES[code] for code in literals}
+
+
+def asking() -> set[str]:
+    return literal({code for code, _ in given("client", "ServerProblem", 1)}, {"clean(found.code)"})
+
+
+def told_by_the_program() -> set[str]:
+    found = {code for code, _ in (*given("cli", "Refusal", 1), *given("cli", "Fault", "code"))}
+    operators = {re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in every(OperatorError) - {ResolverRefused}}
+    return literal(found, TOLD_ON) | operators
+
+
+def every(kind: type[Exception]) -> set[type[Exception]]:
+    return {found for one in kind.__subclasses__() for found in (one, *every(one)) if found.__module__ == "licet.errors"}
+
+
+def section(heading: str) -> str:
+    return (ROOT / "docs/errors.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def codes_told(heading: str) -> set[str]:
+    """Every code in the first cells of a section's table."""
+    return {code for cell in re.findall(r"^\| (`.+?) \|", section(heading), re.MULTILINE) for code in re.findall(r"`(\w+)`", cell)}
+
+
+def test_every_problem_of_the_server_is_explained_with_its_status_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", section("Over HTTP"), re.MULTILINE)
+    assert {code: int(status) for code, status in rows} == served()
+    assert len(rows) == len(served()) >= 25
+
+
+def test_every_code_of_the_program_is_explained_and_no_other() -> None:
+    assert codes_told("On the command line") == told_by_the_program()
+
+
+def test_every_error_of_asking_a_server_is_explained() -> None:
+    assert codes_told("Asking a server") == asking() == {"bad_answer"}
+    assert set(re.findall(r"^- `(\w+)`", section("Asking a server"), re.MULTILINE)) == {kind.__name__ for kind in every(ServerError)}
 
 
 # licet.toml

@@ -6,7 +6,7 @@ import pytest
 
 from licet.cli.exits import Exit
 from licet.cli.faults import fault_of
-from licet.errors import CallerRefused, FreezeRefused, UndoRefused, VoteRefused
+from licet.errors import CallerRefused, FreezeRefused, KeyUnavailable, NotAStore, UndoRefused, VoteRefused
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_an_undo_in_the_name_of_somebody_unknown_leads_to_licet_toml() -> None:
     refused = UndoRefused("unknown_agent", "`bot` is not an agent")
     refused.__cause__ = CallerRefused("unknown_agent", "`bot` is not an agent")
     assert fault_of(refused).next == "`[agents]`, `[services]` and `[users]` in licet.toml say who there is"
+
+
+@pytest.mark.parametrize(("error", "code"), [(NotAStore("x"), "not_a_store"), (KeyUnavailable("x"), "key_unavailable")], ids=["a", "key"])
+def test_an_error_without_a_code_has_the_name_of_its_class_word_by_word(error: Exception, code: str) -> None:
+    assert (fault_of(error).code, fault_of(error).next is not None) == (code, True)

@@ -240,5 +240,5 @@ _STORE_STEPS = {
 
 
 def _snake(error: BaseException) -> str:
-    """`StoreUnavailable` as `store_unavailable`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
+    """`NotAStore` as `not_a_store`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

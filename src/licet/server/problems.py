@@ -54,7 +54,6 @@ STATUSES: Final[dict[str, int]] = {
     "unsupported_media_type": 415,
     "refused": 422,
     "too_many_requests": 429,
-    "headers_too_large": 431,
     "internal_error": 500,
     "integrity_broken": 500,
     "unavailable": 503,
