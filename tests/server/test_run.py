@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from licet import Gate
 from licet.errors import ConfigInvalid, GateClosed, StoreUnavailable
 from licet.gate.results import Ok
-from licet.server.app import PEER_CERTIFICATE
+from licet.server.exchange import PEER_CERTIFICATE
 from licet.server.health import Health
 from licet.server.listening import Listener, tls_of
 from licet.server.metrics import Metrics

@@ -24,7 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from licet.server.app import PEER_CERTIFICATE
+from licet.server.exchange import PEER_CERTIFICATE
 
 HEADERS_LIMIT_BYTES = 64 * 1024
 """A token of 16 KiB (identity/authenticator.py), a traceparent and what proxies add fit in it many times."""
