@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.clients_page import FILES, check, run, served_as_on_the_page
 from tests.client.generate import ROOT
 from tests.client.serving import served
 
@@ -49,3 +50,11 @@ def test_its_own_tests_pass_against_the_running_server(installed: Path) -> None:
         told = npm(installed, "test", LICET_TEST_SERVER=running.url)
     assert "# fail 0" in told
     assert "# skipped 0" in told
+
+
+def test_the_program_of_the_page_compiles_strictly_and_does_what_the_page_says(installed: Path) -> None:
+    (installed / "examples").mkdir()
+    (installed / "examples" / "refunds.ts").write_text(FILES["refunds.ts"])
+    npm(installed, "run", "build")
+    with served_as_on_the_page() as door:
+        check(door, run(door, "node", "dist/examples/refunds.js", folder=installed))
