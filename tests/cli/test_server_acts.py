@@ -94,8 +94,8 @@ def test_credentials_are_issued_listed_rotated_and_revoked(doors: Doors) -> None
     doors.keys["new"] = issued["key"]
     assert doors.there("new", "audit", "search", "--tenant", "acme").exit_code == 0
     id_ = issued["credential"]["id"]
-    for asked in (("credentials", "list"), ("credentials", "show", id_)):
-        here, there = doors.here(*asked), doors.there("admin", *asked)
+    for shown in (("credentials", "list"), ("credentials", "show", id_)):
+        here, there = doors.here(*shown), doors.there("admin", *shown)
         assert (there.exit_code, without_use(there.stdout)) == (0, without_use(here.stdout))
     rotated = doors.there("admin", "credentials", "rotate", id_, "--overlap", "0s", "--json")
     assert envelope(rotated)["data"]["credential"]["replaces"] == id_

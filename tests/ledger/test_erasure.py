@@ -24,6 +24,7 @@ from licet.store.contract import Sealed
 from licet.store.sqlite import SqliteStore
 from licet.testing import Clock, vote
 from tests.store.faulty import FaultyDisk
+from tests.store.raw import rows
 from tests.world import World, world_on
 
 C1 = Subject("acme", "Customer", "C-1")
@@ -58,6 +59,7 @@ def test_an_erased_target_is_gone_and_the_log_verifies(w: World, tmp_path: Path)
     with opened(w) as ledger:
         pseudonym = ledger.store.find_pseudonym(C1)
         assert pseudonym is not None
+        assert isinstance(ledger.store, SqliteStore)
         secret = ledger.store.find_secret_of(pseudonym)
         assert secret is not None
         done = erase(ledger.operator(w.gate.settings, "olga"), ledger.manifest, C1, "asked for by letter")
@@ -145,7 +147,7 @@ def test_who_voted_is_erased_and_the_approval_with_them(w: World) -> None:
         done = erase(ledger.operator(w.gate.settings, "olga"), ledger.manifest, lena, "asked for")
         assert done.requests == (held.request,)
         assert problems(ledger) == []
-        people = ledger.store._rows("SELECT person FROM votes")
+        people = rows(ledger.store, "SELECT person FROM votes")
         assert people != [(ledger.store.blind("acme", "person", "lena"),)]
     assert isinstance(w.adjust(50_000), Held)
 

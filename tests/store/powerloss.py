@@ -208,7 +208,7 @@ class _RecordedFile(apsw.VFSFile):
 
         self._disk.pass_through(f"cut {self._kind}", lambda: self._disk.note(Resize(self.number, newsize), cut))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802, ARG002
+    def xSync(self, flags: int) -> None:  # noqa: N802
         """The bytes below are not flushed for real: only the playback decides what a power cut leaves."""
         done = False
 

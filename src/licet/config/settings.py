@@ -147,8 +147,9 @@ class ProductionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole licet.toml, or the same written in Python. Paths are absolute if they come from a file; mappings are read-only.
 
-    `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`, or the URL of a
-    PostgreSQL database; `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that may meet.
+    `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`, or the URL of a PostgreSQL database;
+    `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that
+    may meet.
     """
 
     environment: str

@@ -121,9 +121,9 @@ def earlier_result(draft: Draft, records: tuple[StoredRecord, ...], receipt: Rec
             )
         message = ended.message or f"the first call with this key ended as {entry.status}"
         code = "result_not_kept" if entry.status == "ok" else entry.code or entry.status
-        return _failed_before(draft, records[0].call, receipt, entry.status, code, message)
+        return _failed_before(draft, records[0].call, receipt, entry.status, code=code, message=message)
     message = "the first call with this key has not ended, or nobody saw its end; nothing ran now"
-    return _failed_before(draft, records[0].call, receipt, "unknown", "unknown", message)
+    return _failed_before(draft, records[0].call, receipt, "unknown", code="unknown", message=message)
 
 
 def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
@@ -138,7 +138,7 @@ def _ends(records: tuple[StoredRecord, ...]) -> list[tuple[_Entry, _Ended]]:
     return sorted(found, key=lambda end: end[0].status in UNSEEN)
 
 
-def _failed_before(draft: Draft, first: CallId | None, receipt: Receipt, status: OutcomeStatus, code: str, message: str) -> Failed:
+def _failed_before(draft: Draft, first: CallId | None, receipt: Receipt, status: OutcomeStatus, *, code: str, message: str) -> Failed:
     return Failed(
         message=message,
         code=code,

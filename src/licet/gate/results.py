@@ -71,9 +71,9 @@ class Failed(Struct, frozen=True, kw_only=True):
 
     `status` is the outcome's, `code` says more about it (an exception's class, `outcome_not_recorded` ...). `executed` says whether the
     tool was started; `retry` whether the same call may be made again without a second effect. `replayed` is true where an idempotency key
-    found an earlier outcome, that of the call `repeats`, and nothing ran now. `error` is what the tool raised, where it raised. `receipt` is None
-    where the outcome could not be made durable: then the result is withheld. `effects` and `as_previewed` are as in `Ok`: a tool that has
-    failed may have changed something.
+    found an earlier outcome, that of the call `repeats`, and nothing ran now. `error` is what the tool raised, where it raised. `receipt`
+    is None where the outcome could not be made durable: then the result is withheld. `effects` and `as_previewed` are as in `Ok`: a tool
+    that has failed may have changed something.
     """
 
     message: str

@@ -12,7 +12,7 @@ from licet.approvals.notify.retries import ATTEMPTS, LONGEST_S, pause_s
 from licet.errors import DeliveryFailed, NobodyToTell
 from licet.gate.results import Held
 from licet.model import RequestId
-from licet.store.sqlite_outbox import SUPERSEDED
+from licet.store.outbox_rows import SUPERSEDED
 from licet.testing import vote
 from tests.approvals.notify.post import ONE, Post, delivering, does_nothing, let_live, post, raises, sql, told
 
