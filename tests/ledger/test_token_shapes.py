@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import time
 from pathlib import Path
-from re import _constants as sre  # type: ignore[attr-defined]  # the tree of a pattern has no public name
-from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
@@ -20,6 +19,8 @@ IDS = [f"{vector['shape']}-{number}" for number, vector in enumerate(VECTORS)]
 NEEDS_CONTEXT = {"aws_secret_key", "slack_webhook", "discord_webhook", "telegram_token", "azure_sas", "aws_signature", "bearer_token"}
 NEEDS_CONTEXT |= {"basic_credentials", "authorization", "url_password", "credential"}
 ALONE = [vector for vector in VECTORS if vector["shape"] not in NEEDS_CONTEXT]
+sre: Any = importlib.import_module("re._constants")  # the tree of a pattern has no public name
+parser: Any = importlib.import_module("re._parser")
 
 
 def found(text: str) -> list[tuple[str, str]]:
