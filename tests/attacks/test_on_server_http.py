@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from licet.server.descriptors import raise_limit
 from tests.attacks.serving import Replica, Site, site
 
 pytestmark = pytest.mark.heavy
@@ -56,7 +57,7 @@ class Target:
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with site(
         Path(tmp_path_factory.mktemp("http")) / "site",
-        server="connections = 600\nheader_timeout_s = 3.0\nrequest_timeout_s = 3.0\nidle_timeout_s = 0.5",
+        server="connections = 1100\nheader_timeout_s = 3.0\nrequest_timeout_s = 3.0\nidle_timeout_s = 0.5",
     ) as made:
         (server,) = made.serve()
         yield Target(made, server)
@@ -294,7 +295,8 @@ def test_what_is_compressed_is_not_opened(target: Target) -> None:
 # patience
 
 
-def test_five_hundred_that_hang_in_every_way_hold_up_nobody(target: Target) -> None:
+def test_a_thousand_that_hang_in_every_way_hold_up_nobody(target: Target) -> None:
+    raise_limit(1_000)
     ways = (
         b"",
         b"GET /api/v1/who",
@@ -302,7 +304,7 @@ def test_five_hundred_that_hang_in_every_way_hold_up_nobody(target: Target) -> N
         b"POST /api/v1/calls HTTP/1.1\r\nHost: x\r\n" + target.auth + JSON + b"Content-Length: 1000\r\n\r\n{",
         b"POST /api/v1/calls HTTP/1.1\r\nHost: x\r\n" + target.auth + JSON + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
     )
-    hanging = [target.server.socket() for _ in range(500)]
+    hanging = [target.server.socket() for _ in range(1_000)]
     try:
         for number, peer in enumerate(hanging):
             peer.sendall(ways[number % len(ways)])

@@ -52,9 +52,12 @@ def serve(invocation: Invocation, /, log_format: Literal["json", "text"] | None,
 
 def _serve(gate: Gate) -> bool:
     from licet.server.assembly import assemble  # noqa: PLC0415  as above
+    from licet.server.descriptors import raise_limit  # noqa: PLC0415  as above
 
     try:
         server = assemble(gate)
+        if short := raise_limit(gate.settings.server.connections):
+            _log.warning("licet: %s; raise the limit of this user (`ulimit -n`, `LimitNOFILE=`), or take fewer connections", short)
         for finding in server_findings(gate.settings):
             if finding.level != "ok":
                 _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
