@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -128,10 +129,27 @@ def test_a_doctor_looks_at_a_server_from_outside(doors: Doors) -> None:
     assert "✗ fail     server: " in dead.stdout
 
 
-@pytest.mark.parametrize(
-    "verb", [("check",), ("test",), ("keys", "show"), ("db", "backup", "x"), ("undo", "x"), ("why", "x")], ids=" ".join
-)
+@pytest.mark.parametrize("verb", [("test",), ("keys", "show"), ("db", "backup", "x"), ("undo", "x"), ("why", "x")], ids=" ".join)
 def test_what_has_no_form_for_a_server_says_so(doors: Doors, verb: tuple[str, ...]) -> None:
     result = doors.there("admin", *verb)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "cannot be asked of a server\nnext: " in result.stderr
+
+
+def test_policies_at_hand_are_held_against_what_a_server_serves(doors: Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "elsewhere"
+    (folder / "policies").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (folder / "policies/base.cedar").write_text('@id("a") permit (principal in Role::"support", action in Action::"read", resource);')
+    sound = doors.there("admin", "check")
+    assert (sound.exit_code, sound.stderr) == (0, "")
+    assert "1 file of policies would load at http" in sound.stdout
+    (folder / "policies/licet.cedar").write_text('@id("b") permit (principal in Group::"leeds", action, resource);')
+    (folder / "policies/more.cedar").write_text('@id("c") permit (principal in Role::"suport", action, resource);')
+    found = doors.there("admin", "check")
+    assert found.exit_code == 3
+    assert "policies/more.cedar:1: policy `c`: the directory has no role `suport`" in found.stdout
+    assert "policies/licet.cedar:1: policy `b`: the directory has no group `leeds`" in found.stdout
+    assert doors.there("auditor", "check").exit_code == 6
+    (folder / "policies/more.cedar").write_text("permit (")
+    assert doors.there("admin", "check").exit_code == 3

@@ -1569,7 +1569,7 @@ export interface components {
         };
         /**
          * ProposedBundle
-         * @description Texts of policies by their file names, all of them.
+         * @description Texts of policies by their file names, all of them; with `licet.cedar`, where that is to be looked at too.
          */
         ProposedBundle: {
             files: {

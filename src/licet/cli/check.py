@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
+import msgspec
 from msgspec import Struct
 
+from licet import config
 from licet.catalog.spec import Catalog
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault
@@ -12,10 +17,12 @@ from licet.cli.invocation import Invocation
 from licet.cli.loading import Loaded, load, load_settings
 from licet.cli.output import Output
 from licet.cli.problems import Problem, bundle_problems, catalog_problems, config_problem, directory_problems, policy_problems
+from licet.cli.remote import client_of
 from licet.cli.wording import counted
+from licet.client import types
 from licet.config import Settings
-from licet.errors import ConfigInvalid
-from licet.policy.bundle import Bundle
+from licet.errors import ConfigInvalid, PolicyInvalid
+from licet.policy.bundle import OWN_FILE, Bundle
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -36,8 +43,11 @@ class Checked(Struct, frozen=True, kw_only=True):
 def check(invocation: Invocation, /) -> int:
     """Validate licet.toml, catalog, directory and policies.
 
-    Every problem is told, with file and line. Nothing is opened for writing, and no tool runs.
+    Every problem is told, with file and line. Nothing is opened for writing, and no tool runs. With `--server`, the policies of this folder
+    are held against what that server serves, and not put into force there.
     """
+    if invocation.server is not None:
+        return _check_there(invocation)
     try:
         settings = load_settings(invocation)
     except ConfigInvalid as error:
@@ -54,16 +64,39 @@ def check(invocation: Invocation, /) -> int:
     return invocation.answer(found, lambda output: _show(output, found))
 
 
-def _refused(invocation: Invocation, problems: tuple[Problem, ...], loaded: Loaded | None) -> int:
-    code, name = (Exit.POLICY_INVALID, "policy_invalid") if loaded is not None else (Exit.USAGE, "config_invalid")
+def _check_there(invocation: Invocation) -> int:
+    """The policies at hand, under the catalog and directory of a server."""
+    path = invocation.config_path
+    folder = config.load(path).policies if path.exists() else Path("policies")
+    try:
+        files = msgspec.json.decode(Bundle.read(folder).content, type=dict[str, str])
+    except PolicyInvalid as error:
+        return _refused_there(invocation, error.problems)
+    own = folder / OWN_FILE
+    if own.exists():
+        files[f"{folder.name}/{OWN_FILE}"] = own.read_text(encoding="utf-8")
+    found = client_of(invocation).validate_policies(types.ProposedBundle(files=files))
+    if not found.loads:
+        return _refused_there(invocation, found.problems)
+    text = f"{counted(len(files), 'file')} of policies would load at {invocation.server}"
+    return invocation.answer(found, lambda output: output.mark("ok", "sound", text))
+
+
+def _refused_there(invocation: Invocation, problems: Sequence[str]) -> int:
+    return _refused(invocation, tuple([Problem("policy", None, problem) for problem in problems]), None, Exit.POLICY_INVALID)
+
+
+def _refused(invocation: Invocation, problems: tuple[Problem, ...], loaded: Loaded | None, code: Exit | None = None) -> int:
+    code = code or (Exit.USAGE if loaded is None else Exit.POLICY_INVALID)
+    of_policies = code == Exit.POLICY_INVALID
     count = counted(len(problems), "problem")
     step = "mend the first one, then check again: others may come of it" if len(problems) > 1 else "mend it, then check again"
     if loaded is not None and loaded.app is None and any("there is no tool" in problem.message for problem in problems):
         step = "tools of a Python application are known with `--app MODULE:GATE`"
     fault = Fault(
         exit=code,
-        code=name,
-        message=f"{count} found" if loaded is None else f"the policies do not load: {count}",
+        code="policy_invalid" if of_policies else "config_invalid",
+        message=f"the policies do not load: {count}" if of_policies else f"{count} found",
         next=step,
         details={"problems": problems},
     )

@@ -559,7 +559,7 @@ class ProposeUndo(Struct, frozen=True, kw_only=True):
 
 
 class ProposedBundle(Struct, frozen=True, kw_only=True):
-    """Texts of policies by their file names, all of them."""
+    """Texts of policies by their file names, all of them; with `licet.cedar`, where that is to be looked at too."""
 
     files: dict[str, str]
 

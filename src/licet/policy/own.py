@@ -122,17 +122,15 @@ class OwnPolicies:
             raise PolicyInvalid((message,)) from error
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyInvalid((f"`{path}` cannot be read: {error}",)) from error
-        read = cls.from_text(text, f"{folder.name}/{OWN_FILE}")
-        if problems := tuple(_unknown_names(read.bundle, directory)):
-            raise PolicyInvalid(problems)
-        return read
+        return cls.from_text(text, f"{folder.name}/{OWN_FILE}", directory)
 
     @classmethod
-    def from_text(cls, text: str, file: str = OWN_FILE) -> OwnPolicies:
-        """The policies of this text. Raises `PolicyInvalid` with every problem."""
+    def from_text(cls, text: str, file: str = OWN_FILE, directory: Directory | None = None) -> OwnPolicies:
+        """The policies of this text; with a directory, they name nobody whom that does not have. Raises `PolicyInvalid`."""
         bundle = Bundle.from_texts({file: text})
-        if problems := tuple(_problems(bundle)):
-            raise PolicyInvalid(problems)
+        problems = [*_problems(bundle), *(() if directory is None else _unknown_names(bundle, directory))]
+        if problems:
+            raise PolicyInvalid(tuple(problems))
         return cls(bundle, text)
 
     def decide(self, asker: Asker, action: OwnAction, tenant: str, subject: EntityRef | None = None) -> OwnDecision:

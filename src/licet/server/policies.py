@@ -5,6 +5,7 @@ Policies are of the installation: their texts name every tenant's people and tar
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from licet.gate.reloading import Reloaded
 from licet.model import OPERATOR_LOG
 from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.engine import Engine
+from licet.policy.own import OwnPolicies
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import Problem
 
@@ -44,7 +46,7 @@ class Policies(Struct, frozen=True, kw_only=True):
 
 
 class ProposedBundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Texts of policies by their file names, all of them."""
+    """Texts of policies by their file names, all of them; with `licet.cedar`, where that is to be looked at too."""
 
     files: dict[str, str]
 
@@ -91,13 +93,21 @@ def validate(asked: Asked) -> Answer:
     """Whether a bundle would load. Nothing is put into force."""
     asked.allow("policies.validate", OPERATOR_LOG)
     scene = asked.gate.scene
-    texts = {name: text for name, text in asked.body.files.items() if name != OWN_FILE}
+    own = {name: text for name, text in asked.body.files.items() if PurePosixPath(name).name == OWN_FILE}
+    texts = {name: text for name, text in asked.body.files.items() if name not in own}
+    digest, problems = None, list[str]()
     try:
         bundle = Bundle.from_texts(texts)
         Engine.load(bundle, scene.catalog, scene.directory, meters=tuple(scene.settings.meters))
+        digest = bundle.digest
     except PolicyInvalid as error:
-        return Answer(body=Validated(loads=False, bundle=None, problems=error.problems))
-    return Answer(body=Validated(loads=True, bundle=bundle.digest, problems=()))
+        problems += error.problems
+    for name, text in own.items():
+        try:
+            OwnPolicies.from_text(text, name, scene.directory)
+        except PolicyInvalid as error:
+            problems += error.problems
+    return Answer(body=Validated(loads=not problems, bundle=None if problems else digest, problems=tuple(problems)))
 
 
 def reload(asked: Asked) -> Answer:
