@@ -16,6 +16,7 @@ from licet.errors import IntegrityBroken, NotAuthenticated, StoreUnavailable
 from licet.server.api import endpoints
 from licet.server.app import CHECKING, WORKERS
 from licet.server.endpoint import Answer, Asked, Endpoint, Handler, Method
+from licet.server.limits import neighbourhood
 from tests.server.world import KNOWN, ServerWorld, Shown, server_world
 
 
@@ -213,6 +214,21 @@ def test_an_address_that_fails_too_often_waits_and_others_do_not(served: ServerW
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (429, "too_many_requests", "60")
     assert served.get("/things/x", "stranger", client="192.0.2.2").status == 401
     assert served.get("/things/x", "agent").status == 200  # who is known is let in from anywhere
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "socket", False),
+    ],
+    ids=["one subscriber", "two subscribers", "mapped", "two addresses", "none"],
+)
+def test_addresses_of_one_subscriber_count_as_one(one: str, other: str, *, same: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is same
 
 
 def test_a_credential_asks_so_often_and_no_more(served: ServerWorld) -> None:

@@ -33,7 +33,7 @@ from licet.identity.authenticated import Authenticated
 from licet.identity.authenticator import Authenticator
 from licet.server.endpoint import Answer, Asked, Endpoint, Serving
 from licet.server.exchange import Exchange, Scope, Send
-from licet.server.limits import AtOnce, Buckets
+from licet.server.limits import AtOnce, Buckets, neighbourhood
 from licet.server.observing import Observer, Observers
 from licet.server.problems import Problem
 from licet.server.reading import Receive
@@ -91,13 +91,14 @@ class Api:
         known = self._authenticator.find_known(authorization, certificate)
         if known is not None:
             return known
-        if self._refusals.is_empty(client):
+        address = neighbourhood(client)
+        if self._refusals.is_empty(address):
             raise Problem("too_many_requests", "too many credentials from this address were refused", retry_after_s=60)
         try:
             return await self.run(lambda: self._authenticator.authenticate(authorization, certificate), self._checking)
         except NotAuthenticated as refused:
             if refused.code != "unavailable":  # an outage of ours is nobody's guessing
-                self._refusals.take(client)
+                self._refusals.take(address)
             self.observer.not_authenticated(refused.reason)
             raise
 

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -18,6 +19,19 @@ from typing import Final
 
 BUCKETS = 10_000
 """Credentials or addresses remembered; one takes some 200 bytes."""
+
+
+def neighbourhood(client: str) -> str:
+    """Who counts as one: an IPv4 address, or the /64 of an IPv6 address, which a single subscriber has whole."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address):
+        return client
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 class Buckets:
