@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from licet.config.server import ServerSettings
-from licet.server import app
+from licet.server import exchange
 from licet.server.reading import decode_body
 from tests.gate.proof import assert_whole
 from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES
@@ -211,7 +211,7 @@ def test_a_body_that_takes_long_to_read_is_read_beside_the_others(served: Server
         names.append(threading.current_thread().name)
         return decode_body(*asked)
 
-    monkeypatch.setattr(app, "decode_body", decoded)
+    monkeypatch.setattr(exchange, "decode_body", decoded)
     assert pay(served).status == 200
     raw = b'{"tool":"note.write","arguments":{"note":[' + b"[]," * 20_000 + b"1]}}"
     assert served.request("POST", "/api/v1/calls", "nobody", raw=raw).status == 403
