@@ -34,7 +34,7 @@ from licet.gate.condition import Conditions
 from licet.gate.draft import Draft
 from licet.gate.house import OpenHouse
 from licet.gate.operating import Operating
-from licet.gate.pipeline import examine, govern
+from licet.gate.pipeline import examine
 from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, planned_calls, released, wait_s
 from licet.gate.plans import asked_for as asked_for_plan
 from licet.gate.proposing import Proposing
@@ -45,7 +45,7 @@ from licet.gate.results import Failed, Permitted, Proposed, Result
 from licet.gate.sync_driver import SyncDriver
 from licet.gate.text import KEY_LIMIT, is_key, readable, readable_or_none
 from licet.gate.undo import Reversal, reversal_of
-from licet.gate.waiting import Repeated, asked_for, seconds_to_wait
+from licet.gate.waiting import seconds_to_wait
 from licet.ledger.record import microseconds, new_id
 from licet.model import CallId, Decision, RequestId, RequestState, Trace
 
@@ -294,31 +294,10 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
         )
 
     def _run(self, draft: Draft) -> Result:
-        if not draft.acting.wait_s:
-            return self._run_once(draft)
-        calls = Repeated(draft, self._now_us)
-        wait_out = self._opened().waiting.wait_out
-        return calls.told(*wait_out(lambda awaited: self._run_once(calls.next(awaited)), asked_for, draft.acting.wait_s, calls.is_stopped))
-
-    def _run_once(self, draft: Draft) -> Result:
-        house = self._opened()
-        return _released(SyncDriver(house.services, house.portal).run(govern(draft, house.house)))
+        return _released(self._propose(draft))
 
     async def _arun(self, draft: Draft) -> Result:
-        if not draft.acting.wait_s:
-            return await self._arun_once(draft)
-        calls = Repeated(draft, self._now_us)
-        wait_out = self._opened().waiting.wait_out_async
-        return calls.told(
-            *await wait_out(lambda awaited: self._arun_once(calls.next(awaited)), asked_for, draft.acting.wait_s, calls.is_stopped)
-        )
-
-    async def _arun_once(self, draft: Draft) -> Result:
-        house = self._opened()
-        return _released(await AsyncDriver(house.services).run(govern(draft, house.house)))
-
-    def _now_us(self) -> int:
-        return microseconds(self._clock())
+        return _released(await self._apropose(draft))
 
     async def _arun_unwrapped(self, draft: Draft) -> Any:
         return (await self._arun(draft)).unwrap()

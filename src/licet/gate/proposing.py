@@ -137,16 +137,17 @@ class Proposing:
         return self._remote_draft(found.tool, found.arguments, acting, idempotency_key=found.key, wait=wait, undoes=found.undoes)
 
     def _propose(self, draft: Draft) -> Proposed:
+        """The end of this call, whoever executes it: it is made again while it is held and waits."""
         if not draft.acting.wait_s:
             return self._propose_once(draft)
-        calls = Repeated(draft, self._now)
+        calls = Repeated(draft, self._now_us)
         wait_out = self._opened().waiting.wait_out
         return calls.told(*wait_out(lambda held: self._propose_once(calls.next(held)), asked_for, draft.acting.wait_s, calls.is_stopped))
 
     async def _apropose(self, draft: Draft) -> Proposed:
         if not draft.acting.wait_s:
             return await self._apropose_once(draft)
-        calls = Repeated(draft, self._now)
+        calls = Repeated(draft, self._now_us)
         wait_out = self._opened().waiting.wait_out_async
         return calls.told(
             *await wait_out(lambda held: self._apropose_once(calls.next(held)), asked_for, draft.acting.wait_s, calls.is_stopped)
@@ -161,9 +162,9 @@ class Proposing:
         try:
             return await AsyncDriver(house.services).run(govern(draft, house.house))
         except asyncio.CancelledError:
-            if draft.intended is not None:  # nobody was told that it is permitted, so nobody executes it
+            if draft.remote and draft.intended is not None:  # nobody was told that it is permitted, so nobody executes it
                 house.house.clerk.close_intent_later(draft, "cancelled", "whoever proposed the call went away before it was permitted")
             raise
 
-    def _now(self) -> int:
+    def _now_us(self) -> int:
         return microseconds(self._clock())
