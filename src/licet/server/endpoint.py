@@ -114,6 +114,9 @@ class Asked:
         self.checked = True
         if not self._reaches(action, tenant):
             return OwnDecision(False, (), "the credential does not reach this tenant")
+        return self._decide(action, tenant, subject)
+
+    def _decide(self, action: OwnAction, tenant: str, subject: EntityRef | None) -> OwnDecision:
         own = self.gate.scene.own
         if own is None:
             return OwnDecision(False, (), f"there is no `{OWN_FILE}`")
@@ -124,7 +127,7 @@ class Asked:
         self.checked = True
         if not self._reaches(action, tenant):
             raise not_found()
-        if not self.decide(action, tenant, subject).allowed:
+        if not self._decide(action, tenant, subject).allowed:
             raise not_permitted(action)
 
     def tenants(self, action: OwnAction) -> tuple[str, ...]:
