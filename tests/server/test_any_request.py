@@ -22,6 +22,7 @@ from licet.config.server import ServerSettings
 from licet.gate.results import Held
 from licet.server.api import endpoints
 from licet.server.endpoint import Endpoint
+from licet.server.shapes_approvals import OneWait
 from tests.server.world import ServerWorld, server_world
 
 pytestmark = pytest.mark.heavy
@@ -34,6 +35,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 WHO = ["agent", "free", "auditor", "admin", "lena", "nobody", "stranger"]
+MOMENT_S = 0.05
 SETTINGS = ServerSettings(requests_per_minute=1_000_000, refusals_per_minute=1_000_000)
 
 
@@ -78,9 +80,24 @@ def _send(hostile: Hostile, endpoint: Endpoint, data: st.DataObject) -> None:
     for name in endpoint.path_names:
         if case.path_parameters and data.draw(st.booleans()):
             case.path_parameters[name] = data.draw(st.sampled_from(hostile.ids))
+    if endpoint.waits:
+        _be_impatient(case, endpoint)
     who = data.draw(st.sampled_from(WHO))
     response = case.call(headers={"Authorization": f"Bearer {who}"})
     case.validate_response(response, checks=CHECKS)
+
+
+def _be_impatient(case: Any, endpoint: Endpoint) -> None:
+    """Whoever asks to wait for people waits for a moment: nobody decides here. What is no number of seconds stays as it is."""
+    if endpoint.params is OneWait:
+        case.query = {"timeout_s": MOMENT_S, **(case.query or {})}
+        case.query["timeout_s"] = _moment(case.query["timeout_s"])
+    if isinstance(case.body, dict) and "wait_s" in case.body:
+        case.body["wait_s"] = _moment(case.body["wait_s"])
+
+
+def _moment(given: Any) -> Any:
+    return min(given, MOMENT_S) if isinstance(given, int | float) and not isinstance(given, bool) else given
 
 
 @pytest.mark.parametrize("endpoint", endpoints(), ids=[endpoint.operation for endpoint in endpoints()])
