@@ -23,9 +23,9 @@ def test_a_held_case_made_again_finds_its_request(case: Case, *, awaited: bool) 
         gate = equip(w).gate
         with case.acting(w):
             draft = gate._draft(case.tool, case.proposed, None, None)
-            first = asyncio.run(gate._arun_once(draft)) if awaited else gate._run_once(draft)
+            first = asyncio.run(gate._apropose_once(draft)) if awaited else gate._propose_once(draft)
             again = draft.again(CallId(new_id()), draft.at_us)
-            second = asyncio.run(gate._arun_once(again)) if awaited else gate._run_once(again)
+            second = asyncio.run(gate._apropose_once(again)) if awaited else gate._propose_once(again)
             waited = (
                 asyncio.run(gate.acall(case.tool, case.proposed, wait=0.01)) if awaited else gate.call(case.tool, case.proposed, wait=0.01)
             )
