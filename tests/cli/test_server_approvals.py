@@ -115,10 +115,10 @@ def test_a_server_may_be_named_by_the_environment(doors: Doors, monkeypatch: pyt
     monkeypatch.setenv("LICET_SERVER", doors.url)
     monkeypatch.setenv("LICET_API_KEY", doors.keys["lena"])
     assert "asks to use `billing.adjust`" in doors.here("approvals", "list").stdout
-    refused = doors.here("check")
+    refused = doors.here("test")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr == (
-        "error: `licet check` is about the installation at hand, and cannot be asked of a server\n"
+        "error: `licet test` is about the installation at hand, and cannot be asked of a server\n"
         "next: run it where the ledger is; leave `--server` out, and `LICET_SERVER` unset\n"
     )
 

