@@ -21,6 +21,7 @@ from licet.gate.credentials import Credentials, IssuedKey
 from licet.gate.key_view import FRESH_S, KeyView
 from licet.gate.opening import OpenLedger
 from licet.identity.api_keys import KeyContent
+from licet.identity.authenticated import Authenticated
 from licet.identity.directory import Directory
 from licet.ledger.verify import verify
 from tests.identity.people import CONFIG
@@ -232,7 +233,7 @@ def test_a_use_that_was_not_written_yet_is_written_at_the_end(tmp_path: Path) ->
 
 def test_each_act_names_who_did_it(here: Room) -> None:
     key = here.keys.issue(ROBOT, expires_s=None, by="gina")
-    successor = here.keys.showing("cred-1").rotate(key.credential.id, overlap_s=60)
+    successor = here.keys.showing(Authenticated(method="api_key", credential="cred-1")).rotate(key.credential.id, overlap_s=60)
     here.keys.revoke(successor.credential.id, reason="over")
     records = [record for record in here.ledger.store.records("operator") if record.kind == "admin"]
     said = [bytes(record.payload or b"").decode() for record in records]

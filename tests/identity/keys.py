@@ -21,6 +21,7 @@ class Keys:
 
     rows: dict[str, StoredKey] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     fresh: bool = True
     down: bool = False
@@ -50,6 +51,9 @@ class Keys:
 
     def ends_at(self, credential: str) -> int | None:
         return self.ends.get(credential)
+
+    def mark_of(self, credential: str) -> str | None:
+        return self.marks.get(credential)
 
     def note_use(self, credential: str, at: int) -> None:
         self.used[credential] = at

@@ -1195,11 +1195,13 @@ export interface components {
         };
         /**
          * Erased
-         * @description What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn.
+         * @description What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn, `credentials` cleared or revoked.
          *
          *         `open_calls` are calls about the subject that had begun: what they still record is recorded under a new pseudonym.
          */
         Erased: {
+            /** @default [] */
+            credentials?: string[];
             log: string;
             logs: string[];
             open_calls: number;

@@ -48,7 +48,8 @@ def erase_command(invocation: Invocation, /, tenant: str, subject: str, reason: 
     """Forget a person or a target, for ever.
 
     Its secret, every payload sealed under it and its text in the search index are destroyed, and the log says so; every hash and proof
-    stays as it was. Ends with 6 where a legal hold stands. What other people's records say about it in free text is not found by this.
+    stays as it was. A user's own key is revoked, and keys for others too name the user no more. Ends with 6 where a legal hold stands.
+    What other people's records say about it in free text is not found by this.
     """
     if invocation.server is not None:
         return _erase_there(invocation, tenant, subject, reason, yes=yes)
@@ -98,6 +99,10 @@ def _show(output: Output, forgot: Forgot, subject: str, kept: str) -> None:
         output.line(
             f"withdrawn, since it waited for people to decide: {counted(len(done.requests), 'request')}, {', '.join(done.requests)}",
             indent=11,
+        )
+    if done.credentials:
+        output.line(
+            f"revoked, or for others only from now on: {counted(len(done.credentials), 'key')}, {', '.join(done.credentials)}", indent=11
         )
     if done.open_calls:
         output.line(

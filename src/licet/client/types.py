@@ -254,7 +254,7 @@ class EndShape(Struct, frozen=True, kw_only=True):
 
 
 class Erased(Struct, frozen=True, kw_only=True):
-    """What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn.
+    """What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn, `credentials` cleared or revoked.
 
     `open_calls` are calls about the subject that had begun: what they still record is recorded under a new pseudonym.
     """
@@ -266,6 +266,7 @@ class Erased(Struct, frozen=True, kw_only=True):
     requests: tuple[str, ...]
     open_calls: int
     receipt: Receipt
+    credentials: tuple[str, ...] = ()
 
 
 class ErasedSubject(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,9 @@ Rules:
    names that nobody has to whoever issues it. What is removed from the directory later is refused at each call.
 2. A key is of one person, or for programs, never both: a program with a person's key could vote on what it asked for.
 3. A successor is for the very same as the key that it replaces. The old one goes on until the overlap is over, and not longer.
-4. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
+4. Whoever showed a credential issues nothing that outlives it: a key of one day, stolen, would be one for ever. A token is the exception,
+   since it says when it is to be renewed and not how long its owner is trusted: what was issued by one lives `LONGEST_BY_TOKEN_S` at most.
+5. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from msgspec.structs import asdict, replace
 from licet.errors import ConditionLost, CredentialRefused, IntegrityBroken
 from licet.gate.key_view import content_of
 from licet.gate.text import readable
-from licet.identity.api_keys import KeyContent, Minted, encode_content, mint
-from licet.identity.authenticated import ANY
+from licet.identity.api_keys import ERASED, KeyContent, Minted, mint
+from licet.identity.authenticated import ANY, Authenticated
 from licet.identity.content import EVERY_TENANT, Agent, Service, User
 from licet.identity.directory import Directory
+from licet.ledger.erasure_keys import salted
 from licet.ledger.issued import IssuedCredential, Issues, end_mark
 from licet.ledger.record import Payload, microseconds
 from licet.ledger.seal import Filing, Statement, state
@@ -39,6 +42,9 @@ from licet.store.credentials import EndCredential, PutCredential, StoredCredenti
 NAME_LIMIT = 200
 LONGEST_OVERLAP_S = 30 * 86_400
 """Two keys that are good for longer than this are two keys."""
+
+LONGEST_BY_TOKEN_S = 90 * 86_400
+"""As long as a key lives unless somebody says otherwise. Much shorter, and nobody with a token could give a service its key."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -101,20 +107,21 @@ class Credentials:
         self._environment = environment
         self._now = now
         self._hand: JsonObject = {"operating_user": operating_user}
+        self._until: int | None = None
 
-    def showing(self, credential: str | None) -> Credentials:
-        """The same for somebody who showed this credential, so that records name it in place of the operating user."""
-        if credential is None:
-            return self
+    def showing(self, who: Authenticated) -> Credentials:
+        """The same for somebody who showed a credential: records name it in place of the operating user, and rule 4 holds."""
         shown = copy(self)
-        shown._hand = {"operating_user": None, "shown": credential}  # noqa: SLF001 - its own copy; `credential` is the key that it is about
+        shown._hand = {"operating_user": None, "shown": who.credential}  # noqa: SLF001 - its own copy; `credential` is the key that it is about
+        token = microseconds(self._now() + timedelta(seconds=LONGEST_BY_TOKEN_S))
+        shown._until = token if who.method == "jwt" else who.expires_at  # noqa: SLF001 - as above
         return shown
 
     def issue(self, content: KeyContent, *, expires_s: int | None, by: str | None = None) -> IssuedKey:
         """A key for this, good for so many seconds, or until it is revoked.
 
         Raises `CredentialRefused` (`bad_name`, `no_tenant`, `unknown_tenant`, `unknown_agent`, `unknown_service`, `unknown_user`,
-        `bad_role`, `person_and_programs`, `nobody`, `bad_expiry`), `StoreError`.
+        `bad_role`, `person_and_programs`, `nobody`, `bad_expiry`, `outlives_issuer`), `StoreError`.
         """
         self._check(content)
         self._check_user(by)
@@ -123,13 +130,14 @@ class Credentials:
     def rotate(self, credential: str, *, overlap_s: int, expires_s: int | None = None, by: str | None = None) -> IssuedKey:
         """A successor of this key, for the same. The old one ends when the overlap is over, if it does not earlier.
 
-        Without `expires_s` the successor lives as long as the old one was to live. Raises `CredentialRefused` (`no_such_credential`,
+        Without `expires_s` the successor lives as long as the old one was to live; where rule 4 forbids that it is refused, not shortened,
+        since nobody expects a key to end earlier than the one that it replaces. Raises `CredentialRefused` (`no_such_credential`,
         `already_ended`, `bad_overlap` and those of `issue`), `IntegrityBroken` where the row is not what was issued, `StoreError`.
         """
         if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
             raise CredentialRefused("bad_overlap", f"an overlap is from 0 to {LONGEST_OVERLAP_S // 86_400} days")
         old, content = self._get_sound(credential)
-        self._check(content)
+        self._check(replace(content, users=tuple([user for user in content.users if user != ERASED])))
         self._check_user(by)
         seen = self.show(credential)
         if seen.state in {"ended", "expired"}:
@@ -177,9 +185,9 @@ class Credentials:
         issued = IssuedCredential(
             id=minted.id,
             digest=minted.digest,
-            content=encode_content(content),
+            content=salted(content),
             created_at=microseconds(now),
-            expires_at=_expiry(now, expires_s),
+            expires_at=self._bounded(_expiry(now, expires_s), now),
         )
         marks = (issued.mark, *[end_mark(end.credential, end.ends_at) for end in ending])
         detail = {**act, "credential": minted.id, "content": asdict(content), "expires_at": issued.expires_at}
@@ -190,6 +198,18 @@ class Credentials:
         except ConditionLost as lost:
             raise CredentialRefused("already_ended", "the credential was ended by somebody else at the same moment") from lost
         return IssuedKey(credential=self.show(minted.id), key=minted.key, receipt=receipts[0])
+
+    def _bounded(self, expires_at: int | None, now: datetime) -> int | None:
+        """Rule 4."""
+        if self._until is None or (expires_at is not None and expires_at <= self._until):
+            return expires_at
+        left_s = max(0, (self._until - microseconds(now)) // 1_000_000)
+        asked = "for ever" if expires_at is None else f"until {_time(expires_at):%Y-%m-%d %H:%M:%S} UTC"
+        raise CredentialRefused(
+            "outlives_issuer",
+            f"the key would be good {asked}, and what issues it issues nothing beyond {_time(self._until):%Y-%m-%d %H:%M:%S} UTC: "
+            f"ask for {left_s} s at most, or let somebody issue it whose credential lasts longer",
+        )
 
     def _recorded_end(self, credential: str) -> int | None:
         return read_issues(self._store).ends.get(credential)

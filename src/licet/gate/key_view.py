@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from licet.errors import LicetError, StoreUnavailable
 from licet.identity.api_keys import KeyContent, StoredKey, decode_content
@@ -87,7 +88,8 @@ class KeyView:
         if row is None:
             return None
         if not self._issues.bears_out(row.issued):
-            self.look()  # it may have been issued a moment ago, by another process
+            self.look()  # it may have been issued or changed a moment ago, by another process
+            row = self._store.find_credential(credential) or row
         content = content_of(row) if self._issues.bears_out(row.issued) else None
         if content is None:
             self._doubt(credential)
@@ -102,6 +104,10 @@ class KeyView:
     def ends_at(self, credential: str) -> int | None:
         """When the key ends by what is known now."""
         return self._issues.ends.get(credential)
+
+    def mark_of(self, credential: str) -> str | None:
+        """Which content the key has by what is known now."""
+        return self._issues.marks.get(credential)
 
     def note_use(self, credential: str, at: int) -> None:
         """The key was used (rule 3)."""
@@ -154,8 +160,8 @@ class KeyView:
 
 
 def content_of(row: StoredCredential) -> KeyContent | None:
-    """What the row says that the key is for; None where nobody can read it."""
+    """What the row says that the key is for, without the salt; None where nobody can read it."""
     try:
-        return decode_content(row.issued.content)
+        return replace(decode_content(row.issued.content), salt="")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -8,7 +8,8 @@ Rules:
    secrets can tell a key from a text that looks like one. The checksum guards nothing else.
 3. Digests are compared in constant time. The id is no secret: it names the key in records, logs and rate limits.
 4. A key is what the record of its issue says. A row that was forged, widened or revived in the database is refused (ledger/issued.py).
-5. A revocation counts within a second: what was verified before holds only while the view of the records is fresh.
+5. A revocation counts within a second: what was verified before holds only while the view of the records is fresh. The same goes for a
+   user whom an erasure takes from a key.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _ID_BYTES: Final = 10
 _SECRET_CHARACTERS: Final = 43  # 62 ** 43 > 2 ** 256
 _CHECK_CHARACTERS: Final = 6  # 62 ** 6 > 2 ** 32
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ERASED: Final = "(erased user)"
+"""Stands in a key for a user who was erased. Nobody has this name: a name has no space in it."""
 _SHAPE: Final = re.compile(r"licet_([a-z2-7]{16})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 
 
@@ -42,7 +45,7 @@ class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     """What a key is for. Either of one `user` (a person), or for programs: the `agents`, `services` and `users` that it speaks for.
 
     `roles` are for what Licet itself permits. `replaces` is the key whose successor it is. Its JSON is stored, and the digest of that
-    recorded: fields are append-only.
+    recorded: fields are append-only. `salt` keeps anybody from guessing what such a digest was made of, once the content is another.
     """
 
     v: int = 1
@@ -54,6 +57,7 @@ class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     user: str | None = None
     roles: tuple[str, ...] = ()
     replaces: str | None = None
+    salt: str = ""
 
 
 class Minted(Struct, frozen=True):
@@ -93,6 +97,10 @@ class KeySource(Protocol):
 
     def ends_at(self, credential: str) -> int | None:
         """When the key ends by what is known now. Never blocks."""
+        ...
+
+    def mark_of(self, credential: str) -> str | None:
+        """Which content the key has by what is known now: another one after each change. Never blocks."""
         ...
 
     def note_use(self, credential: str, at: int) -> None:
@@ -143,6 +151,7 @@ class ApiKeys:
             raise NotAuthenticated("invalid_credential", "malformed_key")
         try:
             self._source.refresh()
+            mark = self._source.mark_of(id_)  # before the row is read: a content that changes meanwhile is not taken for this one
             found = self._source.find(id_)
         except StoreError as error:
             raise NotAuthenticated("unavailable", "store_unavailable", str(error)) from error
@@ -151,7 +160,7 @@ class ApiKeys:
         self._check_time(found)
         directory = self._directory()
         verified = self._authenticated(found, directory)
-        self._remembered.put(shown, None, verified, lambda: self._directory() is directory)
+        self._remembered.put(shown, None, verified, lambda: self._directory() is directory and self._source.mark_of(id_) == mark)
         self._source.note_use(id_, self._now_us())
         return verified
 

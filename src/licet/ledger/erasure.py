@@ -8,7 +8,8 @@ Rules:
    nothing of it undone: opening the ledger for writing ends it.
 3. Live requests that the subject seals are withdrawn in the same transaction: nobody could see any more what they approve.
 4. A legal hold refuses: of the subject, or of everything in a log in which its payloads lie.
-5. Whoever writes about the subject at the same moment is either seen, and erased with the rest, or seals anew: under a new secret, as
+5. What credentials say of a user is cleared in the same transaction (ledger/erasure_keys.py).
+6. Whoever writes about the subject at the same moment is either seen, and erased with the rest, or seals anew: under a new secret, as
    somebody of whom nothing was known.
 
 Not guaranteed: what other people's records say about the subject in free text, sessions and workflows that an application named after it,
@@ -17,14 +18,15 @@ snapshots of a directory that lists it, and what anybody has read or copied befo
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.errors import ConditionLost, ErasureRefused, StoreError, StoreUnavailable
 from licet.ledger.acts import Operator
+from licet.ledger.erasure_keys import KeysCleared, clear_keys, word
 from licet.ledger.erasure_manifest import ErasedTarget, ErasureManifest
 from licet.ledger.forgotten import Hold
 from licet.ledger.seal import Filing, Statement
@@ -39,7 +41,7 @@ AGAIN = "erased before; the ledger had it once more: it was restored from a back
 
 
 class Erased(Struct, frozen=True):
-    """What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn.
+    """What an erasure has done: `payloads` destroyed in these `logs`, `requests` withdrawn, `credentials` cleared or revoked.
 
     `open_calls` are calls about the subject that had begun: what they still record is recorded under a new pseudonym.
     """
@@ -51,6 +53,7 @@ class Erased(Struct, frozen=True):
     requests: tuple[RequestId, ...]
     open_calls: int
     receipt: Receipt
+    credentials: tuple[str, ...] = ()
 
     @property
     def pseudonym(self) -> str:
@@ -70,7 +73,7 @@ def erase(operator: Operator, manifest: ErasureManifest, subject: Subject, reaso
     refuse_held(operator.store.holds(), erased.pseudonym, {subject.tenant})
     manifest.add([erased])  # rule 2
     try:
-        return _destroy(operator, erased, detail, by)
+        return _destroy(replace(operator, by=by), erased, detail, subject.id)
     except ErasureRefused as error:
         if error.code != "nothing_recorded":  # then somebody else has erased it at the same moment, and needs the line
             manifest.void(erased)
@@ -93,7 +96,7 @@ def settle(operator: Operator, manifest: ErasureManifest) -> tuple[list[Erased],
     done, problems = [], []
     for pseudonym in operator.store.present_secrets(tuple(known)):
         try:
-            done.append(_destroy(operator, known[pseudonym], {"reason": AGAIN, "again": True}, operator.by))
+            done.append(_destroy(operator, known[pseudonym], {"reason": AGAIN, "again": True}))
         except ErasureRefused as error:
             problems.append(str(error))
     return done, problems
@@ -127,22 +130,24 @@ def held_by(hold: Hold) -> str:
 
 def names(text: str, name: str) -> bool:
     """Whether the text has this name as a word of its own, in whatever case."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+    return word(name).search(text) is not None
 
 
-def _destroy(operator: Operator, erased: ErasedTarget, detail: JsonObject, by: str) -> Erased:
-    """Rule 5: what is found outside the transaction is looked at again inside it, until nothing has come between."""
+def _destroy(operator: Operator, erased: ErasedTarget, detail: JsonObject, name: str | None = None) -> Erased:
+    """Rule 6: what is found outside the transaction is looked at again inside it, until nothing has come between."""
     sealed: Sealed | None = None
     for attempt in range(TRIES):
         sealed = operator.store.sealed_under(erased.pseudonym, sealed)
+        cleared = clear_keys(operator, erased, name)
         try:
-            receipts = operator.writer.submit(_filing(operator, erased, sealed, detail, by)).wait()
+            receipts = operator.writer.submit(_filing(operator, erased, sealed, cleared, detail)).wait()
         except ConditionLost as lost:
             _refuse(operator, erased, sealed, lost)
             time.sleep(_PAUSE_S * (attempt % 4))
             continue
         requests = tuple([request.id for request in sealed.live])
-        return Erased(erased.log, erased.target, sealed.payloads, sealed.logs, requests, sealed.open_calls, receipts[-1])
+        done = (sealed.payloads, sealed.logs, requests, sealed.open_calls, receipts[-1], cleared.credentials)
+        return Erased(erased.log, erased.target, *done)
     raise StoreUnavailable(f"calls about `{erased.target}` are recorded all the time; stop them for a moment and try again")
 
 
@@ -152,21 +157,21 @@ def _refuse(operator: Operator, erased: ErasedTarget, sealed: Sealed, lost: Cond
         refuse_held(operator.store.holds(), erased.pseudonym, {erased.log, *sealed.logs})
     elif lost.condition == "secret_gone":
         raise ErasureRefused("nothing_recorded", "another process has erased it at the same moment") from lost
-    elif lost.condition not in {"sealed_since", "request_moved"}:
+    elif lost.condition not in {"sealed_since", "request_moved", "credential_moved"}:
         raise lost
 
 
-def _filing(operator: Operator, erased: ErasedTarget, sealed: Sealed, detail: JsonObject, by: str) -> Filing:
+def _filing(operator: Operator, erased: ErasedTarget, sealed: Sealed, cleared: KeysCleared, detail: JsonObject) -> Filing:
     withdrawn = [_withdrawal(operator, request) for request in sealed.live]
     record = operator.say(
         "erasure",
         erased.log,
         {**detail, "payloads": sealed.payloads, "logs": sealed.logs, "requests": [request.id for request in sealed.live]},
         marks=(erased.target,),
-        by=by,
     )
-    changes: tuple[Change, ...] = tuple([change for _, change in withdrawn])
-    return Filing((*(expiry for expiry, _ in withdrawn), record), (*changes, DestroySecret(erased.log, erased.target, sealed)))
+    changes: tuple[Change, ...] = (*(change for _, change in withdrawn), *cleared.changes)
+    said = (*(expiry for expiry, _ in withdrawn), *cleared.statements, record)
+    return Filing(said, (*changes, DestroySecret(erased.log, erased.target, sealed)))
 
 
 def _withdrawal(operator: Operator, request: LiveRequest) -> tuple[Statement, MoveRequest]:

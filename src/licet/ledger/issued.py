@@ -3,10 +3,12 @@
 Read from the envelopes of `admin` records in the log `operator`, so that no key is needed. Such a record names, among its targets:
 
     Credential::<id>::<SHA-256 (hex) of what was issued>      CredentialEnd::<id>::<UTC microseconds>
+    CredentialChange::<id>::<SHA-256 (hex) of what it is from now on>
 
 Rules:
 
-1. A credential is what its record says. A row without a record was forged, one with another digest was edited, and neither is accepted.
+1. A credential is what its last record says. A row without a record was forged, one with another digest was edited, and neither is
+   accepted. Only an erasure changes what was issued (ledger/erasure_keys.py).
 2. An end only comes closer: where two records end one credential, the earlier end counts. A row that says nothing of it revives nothing.
 3. The name of a credential, whom it speaks for and who issued it are in its row and in the record's payload, not in the envelope.
 """
@@ -23,6 +25,7 @@ from licet.model import OPERATOR_LOG
 
 _ISSUED = "Credential"
 _ENDED = "CredentialEnd"
+_CHANGED = "CredentialChange"
 _DOMAIN = b"licet-credential-1"
 _BETWEEN = b"\0"
 
@@ -43,6 +46,11 @@ class IssuedCredential(Struct, frozen=True, kw_only=True):
         return f"{_ISSUED}::{self.id}::{hashlib.sha256(_BETWEEN.join((_DOMAIN, *said))).hexdigest()}"
 
 
+def change_mark(credential: IssuedCredential) -> str:
+    """How a record names a credential that is from now on what this one is."""
+    return _CHANGED + credential.mark.removeprefix(_ISSUED)
+
+
 def end_mark(credential: str, ends_at: int) -> str:
     """How a record names a credential that it ends, and when."""
     return f"{_ENDED}::{credential}::{ends_at}"
@@ -58,7 +66,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 class Issues:
-    """Takes the `admin` records of the log `operator` in their order. `marks` are the issues by credential, `ends` the ends."""
+    """Takes the `admin` records of the log `operator` in their order. `marks` say what each credential is, `ends` when it ends."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
@@ -76,7 +84,7 @@ class Issues:
         return problems[0] if problems else None
 
     def bears_out(self, credential: IssuedCredential) -> bool:
-        """Whether a record says that this very credential was issued (rule 1)."""
+        """Whether this very credential is what the last record about it says (rule 1)."""
         return self.marks.get(credential.id) == credential.mark
 
     def _take(self, target: str) -> str | None:
@@ -86,6 +94,10 @@ class Issues:
             if credential in self.marks:
                 return f"it issues a credential that was issued before: `{credential}`"
             self.marks[credential] = target
+        elif kind == _CHANGED:
+            if credential not in self.marks:
+                return f"it changes a credential that was not issued: `{credential}`"
+            self.marks[credential] = f"{_ISSUED}::{credential}::{value}"
         elif kind == _ENDED:
             if credential not in self.marks or not value.isdecimal():
                 return f"it ends a credential that was not issued: `{credential}`"

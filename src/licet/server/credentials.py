@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Nobody issues what is wider than their own: no tenant that they may not issue for, no role that they do not have themselves.
+1. Nobody issues what is wider than their own: no tenant that they may not issue for, no role that they do not have themselves, and nothing
+   that outlives what they show (gate/credentials.py, rule 4).
 2. A person's key is issued and replaced by that person alone: with somebody else's an administrator could vote in their name.
 3. A key is shown once, in the answer that issues it, which no cache keeps.
 4. A key of tenants that whoever asks may not reach does not exist for them.
@@ -27,7 +28,7 @@ from licet.server.shapes_records import Name
 Names = tuple[Name, ...]
 _LONGEST_S: Final = 10 * 366 * 86_400
 Seconds = Annotated[int, Meta(ge=60, le=_LONGEST_S)]
-_STATUS: Final = {"no_such_credential": 404, "already_ended": 409}
+_STATUS: Final = {"no_such_credential": 404, "already_ended": 409, "outlives_issuer": 403}
 _ONCE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 
@@ -126,7 +127,7 @@ def revoke(asked: Asked) -> Answer:
 
 
 def _keys(asked: Asked) -> Credentials:
-    return asked.gate.credentials.showing(asked.who.credential)
+    return asked.gate.credentials.showing(asked.who)
 
 
 def _somewhere(asked: Asked, action: OwnAction) -> None:

@@ -1,6 +1,7 @@
 """Forgetting over HTTP: erasures, and the legal holds that forbid them. The record names the credential of whoever did it.
 
-A subject is of a tenant, and both it and every act on it are within that tenant's reach alone.
+A subject is of a tenant, and both it and every act on it are within that tenant's reach alone. Where a key that names a user is of other
+tenants too, the user is erased by somebody who may erase in all of them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from msgspec import Meta, Struct
 
 from licet.errors import ErasureRefused
 from licet.gate.forgetting import Forgotten, forget
+from licet.identity.authenticated import ANY
 from licet.ledger.acts import Operator
+from licet.ledger.erasure_keys import keys_naming
 from licet.ledger.forgotten import Hold
 from licet.ledger.holds import place_hold, release_hold
 from licet.ledger.vault import Subject
+from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
 from licet.server.problems import Problem, not_found
 from licet.server.shapes_records import Name
@@ -79,11 +83,25 @@ def erase(asked: Asked) -> Answer:
     """The subject is forgotten, for ever."""
     body: ErasedSubject = asked.body
     asked.allow("erasures.perform", body.tenant)
+    if body.type == "User":
+        _reach_keys(asked, body.tenant, body.id)
     try:
         done = forget(asked.gate.ledger, asked.gate.settings, _operator(asked), Subject(body.tenant, body.type, body.id), body.reason)
     except ErasureRefused as error:
         raise _refused(error) from error
     return Answer(body=done)
+
+
+def _reach_keys(asked: Asked, tenant: str, user: str) -> None:
+    """An erasure revokes and changes keys, and nobody does so in tenants in which they may not erase. Raises `Problem`."""
+    here = set(asked.tenants("erasures.perform"))
+    for found in keys_naming(asked.gate.store, tenant, user):
+        needed = {*asked.directory.tenants, OPERATOR_LOG} if ANY in found.content.tenants else set(found.content.tenants)
+        if not needed <= here:
+            detail = (
+                "a key that names this user reaches beyond the tenants in which you may erase: somebody who may do so in all of them can"
+            )
+            raise Problem("key_beyond_reach", detail, status=403)
 
 
 def list_holds(asked: Asked) -> Answer:

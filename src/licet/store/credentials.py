@@ -3,8 +3,8 @@
 Rules:
 
 1. No secret is here, only its SHA-256. Whoever reads the table can show nothing.
-2. Each issue and each end is in the batch of its record. Rows are projections: whoever accepts a credential holds its row against the
-   records (ledger/issued.py), and `verify` does so with all of them.
+2. Each issue, each end and each change of a content is in the batch of its record. Rows are projections: whoever accepts a credential
+   holds its row against the records (ledger/issued.py), and `verify` does so with all of them.
 3. When a credential was used last is operational. It is written now and then, and recorded nowhere.
 """
 
@@ -37,7 +37,19 @@ class TouchCredentials(Struct, frozen=True):
     used: tuple[tuple[str, int], ...]
 
 
-CredentialChange = PutCredential | EndCredential | TouchCredentials
+class RewriteCredential(Struct, frozen=True):
+    """The record in this batch says what a credential is for from now on, and ends it at `ends_at` at the latest, if that is given.
+
+    Condition `credential_moved`: its content is `former` still.
+    """
+
+    credential: str
+    former: bytes
+    content: bytes
+    ends_at: int | None = None
+
+
+CredentialChange = PutCredential | EndCredential | RewriteCredential | TouchCredentials
 
 
 class StoredCredential(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from licet.store.credentials import (
     CredentialRecords,
     EndCredential,
     PutCredential,
+    RewriteCredential,
     StoredCredential,
     TouchCredentials,
     credential_of,
@@ -67,7 +68,14 @@ async def change_credentials(con: Connection, change: CredentialChange) -> Lost 
         if await changed(con, text, change.ends_at, findable(change.credential)):
             return None
         return Lost("credential_ended", f"credential `{change.credential}` has ended, or ends earlier already")
-    return await _put(con, change)
+    return await (_put(con, change) if isinstance(change, PutCredential) else _rewrite(con, change))
+
+
+async def _rewrite(con: Connection, change: RewriteCredential) -> Lost | None:
+    text = "UPDATE credentials SET content = $1, ends_at = least(ends_at, $2::BIGINT) WHERE id = $3 AND content = $4"  # least() skips NULL
+    if await changed(con, text, change.content, change.ends_at, findable(change.credential), change.former):
+        return None
+    return Lost("credential_moved", f"credential `{change.credential}` was changed at the same moment")
 
 
 async def _put(con: Connection, change: PutCredential) -> Lost | None:

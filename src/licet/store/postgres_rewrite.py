@@ -20,7 +20,7 @@ import asyncpg
 
 from licet.store.postgres_reading import Connection
 
-REWRITTEN = ("secrets", "payloads", "requests", "votes", "keys")
+REWRITTEN = ("secrets", "payloads", "requests", "votes", "keys", "credentials")
 """The tables in which something is overwritten or deleted because somebody is to be forgotten."""
 LOOKED_AT_S = 10.0
 """How long those who may still look at what was deleted are waited for."""

@@ -16,6 +16,7 @@ from licet.store.credentials import (
     CredentialRecords,
     EndCredential,
     PutCredential,
+    RewriteCredential,
     StoredCredential,
     TouchCredentials,
     credential_of,
@@ -66,7 +67,16 @@ def change_credentials(con: apsw.Connection, change: CredentialChange) -> Lost |
         text = "UPDATE credentials SET ends_at = ?1 WHERE id = ?2 AND (ends_at IS NULL OR ends_at > ?1)"
         con.execute(text, (change.ends_at, change.credential))
         return None if con.changes() else Lost("credential_ended", f"credential `{change.credential}` has ended, or ends earlier already")
-    return _put(con, change)
+    return _put(con, change) if isinstance(change, PutCredential) else _rewrite(con, change)
+
+
+def _rewrite(con: apsw.Connection, change: RewriteCredential) -> Lost | None:
+    text = (
+        "UPDATE credentials SET content = ?1, ends_at = CASE WHEN ?2 IS NULL THEN ends_at ELSE min(coalesce(ends_at, ?2), ?2) END "
+        "WHERE id = ?3 AND content = ?4"
+    )
+    con.execute(text, (change.content, change.ends_at, change.credential, change.former))
+    return None if con.changes() else Lost("credential_moved", f"credential `{change.credential}` was changed at the same moment")
 
 
 def _put(con: apsw.Connection, change: PutCredential) -> Lost | None:
