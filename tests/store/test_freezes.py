@@ -15,7 +15,7 @@ from licet.ledger.verify import verify
 from licet.model import OPERATOR_LOG
 from licet.store.backup import back_up, open_copy
 from licet.store.contract import Committed, Lost, OpenCall, Store
-from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
+from licet.store.freezes import NOT_IN_FORCE, InForce, LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.sqlite import SqliteStore
 from licet.store.sqlite_freezes import _COUNT, _ENVELOPES
 from tests.store.conftest import Database
@@ -88,6 +88,30 @@ def test_the_record_of_a_freeze_is_found_by_its_id(store: Store) -> None:
         assert found.log == freeze.log
         assert found.payload is not None
     assert store.find_freeze_record("nowhere") is None
+
+
+def test_an_intent_is_refused_once_something_else_is_in_force_and_its_group_goes_on(store: Store) -> None:
+    old, new = object(), object()
+    calls = [call_id() for _ in range(3)]
+    resting = [
+        Filing((intent(call, store),), (OpenCall(call, "acme"), InForce(on, lambda: new)))
+        for call, on in zip(calls, (new, old, new), strict=True)
+    ]
+    answers = commit(store, resting)
+    assert [type(answer) for answer in answers] == [Committed, Lost, Committed]
+    assert answers[1] == Lost("not_in_force", NOT_IN_FORCE)
+    assert {call.call for call in store.open_calls()} == {calls[0], calls[2]}
+    assert len(list(store.records("acme"))) == 2
+    assert problems(store) == []
+
+
+def test_what_is_in_force_is_looked_at_while_the_group_is_written(store: Store) -> None:
+    old, new = object(), object()
+    current = [old]
+    batch = store.seal(Filing((intent(call_id(), store),), (InForce(old, lambda: current[0]),)))
+    current[0] = new
+    assert store.commit([batch]) == [Lost("not_in_force", NOT_IN_FORCE)]
+    assert store.logs() == ()
 
 
 @pytest.mark.parametrize("scope", SCOPES)

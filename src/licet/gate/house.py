@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from licet.approvals.desk import Desk
 from licet.config import Settings
-from licet.errors import OperatorError, StoreError
+from licet.errors import GateClosed, OperatorError, StoreError
 from licet.gate import checks
 from licet.gate.acting import Acting
 from licet.gate.basis import Basis
@@ -202,8 +202,8 @@ class OpenHouse:
     def adopt(self, basis: Basis) -> bool:
         """Put this into force, whole; whether decisions rest on anything else now. Raises `OperatorError`, and then nothing has changed.
 
-        A call that begins after this has returned is decided under it. One that was decided before, and whose intent was not yet handed
-        to the writer, is decided again.
+        After this has returned no intent lands that rests on anything else. A call that was decided before, and whose intent was not yet
+        written, is decided again.
         """
         scene = self._build(basis)
         changed = _rests_on(scene) != _rests_on(self._scene)
@@ -212,6 +212,7 @@ class OpenHouse:
         self._swap(basis, scene)
         self._unrecorded, self._unseen = False, True
         self._revision = basis.registry.revision
+        self._outlast_intents()
         return changed
 
     def adopt_removals(self, directory: Directory) -> None:
@@ -224,6 +225,7 @@ class OpenHouse:
         basis = replace(self._basis, directory=directory)
         self._swap(basis, replace(scene, directory=directory, digest=digest, manifest=manifest, admitted=set()))
         self._unrecorded = self._unseen = True
+        self._outlast_intents()
 
     def settle(self) -> int:
         """What a directory that came into force still has to be written for is written; how many votes were taken back.
@@ -250,6 +252,17 @@ class OpenHouse:
         self._basis = basis
         scene.engine.timed = self._timed
         self._scene = scene  # last: who finds this scene finds all that belongs to it
+
+    def _outlast_intents(self) -> None:
+        """What the writer took up before the swap is answered; what it takes up now is refused if it rests on what was in force before.
+
+        So nothing needs a lock that calls take, and nobody waits for a call: only for a batch without anything in it (store/freezes.py,
+        rule 4). Bounded by the writer's own deadline.
+        """
+        try:
+            self.writer.submit(Filing(())).wait()
+        except (StoreError, GateClosed):
+            return  # an answer too: those before it have theirs, and whose intent may have landed all the same has been told not to run
 
     def close(self) -> None:
         """Write what is still to be written; give threads and lease back, whatever goes wrong on the way."""

@@ -47,6 +47,7 @@ from licet.ledger.record import microseconds
 from licet.ledger.seal import Statement
 from licet.model import Decision, Outcome, Receipt
 from licet.store.contract import Change, MoveRequest, OpenRequest, StoredRecord, TakenKey
+from licet.store.freezes import InForce
 
 ATTEMPTS = 5
 """How often a call is examined afresh because something it rested on moved (a request opened beside it, a meter) before it is refused."""
@@ -217,7 +218,7 @@ def _permit(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
     if earlier is not None:
         return earlier
     if draft.scene is not house.scene():
-        raise Moved  # a rule may have been tightened, or somebody removed, since: nothing begins under what is not in force any more
+        raise Moved  # a rule may have been tightened, or somebody removed, since; an intent is looked at again where it is written
     if not house.sessions.count(draft.caller, draft.acting.session, draft.facts, _metered(draft)):
         raise Moved
     if draft.remote:
@@ -273,10 +274,10 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
     """Step 6. Returns a result where the call ends here, None where the intent is durable."""
     now = house.now()
     try:
-        receipts = yield Append(house.recorder.intent(draft, microseconds(now), now))
+        receipts = yield Append(house.recorder.intent(draft, microseconds(now), now, InForce(draft.scene, house.scene)))
         draft.intended = receipts[0]
     except ConditionLost as lost:
-        if lost.condition in {"key_taken", "votes_moved"}:
+        if lost.condition in {"key_taken", "votes_moved", "not_in_force"}:
             raise Moved from lost
         if lost.condition == "frozen":
             return (yield from _stop(draft, house, lost))
@@ -413,7 +414,9 @@ def _find_earlier(draft: Draft, house: House) -> Generator[Step, Any, Result | N
         if problem is not None:
             draft.decision = Decision(verdict="deny", code="key_not_in_log", message=problem)
             return (yield from deny(draft, house))
-        receipts = yield Append(house.recorder.repeat(draft, microseconds(house.now()), taken.call))
+        receipts = yield Append(house.recorder.repeat(draft, microseconds(house.now()), taken.call, InForce(draft.scene, house.scene)))
+    except ConditionLost as lost:
+        raise Moved from lost
     except StoreError as error:
         return (yield from _log_down(draft, house, error))
     return earlier_result(draft, records, receipts[0])

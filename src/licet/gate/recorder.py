@@ -43,7 +43,7 @@ from licet.store.contract import (
     OpenCall,
     TakeKey,
 )
-from licet.store.freezes import RefuseFrozen
+from licet.store.freezes import InForce, RefuseFrozen
 from licet.store.remote import EndCall, RemoteCall
 from licet.store.unsettled import EndUnsettled, MarkUnsettled
 
@@ -87,7 +87,7 @@ class Recorder:
         record = self._record("hold", draft, at_us, detail=detail or None, approval=approval)
         return Filing((*expiry, record), changes)
 
-    def intent(self, draft: Draft, at_us: int, now: datetime) -> Filing:
+    def intent(self, draft: Draft, at_us: int, now: datetime, in_force: InForce) -> Filing:
         """What is about to run: durable before it does. Consumes the approval and takes the idempotency key in the same transaction."""
         detail: JsonObject | None = None
         if draft.idempotency_key is not None and draft.caller is not None:
@@ -95,7 +95,7 @@ class Recorder:
         if draft.remote:
             detail = {**(detail or {}), "remote": {"report_by": draft.report_by, "promised": draft.promised() is not None}}
         record = self._record("intent", draft, at_us, approval=_approval(draft), detail=detail)
-        changes: list[Change] = [OpenCall(draft.id, record.log, draft.report_by), RefuseFrozen(called(draft))]
+        changes: list[Change] = [OpenCall(draft.id, record.log, draft.report_by), RefuseFrozen(called(draft)), in_force]
         if draft.idempotency_key is not None:
             changes.append(take_key(draft, record.log))  # first: a repeat that comes at the same moment finds the key, not a used approval
         if draft.consuming is not None:
@@ -111,9 +111,9 @@ class Recorder:
         """A read and its outcome in one record, durable before its result leaves."""
         return Filing((self._ended("call", draft, at_us, outcome, None), *self._twin(draft, at_us)))
 
-    def repeat(self, draft: Draft, at_us: int, earlier: CallId) -> Filing:
+    def repeat(self, draft: Draft, at_us: int, earlier: CallId, in_force: InForce) -> Filing:
         """A repeated idempotency key: the earlier outcome leaves once more, nothing ran."""
-        return Filing((self._record("call", draft, at_us, detail={"repeats": earlier}),))
+        return Filing((self._record("call", draft, at_us, detail={"repeats": earlier}),), (in_force,))
 
     def evaluation(self, draft: Draft, at_us: int, asked: JsonObject, *, about: tuple[Subject, ...] = ()) -> tuple[Statement, ...]:
         """A call that was asked about and not made, and the twin of what its tenant's log masks. Nothing moves with it."""

@@ -3,8 +3,11 @@
 Rules:
 
 1. Everything is read and validated first, and swapped whole. What does not load keeps what stands, and the error says why.
-2. A call that begins after a reload has returned is decided under it. One that was decided before, and whose intent was not yet written, is
-   decided again; one that already runs ends under what it was decided by.
+2. Once a reload has returned, failed or not, this process writes no intent that rests on what was in force before. A call that was decided
+   before, and whose intent was not yet written, is decided again, wherever it was on its way; one that already runs ends under what it was
+   decided by. That is a condition of the intent's batch, looked at while its group is written (store/freezes.py, rule 4), and the reload
+   waits for the group that was under way at the swap: calls take no lock for it, and a reload waits for no call. A read without an intent
+   has begun when the pipeline has looked for the last time. Other processes have files of their own, and reload them by themselves.
 3. Removals need nobody's consent: who is not in the file any more, or has less there, loses it at once, also where the rest does not load:
    a policy that is broken, a setting that is unknown. That grants nothing, and whatever was lost so comes back by a reload that succeeds.
 4. Votes of people who may not vote any more are taken back whenever a directory comes into force.

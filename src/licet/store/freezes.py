@@ -1,4 +1,4 @@
-"""The part of a store's contract that stops calls: freezes.
+"""The part of a store's contract that stops calls: freezes, and decisions that rest on what is not in force any more.
 
 Rules:
 
@@ -7,10 +7,14 @@ Rules:
    knows of it, in whatever process. While nothing is frozen this costs no statement of its own.
 3. Rows are projections of records, for speed. Whoever asks what stands gets rows and records of one moment, and holds them against each
    other (gate/freeze_view.py): a row that somebody has deleted lifts nothing.
+4. An intent is refused where its process has put something else into force since its call was decided (`not_in_force`). That is looked at
+   while its group is written. A process's groups follow each other, so whoever swaps first and then waits for a batch of their own knows:
+   no later group holds an intent that rests on what was in force before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -39,7 +43,21 @@ class RefuseFrozen(Struct, frozen=True, gc=False):
     call: Called
 
 
-FreezeChange = PutFreeze | LiftFreeze | RefuseFrozen
+class InForce(Struct, frozen=True, gc=False):
+    """This batch rests on `decided_by`. Condition `not_in_force`: that very object is in force in this process. Writes nothing."""
+
+    decided_by: object
+    now: Callable[[], object]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is in force at this moment."""
+        return self.now() is self.decided_by
+
+
+NOT_IN_FORCE = "what this was decided by is not in force any more"
+
+FreezeChange = PutFreeze | LiftFreeze | RefuseFrozen | InForce
 
 
 class FreezeRows(Struct, frozen=True):

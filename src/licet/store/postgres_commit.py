@@ -35,7 +35,7 @@ from licet.store.contract import (
 )
 from licet.store.credentials import CredentialChange, TouchCredentials
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
-from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
+from licet.store.freezes import NOT_IN_FORCE, InForce, LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.head_rows import tree_of
 from licet.store.outbox import OUTBOX_CHANGES
 from licet.store.postgres_credentials import change_credentials
@@ -249,9 +249,9 @@ class _Group:
         """The batch's changes, or what it lost; then none of them (rule 2)."""
         conditional = []
         for change in changes:
-            if type(change) is RefuseFrozen:
-                if (frozen := await self._refuse_frozen(change)) is not None:
-                    return frozen
+            if type(change) is RefuseFrozen or type(change) is InForce:
+                if (refused := await self._refuse(change)) is not None:
+                    return refused
             elif type(change) not in _UNCONDITIONAL:
                 conditional.append(change)
         lost = None
@@ -319,8 +319,10 @@ class _Group:
             return await change_credentials(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
 
-    async def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:
+    async def _refuse(self, change: RefuseFrozen | InForce) -> Lost | None:
         """Writes nothing, and asks the database only where something is frozen."""
+        if isinstance(change, InForce):
+            return None if change.holds else Lost("not_in_force", NOT_IN_FORCE)
         if self._standing is None:
             self._standing = Standing(await read_freezes(self._con))
         freeze = self._standing.find(change.call) if self._standing else None

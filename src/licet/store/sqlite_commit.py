@@ -37,7 +37,7 @@ from licet.store.contract import (
 )
 from licet.store.credentials import CredentialChange, TouchCredentials
 from licet.store.forgetting import BeginAnew, DestroySecret, DropPayloads, PlaceHold, ReleaseHold, RetireKeys, Rewrap
-from licet.store.freezes import LiftFreeze, PutFreeze, RefuseFrozen
+from licet.store.freezes import NOT_IN_FORCE, InForce, LiftFreeze, PutFreeze, RefuseFrozen
 from licet.store.head_rows import tree_of
 from licet.store.outbox import OUTBOX_CHANGES
 from licet.store.remote import EndCall
@@ -198,9 +198,9 @@ class _Group:
         """The batch's changes, or what it lost; then none of them (rule 2)."""
         conditional = []
         for change in changes:
-            if type(change) is RefuseFrozen:
-                if (frozen := self._refuse_frozen(change)) is not None:
-                    return frozen
+            if type(change) is RefuseFrozen or type(change) is InForce:
+                if (refused := self._refuse(change)) is not None:
+                    return refused
             elif type(change) not in _UNCONDITIONAL:
                 conditional.append(change)
         lost = None
@@ -267,8 +267,10 @@ class _Group:
             return change_credentials(self._con, change)
         raise TypeError(f"no such change: `{type(change).__name__}`")
 
-    def _refuse_frozen(self, change: RefuseFrozen) -> Lost | None:
+    def _refuse(self, change: RefuseFrozen | InForce) -> Lost | None:
         """Writes nothing, and asks the database only where something is frozen."""
+        if isinstance(change, InForce):
+            return None if change.holds else Lost("not_in_force", NOT_IN_FORCE)
         if self._standing is None:
             self._standing = Standing(read_freezes(self._con))
         freeze = self._standing.find(change.call) if self._standing else None
