@@ -136,6 +136,28 @@ def test_a_repeat_on_its_way_to_the_queue_when_a_reload_returns_gives_nothing(w:
     assert w.kinds() == ["intent", "outcome", "denial"]
 
 
+def test_a_call_that_is_decided_again_does_not_stand_in_its_own_way(w: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session refunds 50,000 at most: the first attempt, whose intent was refused, is not counted."""
+
+    def refund(amount_cents: int) -> Proposed:
+        with w.alice():
+            return w.gate.call("billing.refund", {"customer_id": "C-1", "amount_cents": amount_cents})
+
+    held = Held(w, "intent", monkeypatch)
+    pool, calling = begin(lambda _: refund(30_000), w)
+    with pool:
+        assert held.here.wait(60)
+        w.policies(POLICIES + "// reviewed")
+        assert w.gate.reload().changed
+        held.go.set()
+        assert isinstance(calling.result(60), Ok)
+    assert [record.envelope.attempt for record in w.records() if record.kind == "intent"] == [2]
+    assert isinstance(refund(20_000), Ok)
+    w.denied(refund(1), "forbidden", "a session refunds $500 at most")
+    seen = [record.payload.context or {} for record in w.records() if record.kind == "intent"]
+    assert [(context["calls"], context["meters"]) for context in seen] == [(0, {"refunded": 0}), (1, {"refunded": 30_000})]
+
+
 class Committing:
     """Holds the writer with a group that has an intent, `before` or after it is durable, until somebody else has done something."""
 

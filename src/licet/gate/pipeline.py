@@ -278,6 +278,8 @@ def _intend(draft: Draft, house: House) -> Generator[Step, Any, Result | None]:
         draft.intended = receipts[0]
     except ConditionLost as lost:
         if lost.condition in {"key_taken", "votes_moved", "not_in_force"}:
+            assert draft.caller is not None
+            house.sessions.take_back(draft.caller, draft.acting.session, _metered(draft))
             raise Moved from lost
         if lost.condition == "frozen":
             return (yield from _stop(draft, house, lost))

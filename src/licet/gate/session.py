@@ -5,7 +5,8 @@ Rules:
 1. Facts are set by the host program and by the gate, never by what a model writes.
 2. A caller that names no session shares one with itself, so leaving the session out resets nothing. Nor does another credential.
 3. Two calls that both saw the same meter do not both pass: the second one finds that the meter has moved and is decided again.
-4. A meter never goes down: a negative amount adds nothing to it.
+4. A meter never goes down: a negative amount adds nothing to it. Only a call that was counted and is decided again before it began is
+   taken back, so that it does not stand in its own way.
 5. They live in this process. What a decision saw is in its record.
 """
 
@@ -59,6 +60,16 @@ class Sessions:
                 meters = meters | {name: meters.get(name, 0) + amount for name, amount in metered.items()}
             self._put((caller, session), SessionFacts(now.labels, now.calls + 1, meters, now.revision + bool(metered)))
             return True
+
+    def take_back(self, caller: Caller, session: str | None, metered: dict[str, int] | None = None) -> None:
+        """What `count` has counted of a call whose intent did not land, and who will be counted anew."""
+        caller = caller.whoever_shows
+        with self._lock:
+            now = self._facts.get((caller, session))
+            if now is None:
+                return  # forgotten meanwhile, and what was counted with it
+            meters = {name: max(value - (metered or {}).get(name, 0), 0) for name, value in now.meters.items()}
+            self._put((caller, session), SessionFacts(now.labels, max(now.calls - 1, 0), meters, now.revision + bool(metered)))
 
     def label(self, caller: Caller, session: str | None, label: str) -> None:
         """Put a label on a session. Labels are never taken off."""
