@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from licet.catalog import strict
-from licet.catalog.arguments import ArgumentReader
+from licet.catalog.arguments import ArgumentReader, Limits
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused, CatalogInvalid
 from licet.model import JsonObject
@@ -151,7 +151,7 @@ def test_a_pattern_cannot_be_made_to_backtrack() -> None:
 
 
 def test_the_limit_counts_bytes_before_and_after_defaults() -> None:
-    small = READER.within(80)
+    small = READER.within(Limits(size_bytes=80))
     assert len(small.read(GOOD).json) == 72
     assert refusal({**GOOD, "note": "x" * 20}, small).code == "too_large"
     assert refusal(b'{"customer_id":"C-1",' + b" " * 80 + b'"amount_cents":5}', small).code == "too_large"

@@ -109,7 +109,7 @@ def _schema(short: dict[str, str | JsonObject] | None, full: JsonObject | None, 
 
 def _schema_from_file(path: Path) -> JsonObject:
     try:
-        schema = strict.parse(path.read_bytes())
+        schema = strict.parse(path.read_bytes(), limit_values=strict.LIMIT_BYTES)
     except OSError as error:
         raise CatalogInvalid(f"the schema file `{path}` cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -33,7 +33,7 @@ _BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions",
 def checked(schema: JsonObject) -> JsonObject:
     """A closed deep copy of an input schema that obeys the rules of this module. Raises CatalogInvalid."""
     try:
-        copy: JsonObject = strict.copied(schema)
+        copy: JsonObject = strict.copied(schema, limit_values=strict.LIMIT_BYTES)  # its author's choice: an enumeration may be long
     except ArgumentsRefused as refused:
         raise CatalogInvalid(f"the schema cannot be used: {refused} (at `{refused.path}`)") from refused
     if copy.get("type") != "object":

@@ -223,7 +223,7 @@ class Catalog:
                     "tools": [spec.content() for _, spec in sorted(self._tools.items())],
                     "resources": [spec.content() for _, spec in sorted(self._resources.items())],
                 }
-                self._snapshot = strict.encode(strict.copied(content, limit_bytes=SNAPSHOT_LIMIT_BYTES))
+                self._snapshot = strict.encode(strict.copied(content, limit_bytes=SNAPSHOT_LIMIT_BYTES, limit_values=SNAPSHOT_LIMIT_BYTES))
             return self._snapshot
 
     @classmethod
@@ -231,7 +231,7 @@ class Catalog:
         """Read a snapshot back, checking every definition afresh. Raises CatalogInvalid."""
         catalog = cls()
         try:
-            content = strict.parse(unverified, limit_bytes=SNAPSHOT_LIMIT_BYTES)
+            content = strict.parse(unverified, limit_bytes=SNAPSHOT_LIMIT_BYTES, limit_values=SNAPSHOT_LIMIT_BYTES)
             if content["v"] != SNAPSHOT_VERSION:
                 raise CatalogInvalid(f"the catalog snapshot has the unknown version `{content['v']}`")
             for tool in content["tools"]:
@@ -277,6 +277,7 @@ def _merged(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefer: str | No
 
 def _digest(content: JsonObject) -> str:
     try:
-        return hashlib.sha256(strict.encode(strict.copied(content, limit_bytes=DEFINITION_LIMIT_BYTES))).hexdigest()
+        copy = strict.copied(content, limit_bytes=DEFINITION_LIMIT_BYTES, limit_values=DEFINITION_LIMIT_BYTES)
+        return hashlib.sha256(strict.encode(copy)).hexdigest()
     except ArgumentsRefused as refused:
         raise CatalogInvalid(f"`{content.get('name') or content.get('type')}` cannot be defined so: {refused}") from refused

@@ -8,7 +8,8 @@ Rules:
    such a float no longer says which integer was meant and is refused.
 3. The keys `__entity` and `__extn` are refused anywhere: Cedar reads them as entities and extension calls, not as data.
 4. Strings are Unicode text: a lone surrogate cannot be written as UTF-8 and is refused.
-5. Nesting is at most 64 deep and the whole at most a stated number of bytes, checked before work that grows with the input.
+5. Nesting is at most 64 deep and the whole at most a stated number of bytes and of values (every member of an object and item of a list
+   is one), checked before work that grows with the input: a megabyte of tiny values costs a hundred times what one long text does.
 6. What comes out is a fresh copy of plain `dict`, `list`, `str`, `int`, `float`, `bool` and None: nobody else holds a reference to it.
 """
 
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -26,6 +29,8 @@ from licet.model import JsonObject
 
 LIMIT_BYTES = 1024 * 1024
 """Larger arguments are not data for one call; a file's content belongs behind a reference."""
+VALUES_LIMIT = 10_000
+"""More values are a data set, which belongs behind a reference; reading, deciding on and recording so many takes some 10 to 50 ms."""
 DEPTH_LIMIT = 64
 """No tool of the real world nests deeper, and every recursive reader behind us survives it."""
 FORBIDDEN_KEYS = frozenset({"__entity", "__extn"})
@@ -36,18 +41,23 @@ EXACT_FLOAT_LIMIT = 2.0**53
 SHOWN_CHARACTERS = 40
 """How much of a value an error message quotes."""
 
+_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
+"""A whole text, a comma or an opening bracket. Possessive, and a text that does not end is one too: nothing is looked at twice."""
+_TOKENS_OF_VALUE = 3
+"""A value has a name at most, a comma at most, and is one text or opens one bracket at most."""
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
 
 
-def parse(unverified: bytes | str, *, limit_bytes: int = LIMIT_BYTES) -> Any:
+def parse(unverified: bytes | str, *, limit_bytes: int = LIMIT_BYTES, limit_values: int = VALUES_LIMIT) -> Any:
     """Decode JSON text by the rules of this module. The result is fresh. Raises ArgumentsRefused."""
     if len(unverified) > limit_bytes:
         raise _too_large(limit_bytes)
-    return copied(_decoded(unverified), limit_bytes=limit_bytes)
+    return copied(_decoded(unverified, limit_values), limit_bytes=limit_bytes, limit_values=limit_values)
 
 
-def copied(unverified: Any, *, limit_bytes: int = LIMIT_BYTES) -> Any:
+def copied(unverified: Any, *, limit_bytes: int = LIMIT_BYTES, limit_values: int = VALUES_LIMIT) -> Any:
     """A deep copy of a value that JSON can express, checked by the rules of this module.
 
     Mappings become dicts, tuples become lists, subclasses of `str` and `int` become plain; nothing else is converted. Raises
@@ -55,8 +65,10 @@ def copied(unverified: Any, *, limit_bytes: int = LIMIT_BYTES) -> Any:
     """
     trail: list[str] = []
     try:
-        return _copied(unverified, 1, [limit_bytes], trail)
+        return _copied(unverified, 1, [limit_bytes, limit_values], trail)
     except ArgumentsRefused as refused:
+        if refused.code == "too_many_values":
+            raise too_many_values(limit_values) from None
         if trail and not refused.path:
             refused.path = pointer(reversed(trail))
         raise
@@ -85,9 +97,15 @@ def shown(value: Any) -> str:
     return f"`{text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + '...'}`"
 
 
-def _decoded(unverified: bytes | str) -> Any:
+def too_many_values(limit_values: int) -> ArgumentsRefused:
+    """The refusal of more values than this."""
+    return ArgumentsRefused("too_many_values", f"more than {limit_values} values; send less at once, or put them behind a reference")
+
+
+def _decoded(unverified: bytes | str, limit_values: int) -> Any:
     try:
         text = unverified if isinstance(unverified, str) else bytes(unverified).decode("utf-8")
+        _check_tokens(text, limit_values)
         return _json.decode(text)
     except RecursionError as error:
         raise _too_deep() from error
@@ -98,6 +116,15 @@ def _decoded(unverified: bytes | str) -> Any:
     except ValueError as error:
         # int() refuses more than some thousand digits, because reading them takes quadratic time.
         raise ArgumentsRefused("number_too_large", "an integer does not fit 64 bits") from error
+
+
+def _check_tokens(text: str, limit_values: int) -> None:
+    """Refuse what surely has too many values before any of them is built; `copied` counts what passes."""
+    tokens = limit_values * _TOKENS_OF_VALUE + 1  # the one around all of them
+    # A text of many commas is no list of many values, so what seems too much is looked at, as far as the limit reaches.
+    seem_many = len(text) > limit_values and text.count(",") + text.count("[") + text.count("{") > limit_values
+    if seem_many and next(islice(_TOKENS.finditer(text), tokens, None), None) is not None:
+        raise too_many_values(limit_values)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
@@ -139,7 +166,7 @@ def _copied(value: Any, depth: int, budget: list[int], trail: list[str]) -> Any:
 def _copied_object(value: JsonObject, depth: int, budget: list[int], trail: list[str]) -> JsonObject:
     # list() takes the items in one step of the interpreter: another thread that changes the dict meanwhile changes its own copy only.
     items = list(value.items())
-    _spend(4 * len(items), depth, budget)
+    _spend(4 * len(items), len(items), depth, budget)
     copy: JsonObject = {}
     for key, item in items:
         if type(key) is not str or not key.isascii():
@@ -161,7 +188,7 @@ def _copied_object(value: JsonObject, depth: int, budget: list[int], trail: list
 
 def _copied_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[int], trail: list[str]) -> list[Any]:
     items = list(value)
-    _spend(len(items), depth, budget)
+    _spend(len(items), len(items), depth, budget)
     copy: list[Any] = []
     for item in items:
         try:
@@ -173,18 +200,21 @@ def _copied_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[in
     return copy
 
 
-def _spend(size_bytes: int, depth: int, budget: list[int]) -> None:
+def _spend(size_bytes: int, values: int, depth: int, budget: list[int]) -> None:
     if depth > DEPTH_LIMIT:
         raise _too_deep()
     # A list that holds one list twice, which holds one list twice ... is small in memory and endless in JSON.
     # What is spent is never more than the bytes it takes: brackets, commas, and of an object quotes and colons.
     budget[0] -= 1 + size_bytes
+    budget[1] -= values
     _check_budget(budget)
 
 
 def _check_budget(budget: list[int]) -> None:
     if budget[0] < 0:
         raise ArgumentsRefused("too_large", "the arguments are larger than allowed")
+    if budget[1] < 0:
+        raise ArgumentsRefused("too_many_values", "more values than allowed")
 
 
 def _number(value: float) -> int | float:

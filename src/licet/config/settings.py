@@ -80,12 +80,13 @@ class ApprovalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[limits]`: bytes of arguments, deadlines in seconds, and after how many equal denials a minute they are counted in one record.
+    """`[limits]`: size of arguments, deadlines in seconds, and after how many equal denials a minute they are counted in one record.
 
     `outcome_timeout_s` is how long the end of a call that somebody else executes can be reported, unless its tool says otherwise.
     """
 
     arguments_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
+    arguments_values: Annotated[int, Meta(ge=100, le=100_000)] = 10_000
     resolver_timeout_s: Timeout = 5.0
     tool_timeout_s: Timeout | None = None
     store_timeout_s: Timeout = 30.0

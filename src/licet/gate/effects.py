@@ -148,7 +148,7 @@ def _taken(target: object, field: object, before: Any, after: Any) -> tuple[Effe
     try:
         values = [None if value is UNSET else strict.copied(value, limit_bytes=EFFECTS_LIMIT_BYTES) for value in (before, after)]
     except ArgumentsRefused as refused:
-        if refused.code != "too_large":
+        if refused.code not in {"too_large", "too_many_values"}:
             raise EffectRefused("not_json", f"the effect on `{names[1]}` is not reported: {refused}") from refused
         return Effect(target=names[0], field=names[1]), EFFECTS_LIMIT_BYTES + 1
     unknown = True if before is UNSET else UNSET

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from licet.catalog.arguments import ArgumentReader
+from licet.catalog.arguments import ArgumentReader, Limits
 from licet.catalog.declared import ResourceSettings, resource_from_settings, tool_from_settings
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.catalog.spec import Catalog, ResourceSpec
@@ -136,9 +136,10 @@ class Registry:
             raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
 
     def readers(self, catalog: Catalog) -> Mapping[str, ArgumentReader]:
-        """A reader for each tool of `catalog`, with the limit of licet.toml."""
-        limit = self._settings.limits.arguments_bytes
+        """A reader for each tool of `catalog`, with the limits of licet.toml."""
+        set_limits = self._settings.limits
+        limits = Limits(set_limits.arguments_bytes, set_limits.arguments_values)
         return {
-            name: self.tools[name].reader.within(limit) if name in self.tools else ArgumentReader(spec, limit_bytes=limit)
+            name: self.tools[name].reader.within(limits) if name in self.tools else ArgumentReader(spec, limits=limits)
             for name, spec in catalog.tools.items()
         }

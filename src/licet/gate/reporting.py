@@ -39,6 +39,10 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """How often a report is looked at afresh because the call has moved (a deadline that passed, a settlement) before it is given up."""
 REPORT_LIMIT_BYTES = 16 * 1024 * 1024
+REPORT_LIMIT_VALUES = 100_000
+"""A tool may find more than anybody may ask it with; what has still more values is reported without its result."""
+LONG_RESULT_BYTES = 32 * 1024
+"""From here up a result is read in a thread: the event loop would stand still meanwhile."""
 """Of a result as it is read; what is larger than a local one may be is kept as digest and size."""
 LONGEST_US = 2**53
 SWEPT_AT_ONCE = 256
@@ -101,7 +105,8 @@ class Reporter:
 
     async def areport(self, scene: Scene, call: CallId, report: CallReport, may: MayReport) -> ReportReceipt:
         """As `report`, on the running event loop. Cancelled, what was submitted becomes durable all the same."""
-        checked = _checked(report)
+        is_long = report.result is not None and len(report.result) > LONG_RESULT_BYTES
+        checked = await asyncio.to_thread(_checked, report) if is_long else _checked(report)
         for _ in range(ATTEMPTS):
             step = await self._aside(functools.partial(self._step, scene, call, checked, may))
             if isinstance(step, ReportReceipt):
@@ -327,7 +332,7 @@ def _checked(report: CallReport) -> CallReport:
 
 def _canonical(result: bytes) -> bytes:
     try:
-        return strict.encode(strict.parse(result, limit_bytes=REPORT_LIMIT_BYTES))
+        return strict.encode(strict.parse(result, limit_bytes=REPORT_LIMIT_BYTES, limit_values=REPORT_LIMIT_VALUES))
     except ArgumentsRefused as refused:
         raise ReportRefused("bad_report", f"the result cannot be recorded: {refused}") from refused
 

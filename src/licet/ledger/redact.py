@@ -196,7 +196,8 @@ class _Hiding:
                     members[name] = Raw(self._hidden(bytes(value), below))
             return _joined(members)
         if opening == b"[" and all(path[0] is Every.ITEM for _, path in paths):
-            return b"[%b]" % b",".join(self._hidden(bytes(item), [(text, path[1:]) for text, path in paths]) for item in _list(raw))
+            below = [(text, path[1:]) for text, path in paths]
+            return b"[%b]" % b",".join([self._hidden(bytes(item), below) for item in _list(raw)])
         return self._whole(raw, paths)
 
     def _whole(self, raw: bytes, paths: list[tuple[str, Path]]) -> bytes:
@@ -206,11 +207,12 @@ class _Hiding:
         except _UNREADABLE:
             return _encode(marker(f"unreadable of {len(raw)} bytes", b"json:" + raw, self._hmac))
         self._remember(value)
-        return _encode(_marker_of(value, self._hmac))
+        return _encode(self.texts[value] if isinstance(value, str) else _marker_of(value, self._hmac))
 
     def _remember(self, value: object) -> None:
         for text in _texts(value):
-            self.texts[text] = str(_marker_of(text, self._hmac))
+            if text not in self.texts:  # an HMAC for each of many equal ones would be most of the time that a record takes
+                self.texts[text] = _marker_of(text, self._hmac)
 
 
 def _marker_of(value: object, hmac: Hmac) -> str:

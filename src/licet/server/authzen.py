@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -29,8 +30,9 @@ from licet.identity.directory import Directory
 from licet.model import EntityRef, JsonObject, PrincipalKind
 from licet.policy.own import AgentAction
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.exchange import LONG_BYTES
 from licet.server.problems import Problem, bad_request, not_found
-from licet.server.reading import check_media_type
+from licet.server.reading import BODY_VALUES_LIMIT, check_media_type
 
 T = TypeVar("T")
 
@@ -101,7 +103,8 @@ def decoded(asked: Asked, wanted: type[T]) -> T:
     except Problem as problem:
         raise bad_request(problem.detail) from problem  # the standard knows no 415
     try:
-        return msgspec.convert(strict.parse(asked.raw_body, limit_bytes=len(asked.raw_body)), wanted)
+        value = strict.parse(asked.raw_body, limit_bytes=len(asked.raw_body), limit_values=BODY_VALUES_LIMIT)
+        return msgspec.convert(value, wanted)
     except ArgumentsRefused as refused:
         raise bad_request(f"the body cannot be read: {refused}") from refused
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
@@ -146,8 +149,9 @@ def permitted_tenant(asked: Asked, action: AgentAction, inquiry: Inquiry, inquir
 
 
 async def _evaluate(asked: Asked) -> Answer:
-    """On the event loop, since it is short."""
-    inquiry, inquirer = decoded(asked, Inquiry), inquirer_of(asked.who, asked.directory)
+    """On the event loop, since it is short; a body that is not is decoded in a thread."""
+    inquirer = inquirer_of(asked.who, asked.directory)
+    inquiry = decoded(asked, Inquiry) if len(asked.raw_body) <= LONG_BYTES else await asyncio.to_thread(decoded, asked, Inquiry)
     tenant = permitted_tenant(asked, "evaluations.ask", inquiry, inquirer)
     return _told(await asked.gate.aevaluate(inquiry, inquirer=inquirer), asked, tenant)
 

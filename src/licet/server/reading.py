@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A body is read up to a stated number of bytes and for a stated time; a larger one is refused before it lies in memory whole.
+1. A body is read up to a stated number of bytes and for a stated time; a larger one is refused before it lies in memory whole, and one
+   of very many values before it is decoded.
 2. It is `application/json` in UTF-8. A key twice in one object is refused at any depth (`catalog/strict.py`).
 3. A parameter that is given twice is refused, unless it is a list; so is one that the endpoint does not have.
 """
@@ -27,6 +28,8 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 B = TypeVar("B", bytes, bytearray)
 
+BODY_VALUES_LIMIT = 110_000
+"""As many as `limits.arguments_values` may allow, and room around them: what a call has too many of, the gate refuses and records."""
 QUERY_LIMIT_BYTES = 8_192
 QUERY_FIELDS = 100
 
@@ -74,7 +77,7 @@ def decode_body(endpoint: Endpoint, headers: Mapping[bytes, bytes], body: bytes,
         return None
     check_media_type(headers)
     try:
-        value = strict.parse(body, limit_bytes=limit_bytes)
+        value = strict.parse(body, limit_bytes=limit_bytes, limit_values=BODY_VALUES_LIMIT)
     except ArgumentsRefused as refused:
         raise Problem("not_json", f"the body cannot be read: {refused}", errors=(refused.path,) if refused.path else ()) from refused
     return converted(value, endpoint.body, "the body is not as it must be")
