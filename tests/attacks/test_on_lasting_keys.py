@@ -239,3 +239,12 @@ def test_the_former_content_cannot_be_guessed_from_its_digest(served: ServerWorl
     envelopes = b"".join([record.envelope for record in served.gate.store.records("operator")])
     assert former.mark.encode() in envelopes
     assert was.salt.encode() not in row.issued.content + envelopes
+
+
+def test_an_erasure_tells_nobody_whether_another_tenant_has_a_user_of_this_name(served: ServerWorld) -> None:
+    one = issued(served, ADMIN, None).key
+    issued(served, KeyContent(name="wide", tenants=("*",), user="gina"))
+    issued(served, KeyContent(name="theirs", tenants=("globex",), user="gina"))
+    replies = [served.post("/api/v1/erasures", one, {**ERASURE, "id": name}) for name in ("gina", "g1na")]
+    assert [(reply.status, reply.code) for reply in replies] == [(404, "nothing_recorded")] * 2
+    assert replies[0].json["detail"].replace("gina", "g1na") == replies[1].json["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_holds_are_placed_listed_and_released(doors: Doors) -> None:
     done = doors.there("admin", *erasing)
     assert done.exit_code == 0
     assert done.stdout.startswith("✓ erased   Customer/C-1: ")
+    assert doors.here("audit", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize("door", ["here", "there"])
+def test_the_keys_of_an_erased_user_are_revoked_by_either_door(doors: Doors, door: str) -> None:
+    hers = next(one["id"] for one in doors.told("admin", "credentials", "list") if one["user"] == "alice")
+    erasing = ("audit", "erase", "--tenant", "acme", "--subject", "User/alice", "--reason", "asked to", "--yes")
+    assert doors.there("alice", "approvals", "list").exit_code == 0
+    done = doors.here(*erasing) if door == "here" else doors.there("admin", *erasing)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^ +revoked, or for others only from now on: 2 keys, \w{16}, \w{16}$", done.stdout, re.MULTILINE), done.stdout
+    listed = doors.here("credentials", "list", "--all").stdout
+    assert re.search(rf"ended +\(erased user\): \(erased user\), in acme\n +{hers}, until ", listed), listed
+    assert re.search(r"ended +agent: support-bot for \(erased user\), in acme, as licet-agent\n", listed), listed
+    for _ in range(1_000):
+        refused = doors.there("alice", "approvals", "list")
+        if refused.exit_code != 0:
+            break
+        time.sleep(0.01)
+    assert refused.exit_code != 0
+    assert "alice" not in doors.there("admin", "credentials", "list", "--all").stdout
     assert doors.here("audit", "verify").exit_code == 0
 
 

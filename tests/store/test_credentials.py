@@ -8,12 +8,12 @@ import apsw
 import msgspec
 import pytest
 
-from licet.ledger.issued import IssuedCredential, Issues, end_mark
+from licet.ledger.issued import IssuedCredential, Issues, change_mark, end_mark
 from licet.ledger.seal import Filing, Statement
 from licet.ledger.verify import verify
 from licet.model import OPERATOR_LOG
 from licet.store.contract import Committed, Lost, Store
-from licet.store.credentials import EndCredential, PutCredential, TouchCredentials
+from licet.store.credentials import EndCredential, PutCredential, RewriteCredential, TouchCredentials
 from tests.store.conftest import Database, SqliteDatabase
 from tests.store.samples import commit, record, written
 
@@ -30,6 +30,12 @@ def issue(credential: IssuedCredential = ROBOT) -> Filing:
 
 def end(ends_at: int, credential: str = "robot") -> Filing:
     return Filing((said(end_mark(credential, ends_at)),), (EndCredential(credential, ends_at),))
+
+
+def rewrite(content: bytes, ends_at: int | None = None, former: bytes = ROBOT.content) -> Filing:
+    anew = msgspec.structs.replace(ROBOT, content=content)
+    marks = (change_mark(anew), *((end_mark("robot", ends_at),) if ends_at is not None else ()))
+    return Filing((said(*marks),), (RewriteCredential("robot", former, content, ends_at),))
 
 
 def problems(store: Store) -> list[str]:
@@ -70,6 +76,31 @@ def test_an_end_only_comes_closer(store: Store) -> None:
     found = store.find_credential("robot")
     assert found is not None
     assert found.ends_at == 600
+    assert problems(store) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "ends_at", "after"), [(None, None, None), (None, 700, 700), (600, None, 600), (600, 700, 600), (800, 700, 700)]
+)
+def test_a_content_is_replaced_and_an_end_only_comes_closer(store: Store, before: int | None, ends_at: int | None, after: int) -> None:
+    written(store, issue())
+    if before is not None:
+        written(store, end(before))
+    written(store, rewrite(b"{}", ends_at))
+    found = store.find_credential("robot")
+    assert found is not None
+    assert (found.issued, found.ends_at) == (msgspec.structs.replace(ROBOT, content=b"{}"), after)
+    assert problems(store) == []
+
+
+def test_a_content_that_is_another_by_now_is_not_replaced(store: Store) -> None:
+    written(store, issue())
+    written(store, rewrite(b"{}"))
+    lost = [Lost("credential_moved", "credential `robot` was changed at the same moment")]
+    assert commit(store, [rewrite(b"[]")]) == lost
+    found = store.find_credential("robot")
+    assert found is not None
+    assert found.issued.content == b"{}"
     assert problems(store) == []
 
 
@@ -130,6 +161,19 @@ def test_a_row_that_somebody_has_edited_is_found(tmp_path: Path, edit: str) -> N
 def test_records_that_contradict_each_other_are_found(store: Store) -> None:
     written(store, Filing((said(end_mark("nobody", 5)),)))
     assert problems(store) == ["a credential or its end, and it ends a credential that was not issued: `nobody`"]
+
+
+def test_a_change_of_what_was_not_issued_is_found(store: Store) -> None:
+    written(store, Filing((said(change_mark(ROBOT)),)))
+    assert problems(store) == ["a credential or its end, and it changes a credential that was not issued: `robot`"]
+
+
+def test_a_row_with_its_former_content_is_found(store: Store) -> None:
+    written(store, issue())
+    written(store, rewrite(b"{}"))
+    (answer,) = store.commit([store.seal(Filing((), (RewriteCredential("robot", b"{}", ROBOT.content),)))])
+    assert isinstance(answer, Committed)
+    assert problems(store) == ["credential robot is not what was issued"]
 
 
 def test_a_tenants_log_issues_nothing() -> None:

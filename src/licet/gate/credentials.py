@@ -137,11 +137,11 @@ class Credentials:
         if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
             raise CredentialRefused("bad_overlap", f"an overlap is from 0 to {LONGEST_OVERLAP_S // 86_400} days")
         old, content = self._get_sound(credential)
-        self._check(replace(content, users=tuple([user for user in content.users if user != ERASED])))
-        self._check_user(by)
         seen = self.show(credential)
         if seen.state in {"ended", "expired"}:
             raise CredentialRefused("already_ended", f"credential {quoted(credential)} has ended: issue a new one")
+        self._check(replace(content, users=tuple([user for user in content.users if user != ERASED])))
+        self._check_user(by)
         if expires_s is None and old.issued.expires_at is not None:
             expires_s = max(1, (old.issued.expires_at - old.issued.created_at) // 1_000_000)
         ends_at = microseconds(self._now() + timedelta(seconds=overlap_s))

@@ -83,8 +83,7 @@ def erase(asked: Asked) -> Answer:
     """The subject is forgotten, for ever."""
     body: ErasedSubject = asked.body
     asked.allow("erasures.perform", body.tenant)
-    if body.type == "User":
-        _reach_keys(asked, body.tenant, body.id)
+    _reach_keys(asked, Subject(body.tenant, body.type, body.id))
     try:
         done = forget(asked.gate.ledger, asked.gate.settings, _operator(asked), Subject(body.tenant, body.type, body.id), body.reason)
     except ErasureRefused as error:
@@ -92,10 +91,15 @@ def erase(asked: Asked) -> Answer:
     return Answer(body=done)
 
 
-def _reach_keys(asked: Asked, tenant: str, user: str) -> None:
-    """An erasure revokes and changes keys, and nobody does so in tenants in which they may not erase. Raises `Problem`."""
+def _reach_keys(asked: Asked, subject: Subject) -> None:
+    """An erasure revokes and changes keys, and nobody does so in tenants in which they may not erase. Raises `Problem`.
+
+    Of whom nothing is recorded in the tenant, nothing is said here either: it may be somebody of another one.
+    """
+    if subject.type != "User" or asked.gate.store.find_pseudonym(subject) is None:
+        return
     here = set(asked.tenants("erasures.perform"))
-    for found in keys_naming(asked.gate.store, tenant, user):
+    for found in keys_naming(asked.gate.store, subject.tenant, subject.id):
         needed = {*asked.directory.tenants, OPERATOR_LOG} if ANY in found.content.tenants else set(found.content.tenants)
         if not needed <= here:
             detail = (
