@@ -238,10 +238,11 @@ def test_arguments_of_the_largest_size_are_read_and_larger_ones_are_refused(w: W
         for _ in range(70):
             nested = [nested]
         w.denied(w.gate.call("crm.compare", {"customer_ids": nested}), "too_deep", "64 deep")
-        w.denied(w.gate.call("crm.lookup", "[" * 100_000), "too_deep")
+        w.denied(w.gate.call("crm.lookup", "[" * 20_000), "too_deep")
+        w.denied(w.gate.call("crm.lookup", "[" * 100_000), "too_many_values", "more than 10000 values")
         w.denied(w.gate.call("crm.compare", {"customer_ids": [f"C-{number}" for number in range(101)]}), "too_many_targets", "100")
         w.denied(w.gate.call("crm.lookup", {"customer_id": object()}), "not_json_value", "`object`")
     assert w.ran == []
-    for record in w.records()[-7:]:
+    for record in w.records()[-8:]:
         assert record.kind == "denial"
         assert record.payload.detail is None or len(record.payload.detail["unread_arguments"]["text"]) <= 4_096

@@ -20,9 +20,9 @@ MESSAGE_LIMIT = 400
 
 def find_problem(compiled: jsonschema_rs.Draft202012Validator, value: Any, secrets: Collection[Path] = ()) -> ArgumentsRefused | None:
     """The first thing that is wrong with `value`; None if it is valid. Codes: `missing`, `unknown_argument`, `wrong_type`, `invalid`."""
-    if compiled.is_valid(value):
+    error = _first_error(compiled, value)
+    if error is None:
         return None
-    error = next(iter(compiled.iter_errors(value)))
     place = list(error.instance_path)
     # A choice is described by what is wrong inside of it, which may be the secret.
     if is_hidden(secrets, place) or (error.kind.name in {"anyOf", "oneOf"} and may_hold(secrets, place)):
@@ -30,6 +30,15 @@ def find_problem(compiled: jsonschema_rs.Draft202012Validator, value: Any, secre
     code, message, path = _described(error)
     pointer = strict.pointer(path)
     return ArgumentsRefused(code, f"{message} (at `{_shortened(pointer)}`)"[:MESSAGE_LIMIT], pointer)
+
+
+def _first_error(compiled: jsonschema_rs.Draft202012Validator, value: Any) -> jsonschema_rs.ValidationError | None:
+    """What `validate` stops at: `iter_errors` would look for all that is wrong with a list of thousands before it tells of one."""
+    try:
+        compiled.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return error
+    return None
 
 
 def unquoted(pointer: str) -> ArgumentsRefused:
