@@ -19,7 +19,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -41,10 +40,8 @@ EXACT_FLOAT_LIMIT = 2.0**53
 SHOWN_CHARACTERS = 40
 """How much of a value an error message quotes."""
 
-_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
-"""A whole text, a comma or an opening bracket. Possessive, and a text that does not end is one too: nothing is looked at twice."""
-_TOKENS_OF_VALUE = 3
-"""A value has a name at most, a comma at most, and is one text or opens one bracket at most."""
+_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A text of JSON. Possessive, and one that does not end is one too: nothing is looked at twice."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
@@ -105,7 +102,7 @@ def too_many_values(limit_values: int) -> ArgumentsRefused:
 def _decoded(unverified: bytes | str, limit_values: int) -> Any:
     try:
         text = unverified if isinstance(unverified, str) else bytes(unverified).decode("utf-8")
-        _check_tokens(text, limit_values)
+        _check_marks(text, limit_values)
         return _json.decode(text)
     except RecursionError as error:
         raise _too_deep() from error
@@ -118,13 +115,23 @@ def _decoded(unverified: bytes | str, limit_values: int) -> Any:
         raise ArgumentsRefused("number_too_large", "an integer does not fit 64 bits") from error
 
 
-def _check_tokens(text: str, limit_values: int) -> None:
+def _check_marks(text: str, limit_values: int) -> None:
     """Refuse what surely has too many values before any of them is built; `copied` counts what passes."""
-    tokens = limit_values * _TOKENS_OF_VALUE + 1  # the one around all of them
-    # A text of many commas is no list of many values, so what seems too much is looked at, as far as the limit reaches.
-    seem_many = len(text) > limit_values and text.count(",") + text.count("[") + text.count("{") > limit_values
-    if seem_many and next(islice(_TOKENS.finditer(text), tokens, None), None) is not None:
-        raise too_many_values(limit_values)
+    # A text of many commas is no list of many values, so only what seems too much is looked at, as far as the limit reaches.
+    if len(text) <= limit_values or text.count(",") + text.count("[") + text.count("{") <= limit_values:
+        return
+    # A value has a comma before it at most, opens one bracket at most, and is two texts at most, with its name; one has no name.
+    most = 2 * limit_values + 1
+    marks = texts = at = 0
+    while at < len(text):
+        opening = text.find('"', at)
+        end = opening if opening >= 0 else len(text)
+        marks += text.count(",", at, end) + text.count("[", at, end) + text.count("{", at, end)
+        texts += opening >= 0
+        if max(marks, texts) > most:
+            raise too_many_values(limit_values)
+        found = _TEXT.match(text, end)
+        at = len(text) if found is None else found.end()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:

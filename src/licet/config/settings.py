@@ -86,7 +86,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     arguments_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
-    arguments_values: Annotated[int, Meta(ge=100, le=100_000)] = 10_000
+    arguments_values: Annotated[int, Meta(ge=100, le=50_000)] = 10_000
     resolver_timeout_s: Timeout = 5.0
     tool_timeout_s: Timeout | None = None
     store_timeout_s: Timeout = 30.0

@@ -28,7 +28,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 B = TypeVar("B", bytes, bytearray)
 
-BODY_VALUES_LIMIT = 110_000
+BODY_VALUES_LIMIT = 60_000
 """As many as `limits.arguments_values` may allow, and room around them: what a call has too many of, the gate refuses and records."""
 QUERY_LIMIT_BYTES = 8_192
 QUERY_FIELDS = 100
