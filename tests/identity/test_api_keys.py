@@ -6,9 +6,10 @@ import hashlib
 import string
 
 import pytest
+from msgspec.structs import replace
 
 from licet.errors import NotAuthenticated
-from licet.identity.api_keys import KeyContent, find_id, mint
+from licet.identity.api_keys import ERASED, KeyContent, StoredKey, find_id, mint
 from licet.identity.authenticated import AskedCaller
 from licet.identity.authenticator import Authenticator
 from tests.identity.keys import Keys, directory_of
@@ -165,3 +166,29 @@ def test_a_certificate_counts_only_where_certificates_are_accepted() -> None:
     with pytest.raises(NotAuthenticated) as caught:
         Authenticator().authenticate(None, b"a certificate")
     assert caught.value.code == "no_credential"
+
+
+def test_a_key_whose_content_has_changed_is_verified_anew(keys: Keys) -> None:
+    minted, verifier = keys.put(ROBOT), keys.verifier()
+    keys.marks[minted.id] = "issued"
+    assert verifier.verify(minted.key, None).users == ("alice",)
+    assert verifier.find_known(minted.key, None) is not None
+    keys.rows[minted.id] = replace(keys.rows[minted.id], content=replace(ROBOT, users=(ERASED,)))
+    keys.marks[minted.id] = "changed"
+    assert verifier.find_known(minted.key, None) is None
+    assert verifier.verify(minted.key, None).users == (ERASED,)
+
+
+def test_a_content_that_changes_while_it_is_read_is_not_remembered(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    minted, verifier = keys.put(ROBOT), keys.verifier()
+    keys.marks[minted.id] = "issued"
+    found = keys.find
+
+    def change_behind(credential: str) -> StoredKey | None:
+        row = found(credential)
+        keys.marks[minted.id] = "changed"
+        return row
+
+    monkeypatch.setattr(keys, "find", change_behind)
+    verifier.verify(minted.key, None)
+    assert verifier.find_known(minted.key, None) is None
