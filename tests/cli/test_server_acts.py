@@ -158,6 +158,22 @@ def test_what_has_no_form_for_a_server_says_so(doors: Doors, verb: tuple[str, ..
     assert "cannot be asked of a server\nnext: " in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "step"),
+    [
+        (("undo", "x"), "whoever proposes an undo executes it: let the application ask `POST /api/v1/calls/x/undo`"),
+        (("why", "acme:1"), "`licet audit show acme:1` tells what the server has of it, with the policies that decided"),
+        (("why", "x"), "the same with `licet can` in place of `licet why` asks the server for its decision and message"),
+    ],
+    ids=["undo", "why-record", "why-tool"],
+)
+def test_a_refusal_says_what_a_server_can_be_asked_instead(doors: Doors, verb: tuple[str, ...], step: str) -> None:
+    result = doors.there("admin", *verb)
+    assert (result.exit_code, result.stdout) == (2, "")
+    refused = f"error: `licet {verb[0]}` is about the installation at hand, and cannot be asked of a server\n"
+    assert result.stderr == f"{refused}next: {step}\n"
+
+
 def test_policies_at_hand_are_held_against_what_a_server_serves(doors: Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "elsewhere"
     (folder / "policies").mkdir(parents=True)

@@ -64,12 +64,15 @@ def load_settings(invocation: Invocation) -> Settings:
     return import_gate(invocation).settings if invocation.app is not None else config.load(invocation.config_path)
 
 
-def refuse_server(invocation: Invocation) -> None:
-    """Raise `Refusal` where a server was named: whoever looks at the ledger at hand would answer about another one."""
+def refuse_server(invocation: Invocation, step: str | None = None) -> None:
+    """Raise `Refusal` where a server was named: whoever looks at the ledger at hand would answer about another one.
+
+    `step` is what a server can be asked in its place.
+    """
     if invocation.server is not None:
         message = f"`licet {invocation.command}` is about the installation at hand, and cannot be asked of a server"
-        step = "run it where the ledger is; leave `--server` out, and `LICET_SERVER` unset"
-        raise Refusal(Exit.USAGE, "no_server_form", message, next_step=step)
+        at_hand = "run it where the ledger is; leave `--server` out, and `LICET_SERVER` unset"
+        raise Refusal(Exit.USAGE, "no_server_form", message, next_step=step or at_hand)
 
 
 def import_gate(invocation: Invocation) -> Gate:

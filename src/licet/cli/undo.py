@@ -57,7 +57,7 @@ def undo(invocation: Invocation, /, call: str, reason: str | None, preview: bool
     has of it, as a call like any other: it may be denied (ends with 6) or held for people (7); the same command, once they have decided,
     goes on. A call is undone once. It needs --app.
     """
-    refuse_server(invocation)
+    refuse_server(invocation, f"whoever proposes an undo executes it: let the application ask `POST /api/v1/calls/{call}/undo`")
     if invocation.app is None:
         message = "an undo is a function of an application, and none is named"
         raise Refusal(Exit.USAGE, "usage", message, next_step=f"`licet --app MODULE:GATE undo {call}`")

@@ -13,7 +13,7 @@ from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.hindsight import Past, recall
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load, load_settings, reading
+from licet.cli.loading import load, load_settings, reading, refuse_server
 from licet.cli.output import Output
 from licet.cli.proposal import caller_options, read_proposal, rehearse
 from licet.cli.records import Entry, find_entries, is_reference, tell
@@ -67,9 +67,11 @@ def why(invocation: Invocation, /, tool_or_record: str, arguments: str | None, *
     if is_reference(tool_or_record):
         if arguments is not None:
             raise Refusal(Exit.USAGE, "usage", f"`{tool_or_record}` is a record, and takes no arguments", next_step="leave them out")
+        refuse_server(invocation, f"`licet audit show {tool_or_record}` tells what the server has of it, with the policies that decided")
         with reading(load_settings(invocation)) as store:
             entry, reasons = _of_record(store, tool_or_record)
         return invocation.answer(reasons, lambda output: _show_record(output, entry, reasons))
+    refuse_server(invocation, "the same with `licet can` in place of `licet why` asks the server for its decision and message")
     proposal = read_proposal(tool_or_record, arguments, options)
     acting = proposal.acting
 
