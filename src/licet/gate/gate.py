@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import structs
 
-from licet import config
+from licet import config, process
 from licet.approvals.desk import Cast
 from licet.catalog.python import PythonTool
 from licet.config import Settings
@@ -81,7 +81,7 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
         self._lock = threading.RLock()
         self._house: OpenHouse | None = None
         self._closed = False
-        self._pid = os.getpid()
+        self._pid = process.number()
         self._token = object()  # what `acting` blocks know this gate by; unlike an id(), it is never somebody else's later
 
     def acting(
@@ -305,9 +305,9 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
     def _opened(self) -> OpenHouse:
         """The open house, with everything in force that has been registered. Raises `GateClosed`, or why it cannot be opened."""
         house = self._house
-        if house is not None and house.is_current and self._pid == os.getpid():
+        if house is not None and house.is_current and self._pid == process.number():
             return house
-        if self._pid != os.getpid():  # before the lock, which another thread of the parent may have held at the fork
+        if self._pid != process.number():  # before the lock, which another thread of the parent may have held at the fork
             raise GateClosed("this gate was opened before a fork: open one of its own in the child")
         with self._lock:
             if self._closed:
@@ -342,7 +342,7 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
 
     def close(self) -> None:
         """Write what is still to be written and give the lease back. Safe to call twice; calls made later raise `GateClosed`."""
-        if self._pid != os.getpid():
+        if self._pid != process.number():
             return
         with self._lock:
             self._closed = True

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from licet import process
 from licet.config import Settings
 from licet.errors import KeyUnavailable, StoreError
 from licet.ledger.acts import Operator
@@ -62,7 +62,7 @@ class OpenLedger:
             check_there(place_of(settings))  # said before a key is missed that was never made
         self.keys = keys_of(settings, create=create)
         self._now = now
-        self._process = os.getpid()
+        self._process = process.number()
         self.indexer: Indexer | None = None
         with ExitStack() as opened:  # whatever fails below, what is open by then is closed, the last one first
             self.store = open_store(place_of(settings), now=now, keys=self.keys, create=create)
@@ -98,7 +98,7 @@ class OpenLedger:
 
     def close(self) -> None:
         """Everything is committed, signed and closed; in a forked child nothing is touched, since all of it is the parent's."""
-        if os.getpid() == self._process:  # a thread of the parent may have held any lock at the fork
+        if process.number() == self._process:  # a thread of the parent may have held any lock at the fork
             self._opened.close()
 
     def _make_notary(self, settings: Settings) -> Notary:

@@ -19,13 +19,13 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from licet import process
 from licet.errors import ConditionLost, GateClosed, KeyUnavailable, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.seal import Filing
 from licet.ledger.waking import Sleeper, WakingQueue
@@ -126,7 +126,7 @@ class Writer:
         self.observed: Callable[[Sequence[Filing], float], None] | None = None  # told what each group was, and how many seconds it took
         self._linger_s = linger_s
         self._deadline_s = deadline_s
-        self._process = os.getpid()
+        self._process = process.number()
         self._queue: deque[Ticket] = deque()
         self._wake = threading.Lock()  # free: there may be work
         self._answering = threading.Lock()
@@ -150,7 +150,7 @@ class Writer:
 
         Raises `GateClosed` or the poisoning error once stopped, `StoreUnavailable` while the store hangs, any `StoreError` of sealing.
         """
-        if self._stopped is not None or self._closing or self._stalled or os.getpid() != self._process:
+        if self._stopped is not None or self._closing or self._stalled or process.number() != self._process:
             raise self._refusal()
         if filing.statements and (problem := self.barrier()) is not None:
             raise StoreUnavailable(problem)
@@ -168,7 +168,7 @@ class Writer:
         After `timeout_s` those who still wait get `StoreUnavailable`.
         """
         self._closing = True
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             return
         _release(self._wake)
         self._thread.join(timeout_s)
@@ -177,7 +177,7 @@ class Writer:
         self._over.set()
 
     def _refusal(self) -> StoreError | GateClosed:
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             return GateClosed(
                 "this process was forked from one that had the ledger open; open it after the fork, or start the process afresh"
             )

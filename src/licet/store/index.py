@@ -14,7 +14,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import apsw
 
+from licet import process
 from licet.errors import GateClosed, StoreUnavailable
 from licet.store import forks, index_forget, index_text, index_tiles
 from licet.store.index_ask import Count, Page, Query, count_up_to, find_page
@@ -54,7 +54,7 @@ class Index:
     def __init__(self, location: Location, *, text: bool, read_only: bool, vfs: str | None = None) -> None:
         self._location = location
         self._vfs = vfs
-        self._process = os.getpid()
+        self._process = process.number()
         self._lock = threading.RLock()
         self._writer: apsw.Connection | None = None
         self._readers: Readers | SharedReader | None = None
@@ -204,7 +204,7 @@ class Index:
             file, self._file = self._file, None
             if file is not None:
                 file.release()
-            if os.getpid() == self._process:
+            if process.number() == self._process:
                 readers, self._readers = self._readers, None
                 if readers is not None:
                     readers.close()
@@ -278,7 +278,7 @@ class Index:
             con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _refuse_fork(self) -> None:
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             raise GateClosed(forks.MESSAGE)
 
 

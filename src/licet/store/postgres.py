@@ -16,12 +16,12 @@ Rules:
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from licet import process
 from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable, LeaseLost, NotAStore, StoreError, StorePoisoned, StoreUnavailable
 from licet.ledger.entropy import new_id
 from licet.ledger.keys import KeyEncryptionKeys
@@ -183,7 +183,7 @@ class PostgresStore(PostgresReads):
 
         A commit that hangs is waited for `CLOSE_TIMEOUT_S`; then its connection is cut, and what became of it is seen by whoever reads.
         """
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             return
         loop, self._loop = self._loop, None
         if loop is None:

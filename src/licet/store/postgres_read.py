@@ -6,11 +6,11 @@ its pages: records never change, so pages of different moments fit together.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from licet import process
 from licet.errors import GateClosed, KeyUnavailable
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.vault import SecretRow, Subject, Vault
@@ -58,7 +58,7 @@ class PostgresReads(
         self._address = address
         self._keys = keys
         self._vault = Vault(keys, self) if keys is not None else None
-        self._process = os.getpid()
+        self._process = process.number()
         self._loop: Loop | None = None
         self._readers: Readers | None = None
         self._watch: Watch | None = None
@@ -98,7 +98,7 @@ class PostgresReads(
 
     def _refuse_fork(self) -> None:
         """A child has neither the loop's thread nor the connections (store/postgres_loop.py)."""
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             raise GateClosed(forks.MESSAGE)
 
     def _rows(self, text: str, *values: object) -> list[Any]:
@@ -120,7 +120,7 @@ class PostgresReads(
     def _run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """What the coroutine returns, with errors of the database in the words of the store's contract."""
         loop = self._loop
-        if loop is None or os.getpid() != self._process:
+        if loop is None or process.number() != self._process:
             work.close()
             self._refuse_fork()
             raise GateClosed(f"the ledger `{self._address}` was closed")

@@ -6,7 +6,6 @@ its pages: records never change, so pages of different moments fit together.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from licet import process
 from licet.errors import GateClosed, IntegrityBroken, KeyUnavailable
 from licet.ledger.keys import KeyEncryptionKeys
 from licet.ledger.vault import SecretRow, Subject, Vault
@@ -117,7 +117,7 @@ class SqliteReads(
         self._location = location
         self._keys = keys
         self._vault = Vault(keys, self) if keys is not None else None
-        self._process = os.getpid()
+        self._process = process.number()
         self._readers: Readers | SharedReader | None = None
         self._watch: Watch | None = None
 
@@ -167,7 +167,7 @@ class SqliteReads(
 
     def _refuse_fork(self) -> None:
         """A child that went on with what it inherited would corrupt the file (store/forks.py)."""
-        if os.getpid() != self._process:
+        if process.number() != self._process:
             raise GateClosed(forks.MESSAGE)
 
     def _rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -212,7 +212,7 @@ def test_a_forked_child_that_closes_the_deliverer_changes_nothing(monkeypatch: p
         deliverer = p.deliverer()
         assert deliverer.turn()
         with monkeypatch.context() as patch:
-            patch.setattr("os.getpid", lambda: -1)
+            patch.setattr("licet.process.number", lambda: -1)
             deliverer.close()
         p.w.held()
         assert told(deliverer) == 1

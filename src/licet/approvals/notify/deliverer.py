@@ -15,13 +15,13 @@ Rules:
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 
+from licet import process
 from licet.approvals.notify.channel import Channel, Decide
 from licet.approvals.notify.channels import open_channel
 from licet.approvals.notify.office import Office
@@ -64,7 +64,7 @@ class Deliverer:
         self._environ = environ
         self._randomness = randomness or Random()  # noqa: S311  spreads retries, and keeps no secret
         self._open_channel = open_channel
-        self._process = os.getpid()
+        self._process = process.number()
         self._renewed_us: int | None = None
         self._senders: tuple[_Running, ...] = ()
         self._unreadable: set[RequestId] = set()
@@ -85,7 +85,7 @@ class Deliverer:
 
     def close(self) -> None:
         """Nothing is sent any more, and another process may deliver. Safe to call twice; in a forked child nothing is touched."""
-        if os.getpid() != self._process or self._over.is_set():
+        if process.number() != self._process or self._over.is_set():
             return
         if self._thread is not None:
             self._try_turn()  # a process that asks and ends at once has told of it
