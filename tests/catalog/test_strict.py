@@ -3,6 +3,7 @@ from __future__ import annotations
 import enum
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +39,24 @@ def test_canonical_bytes_decode_to_what_was_copied_and_are_their_own_canonical_b
     assert copy == value
     assert strict.parse(canonical) == copy
     assert strict.encode(strict.parse(canonical)) == canonical
+
+
+TEXTS = st.lists(
+    st.sampled_from([*'{}[],:"0123456789.eE-+ \n\\u', '"a"', "__e", "__entity", "9" * 18, "\xe9", "true", "null"]), max_size=24
+)
+
+
+@given(TEXTS.map("".join) | VALUES.map(json.dumps) | VALUES.map(lambda value: json.dumps(value, ensure_ascii=False)))
+def test_a_text_that_seems_plain_is_read_as_one_that_was_copied(text: str) -> None:
+    def outcome(read: Callable[[], Any]) -> Any:
+        try:
+            return repr(read())
+        except ArgumentsRefused as refused:
+            return refused.code, str(refused), refused.path
+
+    careful = outcome(lambda: strict.copied(strict._decoded(text, strict.VALUES_LIMIT)))
+    assert outcome(lambda: strict.parse(text)) == careful
+    assert not strict._is_plain(text + " " * (strict.VALUES_LIMIT + 1), strict.VALUES_LIMIT)
 
 
 @given(VALUES)

@@ -43,6 +43,9 @@ SHOWN_CHARACTERS = 40
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """A text of JSON. Possessive, and one that does not end is one too: nothing is looked at twice."""
 
+_UNUSUAL = re.compile(r"[^ -~\t\n\r]|\\|__e|[0-9]{19}|[0-9][.eE]")
+"""What a text of JSON may hold that needs a second look: other letters, escapes, reserved keys, long integers, fractions and exponents."""
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
 
@@ -51,7 +54,9 @@ def parse(unverified: bytes | str, *, limit_bytes: int = LIMIT_BYTES, limit_valu
     """Decode JSON text by the rules of this module. The result is fresh. Raises ArgumentsRefused."""
     if len(unverified) > limit_bytes:
         raise _too_large(limit_bytes)
-    return copied(_decoded(unverified, limit_values), limit_bytes=limit_bytes, limit_values=limit_values)
+    text = _text_of(unverified)
+    value = _decoded(text, limit_values)
+    return value if _is_plain(text, limit_values) else copied(value, limit_bytes=limit_bytes, limit_values=limit_values)
 
 
 def copied(unverified: Any, *, limit_bytes: int = LIMIT_BYTES, limit_values: int = VALUES_LIMIT) -> Any:
@@ -99,15 +104,27 @@ def too_many_values(limit_values: int) -> ArgumentsRefused:
     return ArgumentsRefused("too_many_values", f"more than {limit_values} values; send less at once, or put them behind a reference")
 
 
-def _decoded(unverified: bytes | str, limit_values: int) -> Any:
+def _text_of(unverified: bytes | str) -> str:
     try:
-        text = unverified if isinstance(unverified, str) else bytes(unverified).decode("utf-8")
+        return unverified if isinstance(unverified, str) else bytes(unverified).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArgumentsRefused("bad_text", f"the text is not UTF-8 at byte {error.start}") from error
+
+
+def _is_plain(text: str, limit_values: int) -> bool:
+    """Whether JSON that was decoded holds nothing that `copied` would refuse or write otherwise, by a look at its text alone.
+
+    It is no more than the bounds allow whatever it says: a value takes two characters, and a level one bracket.
+    """
+    return len(text) <= limit_values and text.count("{") + text.count("[") <= DEPTH_LIMIT and _UNUSUAL.search(text) is None
+
+
+def _decoded(text: str, limit_values: int) -> Any:
+    try:
         _check_marks(text, limit_values)
         return _json.decode(text)
     except RecursionError as error:
         raise _too_deep() from error
-    except UnicodeDecodeError as error:
-        raise ArgumentsRefused("bad_text", f"the text is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise ArgumentsRefused("not_json", f"malformed JSON at character {error.pos}: {error.msg.lower()}") from error
     except ValueError as error:

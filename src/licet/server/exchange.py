@@ -43,6 +43,7 @@ GONE: Final = 499
 """What is told of a request whose peer went away before its answer."""
 _ONCE: Final = (b"idempotency-key", b"if-match", b"content-type", b"content-encoding")
 """Headers that change what is done: of one that is sent twice, two readers could see different ones."""
+_WITHOUT_CONTENT: Final = frozenset({204, 304})
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _NOBODY = Authenticated(method="api_key", credential="")
 _encode = msgspec.json.Encoder().encode
@@ -98,9 +99,9 @@ class Exchange:
             self._who = await api.authenticate(self._authorization(), self._certificate(), self._client())
             CREDENTIAL.set(self._who.credential)
             api.count(self._who)
-        for name in _ONCE:
-            if name in self._twice:
-                raise bad_request(f"the header `{name.decode()}` stands twice")
+        if not self._twice.isdisjoint(_ONCE):
+            name = next(name for name in _ONCE if name in self._twice)
+            raise bad_request(f"the header `{name.decode()}` stands twice")
         params = decode_params(endpoint, path, scope["query_string"])
         raw = b""
         if endpoint.method != "GET":
@@ -191,17 +192,16 @@ class Exchange:
 
     def _answer_headers(self, answer: Answer, status: int, length: int | None) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self._request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
-        if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+        if status not in _WITHOUT_CONTENT:
             headers.append((b"content-type", answer.media_type.encode("latin-1")))
             if length is not None:
                 headers.append((b"content-length", b"%d" % length))
         if answer.etag is not None:
             headers.append((b"etag", f'"{answer.etag}"'.encode("latin-1")))
-        named = {name.lower() for name, _ in answer.headers}
-        if "cache-control" not in named:
+        named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        if not any(name == b"cache-control" for name, _ in named):
             headers.append((b"cache-control", b"no-store" if answer.etag is None else b"private, no-cache"))
-        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        return headers
+        return headers + named
 
     async def _send_parts(self, stream: Iterator[bytes] | AsyncIterator[bytes]) -> None:
         async for part in self._parts(stream):

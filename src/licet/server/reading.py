@@ -11,8 +11,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from functools import lru_cache
+import functools
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from typing import Any, TypeAlias, TypeVar, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -57,14 +57,43 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit_byte
 
 
 async def _next(receive: Receive, timeout_s: float) -> MutableMapping[str, Any]:
-    try:
-        async with asyncio.timeout(timeout_s):
-            message = await receive()
-    except TimeoutError as error:
-        raise Problem("request_timeout", "the body did not arrive in time") from error
+    receiving = _Begun(receive())
+    if not receiving.is_done:  # most bodies are here by now, and a timer for each would cost more than reading it
+        try:
+            async with asyncio.timeout(timeout_s):
+                await receiving
+        except TimeoutError as error:
+            raise Problem("request_timeout", "the body did not arrive in time") from error
+    message: MutableMapping[str, Any] = receiving.value
     if message["type"] == "http.disconnect":
         raise Disconnected
     return message
+
+
+class _Begun:
+    """A coroutine that has been run up to where it waits, or to its end; awaited, it goes on from there. `value` is what it returned."""
+
+    def __init__(self, coroutine: Awaitable[Any]) -> None:
+        self._steps: Generator[Any, Any, Any] = coroutine.__await__()
+        self.is_done = False
+        self.value: Any = None
+        self._waits_for = self._step(lambda: next(self._steps))
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while not self.is_done:
+            try:
+                said = yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - a cancellation is the coroutine's to know of
+                self._waits_for = self._step(functools.partial(self._steps.throw, error))
+            else:
+                self._waits_for = self._step(functools.partial(self._steps.send, said))
+
+    def _step(self, go_on: Callable[[], Any]) -> Any:
+        try:
+            return go_on()
+        except StopIteration as end:
+            self.is_done, self.value = True, end.value
+            return None
 
 
 def decode_body(endpoint: Endpoint, headers: Mapping[bytes, bytes], body: bytes, limit_bytes: int) -> Any:
@@ -138,7 +167,7 @@ def _checked(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)
 def _lists(params: type[Struct]) -> frozenset[str]:
     return frozenset(name for name, kind in get_type_hints(params).items() if get_origin(kind) in {tuple, list})
 
