@@ -66,6 +66,31 @@ def test_a_value_is_never_too_large_for_a_limit_of_its_own_size(value: Any) -> N
     assert strict.copied(value, limit_bytes=len(canonical)) == value
 
 
+def number_of_values(value: Any) -> int:
+    """Members and items, at all depths."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return len(inner) + sum(map(number_of_values, inner))
+
+
+@given(VALUES)
+def test_a_value_never_has_too_many_values_for_a_limit_of_its_own_and_always_for_one_less(value: Any) -> None:
+    count = number_of_values(value)
+    text = json.dumps(value)
+    assert strict.parse(text, limit_values=count) == value
+    assert strict.copied(value, limit_values=count) == value
+    if count:
+        for read, given_as in ((strict.parse, text), (strict.copied, value)):
+            with pytest.raises(ArgumentsRefused) as caught:
+                read(given_as, limit_values=count - 1)
+            assert (caught.value.code, caught.value.path) == ("too_many_values", "")
+            assert str(caught.value) == f"more than {count - 1} values; send less at once, or put them behind a reference"
+
+
+@pytest.mark.parametrize("text", ['"' + '\\"' * 500_000, '"' + "\\" * 500_000, '""' * 250_000, '"a",' * 250_000, '{"' * 300_000])
+def test_what_never_ends_or_has_no_meaning_is_refused_without_reading_it_twice(text: str) -> None:
+    assert refusal(text).code in {"not_json", "too_many_values", "too_large"}
+
+
 @given(VALUES)
 def test_however_it_was_written_one_value_has_one_canonical_form(value: Any) -> None:
     spaced = json.dumps(value, indent=3)
