@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks.bench_calls import CONFIG, CUSTOMERS, POLICIES, Customer
+from benchmarks.bench_calls import CONFIG, POLICIES, Customer
 from licet import Gate
 from licet.config import loads
 from licet.config.server import ServerSettings
@@ -17,6 +17,8 @@ from licet.gate.acting import Acting
 from licet.gate.inquiry import Action, Inquirer, Inquiry, Resource, Subject
 from licet.policy.own import default_text
 
+CUSTOMERS = 500
+"""Who is asked about: few enough that all are known after a second or two, on both sides alike."""
 BURIED = "[approvals]\nopen_per_caller = 100000\n"
 KEY = "licet_bench"
 ANSWER = b'{"decision":true,"context":{"evaluation_id":"01a2b3c4d5e6f708192a3b4c5d6e7f80","evaluated_at":"2026-01-01T00:00:00.000000Z"}}'
