@@ -18,6 +18,7 @@ from licet.identity.api_keys import KeyContent
 from licet.model import LIVE_STATES
 from licet.server.api import endpoints
 from licet.server.endpoint import Endpoint
+from tests.gate.asleep import until
 from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES
 from tests.server.test_permissions import BODIES
 from tests.server.world import Reply, ServerWorld, server_world
@@ -63,7 +64,7 @@ class Theirs:
         self.request = held.json["request"]
         with gate.acting(tenant="globex", agent="free-bot", user="gina"):
             gate.plan([("billing.adjust", {"customer_id": "G-1", "amount_cents": 88_888})])
-        steps = gate.store.dossiers(states=tuple(LIVE_STATES), tenant="globex", limit=10)
+        steps = gate.store.dossiers(states=tuple(LIVE_STATES), tenants=["globex"], limit=10)
         self.plan = next(str(one.request.plan) for one in steps if one.request.plan is not None)
         self.freeze = gate.freeze("session", "zebra-frozen", reason="zebra stop", tenant="globex", anyway=True).id
         hold = served.post("/api/v1/holds", "admin", {"tenant": "globex", "type": "Customer", "id": "G-1", "reason": "zebra hold"})
@@ -71,6 +72,7 @@ class Theirs:
         key = KeyContent(name="zebra key", tenants=("globex",), agents=("zebra-bot",), roles=("licet-agent",))
         self.credential = gate.credentials.issue(key, expires_s=3_600).credential.id
         world.ran.clear()
+        until(lambda: served.get("/api/v1/checkpoint", "admin").status == 200)  # what was written is signed soon, not at once
 
     @property
     def ids(self) -> dict[str, str]:

@@ -242,6 +242,7 @@ def test_pages_hold_every_request_once_in_the_order_of_their_expiry(served: Serv
         if page["next"] is None:
             break
         query = f"&cursor={page['next']}"
+        assert len(page["next"]) < 100, "one place, however many tenants there are"
     assert seen == made
     bad = served.get("/api/v1/requests?limit=2&cursor=abc", "lena")
     assert (bad.status, bad.code) == (400, "bad_cursor")

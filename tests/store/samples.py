@@ -93,7 +93,9 @@ def vote(on: Request, voter: str, verdict: Any = "approve") -> Vote:
 
 def opening(asked: Request, *more: Change) -> Filing:
     payload = Payload(detail={"request": asked})
-    return Filing((record("hold", payload=payload, call=asked.call, approval=ApprovalEntry(asked.id)),), (*more, OpenRequest(asked)))
+    return Filing(
+        (record("hold", asked.tenant, payload=payload, call=asked.call, approval=ApprovalEntry(asked.id)),), (*more, OpenRequest(asked))
+    )
 
 
 def voting(on: Request, voter: str, verdict: Any = "approve", *, seen: int = 0, move: RequestState | None = None) -> Filing:

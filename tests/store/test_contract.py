@@ -241,6 +241,18 @@ def test_requests_are_found_by_state_and_tenant_the_first_to_expire_first(store:
     assert store.requests(states=[]) == ()
 
 
+def test_pages_of_three_hundred_tenants_go_on_behind_one_request_of_any_of_them(store: Store) -> None:
+    # All expire at one moment.
+    made = [msgspec.structs.replace(request(str(number)), tenant=f"tenant-{number % 300:03}") for number in range(310)]
+    written(store, *[opening(asked) for asked in made])
+    tenants = [f"tenant-{number:03}" for number in range(300) if number != 7]
+    seen: list[RequestId] = []
+    while found := store.dossiers(states=[RequestState.OPEN], tenants=tenants, limit=45, after=seen[-1] if seen else None):
+        seen += [one.request.id for one in found]
+    assert seen == [asked.id for asked in made if asked.tenant != "tenant-007"]
+    assert store.dossiers(tenants=[]) == ()
+
+
 def test_records_are_streamed_in_either_direction_and_within_bounds(store: Store) -> None:
     stored = appended(store, 2500)
     assert [r.index for r in stored] == list(range(2500))

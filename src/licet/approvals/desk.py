@@ -71,7 +71,7 @@ class Desk:
         At most `limit` of them, behind the request `after`.
         """
         while True:
-            found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=tenant, limit=limit, after=after)
+            found = self._store.dossiers(states=tuple(LIVE_STATES), tenants=None if tenant is None else [tenant], limit=limit, after=after)
             live = tuple([self._shown(dossier) for dossier in found if not self._expired(dossier.request)])
             if len(live) == len(found):
                 return live
@@ -79,7 +79,9 @@ class Desk:
 
     def all(self, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Shown, ...]:
         """Requests in these states, as they stand."""
-        return tuple([self._shown(dossier) for dossier in self._store.dossiers(states=states, tenant=tenant)])
+        return tuple(
+            [self._shown(dossier) for dossier in self._store.dossiers(states=states, tenants=None if tenant is None else [tenant])]
+        )
 
     def show(self, request: RequestId) -> Shown:
         """One request. Raises `KeyError` when there is none."""

@@ -95,7 +95,7 @@ class LocalFeed:
         if self.has_moved():
             self._freshen()
             self._version = self._store.version()  # before the reading: what is committed meanwhile is read once more
-            found = self._store.dossiers(states=tuple(LIVE_STATES), tenant=self._tenant, limit=limit)
+            found = self._store.dossiers(states=tuple(LIVE_STATES), tenants=None if self._tenant is None else [self._tenant], limit=limit)
             self._read = tuple([self._stand(one.request, one.votes, now) for one in found])
         return tuple([one.at(now) for one in self._read if one.request.expires_at > now])
 

@@ -39,7 +39,7 @@ class LocalRequests:
     def page(self, *, tenant: str | None, states: tuple[RequestState, ...] | None, limit: int, after: str | None) -> Page:
         """A page of requests, what expires first first."""
         directory, now = Directory.from_settings(self._settings), utc_now()
-        found = self._store.dossiers(states=states, tenant=tenant, limit=limit + 1, after=self._place(after))
+        found = self._store.dossiers(states=states, tenants=None if tenant is None else [tenant], limit=limit + 1, after=self._place(after))
         shown = tuple([stand(one.request, one.votes, directory, now) for one in found[:limit]])
         return Page(shown, shown[-1].request.id if len(found) > limit else None)
 

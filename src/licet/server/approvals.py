@@ -40,7 +40,7 @@ from licet.server.shapes_approvals import (
     Waited,
 )
 from licet.server.visible import READING, find_visible, is_own, look, may, shape_of
-from licet.store.contract import Dossier, Store
+from licet.store.contract import Dossier
 
 _MOVED: Final = frozenset({"not_open", "expired", "request_moved", "already_voted", "not_as_shown", "asked_later", "no_vote"})
 _NOT_THEIRS: Final = frozenset(
@@ -59,17 +59,16 @@ def list_requests(asked: Asked) -> Answer:
     params: ListRequests = asked.params
     wanted: tuple[OwnAction, ...] = READING if params.mine else ("requests.read",)
     tenants = _tenants(asked, wanted)
-    after = {} if params.cursor is None else read_cursor("listRequests", params, params.cursor, dict[str, str])
+    place = None if params.cursor is None else RequestId(read_cursor("listRequests", params, params.cursor, str))
     states = tuple(map(RequestState, params.state)) or tuple(LIVE_STATES)
     found: list[RequestShape] = []
-    place = dict(after)
     more = False
-    for count, dossier in enumerate(_merged(asked, tenants, states, after)):
+    for count, dossier in enumerate(_behind(asked, tenants, states, place)):
         if len(found) == params.limit or count == _LOOKED_AT:
             more = True
             break
         request = dossier.request
-        place[request.tenant] = request.id
+        place = request.id
         one = stand(request, dossier.votes, asked.directory, asked.gate.now(), viewer=asked.who.user)
         if may(asked, request, wanted) and (not params.mine or _is_mine(asked, one)):
             found.append(shape_of(one))
@@ -95,42 +94,12 @@ def _is_mine(asked: Asked, found: Viewed) -> bool:
     return found.refused is None and found.state == RequestState.OPEN
 
 
-def _merged(asked: Asked, tenants: Sequence[str], states: Sequence[RequestState], after: dict[str, str]) -> Iterator[Dossier]:
-    """The requests of these tenants behind these places, in one order."""
+def _behind(asked: Asked, tenants: Sequence[str], states: Sequence[RequestState], place: RequestId | None) -> Iterator[Dossier]:
+    """The requests of these tenants behind this one, in the one order that the store has for all of them, read a few at a time."""
     size = min(asked.params.limit + 1, _READ_AT_ONCE)
-    streams = {tenant: _Stream(asked.gate.store, tenant, states, after.get(tenant), size) for tenant in tenants}
-    while True:
-        heads = [(head.request.expires_at, tenant) for tenant, stream in streams.items() if (head := stream.head()) is not None]
-        if not heads:
-            return
-        yield streams[min(heads)[1]].take()
-
-
-class _Stream:
-    """The requests of one tenant, read a few at a time."""
-
-    def __init__(self, store: Store, tenant: str, states: Sequence[RequestState], after: str | None, size: int) -> None:
-        self._store = store
-        self._tenant = tenant
-        self._states = states
-        self._after = after
-        self._size = size
-        self._waiting: list[Dossier] = []
-        self._over = False
-
-    def head(self) -> Dossier | None:
-        """The next one; None where there is no more."""
-        if not self._waiting and not self._over:
-            after = None if self._after is None else RequestId(self._after)
-            found = self._store.dossiers(states=self._states, tenant=self._tenant, limit=self._size, after=after)
-            self._waiting, self._over = list(found), not found
-        return self._waiting[0] if self._waiting else None
-
-    def take(self) -> Dossier:
-        """The next one, which is behind us then."""
-        found = self._waiting.pop(0)
-        self._after = found.request.id
-        return found
+    while found := asked.gate.store.dossiers(states=states, tenants=tenants, limit=size, after=place):
+        yield from found
+        place = found[-1].request.id
 
 
 def get_request(asked: Asked) -> Answer:

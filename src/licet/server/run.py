@@ -169,7 +169,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _spare_the_collector() -> None:
-    """What is there before the first request stays until the end: looking through all of it for garbage would take a part of every request."""
+    """What is there before the first request stays until the end: no request pays for looking through all of it for garbage."""
     gc.collect()
     gc.freeze()
 

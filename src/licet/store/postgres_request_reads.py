@@ -41,7 +41,7 @@ class RequestReads(Reading):
 
     def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
         """Requests in these states, the one that expires first first."""
-        return tuple([found.request for found in self.dossiers(states=states, tenant=tenant)])
+        return tuple([found.request for found in self.dossiers(states=states, tenants=None if tenant is None else [tenant])])
 
     def count_requests(self, state: RequestState) -> int:
         """How many requests are in this state."""
@@ -51,15 +51,15 @@ class RequestReads(Reading):
         self,
         *,
         states: Sequence[RequestState] | None = None,
-        tenant: str | None = None,
+        tenants: Sequence[str] | None = None,
         limit: int | None = None,
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
-        """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
-        return whole_page(lambda size, place: self._page(states, tenant, size, place), limit, after)
+        """As `requests`, of any of these tenants, each with votes and records, behind the request `after`."""
+        return whole_page(lambda size, place: self._page(states, tenants, size, place), limit, after)
 
     def _page(
-        self, states: Sequence[RequestState] | None, tenant: str | None, limit: int | None, after: RequestId | None
+        self, states: Sequence[RequestState] | None, tenants: Sequence[str] | None, limit: int | None, after: RequestId | None
     ) -> tuple[Dossier | RequestId, ...]:
         where, values = [], list[object]()
 
@@ -71,8 +71,8 @@ class RequestReads(Reading):
             where.append(LIVE)
         elif states is not None:
             asked("state = ANY({}::TEXT[])", list(states))
-        if tenant is not None:
-            asked("tenant = {}", tenant)
+        if tenants is not None:
+            asked("tenant = ANY({}::TEXT[])", list(tenants))
         if after is not None:
             asked("(expires_at, number) > (SELECT expires_at, number FROM requests WHERE id = {})", after)
         text = f"{_REQUEST}{'WHERE ' if where else ''}{' AND '.join(where)} ORDER BY expires_at, number"

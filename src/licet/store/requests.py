@@ -128,11 +128,14 @@ class RequestReads(Protocol):
         self,
         *,
         states: Sequence[RequestState] | None = None,
-        tenant: str | None = None,
+        tenants: Sequence[str] | None = None,
         limit: int | None = None,
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
-        """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
+        """As `requests`, of any of these tenants, each with votes and records, at most `limit` of them.
+
+        They are those behind the request `after` in that order, whatever has become of it and whichever tenant it is of.
+        """
         ...
 
     def dossiers_of_plan(self, plan: PlanId) -> tuple[Dossier, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from licet.store.rows import RECORD
 from licet.store.sqlite_rows import fetch
 
 _REQUEST = "SELECT id, state FROM requests "
+_OF_TENANTS = " AND tenant IN (SELECT value FROM json_each(?))"
 _BEHIND = " AND (expires_at, number) > (SELECT expires_at, number FROM requests WHERE id = ?)"
 _AT_ONCE = 100
 """Requests of which records are read in one statement."""
@@ -57,7 +59,7 @@ class RequestReads:
 
     def requests(self, *, states: Sequence[RequestState] | None = None, tenant: str | None = None) -> tuple[Request, ...]:
         """Requests in these states, the one that expires first first."""
-        return tuple([found.request for found in self.dossiers(states=states, tenant=tenant)])
+        return tuple([found.request for found in self.dossiers(states=states, tenants=None if tenant is None else [tenant])])
 
     def count_requests(self, state: RequestState) -> int:
         """How many requests are in this state."""
@@ -67,23 +69,23 @@ class RequestReads:
         self,
         *,
         states: Sequence[RequestState] | None = None,
-        tenant: str | None = None,
+        tenants: Sequence[str] | None = None,
         limit: int | None = None,
         after: RequestId | None = None,
     ) -> tuple[Dossier, ...]:
-        """As `requests`, each with votes and records, at most `limit` of them, behind the request `after` in that order."""
-        return whole_page(lambda size, place: self._page(states, tenant, size, place), limit, after)
+        """As `requests`, of any of these tenants, each with votes and records, behind the request `after`."""
+        return whole_page(lambda size, place: self._page(states, tenants, size, place), limit, after)
 
     def _page(
-        self, states: Sequence[RequestState] | None, tenant: str | None, limit: int | None, after: RequestId | None
+        self, states: Sequence[RequestState] | None, tenants: Sequence[str] | None, limit: int | None, after: RequestId | None
     ) -> tuple[Dossier | RequestId, ...]:
         wanted = tuple(RequestState) if states is None else tuple(states)
         text = f"{_REQUEST}WHERE state IN ({', '.join('?' * len(wanted))})"
         values: tuple[object, ...] = wanted
         if set(wanted) == {RequestState.OPEN, RequestState.APPROVED}:
             text, values = f"{_REQUEST}WHERE {LIVE}", ()
-        if tenant is not None:
-            text, values = f"{text} AND tenant = ?", (*values, tenant)
+        if tenants is not None:
+            text, values = text + _OF_TENANTS, (*values, json.dumps(tenants))
         if after is not None:
             text, values = text + _BEHIND, (*values, after)
         text += " ORDER BY expires_at, number"
