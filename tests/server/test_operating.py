@@ -11,6 +11,7 @@ import pytest
 
 from licet.errors import StoreUnavailable
 from licet.gate.results import Denied, Ok
+from licet.identity.api_keys import KeyContent
 from licet.ledger.prove import Trusted, verify_consistency, verify_proof
 from licet.ledger.report import Report
 from tests.server.world import ServerWorld, server_world
@@ -33,6 +34,57 @@ def served() -> Iterator[ServerWorld]:
 
 def details(served: ServerWorld, kind: str, log: str = "acme") -> list[Any]:
     return [record.payload.detail for record in served.world.records() if (record.kind, record.receipt.log) == (kind, log)]
+
+
+HOLD = {"tenant": "acme", "reason": "a lawsuit"}
+
+
+def test_lists_are_told_a_page_at_a_time_and_whole_whatever_comes_between(served: ServerWorld) -> None:
+    def place(number: int) -> str:
+        served.world.clock.advance(1)
+        return str(served.post("/api/v1/holds", "admin", {**HOLD, "reason": f"lawsuit {number}"}).json["id"])
+
+    def pages(who: str, path: str, name: str) -> list[str]:
+        found, cursor = [], ""
+        while True:
+            page = served.get(f"{path}?limit=2{cursor}", who)
+            assert page.status == 200, page.content
+            assert len(page.json[name]) <= 2
+            found += [str(one["id"]) for one in page.json[name]]
+            if page.json["next"] is None:
+                return found
+            cursor = f"&cursor={page.json['next']}"
+
+    made = [place(number) for number in range(5)]
+    first = served.get("/api/v1/holds?limit=2", "admin").json
+    made.append(place(5))
+    rest = served.get(f"/api/v1/holds?limit=200&cursor={first['next']}", "admin").json
+    assert [one["id"] for one in [*first["holds"], *rest["holds"]]] == made
+    assert rest["next"] is None
+    served.world.clock.advance(1)
+    theirs = served.post("/api/v1/holds", "admin", {**HOLD, "tenant": "globex"}).json["id"]
+    assert pages("admin", "/api/v1/holds", "holds") == [*made, theirs]
+    assert pages("admin-acme", "/api/v1/holds", "holds") == made
+    frozen = [
+        served.post("/api/v1/freezes", "admin", {**FREEZE, "anyway": True, "name": f"bot-{number}"}).json["id"] for number in range(5)
+    ]
+    assert sorted(pages("admin", "/api/v1/freezes", "freezes")) == sorted(frozen)
+    keys = [
+        served.world.gate.credentials.issue(KeyContent(name=str(number), tenants=("acme",), roles=("licet-auditor",)), expires_s=60)
+        for number in range(5)
+    ]
+    assert sorted(pages("admin", "/api/v1/credentials", "credentials")) == sorted([key.credential.id for key in keys])
+
+
+@pytest.mark.parametrize("path", ["/api/v1/freezes", "/api/v1/holds", "/api/v1/unknown", "/api/v1/credentials"])
+def test_a_cursor_of_another_question_continues_no_list(served: ServerWorld, path: str) -> None:
+    for number in range(3):
+        assert served.post("/api/v1/holds", "admin", {**HOLD, "reason": f"lawsuit {number}"}).status == 201
+    theirs = served.get("/api/v1/holds?limit=2&tenant=acme", "admin").json["next"]
+    for cursor in (theirs, theirs[:-2] + "AA", "x"):
+        reply = served.get(f"{path}?cursor={cursor}", "admin")
+        assert (reply.status, reply.code) == (400, "bad_cursor")
+    assert served.get(f"{path}?limit=201", "admin").status == served.get(f"{path}?limit=0", "admin").status == 400
 
 
 FREEZE = {"scope": "agent", "name": "support-bot", "tenant": "acme", "reason": "it loops"}

@@ -1071,10 +1071,12 @@ export interface components {
         };
         /**
          * CredentialList
-         * @description Keys, the oldest first, those that have ended included.
+         * @description A page of keys, the oldest first, those that have ended included; `next` is the cursor of the page behind it.
          */
         CredentialList: {
             credentials: components["schemas"]["CredentialSeen"][];
+            /** @default null */
+            next?: string | null;
         };
         /**
          * CredentialSeen
@@ -1274,10 +1276,12 @@ export interface components {
         };
         /**
          * Freezes
-         * @description What is stopped, the oldest first.
+         * @description A page of what is stopped, the oldest first; `next` is the cursor of the page behind it.
          */
         Freezes: {
             freezes: components["schemas"]["StandingFreeze"][];
+            /** @default null */
+            next?: string | null;
         };
         /**
          * Group
@@ -1306,10 +1310,12 @@ export interface components {
         };
         /**
          * Holds
-         * @description The holds that stand.
+         * @description A page of the holds that stand, the oldest first; `next` is the cursor of the page behind it.
          */
         Holds: {
             holds: components["schemas"]["HoldShape"][];
+            /** @default null */
+            next?: string | null;
         };
         /**
          * HoldShape
@@ -1969,10 +1975,12 @@ export interface components {
         };
         /**
          * UnknownCalls
-         * @description The calls, the oldest first.
+         * @description A page of the calls, the one that was begun first first; `next` is the cursor of the page behind it.
          */
         UnknownCalls: {
             calls: components["schemas"]["UnknownCall"][];
+            /** @default null */
+            next?: string | null;
         };
         /**
          * User
@@ -3532,7 +3540,10 @@ export interface operations {
     };
     listCredentials: {
         parameters: {
-            query?: never;
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4485,6 +4496,8 @@ export interface operations {
     listFreezes: {
         parameters: {
             query?: {
+                cursor?: string | null;
+                limit?: number;
                 tenant?: string | null;
             };
             header?: never;
@@ -4857,6 +4870,8 @@ export interface operations {
     listHolds: {
         parameters: {
             query?: {
+                cursor?: string | null;
+                limit?: number;
                 tenant?: string | null;
             };
             header?: never;
@@ -7660,6 +7675,8 @@ export interface operations {
     listUnknown: {
         parameters: {
             query?: {
+                cursor?: string | null;
+                limit?: number;
                 tenant?: string | null;
             };
             header?: never;

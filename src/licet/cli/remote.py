@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -13,12 +13,25 @@ from licet.cli.faults import Refusal
 from licet.errors import ConfigInvalid, LicetError, ServerProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from licet.cli.invocation import Invocation
     from licet.client import Client
 
 T = TypeVar("T")
+
+PAGE = 200
+"""Entries asked for at once."""
+
+
+class Page(Protocol):
+    """One page of a list. `next` is the cursor of the page behind it, None where this is the last."""
+
+    @property
+    def next(self) -> str | None: ...  # noqa: D102  as above
+
+
+P = TypeVar("P", bound=Page)
 
 OF_THE_SERVER = frozenset(
     {
@@ -76,6 +89,16 @@ def missing(message: str, step: str) -> Iterator[None]:
         if error.code != "not_found":
             raise
         raise Refusal(Exit.ERROR, "not_found", message, next_step=step) from error
+
+
+def all_pages(read: Callable[[str | None], P], entries: Callable[[P], Sequence[T]]) -> tuple[T, ...]:
+    """Everything that a list has, read a page at a time."""
+    page = read(None)
+    found = list(entries(page))
+    while page.next is not None and entries(page):
+        page = read(page.next)
+        found += entries(page)
+    return tuple(found)
 
 
 def as_type(value: Any, wanted: type[T]) -> T:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from licet.catalog import strict
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
-from licet.cli.remote import as_type, check_person, client_of, missing, refusals
+from licet.cli.remote import PAGE, all_pages, as_type, check_person, client_of, missing, refusals
 from licet.client import types
 from licet.client.connection import in_path
 from licet.errors import ArgumentsRefused, ErasureRefused, FreezeRefused, SettlementRefused
@@ -60,7 +60,9 @@ def place_freeze(invocation: Invocation, scope: Any, name: str | None, options: 
 
 def standing_freezes(invocation: Invocation) -> tuple[StandingFreeze, ...]:
     """What is stopped, as far as this credential may see it."""
-    return as_type(client_of(invocation).list_freezes().freezes, tuple[StandingFreeze, ...])
+    client = client_of(invocation)
+    found = all_pages(lambda cursor: client.list_freezes(limit=PAGE, cursor=cursor), lambda page: page.freezes)
+    return as_type(found, tuple[StandingFreeze, ...])
 
 
 def lift_freeze(invocation: Invocation, freeze: str, *, reason: str, by: str | None, second: str | None) -> Lifted:
@@ -77,7 +79,9 @@ def lift_freeze(invocation: Invocation, freeze: str, *, reason: str, by: str | N
 
 def unknown_calls(invocation: Invocation, tenant: str | None) -> tuple[UnknownCall, ...]:
     """The calls of which nobody saw the end."""
-    return as_type(client_of(invocation).list_unknown(tenant=tenant).calls, tuple[UnknownCall, ...])
+    client = client_of(invocation)
+    found = all_pages(lambda cursor: client.list_unknown(tenant=tenant, limit=PAGE, cursor=cursor), lambda page: page.calls)
+    return as_type(found, tuple[UnknownCall, ...])
 
 
 def settle_call(invocation: Invocation, call: str, status: Any, reason: str, settler: str | None) -> tuple[UnknownCall, Settled, str]:
@@ -96,7 +100,9 @@ def settle_call(invocation: Invocation, call: str, status: Any, reason: str, set
 
 def standing_holds(invocation: Invocation) -> tuple[Hold, ...]:
     """The holds that stand."""
-    return tuple([_hold(one) for one in client_of(invocation).list_holds().holds])
+    client = client_of(invocation)
+    found = all_pages(lambda cursor: client.list_holds(limit=PAGE, cursor=cursor), lambda page: page.holds)
+    return tuple([_hold(one) for one in found])
 
 
 def place_hold(invocation: Invocation, tenant: str, subject: str | None, reason: str) -> Hold:
@@ -122,7 +128,9 @@ def erase(invocation: Invocation, tenant: str, subject: str, reason: str) -> tup
 
 def credentials(invocation: Invocation) -> tuple[CredentialSeen, ...]:
     """Every key that this credential may see, the oldest first."""
-    return as_type(client_of(invocation).list_credentials().credentials, tuple[CredentialSeen, ...])
+    client = client_of(invocation)
+    found = all_pages(lambda cursor: client.list_credentials(limit=PAGE, cursor=cursor), lambda page: page.credentials)
+    return as_type(found, tuple[CredentialSeen, ...])
 
 
 def credential(invocation: Invocation, id_: str) -> CredentialSeen:

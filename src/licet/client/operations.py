@@ -111,9 +111,11 @@ class Operations:
         """Cast votes on steps of a plan: all of them, or none. Needs `requests.vote`."""
         return self.connection.decoded(self.connection.ask("POST", f"/api/v1/plans/{in_path(id_)}/votes", body=body), types.DecidedPlan)
 
-    def list_credentials(self) -> types.CredentialList:
+    def list_credentials(self, *, limit: int | None = None, cursor: str | None = None) -> types.CredentialList:
         """API keys, the oldest first; never their secrets. Needs `credentials.read`."""
-        return self.connection.decoded(self.connection.ask("GET", "/api/v1/credentials"), types.CredentialList)
+        return self.connection.decoded(
+            self.connection.ask("GET", "/api/v1/credentials", query={"limit": limit, "cursor": cursor}), types.CredentialList
+        )
 
     def issue_credential(self, body: types.IssueCredential) -> types.IssuedKey:
         """Issue an API key, which is shown this once. Needs `credentials.issue`."""
@@ -152,9 +154,11 @@ class Operations:
         """Forget a person or a target, for ever; every hash and proof stays as it was. Needs `erasures.perform`."""
         return self.connection.decoded(self.connection.ask("POST", "/api/v1/erasures", body=body), types.Forgotten)
 
-    def list_holds(self, *, tenant: str | None = None) -> types.Holds:
+    def list_holds(self, *, tenant: str | None = None, limit: int | None = None, cursor: str | None = None) -> types.Holds:
         """The legal holds that stand. Needs `holds.read`."""
-        return self.connection.decoded(self.connection.ask("GET", "/api/v1/holds", query={"tenant": tenant}), types.Holds)
+        return self.connection.decoded(
+            self.connection.ask("GET", "/api/v1/holds", query={"tenant": tenant, "limit": limit, "cursor": cursor}), types.Holds
+        )
 
     def place_hold(self, body: types.HeldSubject) -> types.HoldShape:
         """Keep a person's or target's records, or all of a tenant's. Needs `holds.place`."""
@@ -174,9 +178,11 @@ class Operations:
         """Every record of a log, or of the whole ledger, as a file that shows whether it is whole. Needs `records.export`."""
         return self.connection.stream("GET", "/api/v1/export", query={"format": format_, "tenant": tenant, "payloads": payloads})
 
-    def list_freezes(self, *, tenant: str | None = None) -> types.Freezes:
+    def list_freezes(self, *, tenant: str | None = None, limit: int | None = None, cursor: str | None = None) -> types.Freezes:
         """What is stopped, the oldest first. Needs `freezes.read`."""
-        return self.connection.decoded(self.connection.ask("GET", "/api/v1/freezes", query={"tenant": tenant}), types.Freezes)
+        return self.connection.decoded(
+            self.connection.ask("GET", "/api/v1/freezes", query={"tenant": tenant, "limit": limit, "cursor": cursor}), types.Freezes
+        )
 
     def place_freeze(self, body: types.PlaceFreeze) -> types.StandingFreeze:
         """Stop an agent, a service, a tool, a tenant, a session or everything, at once. Needs `freezes.place`."""
@@ -343,9 +349,11 @@ class Operations:
         """A tile of the head log, or a bundle of its entries (C2SP tlog-tiles). Needs `records.prove`."""
         return self.connection.stream("GET", f"/api/v1/tiles/head/tile/{in_path(tile)}")
 
-    def list_unknown(self, *, tenant: str | None = None) -> types.UnknownCalls:
+    def list_unknown(self, *, tenant: str | None = None, limit: int | None = None, cursor: str | None = None) -> types.UnknownCalls:
         """The calls of which nobody saw the end; the reading is recorded. Needs `unknown.read`."""
-        return self.connection.decoded(self.connection.ask("GET", "/api/v1/unknown", query={"tenant": tenant}), types.UnknownCalls)
+        return self.connection.decoded(
+            self.connection.ask("GET", "/api/v1/unknown", query={"tenant": tenant, "limit": limit, "cursor": cursor}), types.UnknownCalls
+        )
 
     def settle_unknown(self, call: str, body: types.SettleCall) -> types.Settled:
         """Say how a call ended of which nobody saw the end. Needs `unknown.settle`."""

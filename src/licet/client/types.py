@@ -155,9 +155,10 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class CredentialList(Struct, frozen=True, kw_only=True):
-    """Keys, the oldest first, those that have ended included."""
+    """A page of keys, the oldest first, those that have ended included; `next` is the cursor of the page behind it."""
 
     credentials: tuple[CredentialSeen, ...]
+    next: str | None = None
 
 
 class CredentialSeen(Struct, frozen=True, kw_only=True):
@@ -325,9 +326,10 @@ class FoundPage(Struct, frozen=True, kw_only=True):
 
 
 class Freezes(Struct, frozen=True, kw_only=True):
-    """What is stopped, the oldest first."""
+    """A page of what is stopped, the oldest first; `next` is the cursor of the page behind it."""
 
     freezes: tuple[StandingFreeze, ...]
+    next: str | None = None
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -356,9 +358,10 @@ class HoldShape(Struct, frozen=True, kw_only=True):
 
 
 class Holds(Struct, frozen=True, kw_only=True):
-    """The holds that stand."""
+    """A page of the holds that stand, the oldest first; `next` is the cursor of the page behind it."""
 
     holds: tuple[HoldShape, ...]
+    next: str | None = None
 
 
 class Inquiry(Struct, frozen=True, kw_only=True):
@@ -870,9 +873,10 @@ class UnknownCall(Struct, frozen=True, kw_only=True):
 
 
 class UnknownCalls(Struct, frozen=True, kw_only=True):
-    """The calls, the oldest first."""
+    """A page of the calls, the one that was begun first first; `next` is the cursor of the page behind it."""
 
     calls: tuple[UnknownCall, ...]
+    next: str | None = None
 
 
 class User(Struct, frozen=True, kw_only=True):

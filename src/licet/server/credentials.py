@@ -22,7 +22,9 @@ from licet.identity.authenticated import ANY
 from licet.model import OPERATOR_LOG
 from licet.policy.own import OwnAction
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.pages import page_of
 from licet.server.problems import Problem, not_found
+from licet.server.shapes_approvals import Limit
 from licet.server.shapes_records import Name
 
 Names = tuple[Name, ...]
@@ -64,17 +66,27 @@ class RevokeCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 
+class ListCredentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which page."""
+
+    limit: Limit = 50
+    cursor: str | None = None
+
+
 class CredentialList(Struct, frozen=True, kw_only=True):
-    """Keys, the oldest first, those that have ended included."""
+    """A page of keys, the oldest first, those that have ended included; `next` is the cursor of the page behind it."""
 
     credentials: tuple[CredentialSeen, ...]
+    next: str | None = None
 
 
 def list_keys(asked: Asked) -> Answer:
     """The keys of the tenants in which this one may see them."""
     _somewhere(asked, "credentials.read")
     found = list_credentials(asked.gate.store, asked.gate.now())
-    return Answer(body=CredentialList(credentials=tuple([one for one in found if _reaches(asked, "credentials.read", one.tenants)])))
+    mine = [one for one in found if _reaches(asked, "credentials.read", one.tenants)]
+    page, following = page_of("listCredentials", asked.params, mine, lambda one: (one.created_at, one.id))
+    return Answer(body=CredentialList(credentials=page, next=following))
 
 
 def get_key(asked: Asked) -> Answer:
@@ -178,6 +190,7 @@ ENDPOINTS = (
         tag=_TAG,
         action="credentials.read",
         handler=list_keys,
+        params=ListCredentials,
         returns=CredentialList,
     ),
     Endpoint(

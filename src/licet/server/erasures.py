@@ -21,7 +21,9 @@ from licet.ledger.holds import place_hold, release_hold
 from licet.ledger.vault import Subject
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.pages import page_of
 from licet.server.problems import Problem, not_found
+from licet.server.shapes_approvals import Limit
 from licet.server.shapes_records import Name
 
 Reason = Annotated[str, Meta(min_length=1, max_length=2_000, description="recorded; must not name the subject")]
@@ -41,6 +43,8 @@ class ListHolds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of which tenant."""
 
     tenant: Name | None = None
+    limit: Limit = 50
+    cursor: str | None = None
 
 
 class HeldSubject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,9 +78,10 @@ class HoldShape(Struct, frozen=True, kw_only=True):
 
 
 class Holds(Struct, frozen=True, kw_only=True):
-    """The holds that stand."""
+    """A page of the holds that stand, the oldest first; `next` is the cursor of the page behind it."""
 
     holds: tuple[HoldShape, ...]
+    next: str | None = None
 
 
 def erase(asked: Asked) -> Answer:
@@ -111,7 +116,9 @@ def _reach_keys(asked: Asked, subject: Subject) -> None:
 def list_holds(asked: Asked) -> Answer:
     """The holds in these logs."""
     logs = asked.chosen("holds.read", asked.params.tenant)
-    return Answer(body=Holds(holds=tuple([_shape(one) for one in asked.gate.store.holds() if one.log in logs])))
+    mine = [_shape(one) for one in asked.gate.store.holds() if one.log in logs]
+    page, following = page_of("listHolds", asked.params, mine, lambda one: (one.since, one.id))
+    return Answer(body=Holds(holds=page, next=following))
 
 
 def place(asked: Asked) -> Answer:

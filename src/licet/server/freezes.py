@@ -19,7 +19,9 @@ from licet.gate.freeze_view import StandingFreeze
 from licet.ledger.frozen import Scope
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.pages import page_of
 from licet.server.problems import Problem, not_found
+from licet.server.shapes_approvals import Limit
 from licet.server.shapes_records import Name
 
 Reason = Annotated[str, Meta(min_length=1, max_length=REASON_LIMIT)]
@@ -39,6 +41,8 @@ class ListFreezes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Of which tenant; `operator` are those of every tenant."""
 
     tenant: Name | None = None
+    limit: Limit = 50
+    cursor: str | None = None
 
 
 class PlaceFreeze(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,15 +68,18 @@ class LiftFreeze(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Freezes(Struct, frozen=True, kw_only=True):
-    """What is stopped, the oldest first."""
+    """A page of what is stopped, the oldest first; `next` is the cursor of the page behind it."""
 
     freezes: tuple[StandingFreeze, ...]
+    next: str | None = None
 
 
 def list_freezes(asked: Asked) -> Answer:
     """The freezes of these tenants."""
     logs = asked.chosen("freezes.read", asked.params.tenant)
-    return Answer(body=Freezes(freezes=tuple([one for one in asked.gate.freezes() if _log(one) in logs])))
+    mine = [one for one in asked.gate.freezes() if _log(one) in logs]
+    page, following = page_of("listFreezes", asked.params, mine, lambda one: (one.since, one.id))
+    return Answer(body=Freezes(freezes=page, next=following))
 
 
 def place(asked: Asked) -> Answer:

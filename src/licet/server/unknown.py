@@ -10,8 +10,10 @@ from licet.errors import SettlementRefused
 from licet.gate.unknown import Settled, SettledAs, UnknownCall
 from licet.model import CallId
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
+from licet.server.pages import page_of
 from licet.server.problems import Problem, not_found
 from licet.server.records import note_reading
+from licet.server.shapes_approvals import Limit
 from licet.server.shapes_records import Name
 
 _STATUS: Final = {"already_settled": 409, "not_unknown": 409, "not_in_tenant": 403, "unknown_user": 403, "user_disabled": 403}
@@ -21,6 +23,8 @@ class ListUnknown(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Of which tenant."""
 
     tenant: Name | None = None
+    limit: Limit = 50
+    cursor: str | None = None
 
 
 class OneCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,17 +41,19 @@ class SettleCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class UnknownCalls(Struct, frozen=True, kw_only=True):
-    """The calls, the oldest first."""
+    """A page of the calls, the one that was begun first first; `next` is the cursor of the page behind it."""
 
     calls: tuple[UnknownCall, ...]
+    next: str | None = None
 
 
 def list_unknown(asked: Asked) -> Answer:
     """The calls of these tenants whose end nobody saw."""
     logs = asked.chosen("unknown.read", asked.params.tenant)
-    found = tuple([one for one in asked.gate.unknown(logs[0] if len(logs) == 1 else None) if one.tenant in logs])
-    note_reading(asked, "unknown", {}, logs, shown=len(found))
-    return Answer(body=UnknownCalls(calls=found))
+    mine = [one for one in asked.gate.unknown(logs[0] if len(logs) == 1 else None) if one.tenant in logs]
+    page, following = page_of("listUnknown", asked.params, mine, lambda one: (one.at, one.call))
+    note_reading(asked, "unknown", {}, logs, shown=len(page))
+    return Answer(body=UnknownCalls(calls=page, next=following))
 
 
 def settle(asked: Asked) -> Answer:
