@@ -64,6 +64,7 @@ PASSED_ON = {
     "outcome.code",
     "outcome.status",
     "ran.status",
+    "recorded.code",
     "refused.code",
     "report.code",
     "report.status",

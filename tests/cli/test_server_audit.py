@@ -120,3 +120,24 @@ def test_what_a_server_says_of_a_record_is_held_against_its_bytes(doors: Doors, 
     assert stored(shape).index == 0
     with pytest.raises(IntegrityBroken, match="is not of its bytes"):
         stored(msgspec.structs.replace(shape, **change))
+
+
+def test_a_decision_is_explained_alike_through_both_doors(doors: Doors, request_id: str) -> None:
+    found = envelope(doors.here("audit", "search", "--tenant", "acme", "--limit", "50", "--json"))["data"]["records"]
+    told = ""
+    erased = ("audit", "erase", "--tenant", "acme", "--subject", "Customer/C-1", "--reason", "asked to", "--yes")
+    for act in ((), erased):
+        assert not act or doors.here(*act).exit_code == 0
+        for reference in (
+            *[one["place"] for one in found],
+            *sorted({one["envelope"]["call"] for one in found if one["envelope"].get("call")}),
+            request_id,
+        ):
+            here, there = doors.here("why", reference), doors.there("auditor", "why", reference)
+            assert (there.exit_code, there.stdout, there.stderr) == (here.exit_code, here.stdout, here.stderr)
+            assert envelope(doors.there("auditor", "why", reference, "--json")) == envelope(doors.here("why", reference, "--json"))
+            told += there.stdout
+    assert all(said in told for said in ('@id("billing-adjust")', '@id("billing-needs-lead")', "it was erased"))
+    nowhere = doors.there("auditor", "why", "acme:9999")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert nowhere.stderr.startswith("error: ")

@@ -118,6 +118,25 @@ def test_one_record_is_found_by_its_place(served: ServerWorld) -> None:
     assert [one["filter"] for one in looks(served, "acme")] == [{"tenant": "acme", "reference": "acme:0"}]
 
 
+def test_a_decision_is_explained_and_policies_are_quoted_to_who_may_read_them(served: ServerWorld) -> None:
+    reply = served.get("/api/v1/records/acme/2/reasons", "admin")
+    assert (reply.status, reply.json["record"], reply.json["note"]) == (200, "acme:2", None)
+    assert (reply.json["decision"]["verdict"], reply.json["decision"]["code"]) == ("deny", "no_permit")
+    assert {tuple(one["nearest"]["failed"]) for one in reply.json["unpermitted"]} == {("context.input.amount_cents <= 1000000",)}
+    allowed = served.get("/api/v1/records/acme/0/reasons", "admin").json
+    assert all(allowed["texts"][policy["id"]].startswith("@id(") for policy in allowed["decision"]["policies"])
+    assert allowed["texts"]
+    assert looks(served, "acme")[-1]["verb"] == "audit why"
+    within = served.get("/api/v1/records/acme/2/reasons", "auditor").json
+    assert (within["texts"], within["unpermitted"], within["shut"]) == ({}, [], [])
+    assert within["decision"] == reply.json["decision"]
+    theirs, nowhere = [served.get(f"/api/v1/records/{log}/2/reasons", "auditor-globex") for log in ("acme", "nowhere")]
+    assert (theirs.status, theirs.code) == (404, "not_found")
+    assert {**theirs.json, "request_id": ""} == {**nowhere.json, "request_id": ""}
+    undecided = served.get("/api/v1/records/acme/1/reasons", "admin")
+    assert (undecided.status, undecided.code) == (404, "no_decision")
+
+
 def test_a_call_is_told_whole(served: ServerWorld) -> None:
     call = served.get("/api/v1/records/acme/0", "auditor").json["call"]
     story = served.get(f"/api/v1/stories/{call}", "auditor").json

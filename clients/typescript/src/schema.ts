@@ -534,6 +534,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/records/{log}/{index}/reasons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why a decision was what it was, under the policies of its time; the reading is recorded */
+        get: operations["getReasons"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/records/count": {
         parameters: {
             query?: never;
@@ -1116,6 +1133,37 @@ export interface components {
             receipts: components["schemas"]["Receipt"][];
         };
         /**
+         * DecidingPolicy
+         * @description A policy that decided, where it stands, and for which principal and target it did.
+         */
+        DecidingPolicy: {
+            /** @enum {unknown} */
+            effect: "forbid" | "permit";
+            file: string;
+            id: string;
+            line: number;
+            principal: string;
+            /** @default null */
+            reason?: string | null;
+            target: string;
+        };
+        /**
+         * Decision
+         * @description Allow, deny or hold, with what decided it.
+         *
+         *         `code` is stable and for programs (`allowed`, `no_permit`, `forbidden`, `policy_error`, `unknown_tool` ...); `message` is for people.
+         */
+        Decision: {
+            code: string;
+            message: string;
+            /** @default [] */
+            obligations?: components["schemas"]["Obligation"][];
+            /** @default [] */
+            policies?: components["schemas"]["DecidingPolicy"][];
+            /** @enum {unknown} */
+            verdict: "allow" | "deny" | "hold";
+        };
+        /**
          * DirectoryShape
          * @description Who there is. `version` names the whole directory; None where not all of it is shown.
          */
@@ -1403,6 +1451,16 @@ export interface components {
             search_subject_endpoint: string;
         };
         /**
+         * NearMiss
+         * @description A permit that did not match, and its parts that were false: parts of the scope as they would be written, conditions as they are.
+         */
+        NearMiss: {
+            failed: string[];
+            file: string;
+            line: number;
+            policy: string;
+        };
+        /**
          * NeedShape
          * @description What one policy asks of people, who counts toward it so far, and who may still vote.
          */
@@ -1603,6 +1661,27 @@ export interface components {
             reason?: string | null;
             /** @default 0 */
             wait_s?: number;
+        };
+        /**
+         * Reasons
+         * @description Why a decision is what it is. `unpermitted` has the nearest permit of each pair that none matches, `texts` the deciding policies.
+         */
+        Reasons: {
+            decision: components["schemas"]["Decision"];
+            /** @default [] */
+            errors?: string[];
+            /** @default null */
+            note?: string | null;
+            /** @default null */
+            record?: string | null;
+            /** @default [] */
+            shut?: components["schemas"]["Shut"][];
+            /** @default {} */
+            texts?: {
+                [key: string]: string;
+            };
+            /** @default [] */
+            unpermitted?: components["schemas"]["Why"][];
         };
         /**
          * Receipt
@@ -1817,6 +1896,17 @@ export interface components {
             /** @enum {unknown} */
             status: "error" | "not_executed" | "ok";
             tenant: string;
+        };
+        /**
+         * Shut
+         * @description A principal that no permit about the tool is for: each such permit, its place, and whom it is for.
+         */
+        Shut: {
+            file: string;
+            line: number;
+            policy: string;
+            principal: string;
+            scope: string;
         };
         /**
          * SoughtResource
@@ -2058,6 +2148,15 @@ export interface components {
             tenants: string[];
             user: string | null;
             users: string[];
+        };
+        /**
+         * Why
+         * @description One principal and target that no policy permits. `nearest` is None where no permit is about the tool at all.
+         */
+        Why: {
+            nearest: components["schemas"]["NearMiss"] | null;
+            principal: string;
+            target: string;
         };
     };
     responses: never;
@@ -6129,6 +6228,102 @@ export interface operations {
             };
             /** @description refused */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description a record is not what was written, or an error of the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the store cannot be reached, or the server is closing */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    getReasons: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                index: number;
+                log: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Why a decision was what it was, under the policies of its time; the reading is recorded */
+            200: {
+                headers: {
+                    "X-Request-ID"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reasons"];
+                };
+            };
+            /** @description the request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description not permitted */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description there is none, or none that this credential may see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description the path does not take this method */
+            405: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from licet.catalog import strict
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -22,8 +24,10 @@ from licet.gate.acting import Acting
 from licet.gate.credentials import CredentialSeen, IssuedKey, Revoked
 from licet.gate.freeze import Lifted
 from licet.gate.freeze_view import StandingFreeze
+from licet.gate.hindsight import Reasons, decision_of
 from licet.gate.unknown import Settled, UnknownCall
 from licet.identity.api_keys import KeyContent
+from licet.ledger.entries import Entry
 from licet.ledger.erasure import Erased
 from licet.ledger.forgotten import Hold
 from licet.model import Decision, Receipt
@@ -181,6 +185,13 @@ def _client_of(invocation: Invocation, by: str | None) -> Client:
 
 def _no_credential(id_: str) -> AbstractContextManager[None]:
     return missing(f"there is no credential `{id_}`", "`licet credentials list --all` lists them")
+
+
+def reasons(invocation: Invocation, entry: Entry) -> Reasons:
+    """What explains the decision of a record. The decision is that of the record's own bytes, whatever the server says of it."""
+    with missing(f"there is no record `{entry.place}`", "`licet audit search` lists records"):
+        found = as_type(client_of(invocation).get_reasons(entry.log, entry.index), Reasons)
+    return replace(found, decision=decision_of(entry), record=entry.place)
 
 
 def split_subject(text: str) -> tuple[str, str]:

@@ -329,6 +329,12 @@ class Operations:
             self.connection.ask("GET", f"/api/v1/records/{in_path(log)}/{in_path(index)}", query={"payloads": payloads}), types.RecordShape
         )
 
+    def get_reasons(self, log: str, index: int) -> types.Reasons:
+        """Why a decision was what it was, under the policies of its time; the reading is recorded. Needs `records.read`."""
+        return self.connection.decoded(
+            self.connection.ask("GET", f"/api/v1/records/{in_path(log)}/{in_path(index)}/reasons"), types.Reasons
+        )
+
     def get_story(self, id_: str) -> types.Story:
         """Every record of a call, of its requests and of what has undone it. Needs `records.read`."""
         return self.connection.decoded(self.connection.ask("GET", f"/api/v1/stories/{in_path(id_)}"), types.Story)

@@ -194,6 +194,32 @@ class DecidedPlan(Struct, frozen=True, kw_only=True):
     receipts: tuple[Receipt, ...]
 
 
+class DecidingPolicy(Struct, frozen=True, kw_only=True):
+    """A policy that decided, where it stands, and for which principal and target it did."""
+
+    id: str
+    effect: Literal["forbid", "permit"]
+    file: str
+    line: int
+    principal: str
+    target: str
+    reason: str | None = None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """Allow, deny or hold, with what decided it.
+
+    `code` is stable and for programs (`allowed`, `no_permit`, `forbidden`, `policy_error`, `unknown_tool` ...); `message` is for
+    people.
+    """
+
+    verdict: Literal["allow", "deny", "hold"]
+    code: str
+    message: str
+    policies: tuple[DecidingPolicy, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+
+
 class DirectoryShape(Struct, frozen=True, kw_only=True):
     """Who there is. `version` names the whole directory; None where not all of it is shown."""
 
@@ -426,6 +452,15 @@ class Metadata(Struct, frozen=True, kw_only=True):
     search_action_endpoint: str
 
 
+class NearMiss(Struct, frozen=True, kw_only=True):
+    """A permit that did not match, and its parts that were false: parts of the scope as they would be written, conditions as they are."""
+
+    policy: str
+    file: str
+    line: int
+    failed: tuple[str, ...]
+
+
 class NeedShape(Struct, frozen=True, kw_only=True):
     """What one policy asks of people, who counts toward it so far, and who may still vote."""
 
@@ -566,6 +601,18 @@ class ProposedBundle(Struct, frozen=True, kw_only=True):
     """Texts of policies by their file names, all of them; with `licet.cedar`, where that is to be looked at too."""
 
     files: dict[str, str]
+
+
+class Reasons(Struct, frozen=True, kw_only=True):
+    """Why a decision is what it is. `unpermitted` has the nearest permit of each pair that none matches, `texts` the deciding policies."""
+
+    decision: Decision
+    unpermitted: tuple[Why, ...] = ()
+    shut: tuple[Shut, ...] = ()
+    errors: tuple[str, ...] = ()
+    texts: dict[str, str] = {}
+    record: str | None = None
+    note: str | None = None
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -742,6 +789,16 @@ class Settled(Struct, frozen=True, kw_only=True):
     status: Literal["error", "not_executed", "ok"]
     by: Literal["person", "probe"]
     receipt: Receipt
+
+
+class Shut(Struct, frozen=True, kw_only=True):
+    """A principal that no permit about the tool is for: each such permit, its place, and whom it is for."""
+
+    principal: str
+    policy: str
+    file: str
+    line: int
+    scope: str
 
 
 class SoughtResource(Struct, frozen=True, kw_only=True):
@@ -942,3 +999,11 @@ class WhoAmI(Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     groups: tuple[str, ...]
     permitted: dict[str, tuple[str, ...]]
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """One principal and target that no policy permits. `nearest` is None where no permit is about the tool at all."""
+
+    principal: str
+    target: str
+    nearest: NearMiss | None

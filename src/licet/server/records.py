@@ -5,6 +5,7 @@ Rules:
 1. Every look is a record of its own, durable before anything is shown (`gate/reading.py`).
 2. Only logs in which this one may read are looked at; the others are no part of any answer, count or cursor.
 3. A log that is out of reach and one that is not there answer alike.
+4. Policies name people and targets of every tenant: what quotes them is for whoever may read those of the installation.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import msgspec
 from msgspec import Raw
 
 from licet.errors import StoreError
+from licet.gate.hindsight import Reasons, decided_in, decision_of, reasons_of_record
 from licet.gate.reading import Reader, record_reading, wanted_of
 from licet.gate.story import records_of_story
 from licet.ledger.entries import find_entries, read_entry, tell
 from licet.ledger.record import leaf_hash, microseconds
+from licet.model import OPERATOR_LOG
 from licet.policy.own import OwnAction
 from licet.server.cursors import read_cursor, write_cursor
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
@@ -28,6 +31,7 @@ from licet.server.shapes_records import (
     BarShape,
     CountRecords,
     Counts,
+    OneReason,
     OneRecord,
     OneStory,
     RecordPage,
@@ -79,6 +83,23 @@ def get_record(asked: Asked) -> Answer:
         raise not_found() from error
     note_reading(asked, "show", {"reference": f"{params.log}:{params.index}"}, (params.log,), shown=1, payloads=params.payloads)
     return Answer(body=shape_of(record, payloads=params.payloads))
+
+
+def get_reasons(asked: Asked) -> Answer:
+    """What explains the decision of one record; without the policies for whoever may not read them (rule 4)."""
+    params: OneReason = asked.params
+    asked.allow("records.read", params.log)
+    try:
+        entry = read_entry(asked.gate.store.get_record(params.log, params.index))
+    except KeyError as error:
+        raise not_found() from error
+    if decided_in([entry]) is None:
+        raise Problem("no_decision", "this record holds no decision", status=404)
+    note_reading(asked, "why", {"reference": entry.place}, (params.log,), shown=1)
+    if not asked.decide("policies.read", OPERATOR_LOG).allowed:
+        note = "policies are told to whoever may read those of the installation"
+        return Answer(body=Reasons(decision=decision_of(entry), record=entry.place, note=note))
+    return Answer(body=reasons_of_record(asked.gate.store, entry))
 
 
 def get_story(asked: Asked) -> Answer:
@@ -224,6 +245,17 @@ ENDPOINTS = (
         handler=get_record,
         params=OneRecord,
         returns=RecordShape,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/records/{log}/{index}/reasons",
+        operation="getReasons",
+        summary="Why a decision was what it was, under the policies of its time; the reading is recorded",
+        tag=_TAG,
+        action="records.read",
+        handler=get_reasons,
+        params=OneReason,
+        returns=Reasons,
     ),
     Endpoint(
         method="GET",

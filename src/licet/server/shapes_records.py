@@ -54,6 +54,13 @@ class OneRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     payloads: bool = True
 
 
+class OneReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The place of a record that holds a decision."""
+
+    log: Name
+    index: Index
+
+
 class OneStory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A call, by its id or that of its request."""
 
