@@ -190,3 +190,21 @@ def test_policies_at_hand_are_held_against_what_a_server_serves(doors: Doors, tm
     assert doors.there("auditor", "check").exit_code == 6
     (folder / "policies/more.cedar").write_text("permit (")
     assert doors.there("admin", "check").exit_code == 3
+
+
+def test_lists_of_several_pages_are_told_whole(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        assert doors.there("admin", "freeze", "agent", f"bot-{number}", "--anyway", "--reason", "x").exit_code == 0
+        assert (
+            doors.there(
+                "admin", "audit", "hold", "--tenant", "acme", "--subject", "Customer/C-1", "--reason", f"lawsuit {number}"
+            ).exit_code
+            == 0
+        )
+    monkeypatch.setattr("licet.cli.remote_acts.PAGE", 2)
+    for verb in (("freeze", "list"), ("audit", "holds"), ("credentials", "list", "--all")):
+        here, there = doors.here(*verb, "--json"), doors.there("admin", *verb, "--json")
+        assert (there.exit_code, here.exit_code) == (0, 0), there.output
+        stands, told = ([{**one, "last_used_at": None} for one in envelope(result)["data"]] for result in (here, there))
+        assert len(told) >= len(doors.keys)
+        assert told == stands
