@@ -4,8 +4,8 @@
 
 Each `bench_*.py` beside this file has `run() -> list[Row]`. Each runs in an interpreter of its own, so that none inherits the threads
 and caches of another. Figures are ratios to something measured in the same run (`base`), because absolute times are the machine's. The
-table goes to stdout, progress to stderr, everything with facts about the machine to results.json. Exit code 1 if a benchmark fell short
-or failed.
+table goes to stdout, progress to stderr, everything with facts about the machine to results.json, where benchmarks that did not run keep
+what stands there. Exit code 1 if a benchmark fell short or failed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(names: list[str]) -> int:
     Console(width=None if sys.stdout.isatty() else 140).print(table(results))
     for name, trace in failed.items():
         print(f"{name} failed:\n{trace}", file=sys.stderr)
-    RESULTS.write_text(json.dumps({"machine": machine(), "results": results, "failed": sorted(failed)}, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(joined(results, failed), indent=2) + "\n")
     print(f"written to {RESULTS}", file=sys.stderr)
     short = [row["name"] for rows in results.values() for row in rows if row.get("ok") is False]
     return 1 if short or failed else 0
@@ -62,6 +62,15 @@ def apart(name: str) -> list[Row]:
     """The rows of one benchmark, from a fresh interpreter."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(rows_of, name).result()
+
+
+def joined(results: dict[str, list[Row]], failed: dict[str, str]) -> dict[str, Any]:
+    """What was measured now, beside what stands in results.json of others; `measured` says when each was measured, and on what."""
+    before: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept = {name: rows for name, rows in before.get("results", {}).items() if name not in {*results, *failed}}
+    of_old = before.get("measured", dict.fromkeys(kept, before["machine"]) if kept else {})
+    measured = {**{name: of_old[name] for name in kept}, **dict.fromkeys(results, machine())}
+    return {"measured": dict(sorted(measured.items())), "results": dict(sorted({**kept, **results}.items())), "failed": sorted(failed)}
 
 
 def table(results: dict[str, list[Row]]) -> Table:
