@@ -179,6 +179,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_the_old_key_ends_with_the_overlap",
         "test_who_issues_for_one_tenant_gets_nothing_wider_by_rotating_or_naming_all",
         "test_a_stolen_key_of_a_day_becomes_no_key_of_ten_years",
+        "test_a_stolen_key_that_was_replaced_issues_nothing_beyond_its_overlap",
         "test_nor_by_way_of_a_key_that_was_issued_in_between",
         "test_a_stolen_key_of_a_day_does_not_last_by_rotating",
         "test_a_key_without_end_and_whoever_has_the_ledger_issue_what_they_like",

@@ -109,6 +109,15 @@ def test_a_stolen_key_of_a_day_does_not_last_by_rotating(served: ServerWorld, ow
     assert done.status == 201
 
 
+def test_a_stolen_key_that_was_replaced_issues_nothing_beyond_its_overlap(served: ServerWorld) -> None:
+    stolen = issued(served, ADMIN, None)
+    served.gate.credentials.rotate(stolen.credential.id, overlap_s=3_600)
+    for path, body in (("", BODY), (f"/{stolen.credential.id}/rotate", {}), (f"/{stolen.credential.id}/rotate", {"expires_s": 7_200})):
+        reply = served.post(f"/api/v1/credentials{path}", stolen.key, body)
+        assert (reply.status, reply.code) == (403, "outlives_issuer")
+    assert served.post("/api/v1/credentials", stolen.key, {**BODY, "expires_s": 3_000}).status == 201
+
+
 def test_a_key_without_end_and_whoever_has_the_ledger_issue_what_they_like(served: ServerWorld) -> None:
     lasting = issued(served, ADMIN, None)
     assert lasting.credential.expires_at is None

@@ -113,9 +113,15 @@ class Credentials:
         """The same for somebody who showed a credential: records name it in place of the operating user, and rule 4 holds."""
         shown = copy(self)
         shown._hand = {"operating_user": None, "shown": who.credential}  # noqa: SLF001 - its own copy; `credential` is the key that it is about
-        token = microseconds(self._now() + timedelta(seconds=LONGEST_BY_TOKEN_S))
-        shown._until = token if who.method == "jwt" else who.expires_at  # noqa: SLF001 - as above
+        shown._until = self._end_of(who)  # noqa: SLF001 - as above
         return shown
+
+    def _end_of(self, who: Authenticated) -> int | None:
+        """Rule 4: beyond what moment nothing is issued. A key that was replaced or ended ends then, whatever it was issued with."""
+        if who.method == "jwt":
+            return microseconds(self._now() + timedelta(seconds=LONGEST_BY_TOKEN_S))
+        ends = [who.expires_at, self._recorded_end(who.credential) if who.method == "api_key" else None]
+        return min([end for end in ends if end is not None], default=None)
 
     def issue(self, content: KeyContent, *, expires_s: int | None, by: str | None = None) -> IssuedKey:
         """A key for this, good for so many seconds, or until it is revoked.

@@ -202,8 +202,8 @@ class OpenHouse:
     def adopt(self, basis: Basis) -> bool:
         """Put this into force, whole; whether decisions rest on anything else now. Raises `OperatorError`, and then nothing has changed.
 
-        After this has returned no intent lands that rests on anything else. A call that was decided before, and whose intent was not yet
-        written, is decided again.
+        After this has returned no intent lands that rests on anything else, unless the log does not answer (gate/reloading.py, rule 2). A
+        call that was decided before, and whose intent was not yet written, is decided again.
         """
         scene = self._build(basis)
         changed = _rests_on(scene) != _rests_on(self._scene)

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. The records say which keys were issued and when they end; they are read on from where this process was, and only where something was
-   committed since. A row serves only if a record bears it out, so one that was forged, widened or revived in the database is refused.
+1. The records say which keys were issued, what erasures have changed in them, and when they end; they are read on from where this process
+   was, and only where something was committed since. A row serves only if a record bears it out, so one that was forged, widened or revived
+   in the database is refused.
 2. A view is fresh for `FRESH_S`, and a thread of its own reads it anew every `LOOK_S`: a revocation counts within a second. A store that
    cannot be read lets it age, and nobody is let in by it any more.
 3. When keys were used last is gathered here, and written once a minute; with the process, at most that minute is lost.

@@ -7,7 +7,9 @@ Rules:
    before, and whose intent was not yet written, is decided again, wherever it was on its way; one that already runs ends under what it was
    decided by. That is a condition of the intent's batch, looked at while its group is written (store/freezes.py, rule 4), and the reload
    waits for the group that was under way at the swap: calls take no lock for it, and a reload waits for no call. A read without an intent
-   has begun when the pipeline has looked for the last time. Other processes have files of their own, and reload them by themselves.
+   has begun when the pipeline has looked for the last time. Where the log does not answer for so long that the reload gives up waiting, an
+   intent may still land whose caller has been told that nothing ran, and nothing does. Other processes have files of their own, and reload
+   them by themselves.
 3. Removals need nobody's consent: who is not in the file any more, or has less there, loses it at once, also where the rest does not load:
    a policy that is broken, a setting that is unknown. That grants nothing, and whatever was lost so comes back by a reload that succeeds.
 4. Votes of people who may not vote any more are taken back whenever a directory comes into force.
@@ -99,7 +101,7 @@ class Reloading:
         return self._reloads
 
     def reload(self, settings: Settings | None = None) -> Reloaded:
-        """Put into force what licet.toml and the policies say now; a call that begins after this has returned is decided under it.
+        """Put into force what licet.toml and the policies say now; what holds once this has returned is rule 2.
 
         A gate that was made from settings keeps them, unless it is given others, and reads the policies. Raises `OperatorError` with
         everything that is wrong, and then nothing has changed but that who was removed is gone.

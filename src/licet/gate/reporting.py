@@ -39,11 +39,11 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """How often a report is looked at afresh because the call has moved (a deadline that passed, a settlement) before it is given up."""
 REPORT_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of a result as it is read; what is larger than a local one may be is kept as digest and size."""
 REPORT_LIMIT_VALUES = 50_000
-"""A tool may find more than anybody may ask it with; what has still more values is reported without its result."""
+"""A tool may find more than it is asked with; what has still more values is refused, and can be reported without its result."""
 LONG_RESULT_BYTES = 32 * 1024
 """From here up a result is read in a thread: the event loop would stand still meanwhile."""
-"""Of a result as it is read; what is larger than a local one may be is kept as digest and size."""
 LONGEST_US = 2**53
 SWEPT_AT_ONCE = 256
 """Records of one commit."""

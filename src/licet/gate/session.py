@@ -62,7 +62,7 @@ class Sessions:
             return True
 
     def take_back(self, caller: Caller, session: str | None, metered: dict[str, int] | None = None) -> None:
-        """What `count` has counted of a call whose intent did not land, and who will be counted anew."""
+        """What `count` has counted of a call is taken back: its intent did not land, and it is counted anew."""
         caller = caller.whoever_shows
         with self._lock:
             now = self._facts.get((caller, session))

@@ -7,7 +7,8 @@ Rules:
 2. The last six characters are a checksum: a typing error is told from a key that is not known without asking the store, and a scanner of
    secrets can tell a key from a text that looks like one. The checksum guards nothing else.
 3. Digests are compared in constant time. The id is no secret: it names the key in records, logs and rate limits.
-4. A key is what the record of its issue says. A row that was forged, widened or revived in the database is refused (ledger/issued.py).
+4. A key is what its last record says: that of its issue, or of an erasure that took a name out of it. A row that was forged, widened or
+   revived in the database is refused (ledger/issued.py).
 5. A revocation counts within a second: what was verified before holds only while the view of the records is fresh. The same goes for a
    user whom an erasure takes from a key.
 """
