@@ -65,6 +65,9 @@ class _Manifest(Struct, frozen=True):
     directory: str
 
 
+_decode_manifest = msgspec.json.Decoder(_Manifest).decode
+
+
 def reasons_of(engine: Engine, decision: Decision, question: Question | None, tool: str, principals: tuple[Principal, ...]) -> Reasons:
     """What explains a decision under these policies; `question` is None where they were not asked."""
     texts = {one.id: policy.text for one in decision.policies for policy in engine.bundle.policies if policy.id == one.id}
@@ -153,7 +156,7 @@ def _unread(entry: Entry) -> str | None:
 
 def _manifest(store: Store, digest: str) -> _Manifest | None:
     content = _snapshot(store, digest)
-    return None if content is None else msgspec.json.decode(content, type=_Manifest)
+    return None if content is None else _decode_manifest(content)
 
 
 def _snapshot(store: Store, digest: str) -> bytes | None:
