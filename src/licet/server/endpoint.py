@@ -193,8 +193,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     `params` holds the parameters of path and query, `body` what is sent and `returns` what is answered, as JSON. A plain function runs in a
     worker thread, a coroutine function on the event loop; one that `waits` (long polls) is cancelled when its peer goes away. `action` is
-    what the handler asks permission for; None where every credential may ask. `public` needs no credential at all. `statuses` are further
-    statuses of problems that this endpoint may answer with. With `plain_errors` a problem is its sentence, as text: AuthZEN wants it so.
+    what the handler asks permission for; None where every credential may ask. `public` needs no credential at all. `other_media` are what
+    it may answer in besides `media_type`, `statuses` further statuses of problems that this endpoint may answer with. With `plain_errors` a
+    problem is its sentence, as text: AuthZEN wants it so.
     """
 
     method: Method
@@ -209,6 +210,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     returns: Any = None
     status: int = 200
     media_type: str = "application/json"
+    other_media: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
     takes_raw: bool = False
     waits: bool = False

@@ -191,5 +191,6 @@ ENDPOINTS = (
         handler=export,
         params=ExportRecords,
         media_type="application/x-ndjson",
+        other_media=tuple(_MEDIA.values()),
     ),
 )

@@ -133,7 +133,7 @@ def _responses(endpoint: Endpoint, types: _Types) -> JsonObject:
     if endpoint.returns is not None:
         success["content"] = {endpoint.media_type: {"schema": types.of(endpoint.returns)}}
     elif endpoint.media_type != JSON:
-        success["content"] = {endpoint.media_type: {"schema": {"type": "string"}}}
+        success["content"] = {media_type: {"schema": {"type": "string"}} for media_type in (endpoint.media_type, *endpoint.other_media)}
     responses: JsonObject = {str(endpoint.status): success}
     for status in sorted(statuses_of(endpoint)):
         described: JsonObject = {"description": _TITLES.get(status, "a problem")}
