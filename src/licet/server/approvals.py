@@ -22,7 +22,7 @@ from licet.approvals.viewed import Viewed, stand
 from licet.errors import TransitionRefused, VoteRefused
 from licet.model import LIVE_STATES, Caller, PlanId, Request, RequestId, RequestState
 from licet.policy.own import OwnAction
-from licet.server.cursors import read_cursor, write_cursor
+from licet.server.cursors import bad_cursor, read_cursor, write_cursor
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
 from licet.server.problems import Problem, not_found
 from licet.server.shapes_approvals import (
@@ -59,7 +59,7 @@ def list_requests(asked: Asked) -> Answer:
     params: ListRequests = asked.params
     wanted: tuple[OwnAction, ...] = READING if params.mine else ("requests.read",)
     tenants = _tenants(asked, wanted)
-    place = None if params.cursor is None else RequestId(read_cursor("listRequests", params, params.cursor, str))
+    place = None if params.cursor is None else _place(asked, params.cursor, tenants)
     states = tuple(map(RequestState, params.state)) or tuple(LIVE_STATES)
     found: list[RequestShape] = []
     more = False
@@ -85,6 +85,15 @@ def _tenants(asked: Asked, wanted: Sequence[OwnAction]) -> tuple[str, ...]:
     if asked.params.tenant in found:
         return (asked.params.tenant,)
     return asked.chosen(wanted[0], asked.params.tenant)  # which says how it is refused
+
+
+def _place(asked: Asked, cursor: str, tenants: Sequence[str]) -> RequestId:
+    """The request behind which the page begins. Raises `Problem`."""
+    place = RequestId(read_cursor("listRequests", asked.params, cursor, str))
+    # Anybody can write a cursor: where the page began would tell that a request out of reach is there, and when it expires.
+    if asked.gate.store.find_tenant(place) not in tenants:
+        raise bad_cursor()
+    return place
 
 
 def _is_mine(asked: Asked, found: Viewed) -> bool:

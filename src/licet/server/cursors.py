@@ -39,16 +39,16 @@ def write_cursor(operation: str, params: Struct, place: object) -> str:
 def read_cursor(operation: str, params: Struct, cursor: str, place: type[_P]) -> _P:
     """The place. Raises `Problem` (`bad_cursor`) for what this operation gave to nobody for these parameters."""
     if len(cursor) > LIMIT_BYTES:
-        raise _bad()
+        raise bad_cursor()
     try:
         unverified = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         check, content = unverified[:_CHECK_BYTES], unverified[_CHECK_BYTES:]
         with _decoding:
             found = msgspec.json.decode(content, type=place)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise _bad() from error
+        raise bad_cursor() from error
     if check != _check(operation, params, content) or write_cursor(operation, params, found) != cursor:
-        raise _bad()
+        raise bad_cursor()
     return found
 
 
@@ -57,5 +57,6 @@ def _check(operation: str, params: Struct, content: bytes) -> bytes:
     return hashlib.sha256(_encode((operation, asked)) + b"\0" + content).digest()[:_CHECK_BYTES]
 
 
-def _bad() -> Problem:
+def bad_cursor() -> Problem:
+    """A cursor that was given to nobody for this question, or that names a place which whoever asks does not reach."""
     return Problem("bad_cursor", "this cursor was not given for this question; leave it out to begin anew")

@@ -102,8 +102,8 @@ class Server:
         try:
             if self._inside is not None:
                 await self._inside.start()
-            await self._door.start()
             _spare_the_collector()
+            await self._door.start()
             self._say_where()
             self.started.set()
             await self._stopping.wait()

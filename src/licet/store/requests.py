@@ -120,6 +120,10 @@ class RequestReads(Protocol):
         """Requests in these states, the one that expires first first; without those that were erased."""
         ...
 
+    def find_tenant(self, request: RequestId) -> str | None:
+        """Whose request this is, whatever has become of it, erased or not. None where there is none. Opens nothing."""
+        ...
+
     def count_requests(self, state: RequestState) -> int:
         """How many requests are in this state, those that were erased among them. Opens none of them."""
         ...

@@ -61,6 +61,11 @@ class RequestReads:
         """Requests in these states, the one that expires first first."""
         return tuple([found.request for found in self.dossiers(states=states, tenants=None if tenant is None else [tenant])])
 
+    def find_tenant(self, request: RequestId) -> str | None:
+        """Whose request this is; None where there is none."""
+        rows = self._rows("SELECT tenant FROM requests WHERE id = ?", (request,))
+        return str(rows[0][0]) if rows else None
+
     def count_requests(self, state: RequestState) -> int:
         """How many requests are in this state."""
         return int(self._rows("SELECT count(*) FROM requests WHERE state = ?", (state,))[0][0])
