@@ -40,7 +40,7 @@ class ErasedSubject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ListHolds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of which tenant."""
+    """Of which tenant, and which page."""
 
     tenant: Name | None = None
     limit: Limit = 50

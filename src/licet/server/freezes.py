@@ -38,7 +38,7 @@ _STATUS: Final = {
 
 
 class ListFreezes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of which tenant; `operator` are those of every tenant."""
+    """Of which tenant (`operator` are those of every tenant), and which page."""
 
     tenant: Name | None = None
     limit: Limit = 50

@@ -93,9 +93,10 @@ def get_reasons(asked: Asked) -> Answer:
         entry = read_entry(asked.gate.store.get_record(params.log, params.index))
     except KeyError as error:
         raise not_found() from error
-    if decided_in([entry]) is None:
+    decided = decided_in([entry])
+    note_reading(asked, "why", {"reference": entry.place}, (params.log,), shown=0 if decided is None else 1)
+    if decided is None:
         raise Problem("no_decision", "this record holds no decision", status=404)
-    note_reading(asked, "why", {"reference": entry.place}, (params.log,), shown=1)
     if not asked.decide("policies.read", OPERATOR_LOG).allowed:
         note = "policies are told to whoever may read those of the installation"
         return Answer(body=Reasons(decision=decision_of(entry), record=entry.place, note=note))

@@ -20,7 +20,7 @@ _STATUS: Final = {"already_settled": 409, "not_unknown": 409, "not_in_tenant": 4
 
 
 class ListUnknown(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of which tenant."""
+    """Of which tenant, and which page."""
 
     tenant: Name | None = None
     limit: Limit = 50
