@@ -1,6 +1,6 @@
 """Which process this is, as often as anybody likes to know: asking the kernel each time costs a call more than what it guards.
 
-A child of `os.fork` has a number of its own from its first line of Python on.
+A child of `os.fork` has a number of its own once the hooks of the fork have run.
 """
 
 from __future__ import annotations

@@ -16,18 +16,11 @@ from licet.gate.remote import CallReport
 from licet.gate.reporting import REPORT_LIMIT_VALUES
 from licet.gate.results import Permitted
 from licet.server.reading import BODY_VALUES_LIMIT
+from tests.attacks.test_on_server_calls import POLICIES, TOOL
 from tests.gate.proof import assert_whole
-from tests.gate.remoting import REMOTE_CONFIG, REMOTE_POLICIES
+from tests.gate.remoting import REMOTE_CONFIG
 from tests.server.world import Reply, ServerWorld, server_world
 
-TOOL = """
-[tools."note.write"]
-access = "write"
-[tools."note.write".schema]
-type = "object"
-properties = {note = {}}
-"""
-POLICIES = REMOTE_POLICIES + '@id("notes")\npermit (principal in Role::"billing", action == Action::"note.write", resource);\n'
 MOST = strict.VALUES_LIMIT - 1
 """What `note` may hold: it is a value itself."""
 SENTENCE = "more than 10000 values; send less at once, or put them behind a reference"

@@ -11,6 +11,9 @@ Rules:
    another subject (ledger/vault.py).
 
 The digests of contents that were recorded before tell nothing: each content has a salt, and the salt of the former one is gone.
+
+Not guaranteed: an erasure that is finished when a ledger is opened finds no key that names somebody in its label alone, since it knows the
+pseudonym and guesses names from `user` and `users`; and a rotation under way at the same moment may carry the former content on.
 """
 
 from __future__ import annotations
