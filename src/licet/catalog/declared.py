@@ -62,8 +62,11 @@ class ResourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     headers: dict[str, str] = {}
 
 
-def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path) -> ToolSpec:
-    """The spec of a declared tool; `folder` is where licet.toml lies. Raises CatalogInvalid, which names the tool."""
+def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path, pinned: str = "") -> ToolSpec:
+    """The spec of a declared tool; `folder` is where licet.toml lies. Raises CatalogInvalid, which names the tool.
+
+    `pinned` is the SHA-256 (hex) of the definition that an upstream gave, where the tool is one's.
+    """
     try:
         schema = _schema(settings.input, settings.schema, settings.schema_file, folder)
         written = (settings.targets,) if isinstance(settings.targets, str) else settings.targets
@@ -80,6 +83,7 @@ def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path) -> To
         timeout_s=settings.timeout_s,
         keep_result=settings.keep_result,
         secrets=settings.secrets,
+        pinned=pinned,
     )
 
 

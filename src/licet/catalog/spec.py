@@ -43,7 +43,8 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
 
     `timeout_s` is in seconds. `keep_result` None means the default: the results of writes are kept, those of reads only as a salted digest
     and a size. `secrets` are the paths of arguments that no record may hold (see `secret_paths`): those given and those that the schema
-    marks. `definition` is computed (SHA-256, hex) over all the rest. Raises CatalogInvalid when it cannot be governed.
+    marks. `pinned` is the SHA-256 (hex) of the whole definition that an upstream gave, where the tool is one's. `definition` is computed
+    (SHA-256, hex) over all the rest. Raises CatalogInvalid when it cannot be governed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     keep_result: bool | None = None
     secrets: tuple[str, ...] = ()
+    pinned: str = ""
     definition: str = ""
 
     def __post_init__(self) -> None:
@@ -84,8 +86,9 @@ class ToolSpec(Struct, frozen=True, kw_only=True):
         return expand_all(self.targets, value)
 
     def content(self) -> JsonObject:
-        """The definition as JSON, without its digest."""
-        return {
+        """The definition as JSON, without its digest. `pinned` stands in it only where there is one: other digests are what they were."""
+        pinned = {"pinned": self.pinned} if self.pinned else {}
+        return pinned | {
             "name": self.name,
             "access": self.access,
             "touches": sorted(self.touches),

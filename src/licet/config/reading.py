@@ -33,6 +33,7 @@ from licet.config.settings import (
     UserSettings,
     WitnessSettings,
 )
+from licet.config.upstreams import GatewaySettings, WrapSettings, read_upstreams
 from licet.config.written import Document, WrittenApprovals, WrittenRetention, WrittenWitness
 from licet.config.zones import zone_problem
 from licet.names import name_problem, quoted
@@ -85,6 +86,10 @@ class Reader:
             server=read_server(self._decoder, top.server, overrides["server"], file.parent),
             identity=read_identity(self._decoder, top.identity, file.parent, top.tenants),
             postgres=read_postgres(self._decoder, top.postgres, top.store, file.parent),
+            upstreams=read_upstreams(self._decoder, top.upstreams, file.parent, top.tenants),
+            gateway=self._decoder.struct(top.gateway, GatewaySettings, "gateway"),
+            wrap=self._decoder.struct(top.wrap, WrapSettings, "wrap"),
+            require_reason=top.require_reason,
             file=file,
         )
         check_logins(self._decoder, {"agents": read.agents, "services": read.services, "users": read.users}, read.identity.issuers)

@@ -15,9 +15,11 @@ from licet.config.identity import IdentitySettings
 from licet.config.notify import NotifySettings
 from licet.config.postgres import PostgresSettings, is_postgres
 from licet.config.server import ServerSettings
+from licet.config.upstreams import GatewaySettings, UpstreamSettings, WrapSettings
 from licet.errors import ConfigInvalid
 
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
+RequireReason = Literal["never", "writes", "always"]
 
 
 class TenantSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,7 +152,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     `timezone` is that of `context.local`, by its name in the tz database. `store` is `sqlite:PATH`, or the URL of a PostgreSQL database;
     `keys` says where its key comes from (`ledger/keys.py`). `cross_tenant` holds pairs (tenant of the caller, tenant of the target) that
-    may meet.
+    may meet. `require_reason` says which calls must come with one.
     """
 
     environment: str
@@ -180,6 +182,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     identity: IdentitySettings = IdentitySettings()
     postgres: PostgresSettings = PostgresSettings()
+    upstreams: Mapping[str, UpstreamSettings] = MappingProxyType({})
+    gateway: GatewaySettings = GatewaySettings()
+    wrap: WrapSettings = WrapSettings()
+    require_reason: RequireReason = "never"
     file: Path | None = None
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from licet.config.settings import WitnessServer
+from licet.config.settings import RequireReason, WitnessServer
 
 
 class Document(Struct, kw_only=True):
@@ -39,6 +39,10 @@ class Document(Struct, kw_only=True):
     server: Any = {}
     identity: Any = {}
     postgres: Any = {}
+    upstreams: dict[str, Any] = {}
+    gateway: Any = {}
+    wrap: Any = {}
+    require_reason: RequireReason = "never"
 
 
 class WrittenWitness(Struct):

@@ -53,7 +53,7 @@ def build_scene(
         directory=directory,
         engine=engine,
         readers=registry.readers(catalog),
-        implementations=MappingProxyType(dict(registry.tools)),
+        implementations=MappingProxyType(dict(registry.implementations())),
         previews=MappingProxyType(dict(registry.previews)),
         probes=MappingProxyType(dict(registry.probes)),
         resolvers=MappingProxyType(dict(registry.resolvers) if resolvers is None else dict(resolvers)),

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from licet.catalog.spec import ToolSpec
 from licet.gate.effects import NOTHING_REPORTED, Reported, compare, returned_effects, with_returned
-from licet.gate.steps import Ran
+from licet.gate.steps import EndedAs, Ran
 from licet.gate.text import readable
 from licet.ledger.entropy import draw_salt
 from licet.model import Effect, JsonObject, Outcome
@@ -78,7 +78,7 @@ def _ended(ran: Ran, spec: ToolSpec, *, keep: bool) -> Outcome:
     """How the tool ended, without its effects."""
     if ran.error is not None or ran.status != "ok":
         error = ran.error
-        code = type(error).__name__ if error is not None else ran.status
+        code = error.code if isinstance(error, EndedAs) else type(error).__name__ if error is not None else ran.status
         message = _message(error) if error is not None else _WORDS[ran.status]
         return Outcome(status=ran.status, code=code, message=message, duration_us=ran.duration_us)
     try:

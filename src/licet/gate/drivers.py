@@ -22,10 +22,10 @@ from licet.errors import LicetError
 from licet.gate.effects import collecting
 from licet.gate.freeze_view import FreezeView
 from licet.gate.scene import Resolver
-from licet.gate.steps import Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, ResolverFailed
+from licet.gate.steps import EndedAs, Execute, FindKey, FindOutcome, FindRequest, Preview, Ran, ResolverFailed
 from licet.gate.workers import Workers
 from licet.ledger.writer import Writer
-from licet.model import Caller, CallId, EntityRef, Target
+from licet.model import Caller, CallId, EntityRef, OutcomeStatus, Target
 from licet.store.contract import Store
 
 
@@ -116,7 +116,8 @@ async def run_awaited(step: Execute | Preview, started_ns: int) -> Ran:
     except BaseException as error:  # noqa: BLE001 - as the docstring says
         if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
             return ran_too_long(started_ns)
-        return Ran(status="error", duration_us=elapsed_us(started_ns), error=error)
+        status: OutcomeStatus = error.status if isinstance(error, EndedAs) else "error"
+        return Ran(status=status, duration_us=elapsed_us(started_ns), error=error)
     return Ran(status="ok", duration_us=elapsed_us(started_ns), value=value)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from licet.catalog.python import resource_from_function, tool_from_function
 from licet.config import Settings
+from licet.gate.carried import Carrier
 from licet.gate.governed import GovernedTool, P, R
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver
@@ -128,6 +129,11 @@ class Registering:
             return function
 
         return register
+
+    def carry(self, carrier: Carrier) -> None:
+        """From now on this process executes the tools of `[upstreams]`, by this function."""
+        with self._lock:
+            self._registry.carry(carrier)
 
     @property
     def _gate(self) -> Gate:

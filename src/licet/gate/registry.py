@@ -8,11 +8,14 @@ from typing import Any
 
 from licet.catalog.arguments import ArgumentReader, Limits
 from licet.catalog.declared import ResourceSettings, resource_from_settings, tool_from_settings
+from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, read_lock
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.catalog.spec import Catalog, ResourceSpec
+from licet.catalog.upstream import offered
 from licet.config import Settings
 from licet.errors import CatalogInvalid
-from licet.gate.scene import Resolver
+from licet.gate.carried import Carried, Carrier
+from licet.gate.scene import Implementation, Resolver
 from licet.gate.undoing import is_undo, undo_tool, undoing
 
 _UNDECLARED = ResourceSettings()
@@ -38,8 +41,18 @@ class Registry:
         self.listers: dict[str, Callable[[str], Iterable[str]]] = {}
         self._settings = settings
         folder = settings.file.parent if settings.file is not None else Path.cwd()
+        self.offered = offered(
+            {name: upstream.timeout_s for name, upstream in settings.upstreams.items()},
+            read_lock(folder / LOCK_FILE) if settings.upstreams else NOTHING_PINNED,
+            settings.tools,
+            folder=folder,
+        )
+        self.carrier: Carrier | None = None
+        for upstream_tool in self.offered.tools.values():
+            self.catalog.add_tool(upstream_tool.spec)
         for name, tool in settings.tools.items():
-            self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
+            if name not in self.offered.tools:
+                self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
         for name, resource in settings.resources.items():
             spec = resource_from_settings(name, resource, folder=folder)
             self.catalog.add_resource(spec)
@@ -59,6 +72,7 @@ class Registry:
                 other.add_resolver(resolver)
         other.previews.update(self.previews)
         other.probes.update(self.probes)
+        other.carrier = self.carrier
         other.revision = self.revision
         return other
 
@@ -70,6 +84,17 @@ class Registry:
         self.catalog.add_tool(tool.spec)
         self.tools[name] = tool
         self.revision += 1
+
+    def carry(self, carrier: Carrier) -> None:
+        """From now on this process executes the tools of its upstreams, by this."""
+        self.carrier = carrier
+        self.revision += 1
+
+    def implementations(self) -> Mapping[str, Implementation]:
+        """What this process can run, by the name of the tool."""
+        carrier = self.carrier
+        carried = {} if carrier is None else {name: Carried(tool, carrier) for name, tool in self.offered.tools.items()}
+        return {**carried, **self.tools}
 
     def add_preview(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""

@@ -46,6 +46,7 @@ CHANGEABLE = frozenset(
         "limits",
         "meters",
         "production",
+        "require_reason",
         "resources",
         "retention",
         "roles",

@@ -111,6 +111,18 @@ class Ran(Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
 
 
+class EndedAs(Exception):
+    """Raised by an implementation that knows how its end is to be recorded: one that hands the call to somebody else and sees what comes.
+
+    `status` and `code` stand in the outcome; the message goes into the payload only.
+    """
+
+    def __init__(self, status: OutcomeStatus, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status: OutcomeStatus = status
+        self.code = code
+
+
 Step: TypeAlias = Resolve | FindKey | FindOutcome | FindRequest | FindFreezes | Preview | Append | Execute
 
 
