@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -151,9 +152,15 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
         idempotency_key: str | None = None,
         reason: str | None = None,
         wait: float | None = None,
+        acting: Acting | None = None,
     ) -> Result:
-        """As `call`, on the running event loop, which goes on while the call waits. Cancelled while it waits, the request stays open."""
-        return await self._arun(self._draft(tool, arguments, idempotency_key, reason, wait=wait))
+        """As `call`, on the running event loop, which goes on while the call waits. Cancelled while it waits, the request stays open.
+
+        `acting` is who calls, where a front door has verified it; by default who acts now.
+        """
+        with nullcontext() if acting is None else ActingBlock(self._token, acting):
+            draft = self._draft(tool, arguments, idempotency_key, reason, wait=wait)
+        return await self._arun(draft)
 
     def poll(self, request: RequestId) -> RequestState:
         """Where a request stands now, by its row and the time; microseconds. Raises `KeyError` when there is none, `StoreError`."""

@@ -90,6 +90,14 @@ def read_upstream_message(unverified: bytes) -> JsonObject:
     return message
 
 
+def text_of(params: JsonObject, name: str, method: str) -> str:
+    """A parameter that must be text. Raises `RpcError`."""
+    value = params.get(name)
+    if not isinstance(value, str):
+        raise RpcError(INVALID_PARAMS, f"`{method}` needs a `{name}`, which is text")
+    return value
+
+
 def is_id(value: object) -> bool:
     """Whether this can name a request."""
     return type(value) in {str, int}

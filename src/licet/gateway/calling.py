@@ -1,0 +1,105 @@
+"""A request that an upstream executes, as a governed call: the one way by which anything reaches an upstream in a caller's name.
+
+Rules:
+
+1. The gate decides, holds, executes and records. Nothing here does.
+2. What travels beside the arguments (`Voyage`) is of one call, and says nothing that grants anything.
+3. The agent's own reason is a claim: taken out of the arguments, recorded, and not passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
+
+from licet.catalog.upstream import method_name
+from licet.gate.acting import Acting
+from licet.gate.gate import Gate
+from licet.gate.results import Held, Result
+from licet.gateway.answers import answer_of
+from licet.gateway.eras import META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, META_VERSION
+from licet.gateway.incoming import Incoming
+from licet.gateway.link import VOYAGE, Voyage
+from licet.gateway.messages import INVALID_PARAMS, RpcError
+from licet.gateway.tracing import trace_of
+from licet.model import JsonObject
+
+REASON: Final = "licet_reason"
+"""The argument in which an agent says why it calls, where `require_reason` asks for it."""
+_OF_A_HOP: Final = frozenset({META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, META_VERSION})
+_OF_A_TRACE: Final = frozenset({"traceparent", "tracestate", "baggage"})
+_NOT_PASSED: Final = _OF_A_HOP | _OF_A_TRACE
+
+Again = Callable[[], Awaitable[Result]]
+
+
+class Settles(Protocol):
+    """What is done about a call that is held."""
+
+    async def settle(self, held: Held, incoming: Incoming, again: Again) -> tuple[Result, str | None]:
+        """The end of it, as far as this request can wait for one, and what a client is told of a call that still waits."""
+        ...
+
+
+class Calling:
+    """Makes governed calls for clients. `forwarded` says which headers of a request each upstream is told."""
+
+    def __init__(self, gate: Gate, settles: Settles) -> None:
+        self._gate = gate
+        self._settles = settles
+        self._forwarded = {name: tuple(map(str.lower, one.forward_headers)) for name, one in gate.settings.upstreams.items()}
+
+    async def call_tool(self, incoming: Incoming, upstream: str, full: str, arguments: object) -> JsonObject:
+        """The result of `tools/call` for this client. Raises `RpcError`."""
+        if not isinstance(arguments, dict):
+            raise RpcError(INVALID_PARAMS, "`arguments` is an object")
+        reason: Any = None
+        if REASON in arguments and not self._has_own_reason(full):
+            arguments = dict(arguments)
+            reason = arguments.pop(REASON)
+            if not isinstance(reason, str):
+                raise RpcError(INVALID_PARAMS, f"`{REASON}` is text")
+        return await self._call(incoming, upstream, full, arguments, reason)
+
+    async def call_method(self, incoming: Incoming, upstream: str, arguments: JsonObject) -> JsonObject:
+        """The result of another method of one upstream, with its parameters as arguments. Raises `RpcError`."""
+        return await self._call(incoming, upstream, method_name(upstream, incoming.method), arguments, None)
+
+    def voyage(self, incoming: Incoming, upstream: str, passed: JsonObject | None = None) -> Voyage:
+        """What travels with a request of this client to this upstream; `passed` is what the upstream is told of its trace."""
+        acting, meta = incoming.acting, incoming.meta
+        kept = {name: value for name, value in meta.items() if name not in _NOT_PASSED}
+        level = meta.get(META_LOG_LEVEL) if incoming.is_modern else incoming.session.log_level
+        headers = incoming.headers
+        return Voyage(
+            link=incoming.link,
+            tenant=acting.tenant or "",
+            agent=acting.agent,
+            service=acting.service,
+            user=acting.user,
+            session=acting.session,
+            meta=kept | passed if passed else kept,
+            wants_progress=META_PROGRESS in meta,
+            log_level=level if isinstance(level, str) else None,
+            headers={name: headers[name] for name in self._forwarded.get(upstream, ()) if name in headers},
+        )
+
+    async def _call(self, incoming: Incoming, upstream: str, full: str, arguments: JsonObject, reason: str | None) -> JsonObject:
+        trace, passed = trace_of(incoming)
+        acting: Acting = replace(incoming.acting, trace=trace, reason=reason if reason is not None else incoming.acting.reason)
+        token = VOYAGE.set(self.voyage(incoming, upstream, passed))
+        try:
+            result = await self._gate.acall(full, arguments, acting=acting)
+            said: str | None = None
+            if isinstance(result, Held):
+                result, said = await self._settles.settle(result, incoming, lambda: self._gate.acall(full, arguments, acting=acting))
+            return answer_of(result, incoming, held=said)
+        finally:
+            VOYAGE.reset(token)
+
+    def _has_own_reason(self, full: str) -> bool:
+        """Whether the tool itself has an argument of that name: then it is the tool's."""
+        spec = self._gate.scene.catalog.find_tool(full)
+        return spec is not None and REASON in spec.input_schema.get("properties", {})

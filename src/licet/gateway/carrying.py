@@ -1,0 +1,128 @@
+"""Step 7 of an upstream's tool: the arguments that were decided on go to their upstream, and its result comes back whole.
+
+Rules:
+
+1. Nothing is sent to an upstream whose tools were not compared with what is pinned, over this very connection; a tool that has drifted is
+   not called.
+2. An upstream that needs something of the client asks through the client's link, under the client's own capabilities, and at most
+   `ROUNDS` times for one call.
+3. A tool that says itself that it failed has failed, in the record too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from licet.catalog.upstream import CALL, UpstreamTool
+from licet.gate.steps import EndedAs
+from licet.gateway.answers import ToolFailed
+from licet.gateway.connection import Connection, Connections, Garbage, NotSent
+from licet.gateway.drift import Drift
+from licet.gateway.link import VOYAGE, CannotAsk, Voyage
+from licet.model import JsonObject
+
+ROUNDS: Final = 32
+"""How often one call may ask its client for something. An upstream that asks without end would hold the client for ever."""
+RECHECK_S: Final = 60.0
+"""How old a comparison may be: an upstream that changes a tool without saying so is found out within this."""
+PAGES: Final = 100
+"""Of a `tools/list`. An upstream whose list goes on without end has too many tools, or is no friend."""
+LIST_TIMEOUT_S: Final = 30.0
+
+
+class Carrying:
+    """Carries calls to their upstreams: what the gate runs where it executes an upstream's tool."""
+
+    def __init__(self, connections: Connections, drift: Drift) -> None:
+        self._connections = connections
+        self._drift = drift
+        self._compared: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        self._comparing: WeakKeyDictionary[Connection, asyncio.Lock] = WeakKeyDictionary()
+
+    async def __call__(self, tool: UpstreamTool, arguments: JsonObject) -> Any:
+        """The upstream's whole result. Raises `EndedAs`."""
+        voyage = VOYAGE.get(None)
+        if voyage is None:
+            raise NotSent(f"`{tool.spec.name}` is executed by the gateway alone: call it over MCP")
+        connection = await self._connections.connect(tool.upstream, voyage)
+        await self.compare(connection, voyage)
+        if tool.method == CALL and (problem := self._drift.find(tool.spec.name)) is not None:
+            raise EndedAs("not_executed", "definition_drift", problem)
+        params = {"name": tool.name, "arguments": arguments} if tool.method == CALL else arguments
+        result = await self._asked(connection, tool, params, voyage)
+        if tool.method == CALL and result.get("isError") is True:
+            raise ToolFailed(result)
+        return result
+
+    async def compare(self, connection: Connection, voyage: Voyage) -> None:
+        """What the upstream offers was held against what is pinned, a minute ago at most. Raises `EndedAs` (`not_executed`)."""
+        if not self._is_due(connection):
+            return
+        lock = self._comparing.setdefault(connection, asyncio.Lock())
+        async with lock:
+            if self._is_due(connection):
+                began = time.monotonic()
+                self._drift.compare(connection.upstream, await self._definitions(connection, voyage))
+                self._compared[connection] = began
+
+    def forget(self, upstream: str) -> None:
+        """The upstream says that its tools have changed: they are compared anew before the next call."""
+        for connection in list(self._compared):
+            if connection.upstream == upstream:
+                self._compared.pop(connection, None)
+
+    def _is_due(self, connection: Connection) -> bool:
+        last = self._compared.get(connection)
+        return last is None or time.monotonic() - last > RECHECK_S
+
+    async def _definitions(self, connection: Connection, voyage: Voyage) -> list[Any]:
+        if not isinstance(connection.capabilities.get("tools"), dict):
+            return []
+        found: list[Any] = []
+        cursor: JsonObject = {}
+        for _ in range(PAGES):
+            try:
+                page = await connection.request("tools/list", cursor, voyage, timeout_s=LIST_TIMEOUT_S)
+            except EndedAs as error:
+                raise NotSent(f"what `{connection.upstream}` offers cannot be compared with what is pinned: {error}") from error
+            tools = page.get("tools")
+            found.extend(tools if isinstance(tools, list) else [])
+            if not isinstance(following := page.get("nextCursor"), str):
+                return found
+            cursor = {"cursor": following}
+        raise NotSent(f"`{connection.upstream}` lists tools without end")
+
+    async def _asked(self, connection: Connection, tool: UpstreamTool, params: JsonObject, voyage: Voyage) -> JsonObject:
+        """The result, once everything that the upstream asks of the client has been answered (rule 2)."""
+        sent = params
+        for _ in range(ROUNDS):
+            result = await connection.request(tool.method, sent, voyage, timeout_s=tool.spec.timeout_s or LIST_TIMEOUT_S)
+            if result.get("resultType", "complete") == "complete":
+                return result
+            if result["resultType"] != "input_required":
+                raise Garbage("upstream_not_understood", f"`{tool.upstream}` answered with a kind of result that is not known here")
+            sent = params | await self._answers(tool, result, voyage)
+        raise Garbage("upstream_asks_without_end", f"`{tool.upstream}` asked its client more than {ROUNDS} times")
+
+    async def _answers(self, tool: UpstreamTool, result: JsonObject, voyage: Voyage) -> JsonObject:
+        """What the client says to an `input_required` result, as parameters of the retry."""
+        requests = result.get("inputRequests") or {}
+        if not isinstance(requests, dict) or not all(
+            isinstance(one, dict) and isinstance(one.get("method"), str) for one in requests.values()
+        ):
+            raise Garbage("upstream_not_understood", f"`{tool.upstream}` asks for something that cannot be read")
+        try:
+            answers = dict(await voyage.link.ask(requests))
+        except CannotAsk as error:
+            raise EndedAs("error", "client_cannot_answer", f"`{tool.upstream}` needs an answer of the client: {error}") from error
+        found: JsonObject = {"inputResponses": answers} if requests else {}
+        if "requestState" in result:
+            found["requestState"] = result["requestState"]
+        return found
+
+
+def _is_request(one: object) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("method"), str)

@@ -1,0 +1,176 @@
+"""The MCP gateway: every request of every client, whatever door it came by, and what becomes of it.
+
+    tools/call, resources/read, prompts/get,      a governed call (calling.py): the gate decides, holds, executes and records
+    completion/complete, methods that are
+    classified in licet.toml
+    tools/list                                    the pinned definitions that the caller may ever call (toolbox.py)
+    resources/list, .../templates/list,           what upstreams list, less what the caller may not read (listing.py)
+    prompts/list
+    server/discover, ping, subscriptions, levels  the gateway itself
+    anything else                                 there is no such method
+
+Rules:
+
+1. What the policy does not allow is not carried, in either direction.
+2. Nothing in a request says who asks: that is `Incoming.acting`, which a door has from a verified credential.
+3. An upstream is never told which credential its caller showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from typing import Final
+
+from msgspec import Struct
+
+from licet.catalog.upstream import CALL, method_name, tool_name
+from licet.gate.gate import Gate
+from licet.gate.steps import EndedAs
+from licet.gateway.answers import dressed
+from licet.gateway.calling import Calling
+from licet.gateway.carrying import Carrying
+from licet.gateway.connection import Connection, Connections
+from licet.gateway.drift import Drift
+from licet.gateway.eras import META_SERVER, VERSIONS
+from licet.gateway.holds import Holds
+from licet.gateway.incoming import Incoming
+from licet.gateway.listing import Listing
+from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, text_of
+from licet.gateway.subscriptions import Subscriptions
+from licet.gateway.toolbox import Toolbox
+from licet.model import JsonObject
+
+Handler = Callable[[Incoming], Awaitable[JsonObject]]
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What an upstream says of itself, as it said it last."""
+
+    capabilities: JsonObject = {}
+    info: JsonObject = {}
+    instructions: str | None = None
+
+
+class Gateway:
+    """Answers the requests of MCP clients in front of the upstreams of a gate. One for each process, on one event loop."""
+
+    def __init__(self, gate: Gate, connections: Connections) -> None:
+        self.gate: Final = gate
+        self.connections: Final = connections
+        self.drift: Final = Drift(gate)
+        self.carrying: Final = Carrying(connections, self.drift)
+        self.calling: Final = Calling(gate, Holds(gate))
+        self.toolbox: Final = Toolbox(gate, self.drift)
+        self.listing: Final = Listing(gate, connections, self.calling)
+        self.subscriptions: Final = Subscriptions(gate, connections, self.calling)
+        self._facts: dict[str, Facts] = {}
+        self._own: Final[JsonObject] = {"name": "licet", "title": "Licet gateway", "version": metadata.version("licet")}
+        self._handlers: Final[dict[str, Handler]] = {
+            "ping": self._ping,
+            "server/discover": self._discover,
+            "tools/list": self._list_tools,
+            CALL: self._call_tool,
+            "resources/list": self.listing.answer,
+            "resources/templates/list": self.listing.answer,
+            "prompts/list": self.listing.answer,
+            "resources/read": self._routed,
+            "prompts/get": self._routed,
+            "completion/complete": self._routed,
+            "subscriptions/listen": self.subscriptions.answer,
+            "resources/subscribe": self.subscriptions.answer,
+            "resources/unsubscribe": self.subscriptions.answer,
+            "logging/setLevel": self.subscriptions.answer,
+        }
+        gate.carry(self.carrying)
+        connections.listen(self._told)
+
+    async def answer(self, incoming: Incoming) -> JsonObject:
+        """The `result` of a request. Raises `RpcError`."""
+        if incoming.upstream is not None and incoming.upstream not in self.gate.settings.upstreams:
+            raise RpcError(INVALID_PARAMS, f"there is no upstream `{incoming.upstream}`", http_status=404)
+        return await self._handlers.get(incoming.method, self._other)(incoming)
+
+    async def describe(self, incoming: Incoming) -> JsonObject:
+        """`capabilities`, `serverInfo` and `instructions`: what a client is told at its start, by `initialize` or `server/discover`."""
+        names = [incoming.upstream] if incoming.upstream is not None else list(self.gate.settings.upstreams)
+        facts = {name: await self._facts_of(name, incoming) for name in names}
+        described: JsonObject = {"capabilities": _capabilities([one.capabilities for one in facts.values()]), "serverInfo": self._own}
+        if incoming.upstream is not None and facts[incoming.upstream].info:
+            described["serverInfo"] = facts[incoming.upstream].info
+        instructions = [(name, one.instructions) for name, one in facts.items() if one.instructions]
+        if instructions:
+            alone = incoming.upstream is not None
+            described["instructions"] = "\n\n".join([text if alone else f"{name}: {text}" for name, text in instructions])
+        return described
+
+    async def close(self) -> None:
+        """End what is under way with clients and upstreams."""
+        await self.subscriptions.close()
+        await self.connections.close()
+
+    async def _ping(self, incoming: Incoming) -> JsonObject:
+        return {"resultType": "complete"} if incoming.is_modern else {}
+
+    async def _discover(self, incoming: Incoming) -> JsonObject:
+        described = await self.describe(incoming)
+        info = described.pop("serverInfo")
+        return dressed(described | {"supportedVersions": list(VERSIONS), "ttlMs": self._ttl_ms}, incoming, {META_SERVER: info})
+
+    async def _list_tools(self, incoming: Incoming) -> JsonObject:
+        return dressed(self.toolbox.listed(incoming) | {"ttlMs": self._ttl_ms}, incoming)
+
+    async def _call_tool(self, incoming: Incoming) -> JsonObject:
+        name = text_of(incoming.params, "name", incoming.method)
+        full = name if incoming.upstream is None else tool_name(incoming.upstream, name)
+        upstream = full.partition("__")[0]
+        return await self.calling.call_tool(incoming, upstream, full, incoming.params.get("arguments", {}))
+
+    async def _routed(self, incoming: Incoming) -> JsonObject:
+        upstream, arguments = await self.listing.route(incoming)
+        return await self.calling.call_method(incoming, upstream, arguments)
+
+    async def _other(self, incoming: Incoming) -> JsonObject:
+        """A method that this version does not know: carried to its upstream where licet.toml classifies it."""
+        upstream = incoming.upstream
+        if upstream is None or self.gate.scene.catalog.find_tool(method_name(upstream, incoming.method)) is None:
+            raise RpcError(METHOD_NOT_FOUND, f"there is no method `{incoming.method}` here", http_status=404)
+        arguments = {name: value for name, value in incoming.params.items() if name != "_meta"}
+        return await self.calling.call_method(incoming, upstream, arguments)
+
+    async def _facts_of(self, upstream: str, incoming: Incoming) -> Facts:
+        """What the upstream says of itself: as it said it last, or by asking it now. An upstream that is down has its pinned tools."""
+        if upstream not in self._facts:
+            try:
+                connection = await self.connections.connect(upstream, self.calling.voyage(incoming, upstream))
+            except EndedAs:
+                return Facts(capabilities={"tools": {}})
+            self._note(connection)
+        return self._facts[upstream]
+
+    def _note(self, connection: Connection) -> None:
+        self._facts[connection.upstream] = Facts(
+            capabilities=connection.capabilities, info=connection.info, instructions=connection.instructions
+        )
+
+    def _told(self, upstream: str, method: str, params: JsonObject) -> None:
+        """An upstream says that something has changed."""
+        if method == "notifications/tools/list_changed":
+            self.carrying.forget(upstream)
+        self.subscriptions.told(upstream, method, params)
+
+    @property
+    def _ttl_ms(self) -> int:
+        return int(self.gate.settings.gateway.list_ttl_s * 1_000)
+
+
+def _capabilities(found: list[JsonObject]) -> JsonObject:
+    """What any of these can, and what the gateway adds: it tells when lists change, whether or not an upstream does."""
+    merged: JsonObject = {}
+    for capabilities in found:
+        for name, value in capabilities.items():
+            merged[name] = (
+                {**merged.get(name, {}), **value} if isinstance(value, dict) and isinstance(merged.get(name, {}), dict) else value
+            )
+    merged["tools"] = {**merged.get("tools", {}), "listChanged": True}
+    return merged

@@ -1,0 +1,32 @@
+"""What clients are told without having asked for it each time."""
+
+from __future__ import annotations
+
+from licet.gate.gate import Gate
+from licet.gateway.calling import Calling
+from licet.gateway.connection import Connections
+from licet.gateway.incoming import Incoming
+from licet.gateway.messages import METHOD_NOT_FOUND, RpcError, text_of
+from licet.model import JsonObject
+
+
+class Subscriptions:
+    """Who wants to be told what."""
+
+    def __init__(self, gate: Gate, connections: Connections, calling: Calling) -> None:
+        self._gate = gate
+        self._connections = connections
+        self._calling = calling
+
+    async def answer(self, incoming: Incoming) -> JsonObject:
+        """The result of a request that subscribes. Raises `RpcError`."""
+        if incoming.method == "logging/setLevel":
+            incoming.session.log_level = text_of(incoming.params, "level", incoming.method)
+            return {}
+        raise RpcError(METHOD_NOT_FOUND, f"there is no method `{incoming.method}` here", http_status=404)
+
+    def told(self, upstream: str, method: str, params: JsonObject) -> None:
+        """An upstream has told something that belongs to no request."""
+
+    async def close(self) -> None:
+        """End every stream."""
