@@ -74,8 +74,7 @@ def test_at_one_upstream_its_own_names_are_shown_and_taken(w: GatewayWorld) -> N
     shown = ask(w, "tools/list", upstream="crm")["tools"]
     assert [tool["name"] for tool in shown] == ["ask", "get"]
     ask(w, "tools/call", {"name": "get", "arguments": {"id": "C-1"}}, upstream="crm")
-    assert w.records()[-1].envelope.tool is not None
-    assert w.records()[-1].envelope.tool.name == "crm__get"
+    assert recorded_tool(w) == "crm__get"
 
 
 def test_a_list_has_only_what_the_caller_may_ever_call(w: GatewayWorld) -> None:
@@ -181,8 +180,7 @@ def test_a_resource_is_read_as_a_governed_read(w: GatewayWorld) -> None:
 
     w.upstreams.crm.answering = reading
     assert ask(w, "resources/read", {"uri": "file:///a"}, upstream="crm")["contents"][0]["text"] == "x"
-    assert w.records()[-1].envelope.tool is not None
-    assert w.records()[-1].envelope.tool.name == "crm.resources.read"
+    assert recorded_tool(w) == "crm.resources.read"
 
 
 def test_a_trace_is_joined_to_the_record_and_continued_upstream(w: GatewayWorld) -> None:
@@ -220,3 +218,10 @@ def ask_error(w: GatewayWorld, method: str, params: Any) -> str:
         return str(ask(w, method, params)["content"][0]["text"])
     except RpcError as error:
         return str(error)
+
+
+def recorded_tool(w: GatewayWorld) -> str:
+    """The tool that the newest record names."""
+    tool = w.records()[-1].envelope.tool
+    assert tool is not None
+    return tool.name
