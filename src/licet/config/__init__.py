@@ -46,6 +46,7 @@ from licet.config.settings import (
     WitnessServer,
     WitnessSettings,
 )
+from licet.config.upstreams import GatewaySettings, UpstreamSettings, WrapSettings
 from licet.errors import ConfigInvalid
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ApprovalSettings",
     "AuthzenSettings",
     "FreezeSettings",
+    "GatewaySettings",
     "GroupSettings",
     "IdentitySettings",
     "IssuerSettings",
@@ -68,9 +70,11 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "TenantSettings",
+    "UpstreamSettings",
     "UserSettings",
     "WitnessServer",
     "WitnessSettings",
+    "WrapSettings",
     "load",
     "load_people",
     "loads",
