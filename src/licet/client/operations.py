@@ -388,3 +388,17 @@ class Operations:
     def search_actions(self, body: types.ActionSearch) -> types.FoundActions:
         """The actions for which a question would be answered with a permission (AuthZEN 1.0). Needs `evaluations.search`."""
         return self.connection.decoded(self.connection.ask("POST", "/access/v1/search/action", body=body), types.FoundActions)
+
+    def get_protected_resource(self) -> types.ProtectedResource:
+        """Who issues tokens for the MCP gateway (RFC 9728)."""
+        return self.connection.decoded(self.connection.ask("GET", "/.well-known/oauth-protected-resource"), types.ProtectedResource)
+
+    def get_gateway_resource(self) -> types.ProtectedResource:
+        """Who issues tokens for the MCP gateway (RFC 9728)."""
+        return self.connection.decoded(self.connection.ask("GET", "/.well-known/oauth-protected-resource/mcp"), types.ProtectedResource)
+
+    def get_upstream_resource(self, upstream: str) -> types.ProtectedResource:
+        """Who issues tokens for one upstream of the MCP gateway (RFC 9728)."""
+        return self.connection.decoded(
+            self.connection.ask("GET", f"/.well-known/oauth-protected-resource/mcp/{in_path(upstream)}"), types.ProtectedResource
+        )

@@ -603,6 +603,16 @@ class ProposedBundle(Struct, frozen=True, kw_only=True):
     files: dict[str, str]
 
 
+class ProtectedResource(Struct, frozen=True, kw_only=True):
+    """RFC 9728, 2. `resource` is what a client names when it asks its authorization server for a token (RFC 8707)."""
+
+    resource: str
+    authorization_servers: tuple[str, ...]
+    scopes_supported: tuple[str, ...]
+    bearer_methods_supported: tuple[str, ...] | UnsetType = UNSET
+    resource_name: str = "Licet gateway"
+
+
 class Reasons(Struct, frozen=True, kw_only=True):
     """Why a decision is what it is. `unpermitted` has the nearest permit of each pair that none matches, `texts` the deciding policies."""
 

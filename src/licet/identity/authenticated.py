@@ -46,7 +46,8 @@ class Authenticated(Struct, frozen=True, kw_only=True):
 
     `roles` are roles of who speaks, beside the directory's, for what Licet itself permits; `user_roles` are roles of the one user in
     `users`, beside the directory's, for policies. `actors` is the chain of a token's `act` claims, outermost first. `expires_at` is
-    in UTC microseconds.
+    in UTC microseconds. `only_for` are the resources of the gateway that a token is for, where it is for no more (identity/resources.py);
+    `scopes` are those of a token, None for a credential that has none.
     """
 
     method: Method
@@ -60,6 +61,8 @@ class Authenticated(Struct, frozen=True, kw_only=True):
     user_roles: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
     expires_at: int | None = None
+    only_for: tuple[str, ...] = ()
+    scopes: tuple[str, ...] | None = None
 
     def calling(self, asked: AskedCaller) -> Caller:
         """The caller that was asked for, all of it inside the scope. The directory still decides whether there is such a caller.

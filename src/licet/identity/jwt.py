@@ -7,7 +7,8 @@ Rules, in the order in which they are checked:
 3. The header has no `crit` and no `b64`, and its `typ` is one that is allowed: an id token is no access token.
 4. The issuer is a configured one, character by character. The key is the issuer's, by `kid`, and of the kind that the algorithm takes.
 5. The signature holds.
-6. `aud` names us; `exp` is there and has not come; `nbf` and `iat`, where they are, have. Clocks may differ by the leeway.
+6. `aud` names us, or a resource of our gateway, for which alone the token is then; `exp` is there and has not come; `nbf` and `iat`, where
+   they are, have. Clocks may differ by the leeway.
 7. A token that is bound to a certificate (`cnf`, RFC 8705) is shown with that very certificate. One that is bound to anything else is
    refused, since nobody here can check it.
 8. Who that is stands in licet.toml (identity/logins.py).
@@ -27,6 +28,7 @@ from typing import Any, Final
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, deserialize_compact
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.catalog import strict
 from licet.config import IssuerSettings, Settings
@@ -36,6 +38,7 @@ from licet.identity.directory import Directory
 from licet.identity.jwks import Fetch, IssuerKeys, VerificationKey
 from licet.identity.logins import Logins
 from licet.identity.remembered import Remembered
+from licet.identity.resources import gateway_resource, resources_among
 from licet.model import JsonObject
 
 TOKEN_LIMIT: Final = 12 * 1024
@@ -119,9 +122,13 @@ class Tokens:
         algorithm, kid = _check_header(unverified.header, issuer)
         key, key_set = keys.find(kid, algorithm)
         claims = _verify_signature(shown, key)
-        expires_at = check_claims(claims, issuer, self._now_us() / 1_000_000)
+        expires_at = check_claims(claims, issuer, self._now_us() / 1_000_000, gateway_resource(settings))
         _check_binding(claims, issuer, peer_certificate)
-        verified = accepted.logins.of_token(claims, issuer, directory, expires_at)
+        verified = replace(
+            accepted.logins.of_token(claims, issuer, directory, expires_at),
+            only_for=only_for(claims, issuer, gateway_resource(settings)),
+            scopes=_scopes(claims),
+        )
         self._remembered.put(
             shown,
             peer_certificate,
@@ -153,14 +160,11 @@ def read_token(shown: str) -> Unverified:
     return Unverified(_object(_decoded(parts[1]), HEADER_LIMIT), _object(_decoded(parts[2]), TOKEN_LIMIT))
 
 
-def check_claims(claims: JsonObject, issuer: IssuerSettings, now_s: float) -> int:
-    """When the token expires, in UTC microseconds. Raises `NotAuthenticated` (rule 6)."""
+def check_claims(claims: JsonObject, issuer: IssuerSettings, now_s: float, gateway: str | None = None) -> int:
+    """When the token expires, in UTC microseconds. `gateway` is the gateway's resource. Raises `NotAuthenticated` (rule 6)."""
     if claims.get("iss") != issuer.issuer:
         raise _refused("wrong_issuer")
-    audience = claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
-    if not all(isinstance(one, str) for one in audiences) or issuer.audience not in audiences:
-        raise _refused("wrong_audience")
+    only_for(claims, issuer, gateway)
     expires = _date(claims, "exp")
     if expires is None:
         raise _refused("no_expiry")
@@ -171,6 +175,26 @@ def check_claims(claims: JsonObject, issuer: IssuerSettings, now_s: float) -> in
         if begins is not None and now_s < begins - issuer.leeway_s:
             raise _refused("not_yet_valid")
     return int((expires + issuer.leeway_s) * 1_000_000)
+
+
+def only_for(claims: JsonObject, issuer: IssuerSettings, gateway: str | None) -> tuple[str, ...]:
+    """The resources of the gateway that the token is for, where it is not for all of us. Raises `NotAuthenticated` (rule 6)."""
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    named = [one for one in audiences if isinstance(one, str)]
+    if len(named) != len(audiences):
+        raise _refused("wrong_audience")
+    if issuer.audience in named:
+        return ()
+    found = resources_among(named, gateway)
+    if not found:
+        raise _refused("wrong_audience")
+    return found
+
+
+def _scopes(claims: JsonObject) -> tuple[str, ...]:
+    scope = claims.get("scope")
+    return tuple(scope.split()) if isinstance(scope, str) else ()
 
 
 def _check_header(header: JsonObject, issuer: IssuerSettings) -> tuple[str, str | None]:

@@ -12,6 +12,7 @@ from licet.server.authzen_search import ENDPOINTS as AUTHZEN_SEARCH
 from licet.server.calls import ENDPOINTS as CALLS
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.openapi import document
+from licet.server.protected_resource import ENDPOINTS as PROTECTED_RESOURCE
 from licet.server.routes import ENDPOINTS as ROUTES
 from licet.server.whoami import ENDPOINTS as WHOAMI
 
@@ -36,7 +37,7 @@ OPENAPI = Endpoint(
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint there is."""
-    return (OPENAPI, *WHOAMI, *CALLS, *ROUTES, *AUTHZEN, *AUTHZEN_SEARCH)
+    return (OPENAPI, *WHOAMI, *CALLS, *ROUTES, *AUTHZEN, *AUTHZEN_SEARCH, *PROTECTED_RESOURCE)
 
 
 @lru_cache(maxsize=4)

@@ -31,6 +31,7 @@ from licet.config.server import ServerSettings
 from licet.errors import NotAuthenticated
 from licet.identity.authenticated import Authenticated
 from licet.identity.authenticator import Authenticator
+from licet.identity.resources import is_for
 from licet.server.endpoint import Answer, Asked, Endpoint, Serving
 from licet.server.exchange import Exchange, Scope, Send
 from licet.server.limits import AtOnce, Buckets, neighbourhood
@@ -86,8 +87,17 @@ class Api:
             await receive()
             await send({"type": "websocket.close", "code": 1_003})
 
-    async def authenticate(self, authorization: str | None, certificate: bytes | None, client: str) -> Authenticated:
-        """Who asks. Raises `Problem` (401, 429)."""
+    async def authenticate(
+        self, authorization: str | None, certificate: bytes | None, client: str, resource: str | None = None
+    ) -> Authenticated:
+        """Who asks. `resource` is that of the gateway that is asked for, None for the API. Raises `Problem` (429), `NotAuthenticated`."""
+        who = await self._authenticated(authorization, certificate, client)
+        if not is_for(who.only_for, resource):
+            self.observer.not_authenticated("wrong_audience")
+            raise NotAuthenticated("invalid_credential", "wrong_audience")
+        return who
+
+    async def _authenticated(self, authorization: str | None, certificate: bytes | None, client: str) -> Authenticated:
         known = self._authenticator.find_known(authorization, certificate)
         if known is not None:
             return known
