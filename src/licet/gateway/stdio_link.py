@@ -1,0 +1,115 @@
+"""The client of a stdio door, while one of its requests is being answered.
+
+Rules:
+
+1. Of a request that has been answered, or that its client has cancelled, nothing more is told.
+2. What is asked of a client is asked under an id that was never used before, and only its first answer counts.
+3. A client of 2026-07-28 is asked nothing here: its requests are answered with what is needed (rounds.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from licet.gateway.eras import META_PROGRESS, META_SUBSCRIPTION
+from licet.gateway.link import CannotAsk, ClientFacts
+from licet.gateway.messages import MessageId, notification, request
+from licet.model import JsonObject
+
+Send = Callable[[JsonObject], Awaitable[None]]
+LISTEN: Final = "subscriptions/listen"
+
+
+class Asked:
+    """What the client was asked, and has not answered."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._numbers = itertools.count(1)
+        self._open: dict[MessageId, asyncio.Future[JsonObject]] = {}
+
+    async def ask(self, wanted: JsonObject) -> JsonObject:
+        """The client's result. Raises `CannotAsk` for an error; cancelled, the client is told so."""
+        number = f"licet-{next(self._numbers)}"
+        answer: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
+        try:
+            await self._send(request(number, str(wanted["method"]), wanted.get("params") or {}))
+            message = await answer
+        except asyncio.CancelledError:
+            await self._send(notification("notifications/cancelled", {"requestId": number, "reason": "no longer needed"}))
+            raise
+        finally:
+            self._open.pop(number, None)
+        if not isinstance(result := message.get("result"), dict):
+            raise CannotAsk(_why(message.get("error")))
+        return result
+
+    def answered(self, message: JsonObject) -> None:
+        """The client answers. What belongs to no question is dropped (rule 2)."""
+        answer = self._open.pop(message["id"], None)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+
+class StdioLink:
+    """One request of a client, which came by stdio."""
+
+    def __init__(self, client: ClientFacts, number: MessageId, message: JsonObject, send: Send, asked: Asked) -> None:
+        self._client = client
+        self._number = number
+        self._is_subscription = message["method"] == LISTEN
+        meta = message.get("params", {}).get("_meta") or {}
+        self._progress_token = meta.get(META_PROGRESS)
+        self._send = send
+        self._asked = asked
+        self._task = asyncio.current_task()
+        self._over = False
+
+    @property
+    def client(self) -> ClientFacts:
+        """Who asks."""
+        return self._client
+
+    def end(self) -> None:
+        """The request is answered."""
+        self._over = True
+
+    @property
+    def _is_over(self) -> bool:
+        return self._over or (self._task is not None and self._task.cancelling() > 0)
+
+    async def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """Tell the client something about this request, before its answer (rule 1)."""
+        if self._is_over:
+            return
+        told = dict(params)
+        if method == "notifications/progress":
+            if self._progress_token is None:
+                return
+            told["progressToken"] = self._progress_token
+        if self._is_subscription:
+            told["_meta"] = {**(told.get("_meta") or {}), META_SUBSCRIPTION: self._number}
+        await self._send(notification(method, told))
+
+    async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+        """Ask the client, all at once; its results. Raises `CannotAsk`."""
+        if self._is_over:
+            raise CannotAsk("its request is over")
+        for wanted in requests.values():
+            if not self._client.can(str(wanted.get("method"))):
+                raise CannotAsk(f"the client has not declared that it can be asked `{wanted.get('method')}`")
+        try:
+            async with asyncio.TaskGroup() as group:
+                asking = {key: group.create_task(self._asked.ask(wanted)) for key, wanted in requests.items()}
+        except* CannotAsk as refused:
+            raise refused.exceptions[0] from None
+        return {key: task.result() for key, task in asking.items()}
+
+
+def _why(error: object) -> str:
+    text = error.get("message") if isinstance(error, dict) else None
+    return f"the client refused: {text[:200]}" if isinstance(text, str) else "the client refused to answer"
