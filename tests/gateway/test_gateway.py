@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,11 +193,30 @@ def test_a_trace_is_joined_to_the_record_and_continued_upstream(w: GatewayWorld)
     assert (trace.trace_id, trace.parent, trace.workflow) == ("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", "ticket-4711")
     voyage = w.upstreams.crm.voyages[-1]
     assert voyage.meta == {
-        "com.example/mine": 1,
         "traceparent": f"00-{trace.trace_id}-{trace.span_id}-01",
         "baggage": "licet.workflow=ticket-4711,other=1",
     }
     assert voyage.wants_progress
+
+
+def test_a_parameter_that_is_not_known_is_carried_recorded_and_bound(w: GatewayWorld) -> None:
+    ask(w, "tools/call", {**READ, "task": {"ttl": 5}})
+    assert w.upstreams.crm.sent == [("tools/call", {"name": "get", "arguments": {"id": "C-1"}, "task": {"ttl": 5}})]
+    assert json.loads(bytes(w.records()[-1].payload.arguments or b"")) == {"id": "C-1", "licet_extra": {"task": {"ttl": 5}}}
+    held = {"name": "crm__set", "arguments": {"id": "C-1", "amount": 500}}
+    first = ask(w, "tools/call", held, agent="writer")["content"][0]["text"]
+    assert ask(w, "tools/call", {**held, "task": {}}, agent="writer")["content"][0]["text"] != first
+
+
+def test_a_model_cannot_write_what_travels_beside_its_arguments(w: GatewayWorld) -> None:
+    with pytest.raises(RpcError, match="`licet_extra` is reserved"):
+        ask(w, "tools/call", {"name": "crm__get", "arguments": {"id": "C-1", "licet_extra": {"name": "wipe"}}})
+
+
+def test_no_parameter_beside_the_arguments_changes_what_is_called(w: GatewayWorld) -> None:
+    ask(w, "tools/call", {**READ, "_meta": {"name": "wipe", "com.example/mine": 1}})
+    assert w.upstreams.crm.sent == [("tools/call", {"name": "get", "arguments": {"id": "C-1"}})]
+    assert w.upstreams.crm.voyages[-1].meta == {}
 
 
 def test_an_agents_reason_is_recorded_and_not_passed_on(w: GatewayWorld) -> None:

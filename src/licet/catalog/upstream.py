@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -34,13 +35,11 @@ METHODS: Final[Mapping[str, JsonObject]] = {
         "type": "object",
         "properties": {"uri": {"type": "string", "minLength": 1, "maxLength": 8_192}},
         "required": ["uri"],
-        "additionalProperties": False,
     },
     "prompts/get": {
         "type": "object",
         "properties": {"name": {"type": "string"}, "arguments": {"type": "object", "additionalProperties": {"type": "string"}}},
         "required": ["name"],
-        "additionalProperties": False,
     },
     "completion/complete": {
         "type": "object",
@@ -54,10 +53,12 @@ METHODS: Final[Mapping[str, JsonObject]] = {
             "context": {"type": "object"},
         },
         "required": ["ref", "argument"],
-        "additionalProperties": False,
     },
 }
 """Methods that every upstream may have, with the schema of their parameters (without `_meta`)."""
+EXTRA: Final = "licet_extra"
+"""The argument under which parameters of `tools/call` travel that no revision of the protocol known here has: they are recorded, and an
+approval binds them, as it does every argument."""
 
 
 class UpstreamTool(Struct, frozen=True, kw_only=True):
@@ -74,10 +75,18 @@ class UpstreamTool(Struct, frozen=True, kw_only=True):
 
 
 class Offered(Struct, frozen=True):
-    """All that the upstreams offer. `unclassified` are names of the catalog that are pinned, and that no table classifies."""
+    """All that the upstreams offer. `unclassified` are names of the catalog that are pinned, and that no table classifies.
+
+    `previews` say what calls would change, each under its own name of the catalog (`crm__set.preview`).
+    """
 
     tools: Mapping[str, UpstreamTool]
     unclassified: frozenset[str]
+    previews: Mapping[str, UpstreamTool] = MappingProxyType({})
+
+    def find(self, name: str) -> UpstreamTool | None:
+        """The tool or the preview of this name of the catalog."""
+        return self.tools.get(name) or self.previews.get(name)
 
 
 def tool_name(upstream: str, name: str) -> str:
@@ -118,12 +127,20 @@ def offered(upstreams: Mapping[str, float], lock: Lock, tables: Mapping[str, Too
 def _pinned_spec(full: str, pin: Pin, table: ToolSettings, timeout_s: float, folder: Path) -> ToolSpec:
     if table.input is not None or table.schema is not None or table.schema_file is not None:
         raise CatalogInvalid(f"tool `{full}`: its schema is the pinned one, so the table can give no other")
-    schema = pin.definition.get("inputSchema")
-    if not isinstance(schema, dict):
-        raise CatalogInvalid(f"tool `{full}`: the pinned definition has no schema")
+    schema = _with_extra(full, pin.definition.get("inputSchema"))
     described = table.description or pin.definition.get("description") or ""
     written = replace(table, schema=schema, description=str(described), timeout_s=table.timeout_s or timeout_s)
     return tool_from_settings(full, written, folder=folder, pinned=pin.sha256)
+
+
+def _with_extra(full: str, schema: object) -> JsonObject:
+    """The pinned schema, and room for what `EXTRA` says."""
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else None
+    if not isinstance(schema, dict) or not isinstance(properties, dict):
+        raise CatalogInvalid(f"tool `{full}`: the pinned definition has no schema of an object")
+    if EXTRA in properties:
+        raise CatalogInvalid(f"tool `{full}`: the argument `{EXTRA}` is reserved")
+    return {**schema, "properties": {**properties, EXTRA: {"type": "object"}}}
 
 
 def _methods(upstream: str, tables: Mapping[str, ToolSettings]) -> list[tuple[str, str, JsonObject, ToolSettings]]:

@@ -58,7 +58,8 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `env` (of a command) and `headers` (of a URL) say where each value comes from. `share` is among whom a session, or a process, of the
     upstream is shared: by default nobody but one caller. `timeout_s` is how long a call may take whose tool says nothing else,
     `result_bytes` the longest message that is taken from it, `at_once` the most sessions or processes at a time. `forward_headers` are
-    headers of the client's request that are passed on. `private` permits a URL whose name leads to an address that is not public.
+    headers of the client's request that are passed on, `forward_meta` keys of its `_meta` (`com.example/`: all of a prefix); nobody decides
+    on either. `private` permits a URL whose name leads to an address that is not public.
     """
 
     command: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     result_bytes: Annotated[int, Meta(ge=4_096, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     at_once: Annotated[int, Meta(ge=1, le=10_000)] = 100
     forward_headers: tuple[str, ...] = ()
+    forward_meta: tuple[str, ...] = ()
     private: bool = False
 
 

@@ -3,7 +3,8 @@
 Rules:
 
 1. The gate decides, holds, executes and records. Nothing here does.
-2. What travels beside the arguments (`Voyage`) is of one call, and says nothing that grants anything.
+2. What travels beside the arguments (`Voyage`) is of one call, and nobody decides on it, records it or approves it. So nothing of the
+   client's travels there that could change what is done, unless licet.toml names it: a parameter that is not known here is an argument.
 3. The agent's own reason is a claim: taken out of the arguments, recorded, and not passed on.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from licet.catalog.upstream import method_name
+from licet.catalog.upstream import EXTRA, method_name
 from licet.gate.acting import Acting
 from licet.gate.gate import Gate
 from licet.gate.results import Held, Result
@@ -30,7 +31,9 @@ REASON: Final = "licet_reason"
 """The argument in which an agent says why it calls, where `require_reason` asks for it."""
 _OF_A_HOP: Final = frozenset({META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, META_VERSION})
 _OF_A_TRACE: Final = frozenset({"traceparent", "tracestate", "baggage"})
-_NOT_PASSED: Final = _OF_A_HOP | _OF_A_TRACE
+_NEVER: Final = _OF_A_HOP | _OF_A_TRACE
+_PARAMETERS: Final = frozenset({"name", "arguments", "_meta", "inputResponses", "requestState"})
+"""What a `tools/call` has; the last two are the door's."""
 
 Again = Callable[[], Awaitable[Result]]
 
@@ -61,7 +64,10 @@ class Calling:
             reason = arguments.pop(REASON)
             if not isinstance(reason, str):
                 raise RpcError(INVALID_PARAMS, f"`{REASON}` is text")
-        return await self._call(incoming, upstream, full, arguments, reason)
+        if EXTRA in arguments:
+            raise RpcError(INVALID_PARAMS, f"the argument `{EXTRA}` is reserved")
+        extra = {name: value for name, value in incoming.params.items() if name not in _PARAMETERS}
+        return await self._call(incoming, upstream, full, {**arguments, EXTRA: extra} if extra else arguments, reason)
 
     async def call_method(self, incoming: Incoming, upstream: str, arguments: JsonObject) -> JsonObject:
         """The result of another method of one upstream, with its parameters as arguments. Raises `RpcError`."""
@@ -70,7 +76,7 @@ class Calling:
     def voyage(self, incoming: Incoming, upstream: str, passed: JsonObject | None = None) -> Voyage:
         """What travels with a request of this client to this upstream; `passed` is what the upstream is told of its trace."""
         acting, meta = incoming.acting, incoming.meta
-        kept = {name: value for name, value in meta.items() if name not in _NOT_PASSED}
+        kept = {name: value for name, value in meta.items() if self._is_passed(upstream, name)} if meta else {}
         level = meta.get(META_LOG_LEVEL) if incoming.is_modern else incoming.session.log_level
         headers = incoming.headers
         return Voyage(
@@ -98,6 +104,15 @@ class Calling:
             return answer_of(result, incoming, held=said)
         finally:
             VOYAGE.reset(token)
+
+    def _is_passed(self, upstream: str, name: str) -> bool:
+        """Whether licet.toml says that this key of `_meta` is passed on."""
+        settings = self._gate.settings.upstreams.get(upstream)
+        return (
+            settings is not None
+            and name not in _NEVER
+            and any(name == one or (one.endswith("/") and name.startswith(one)) for one in settings.forward_meta)
+        )
 
     def _has_own_reason(self, full: str) -> bool:
         """Whether the tool itself has an argument of that name: then it is the tool's."""

@@ -16,7 +16,7 @@ import time
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from licet.catalog.upstream import CALL, UpstreamTool
+from licet.catalog.upstream import CALL, EXTRA, UpstreamTool
 from licet.gate.steps import EndedAs
 from licet.gateway.answers import ToolFailed
 from licet.gateway.connection import Connection, Connections, Garbage, NotSent
@@ -51,7 +51,8 @@ class Carrying:
         await self.compare(connection, voyage)
         if tool.method == CALL and (problem := self._drift.find(tool.spec.name)) is not None:
             raise EndedAs("not_executed", "definition_drift", problem)
-        params = {"name": tool.name, "arguments": arguments} if tool.method == CALL else arguments
+        extra = arguments.pop(EXTRA, {}) if tool.method == CALL else {}
+        params = {**extra, "name": tool.name, "arguments": arguments} if tool.method == CALL else arguments
         result = await self._asked(connection, tool, params, voyage)
         if tool.method == CALL and result.get("isError") is True:
             raise ToolFailed(result)

@@ -41,6 +41,7 @@ from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
 
+_CARRIED: Final = frozenset({"tools", "resources", "prompts", "completions", "logging", "experimental", "extensions"})
 Handler = Callable[[Incoming], Awaitable[JsonObject]]
 
 
@@ -87,15 +88,16 @@ class Gateway:
 
     async def answer(self, incoming: Incoming) -> JsonObject:
         """The `result` of a request. Raises `RpcError`."""
-        if incoming.upstream is not None and incoming.upstream not in self.gate.settings.upstreams:
-            raise RpcError(INVALID_PARAMS, f"there is no upstream `{incoming.upstream}`", http_status=404)
+        self._check_upstream(incoming)
         return await self._handlers.get(incoming.method, self._other)(incoming)
 
     async def describe(self, incoming: Incoming) -> JsonObject:
         """`capabilities`, `serverInfo` and `instructions`: what a client is told at its start, by `initialize` or `server/discover`."""
+        self._check_upstream(incoming)
         names = [incoming.upstream] if incoming.upstream is not None else list(self.gate.settings.upstreams)
         facts = {name: await self._facts_of(name, incoming) for name in names}
-        described: JsonObject = {"capabilities": _capabilities([one.capabilities for one in facts.values()]), "serverInfo": self._own}
+        able = [self._carried(name, one.capabilities) for name, one in facts.items()]
+        described: JsonObject = {"capabilities": _capabilities(able), "serverInfo": self._own}
         if incoming.upstream is not None and facts[incoming.upstream].info:
             described["serverInfo"] = facts[incoming.upstream].info
         instructions = [(name, one.instructions) for name, one in facts.items() if one.instructions]
@@ -108,6 +110,10 @@ class Gateway:
         """End what is under way with clients and upstreams."""
         await self.subscriptions.close()
         await self.connections.close()
+
+    def _check_upstream(self, incoming: Incoming) -> None:
+        if incoming.upstream is not None and incoming.upstream not in self.gate.settings.upstreams:
+            raise RpcError(INVALID_PARAMS, f"there is no upstream `{incoming.upstream}`", http_status=404)
 
     async def _ping(self, incoming: Incoming) -> JsonObject:
         return {"resultType": "complete"} if incoming.is_modern else {}
@@ -147,6 +153,15 @@ class Gateway:
                 return Facts(capabilities={"tools": {}})
             self._note(connection)
         return self._facts[upstream]
+
+    def _carried(self, upstream: str, capabilities: JsonObject) -> JsonObject:
+        """Those that the gateway carries: a client is not told of methods that nobody has classified."""
+        known = self.gate.registry.offered.tools
+        return {
+            name: value
+            for name, value in capabilities.items()
+            if name in _CARRIED or any(full.startswith(f"{upstream}.{name}.") for full in known)
+        }
 
     def _note(self, connection: Connection) -> None:
         self._facts[connection.upstream] = Facts(
