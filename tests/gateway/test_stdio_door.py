@@ -444,6 +444,36 @@ def test_a_client_that_refuses_or_that_cannot_be_asked_is_no_answer() -> None:
     assert serve(Echo(asks_the_client), cannot) == []
 
 
+def test_a_modern_client_is_sent_no_request_whatever_it_declares() -> None:
+    async def talk(client: Client) -> None:
+        client.send(modern("completion/complete", 1, _meta={META_CAPABILITIES: {"elicitation": {}}}))
+        assert (await client.read())["result"] == {"cannot": "a client of this version is asked nothing while it waits for this request"}
+
+    assert serve(Echo(asks_the_client), talk) == []
+
+
+def test_a_legacy_session_is_told_what_belongs_to_no_request_and_only_once_it_has_begun() -> None:
+    async def talk(client: Client) -> None:
+        client.send(modern("tools/list"))
+        await client.read()
+        assert gateway.came[0].session.tell is None
+        await client.hello()
+        client.send(asks("tools/list"))
+        await client.read()
+        tell = gateway.came[-1].session.tell
+        assert tell is not None
+        tell("notifications/tools/list_changed", {})
+        tell("notifications/resources/updated", {"uri": "file:///a"})
+        assert [(await client.read())["method"] for _ in range(2)] == [
+            "notifications/tools/list_changed",
+            "notifications/resources/updated",
+        ]
+
+    gateway = Echo()
+    assert serve(gateway, talk) == []
+    assert gateway.came[-1].session.tell is None
+
+
 def test_a_question_whose_request_was_cancelled_is_taken_back() -> None:
     async def talk(client: Client) -> None:
         await client.hello()

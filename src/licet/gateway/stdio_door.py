@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -33,6 +33,7 @@ from licet.gateway.messages import (
     encode,
     failure,
     is_id,
+    notification,
     read_client_message,
     result,
 )
@@ -45,6 +46,8 @@ REQUESTS_AT_ONCE: Final = 1_000
 """A client that asks for more before anything was answered has lost count."""
 GRACE_S: Final = 1.0
 """For requests under way when the client has said all. Clients commonly wait two seconds before they kill."""
+UNREAD: Final = 1_000
+"""Of what is told without a request: a client that does not read misses the rest."""
 _log = logging.getLogger("licet.gateway")
 _loose: Final = msgspec.json.Decoder()
 
@@ -73,6 +76,7 @@ class StdioDoor:
         self._client: ClientFacts | None = None
         self._asked = Asked(self._send)
         self._running: dict[MessageId, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
         self._gone = False
 
@@ -86,9 +90,11 @@ class StdioDoor:
                 reading.result()
                 await self._let_end()
         finally:
-            for task in (reading, stopping, *self._running.values()):
+            self._session.tell = None
+            ending = (reading, stopping, *self._running.values(), *self._telling)
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(reading, stopping, *self._running.values(), return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
             self._lines.close()
 
     def stop(self) -> None:
@@ -186,7 +192,15 @@ class StdioDoor:
         link = StdioLink(client, number, message, self._send, self._asked)
         described = await self._gateway.describe(self._incoming(link, message, self._session))
         self._client = client
+        self._session.tell = self._tell
         return {"protocolVersion": client.version, **described}
+
+    def _tell(self, method: str, params: Mapping[str, Any]) -> None:
+        """Tell the session something that belongs to no request, in its turn."""
+        if len(self._telling) < UNREAD:
+            task = asyncio.ensure_future(self._send(notification(method, params)))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
     def _incoming(self, link: StdioLink, message: JsonObject, session: SessionState) -> Incoming:
         return Incoming(

@@ -97,10 +97,12 @@ class StdioLink:
 
     async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
         """Ask the client, all at once; its results. Raises `CannotAsk`."""
+        if self._client.era == "modern":
+            raise CannotAsk("a client of this version is asked nothing while it waits for this request")
         if self._is_over:
             raise CannotAsk("its request is over")
         for wanted in requests.values():
-            if not self._client.can(str(wanted.get("method"))):
+            if not self._client.takes(wanted):
                 raise CannotAsk(f"the client has not declared that it can be asked `{wanted.get('method')}`")
         try:
             async with asyncio.TaskGroup() as group:
