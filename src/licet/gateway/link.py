@@ -30,6 +30,18 @@ class ClientFacts(Struct, frozen=True, kw_only=True):
         """Whether this may be asked of it (rule 1)."""
         return isinstance(self.capabilities.get(ASKED_OF_CLIENTS.get(method, "")), dict)
 
+    def takes(self, request: JsonObject) -> bool:
+        """Whether this very request may be sent to it: an elicitation in a mode that it has (`{}`: forms), tools only if it has them."""
+        method, params = request.get("method"), request.get("params")
+        if not isinstance(method, str) or not self.can(method):
+            return False
+        declared = self.capabilities[ASKED_OF_CLIENTS[method]]
+        given = params if isinstance(params, dict) else {}
+        if method == "sampling/createMessage":
+            return "tools" not in given or "tools" in declared
+        mode = given.get("mode", "form") if method == "elicitation/create" else "form"
+        return method != "elicitation/create" or mode in declared or (mode == "form" and "url" not in declared)
+
 
 class CannotAsk(Exception):
     """The client has not declared that it can be asked this, is gone, or refused to answer."""
