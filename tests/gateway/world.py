@@ -131,7 +131,7 @@ class FakeConnections:
     def __init__(self) -> None:
         self.crm = FakeConnection("crm", [dict(one) for one in CRM])
         self.notes = FakeConnection("notes", [dict(one) for one in NOTES])
-        self.told: Callable[[str, str, JsonObject], None] | None = None
+        self.told: Callable[[Connection, str, JsonObject], None] | None = None
         self.failing: Exception | None = None
 
     async def connect(self, upstream: str, voyage: Voyage) -> Connection:
@@ -139,7 +139,7 @@ class FakeConnections:
             raise self.failing
         return {"crm": self.crm, "notes": self.notes}[upstream]
 
-    def listen(self, told: Callable[[str, str, JsonObject], None]) -> None:
+    def listen(self, told: Callable[[Connection, str, JsonObject], None]) -> None:
         self.told = told
 
     async def close(self) -> None:

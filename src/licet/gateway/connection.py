@@ -107,8 +107,8 @@ class Connections(Protocol):
         """The connection for whoever this voyage is of: made, and its handshake done, where there is none. Raises `NotSent`."""
         ...
 
-    def listen(self, told: Callable[[str, str, JsonObject], None]) -> None:
-        """From now on this is told of each notification that belongs to no request: upstream, method, params."""
+    def listen(self, told: Callable[[Connection, str, JsonObject], None]) -> None:
+        """From now on this is told of each notification that belongs to no request: over which connection, method, params."""
         ...
 
     async def close(self) -> None:

@@ -32,11 +32,12 @@ from licet.gateway.calling import Calling
 from licet.gateway.carrying import Carrying
 from licet.gateway.connection import Connection, Connections
 from licet.gateway.drift import Drift
-from licet.gateway.eras import META_SERVER, VERSIONS
+from licet.gateway.eras import MAY_ASK, META_SERVER, VERSIONS
 from licet.gateway.holds import Holds
 from licet.gateway.incoming import Incoming
 from licet.gateway.listing import Listing
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, text_of
+from licet.gateway.rounds import Rounds
 from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
@@ -62,6 +63,7 @@ class Gateway:
         self.drift: Final = Drift(gate)
         self.carrying: Final = Carrying(connections, self.drift)
         self.calling: Final = Calling(gate, Holds(gate))
+        self.rounds: Final = Rounds(gate)
         self.toolbox: Final = Toolbox(gate, self.drift)
         self.listing: Final = Listing(gate, connections, self.calling)
         self.subscriptions: Final = Subscriptions(gate, connections, self.calling)
@@ -89,7 +91,10 @@ class Gateway:
     async def answer(self, incoming: Incoming) -> JsonObject:
         """The `result` of a request. Raises `RpcError`."""
         self._check_upstream(incoming)
-        return await self._handlers.get(incoming.method, self._other)(incoming)
+        handler = self._handlers.get(incoming.method, self._other)
+        if incoming.is_modern and incoming.method in MAY_ASK:
+            return await self.rounds.answer(incoming, handler)
+        return await handler(incoming)
 
     async def describe(self, incoming: Incoming) -> JsonObject:
         """`capabilities`, `serverInfo` and `instructions`: what a client is told at its start, by `initialize` or `server/discover`."""
@@ -108,6 +113,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End what is under way with clients and upstreams."""
+        await self.rounds.close()
         await self.subscriptions.close()
         await self.connections.close()
 
@@ -168,11 +174,11 @@ class Gateway:
             capabilities=connection.capabilities, info=connection.info, instructions=connection.instructions
         )
 
-    def _told(self, upstream: str, method: str, params: JsonObject) -> None:
+    def _told(self, connection: Connection, method: str, params: JsonObject) -> None:
         """An upstream says that something has changed."""
         if method == "notifications/tools/list_changed":
-            self.carrying.forget(upstream)
-        self.subscriptions.told(upstream, method, params)
+            self.carrying.forget(connection.upstream)
+        self.subscriptions.told(connection, method, params)
 
     @property
     def _ttl_ms(self) -> int:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from licet.gate.acting import Acting
 from licet.gateway.link import ClientFacts, Link
+from licet.gateway.messages import MessageId
 from licet.gateway.session_state import SessionState
 from licet.model import JsonObject
 
@@ -17,7 +18,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
 
     `params` are as they were sent, `_meta` included, and nothing in them says who asks. `acting` comes from a verified credential or from
     the gateway's own configuration. `upstream` is the only one that is meant, as at `/mcp/{upstream}`; None for all of them. `headers` are
-    those of the HTTP request, in lower case.
+    those of the HTTP request, in lower case. `id` is the request's own, which names a subscription for as long as it lasts.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     upstream: str | None = None
     session: SessionState
     headers: Mapping[str, str] = {}
+    id: MessageId | None = None
 
     @property
     def client(self) -> ClientFacts:

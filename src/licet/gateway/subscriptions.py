@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from licet.gate.gate import Gate
 from licet.gateway.calling import Calling
-from licet.gateway.connection import Connections
+from licet.gateway.connection import Connection, Connections
 from licet.gateway.incoming import Incoming
 from licet.gateway.messages import METHOD_NOT_FOUND, RpcError, text_of
 from licet.model import JsonObject
@@ -25,7 +25,7 @@ class Subscriptions:
             return {}
         raise RpcError(METHOD_NOT_FOUND, f"there is no method `{incoming.method}` here", http_status=404)
 
-    def told(self, upstream: str, method: str, params: JsonObject) -> None:
+    def told(self, connection: Connection, method: str, params: JsonObject) -> None:
         """An upstream has told something that belongs to no request."""
 
     async def close(self) -> None:
