@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from licet.catalog.pins import LOCK_FILE, Lock, pins_of
 from licet.cli.exits import Exit
 from tests.cli.conftest import CONFIG, Licet, envelope, run_app, run_licet
 
@@ -162,3 +163,29 @@ def test_an_application_brings_its_own_configuration(project: Path) -> None:
     done = run_licet(project, "check", "--app", "shop:gate", "--config", "licet.toml")
     assert done.returncode == Exit.USAGE
     assert "`--app` brings its own licet.toml" in done.stderr
+
+
+UPSTREAM = """
+[upstreams.files]
+command = ["never-run"]
+[tools.files__read]
+access = "read"
+targets = "File::{path:path}"
+[resources.File]
+tenant = "caller"
+"""
+READ = {"name": "read", "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}
+
+
+def test_a_tool_of_an_upstream_has_the_schema_that_is_pinned(licet: Licet, project: Path) -> None:
+    config = project / "licet.toml"
+    config.write_text(config.read_text() + UPSTREAM)
+    (project / "policies" / "base.cedar").write_text('@id("reads")\npermit (principal, action == Action::"files__read", resource);')
+    place = f"licet.toml:{line_of(config, '[tools.files__read]')}"
+    assert f"{place}: tool `files__read`: `licet.lock` has no definition of it" in licet("check").stdout
+    Lock({"files": pins_of([READ])}).write(project / LOCK_FILE)
+    assert licet("check").exit_code == Exit.OK
+    broken(project, "{path:path}", "{folder:path}")
+    assert f"{place}: tool `files__read`: the template `File::{{folder:path}}` names `folder`" in licet("check").stdout
+    (project / LOCK_FILE).write_text("{}")
+    assert "licet.lock` cannot be read" in licet("check").stdout

@@ -13,8 +13,10 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from licet.catalog.declared import resource_from_settings, tool_from_settings
+from licet.catalog.declared import ToolSettings, resource_from_settings, tool_from_settings
+from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, Lock, read_lock
 from licet.catalog.spec import Catalog
+from licet.catalog.upstream import is_of_upstream, offered
 from licet.cli.toml_place import find_line
 from licet.config import Settings
 from licet.errors import CatalogInvalid, ConfigInvalid, DirectoryInvalid, PolicyInvalid
@@ -50,8 +52,22 @@ def catalog_problems(settings: Settings) -> Iterator[Problem]:
     """Every tool and resource of licet.toml that cannot be governed."""
     folder = settings.file.parent if settings.file is not None else None
     if folder is not None:
-        yield from _declared(settings, "tools", settings.tools, lambda name, tool: tool_from_settings(name, tool, folder=folder))
+        try:
+            lock = read_lock(folder / LOCK_FILE) if settings.upstreams else NOTHING_PINNED
+        except CatalogInvalid as error:
+            yield Problem("catalog", None, str(error))
+            return
+        yield from _declared(settings, "tools", settings.tools, lambda name, tool: _tool(settings, lock, folder, name, tool))
         yield from _declared(settings, "resources", settings.resources, lambda name, one: resource_from_settings(name, one, folder=folder))
+
+
+def _tool(settings: Settings, lock: Lock, folder: Path, name: str, tool: ToolSettings) -> None:
+    """Raises `CatalogInvalid` for a tool that cannot be governed. One of an upstream has its schema from `licet.lock`."""
+    for upstream, one in settings.upstreams.items():
+        if is_of_upstream(name, upstream):
+            offered({upstream: one.timeout_s}, lock, {name: tool}, folder=folder)
+            return
+    tool_from_settings(name, tool, folder=folder)
 
 
 def directory_problems(settings: Settings) -> tuple[Problem, ...]:
