@@ -182,7 +182,7 @@ def test_a_code_that_nobody_can_follow_is_found() -> None:
 
 SERVED_ON = {"*_NOBODY", "code", "error.code", "own", "refused.code"}
 """Codes of the server that come from the rooms, or from `STATUSES`."""
-TOLD_ON = {"_snake(error)", "code", "decision.code", "error.code", "name", "result.code"}
+TOLD_ON = {"_snake(error)", "code", "decision.code", "error.code", "name", "refused.code", "result.code"}
 """Codes of the program that come from the rooms, from a server, or from the names of errors."""
 
 

@@ -64,6 +64,8 @@ def build_scene(
         entries={name: ToolEntry(name, spec.access, spec.definition) for name, spec in catalog.tools.items()},
         settings=settings,
         own=OwnPolicies.read(settings.policies, directory) if (settings.policies / OWN_FILE).exists() else None,
+        offered=registry.offered,
+        live=registry.live,
     )
 
 

@@ -5,7 +5,7 @@ Each check fills the draft or raises `Refused`. None of them does I/O; `resolve`
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from licet.catalog.spec import ToolSpec
+from licet.catalog.upstream import tool_name
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
 from licet.gate.draft import Draft, Inquired, Refused
@@ -24,7 +25,7 @@ from licet.gate.undoing import is_undo, takes_back
 from licet.identity.content import EVERY_TENANT
 from licet.identity.directory import Directory
 from licet.ledger.frozen import Called
-from licet.model import Caller, EntityRef, Target
+from licet.model import Caller, EntityRef, Principal, Target
 from licet.names import quoted
 from licet.policy.engine import Question
 from licet.policy.local_time import local_time
@@ -100,22 +101,72 @@ def _describe(draft: Draft, scene: Scene) -> None:
 
 def find_tool(draft: Draft, scene: Scene) -> None:
     """Step 1: the tool is in the catalog, and some permit could match these principals; nothing is resolved for a call that cannot pass."""
+    if draft.tool in scene.offered.unclassified:
+        raise Refused("unclassified_tool", unclassified_message(draft.tool))
     spec = scene.catalog.find_tool(draft.tool)
     if spec is None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
+    problem = find_drift(scene, spec.name)
+    if problem is not None:
+        raise Refused("definition_drift", problem)
     draft.implementation = scene.implementations.get(draft.tool)
     if draft.undoes is None and _is_undo(draft, scene, spec):
         message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
         raise Refused("only_as_undo", message)
     assert draft.caller is not None
-    if (spec.name, draft.caller) in scene.admitted:
-        return
-    for principal in draft.principals:
+    excluded = find_excluded(scene, spec, draft.caller, draft.principals)
+    if excluded is not None:
+        raise Refused("no_permit", no_permit_message(spec, excluded))
+    if needs_reason(scene, spec) and draft.inquired is None and not (draft.acting.reason or "").strip():
+        raise Refused("reason_required", reason_message(spec))
+
+
+def find_excluded(scene: Scene, spec: ToolSpec, caller: Caller, principals: Sequence[Principal]) -> Principal | None:
+    """The first of a caller's principals that no permit could ever match for this tool; None where it may be worth asking."""
+    if (spec.name, caller) in scene.admitted:
+        return None
+    for principal in principals:
         if not scene.engine.could_permit(spec, principal):
-            raise Refused("no_permit", f"no permit could ever match {principal.ref} for `{spec.name}`")
+            return principal
     if len(scene.admitted) < ADMITTED_LIMIT:
-        scene.admitted.add((spec.name, draft.caller))
+        scene.admitted.add((spec.name, caller))
+    return None
+
+
+def find_drift(scene: Scene, name: str) -> str | None:
+    """How the tool of this name is known to be another one than was accepted, as a sentence; None where it is not."""
+    tool = scene.offered.find(name)
+    if tool is None or tool.pin is None:
+        return None
+    drift = scene.live.find(tool.upstream, tool.name, tool.pin)
+    if drift is None:
+        return None
+    which = "" if tool.spec.name == tool_name(tool.upstream, tool.name) else f" (by which `{name}` is computed)"
+    look = f"`licet catalog diff {tool.upstream}` shows it, and `licet catalog accept {tool.upstream} {tool.name}` takes it"
+    return f"the tool `{tool.name}` of `{tool.upstream}`{which} is not the one that was accepted: it {drift}; {look}"
+
+
+def unclassified_message(name: str) -> str:
+    """Why an upstream's tool that nobody classified is denied, and what to do about it."""
+    return f"licet.toml does not say what `{name}` can do: add `[tools.{name}]` with its `access`, and permit it in a policy"
+
+
+def no_permit_message(spec: ToolSpec, excluded: Principal) -> str:
+    """For whom no permit could ever match."""
+    return f"no permit could ever match {excluded.ref} for `{spec.name}`"
+
+
+def needs_reason(scene: Scene, spec: ToolSpec) -> bool:
+    """Whether calls of this tool must say why they are made. What they say is a claim, and grants nothing."""
+    wanted = scene.settings.require_reason
+    return wanted == "always" or (wanted == "writes" and spec.access != "read")
+
+
+def reason_message(spec: ToolSpec) -> str:
+    """How a call says why it is made."""
+    how = "in the argument `licet_reason` over MCP, as `reason` over HTTP, with `gate.acting(reason=...)` in Python"
+    return f"a call of `{spec.name}` must say why it is made: {how}"
 
 
 def _is_undo(draft: Draft, scene: Scene, spec: ToolSpec) -> bool:

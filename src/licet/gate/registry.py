@@ -8,6 +8,7 @@ from typing import Any
 
 from licet.catalog.arguments import ArgumentReader, Limits
 from licet.catalog.declared import ResourceSettings, resource_from_settings, tool_from_settings
+from licet.catalog.live import LiveDefinitions
 from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, read_lock
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.catalog.spec import Catalog, ResourceSpec
@@ -48,6 +49,7 @@ class Registry:
             folder=folder,
         )
         self.carrier: Carrier | None = None
+        self.live = LiveDefinitions()
         for upstream_tool in self.offered.tools.values():
             self.catalog.add_tool(upstream_tool.spec)
         for name, tool in settings.tools.items():
@@ -73,6 +75,7 @@ class Registry:
         other.previews.update(self.previews)
         other.probes.update(self.probes)
         other.carrier = self.carrier
+        other.live = self.live
         other.revision = self.revision
         return other
 

@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from licet.catalog.arguments import ArgumentReader, Arguments
+from licet.catalog.live import LiveDefinitions
 from licet.catalog.python import ResourceFacts
 from licet.catalog.spec import Catalog, ResourceSpec, ToolSpec
+from licet.catalog.upstream import Offered
 from licet.config import Settings
 from licet.identity.directory import Directory
 from licet.ledger.record import ToolEntry
@@ -97,6 +99,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     `admitted` remembers for which tools and callers some permit could match; it starts empty with each scene. `entries` is what records
     say of each tool; `zone` is where the clocks of `context.local` hang. `settings` are those that it was built from; the people and
     programs of `directory` may be fewer than theirs. `own` says who may do what with Licet itself, where there is a file for that.
+    `offered` is what its upstreams offer, and `live` what they have listed since: the one part that other scenes share, and that moves.
     """
 
     environment: str
@@ -116,6 +119,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     entries: Mapping[str, ToolEntry]
     settings: Settings
     own: OwnPolicies | None
+    offered: Offered
+    live: LiveDefinitions
 
 
 def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:

@@ -66,7 +66,7 @@ class Carrying:
         async with lock:
             if self._is_due(connection):
                 began = time.monotonic()
-                self._drift.compare(connection.upstream, await self._definitions(connection, voyage))
+                self._drift.compare(connection.upstream, await self._definitions(connection, voyage), voyage)
                 self._compared[connection] = began
 
     def forget(self, upstream: str) -> None:

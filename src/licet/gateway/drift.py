@@ -1,37 +1,60 @@
-"""Which upstream tools are not what was pinned any more. Asked before each call, fed by what upstreams list."""
+"""Which upstream tools are not what was accepted any more: fed by what upstreams list, asked by the pipeline before each call.
+
+Rules:
+
+1. What is compared is the whole definition. A tool that differs in anything is denied, and shown to nobody, until somebody accepts it.
+2. Callers who share their sessions of an upstream share what it lists; what it lists for others says nothing good of theirs
+   (`catalog/live.py`).
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from licet.catalog.pins import pins_of
-from licet.catalog.upstream import tool_name
-from licet.errors import CatalogInvalid
+from licet.gate.checks import find_drift
 from licet.gate.gate import Gate
+from licet.gateway.link import Voyage
+from licet.names import quoted
+
+_log = logging.getLogger("licet.gateway")
 
 
 class Drift:
-    """The board of drifted tools."""
+    """The board of drifted tools, which is the gate's."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._drifted: dict[str, str] = {}
 
-    def compare(self, upstream: str, unverified_definitions: Sequence[Any]) -> None:
-        """Hold what an upstream lists now against what is pinned."""
-        try:
-            live = pins_of(unverified_definitions)
-        except CatalogInvalid:
-            live = {}
-        for name, tool in self._gate.registry.offered.tools.items():
-            if tool.upstream != upstream or tool.pin is None:
-                continue
-            now = live.get(tool.name)
-            self._drifted.pop(name, None)
-            if now is None or now.sha256 != tool.pin.sha256:
-                self._drifted[tool_name(upstream, tool.name)] = f"`{name}` is not what was accepted: run `licet catalog diff {upstream}`"
+    @property
+    def revision(self) -> int:
+        """Moves whenever a tool has drifted, or has not any more."""
+        return self._gate.registry.live.revision
+
+    def compare(self, upstream: str, unverified_definitions: Sequence[Any], voyage: Voyage | None = None) -> None:
+        """Hold what an upstream lists now, for whoever this voyage is of, against what is pinned."""
+        live = self._gate.registry.live
+        before = live.revision
+        problem = live.take(upstream, unverified_definitions, scope=self._scope(upstream, voyage))
+        if problem is not None:
+            _log.error("licet: the tools of `%s` cannot be compared with what is pinned, so that none is called: %s", upstream, problem)
+        if live.revision != before:
+            self._tell(upstream)
 
     def find(self, name: str) -> str | None:
-        """Why this tool is not called, if it has drifted."""
-        return self._drifted.get(name)
+        """How the tool of this name of the catalog has drifted, as a sentence; None if nobody has seen that it did."""
+        return find_drift(self._gate.scene, name)
+
+    def _scope(self, upstream: str, voyage: Voyage | None) -> str:
+        settings = self._gate.settings.upstreams.get(upstream)
+        if voyage is None or settings is None or settings.share == "all":
+            return ""
+        if settings.share == "tenant":
+            return voyage.tenant
+        return "\0".join([voyage.tenant, voyage.agent or "", voyage.service or "", voyage.user or ""])
+
+    def _tell(self, upstream: str) -> None:
+        for name, tool in self._gate.scene.offered.tools.items():
+            if tool.upstream == upstream and (drift := self.find(name)) is not None:
+                _log.warning("licet: %s is denied: %s", quoted(name), drift)
