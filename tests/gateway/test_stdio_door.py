@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from licet.gate.acting import Acting
-from licet.gateway.eras import META_CAPABILITIES, META_SUBSCRIPTION, META_VERSION
+from licet.gateway.eras import META_CAPABILITIES, META_VERSION
 from licet.gateway.incoming import Incoming
 from licet.gateway.link import CannotAsk
 from licet.gateway.messages import NOT_PERMITTED, RpcError
@@ -389,17 +389,14 @@ def test_progress_has_the_clients_own_token_and_is_not_told_without_one() -> Non
     assert serve(Echo(answering), talk) == []
 
 
-def test_what_a_subscription_tells_names_the_subscription() -> None:
-    async def answering(incoming: Incoming) -> JsonObject:
-        await incoming.link.notify("notifications/tools/list_changed", {})
-        return {}
-
+def test_the_gateway_knows_the_id_of_each_request() -> None:
     async def talk(client: Client) -> None:
         client.send(modern("subscriptions/listen", "s-1"))
-        assert (await client.read())["params"] == {"_meta": {META_SUBSCRIPTION: "s-1"}}
         await client.read()
 
-    serve(Echo(answering), talk)
+    gateway = Echo()
+    serve(gateway, talk)
+    assert gateway.came[0].id == "s-1"
 
 
 ELICIT = {"who": {"method": "elicitation/create", "params": {"message": "who?"}}}

@@ -178,9 +178,9 @@ class StdioDoor:
         return await self._with_link(self._client, number, message, self._session)
 
     async def _with_link(self, client: ClientFacts, number: MessageId, message: JsonObject, session: SessionState) -> JsonObject:
-        link = StdioLink(client, number, message, self._send, self._asked)
+        link = StdioLink(client, message, self._send, self._asked)
         try:
-            return await self._gateway.answer(self._incoming(link, message, session))
+            return await self._gateway.answer(self._incoming(link, number, message, session))
         finally:
             link.end()
 
@@ -189,8 +189,8 @@ class StdioDoor:
         if self._client is not None:
             raise RpcError(INVALID_REQUEST, "this session is initialized already: start another process for another one")
         client = legacy_client(message.get("params", {}))
-        link = StdioLink(client, number, message, self._send, self._asked)
-        described = await self._gateway.describe(self._incoming(link, message, self._session))
+        link = StdioLink(client, message, self._send, self._asked)
+        described = await self._gateway.describe(self._incoming(link, number, message, self._session))
         self._client = client
         self._session.tell = self._tell
         return {"protocolVersion": client.version, **described}
@@ -202,7 +202,7 @@ class StdioDoor:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    def _incoming(self, link: StdioLink, message: JsonObject, session: SessionState) -> Incoming:
+    def _incoming(self, link: StdioLink, number: MessageId, message: JsonObject, session: SessionState) -> Incoming:
         return Incoming(
             method=message["method"],
             params=message.get("params", {}),
@@ -210,6 +210,7 @@ class StdioDoor:
             acting=self._acting,
             upstream=self._upstream,
             session=session,
+            id=number,
         )
 
     async def _send(self, message: JsonObject) -> None:

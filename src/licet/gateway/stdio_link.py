@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from licet.gateway.eras import META_PROGRESS, META_SUBSCRIPTION
+from licet.gateway.eras import META_PROGRESS
 from licet.gateway.link import CannotAsk, ClientFacts
 from licet.gateway.messages import MessageId, notification, request
 from licet.model import JsonObject
 
 Send = Callable[[JsonObject], Awaitable[None]]
-LISTEN: Final = "subscriptions/listen"
 
 
 class Asked:
@@ -58,10 +57,8 @@ class Asked:
 class StdioLink:
     """One request of a client, which came by stdio."""
 
-    def __init__(self, client: ClientFacts, number: MessageId, message: JsonObject, send: Send, asked: Asked) -> None:
+    def __init__(self, client: ClientFacts, message: JsonObject, send: Send, asked: Asked) -> None:
         self._client = client
-        self._number = number
-        self._is_subscription = message["method"] == LISTEN
         meta = message.get("params", {}).get("_meta") or {}
         self._progress_token = meta.get(META_PROGRESS)
         self._send = send
@@ -91,8 +88,6 @@ class StdioLink:
             if self._progress_token is None:
                 return
             told["progressToken"] = self._progress_token
-        if self._is_subscription:
-            told["_meta"] = {**(told.get("_meta") or {}), META_SUBSCRIPTION: self._number}
         await self._send(notification(method, told))
 
     async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
