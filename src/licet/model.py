@@ -28,6 +28,7 @@ Verdict = Literal["allow", "deny", "hold"]
 PrincipalKind = Literal["User", "Agent", "Service"]
 ObligationKind = Literal["approval", "confirmation", "preview_only"]
 Separation = Literal["agent-owner"]
+VoteChannel = Literal["mcp"]
 OutcomeStatus = Literal["ok", "error", "timeout", "not_executed", "unknown"]
 UNSEEN: frozenset[str] = frozenset({"timeout", "unknown"})
 """Statuses of an outcome that nobody saw."""
@@ -278,6 +279,8 @@ class Vote(Struct, frozen=True, kw_only=True):
     `person` tells people apart where one person has several user ids. `binding` is the SHA-256 (hex) of what was voted on: request key,
     preview digest and obligations (each with its policy's text digest and the principal it fired for). `credential` is the id of the
     credential that the voter showed; `operating_user` the operating system's user who cast the vote on a local store, where none was shown.
+    `channel` says through what the vote came where the voter did not come to Licet themselves (`mcp`: a client of the gateway said that its
+    user answered so): it is written only then.
     """
 
     request: RequestId
@@ -289,6 +292,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     comment: str | None = None
     operating_user: str | None = None
     credential: str | None = None
+    channel: VoteChannel | UnsetType = UNSET
 
 
 class TakenBack(Struct, frozen=True, kw_only=True):

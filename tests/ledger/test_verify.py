@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from licet.ledger.merkle import Tree
@@ -391,6 +392,12 @@ def a_person_voting_twice(store: SqliteStore) -> None:
     written(store, opening(asked), voting(asked, "dana"), Filing((again,)))
 
 
+def a_client_that_approves(store: SqliteStore) -> None:
+    asked = request()
+    said = msgspec.structs.replace(vote(asked, "dana"), channel="mcp")
+    written(store, opening(asked), Filing((record("vote", payload=Payload(detail={"vote": said, "event": None})),)))
+
+
 def two_live_requests(store: SqliteStore) -> None:
     written(store, opening(request("same")), Filing((record("hold", payload=Payload(detail={"request": request("same")})),)))
 
@@ -440,6 +447,7 @@ CONTRADICTIONS: list[tuple[Write, str]] = [
     (a_vote_on_nothing, "a vote on no request of this log"),
     (a_vote_after_the_end, "a vote on a request that is not open: found `approved`"),
     (a_person_voting_twice, "this person has voted already"),
+    (a_client_that_approves, "payload.detail.vote: a vote that came through a client confirms nothing: found `dana`"),
     (two_live_requests, "a live request has its key already"),
     (an_expiry_of_nothing, "`expire` of no request of this log"),
     (a_withdrawal_after_the_end, "`withdraw` of a request that is over"),

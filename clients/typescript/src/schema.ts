@@ -2177,10 +2177,13 @@ export interface components {
         /**
          * VoteShape
          * @description One person's vote that stands, on what it was cast, and by what they were known then.
+         *
+         *         `channel` is `mcp` where a client of the gateway said that its user answered so; null where the voter came to Licet.
          */
         VoteShape: {
             at: string;
             binding: string;
+            channel: "mcp" | null;
             comment: string | null;
             credential: string | null;
             operating_user: string | null;

@@ -9,6 +9,8 @@ Rules:
 4. A vote can be taken back for as long as its request is not over; what is approved without it no longer is not. Who is in none of the
    groups that are asked any more has no vote: theirs are taken back when the directory that says so comes into force.
 5. What is past its time is expired first, with a record of its own, whoever looks.
+6. A vote that comes through a channel (a client of the gateway) is the confirmation of the user whom the call is made for, or their no. It
+   counts for nothing else that the request asks.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from licet.approvals.aside import Aside, aside
@@ -33,7 +35,7 @@ from licet.identity.directory import Directory
 from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, microseconds
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.writer import Writer
-from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Vote
+from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Vote, VoteChannel
 from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, TakeBackVote
 
 Verdict = Literal["approve", "reject"]
@@ -100,16 +102,18 @@ class Desk:
         operating_user: str | None = None,
         credential: str | None = None,
         binding: str | None = None,
+        channel: VoteChannel | None = None,
     ) -> Cast:
         """Cast a vote. `comment` is of `COMMENT_LIMIT` characters at most; `credential` the id of the one that was shown, if one was.
 
-        `binding` is that of what the voter looked at, where they say so: a vote on anything else is refused (`not_as_shown`).
+        `binding` is that of what the voter looked at, where they say so: a vote on anything else is refused (`not_as_shown`). `channel` is
+        through what the vote came, where the voter did not come themselves (rule 6).
 
         Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `IntegrityBroken` when it is not what the
         log says was held, `StoreError`.
         """
         looked_at = {} if binding is None else {request: binding}
-        return self._vote({request: verdict}, voter, aside(comment, operating_user, credential), looked_at)[0]
+        return self._vote({request: verdict}, voter, aside(comment, operating_user, credential, channel), looked_at)[0]
 
     def vote_plan(
         self,
@@ -254,6 +258,8 @@ class Desk:
             dossier = self._votable(request)
             found = dossier.request
             self._may_vote(found, voter)
+            if beside.channel is not UNSET:
+                _may_vote_through(found, voter)
             binding = binding_of(found.key, found.preview_digest, found.obligations)
             if looked_at.get(request, binding) != binding:
                 raise VoteRefused("not_as_shown", f"request `{request}` is not what was looked at: look at it again, then vote")
@@ -267,6 +273,7 @@ class Desk:
                 comment=beside.comment,
                 operating_user=beside.operating_user,
                 credential=beside.credential,
+                channel=beside.channel,
             )
             event = self._event_of(found, (*dossier.votes, vote))
             statements.append(self._vote_record(found, vote, event, now))
@@ -375,6 +382,12 @@ class Desk:
             approval=approval,
             payload=payload,
         )
+
+
+def _may_vote_through(request: Request, voter: str) -> None:
+    """Raise unless this is the user who is asked to confirm (rule 6)."""
+    if voter != request.user or all(need.kind != "confirmation" for need in needs_of(request.obligations)):
+        raise VoteRefused("not_through_this", "through a client only the user whom the call is made for decides, and only to confirm it")
 
 
 def _shown(credential: str | None) -> dict[str, str]:

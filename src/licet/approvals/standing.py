@@ -5,7 +5,8 @@ Rules:
 1. A vote counts only if it was cast on exactly what the request shows (`binding`) and its voter is, now, somebody who may vote on it:
    known and not disabled, of the request's tenant (unless the group is of operator scope), and in the group that is asked.
 2. The user that the call acts for never counts toward an approval, under any of that person's ids. A confirmation is theirs alone.
-   Where a policy says `@separation("agent-owner")`, neither does the person who owns the agent, under any id.
+   Where a policy says `@separation("agent-owner")`, neither does the person who owns the agent, under any id. A vote that came through a
+   channel counts toward a confirmation alone.
 3. Distinct means distinct people. One person counts toward one need; who counts where is a maximum matching, so that the order
    of voting never decides whether a request can be met.
 4. One rejection ends it.
@@ -17,7 +18,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from licet.identity.directory import Directory
 from licet.model import Obligation, ObligationKind, Request, Separation, Vote
@@ -123,9 +124,13 @@ def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> S
     valid = [vote for vote in votes if vote.request == request.id and vote.binding == bound]
     rejected = next((vote.voter for vote in valid if vote.verdict == "reject"), None)
     # By the person whom the directory of now sees behind an id: two ids that have since been found to be one person are one vote.
-    by_person = {directory.person_of(vote.voter): vote.voter for vote in valid if vote.verdict == "approve"}
+    by_person = {directory.person_of(vote.voter): vote for vote in valid if vote.verdict == "approve"}
     needs = needs_of(request.obligations)
-    seats = _seat(needs, {voter: _fits(request, needs, voter, directory) for voter in by_person.values()})
+    fits = {vote.voter: _fits(request, needs, vote.voter, directory) for vote in by_person.values()}
+    for vote in by_person.values():
+        if vote.channel is not UNSET:  # what a client says is its user's word, and nobody's approval
+            fits[vote.voter] = [at for at in fits[vote.voter] if needs[at].kind == "confirmation"]
+    seats = _seat(needs, fits)
     return Standing(tuple(NeedStanding(need, tuple(sorted(seats[at]))) for at, need in enumerate(needs)), rejected)
 
 

@@ -170,6 +170,7 @@ def _vote(vote: Vote) -> str:
     verb = "approved" if vote.verdict == "approve" else "rejected"
     cast = f", cast by operating user {vote.operating_user}" if vote.operating_user else ""
     cast = f", with credential {vote.credential}" if vote.credential else cast
+    cast = f"{cast}, as a client said over {vote.channel.upper()}" if vote.channel else cast
     comment = f': "{vote.comment}"' if vote.comment else ""
     return f"{vote.voter} {verb} at {vote.at:%Y-%m-%d %H:%M:%S} UTC{cast}{comment}"
 

@@ -190,7 +190,10 @@ def _need(need: types.NeedShape) -> NeedStanding:
 
 
 def _vote(request: RequestId, vote: types.VoteShape) -> Vote:
-    return as_type({"request": request, **msgspec.structs.asdict(vote)}, Vote)
+    said = msgspec.structs.asdict(vote)
+    if vote.channel is None:
+        del said["channel"]
+    return as_type({"request": request, **said}, Vote)
 
 
 def _without_viewer(found: Viewed) -> Viewed:

@@ -976,7 +976,10 @@ class Verified(Struct, frozen=True, kw_only=True):
 
 
 class VoteShape(Struct, frozen=True, kw_only=True):
-    """One person's vote that stands, on what it was cast, and by what they were known then."""
+    """One person's vote that stands, on what it was cast, and by what they were known then.
+
+    `channel` is `mcp` where a client of the gateway said that its user answered so; null where the voter came to Licet.
+    """
 
     voter: str
     person: str
@@ -986,6 +989,7 @@ class VoteShape(Struct, frozen=True, kw_only=True):
     comment: str | None
     credential: str | None
     operating_user: str | None
+    channel: Literal["mcp"] | None
 
 
 class Waited(Struct, frozen=True, kw_only=True):

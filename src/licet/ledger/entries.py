@@ -222,6 +222,8 @@ def _vote(entry: Entry) -> Told:
     cast = f" (cast by operating user {by})" if by else ""
     shown = vote.get("credential") if isinstance(vote, dict) else None
     cast = f" (with credential {shown})" if shown else cast
+    through = vote.get("channel") if isinstance(vote, dict) else None
+    cast = f"{cast}, as a client said over {str(through).upper()}" if through else cast
     if approval.verdict == "take_back":
         left = isinstance(taken, dict) and taken.get("by") == "directory"
         what = "may not vote any more, so their vote is gone from" if left else "took their vote back from"

@@ -7,7 +7,8 @@
 4. a hold record that holds a request opens it, in the tenant's log; at most one request per key is live
 5. a vote record holds a vote on an open request, at most one that stands for each person, or takes one back that stands on a live
    request, and what it brought about (`detail["event"]`): a rejection ends the request, an approval needs as many people as its policies
-   ask for, and what was taken back can only reopen what was approved
+   ask for, and what was taken back can only reopen what was approved; one that came through a client is of the user whom the call is
+   made for, on a request that asks for their confirmation
 6. a request that is consumed was approved, was not past its time, was consumed once, and the intent is of the same tool, caller and
    arguments
 7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from licet.errors import IntegrityBroken
 from licet.ledger.followed import IN_FORCE, Followed
@@ -100,6 +101,10 @@ class Asking(Struct):
         needs = {(need.policy, need.kind): need.count for need in self.opened.obligations if need.kind != "preview_only"}
         people = {vote.person for vote in self.votes if vote.verdict == "approve"}
         return bool(needs) and len(people) >= sum(needs.values())
+
+
+def _is_confirmation(request: Request, vote: Vote) -> bool:
+    return vote.voter == request.user and any(obligation.kind == "confirmation" for obligation in request.obligations)
 
 
 _DECIDED_BY: dict[str | None, RequestState] = {
@@ -303,6 +308,8 @@ class Replay:
             self._findings.add(log, index, "payload.detail.vote", "a vote on a request that is not open", found=asking.state)
         if any(earlier.person == vote.person for earlier in asking.votes):
             self._findings.add(log, index, "payload.detail.vote", "this person has voted already", found=vote.person)
+        if vote.channel is not UNSET and not _is_confirmation(asking.opened, vote):
+            self._findings.add(log, index, "payload.detail.vote", "a vote that came through a client confirms nothing", found=vote.voter)
         asking.votes.append(vote)
         asking.cast.append((vote.person, True))
         if (detail.event == "reject") != (vote.verdict == "reject") or (detail.event == "approve" and not asking.has_approvals()):

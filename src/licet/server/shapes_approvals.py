@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from licet.approvals.aside import COMMENT_LIMIT
-from licet.model import Effect, Obligation, ObligationKind, Receipt, Separation, Target
+from licet.model import Effect, Obligation, ObligationKind, Receipt, Separation, Target, VoteChannel
 
 State: TypeAlias = Literal["open", "approved", "rejected", "expired", "withdrawn", "consumed", "superseded"]
 Verdict: TypeAlias = Literal["approve", "reject"]
@@ -58,7 +58,10 @@ class NeedShape(Struct, frozen=True, kw_only=True):
 
 
 class VoteShape(Struct, frozen=True, kw_only=True):
-    """One person's vote that stands, on what it was cast, and by what they were known then."""
+    """One person's vote that stands, on what it was cast, and by what they were known then.
+
+    `channel` is `mcp` where a client of the gateway said that its user answered so; null where the voter came to Licet.
+    """
 
     voter: str
     person: str
@@ -68,6 +71,7 @@ class VoteShape(Struct, frozen=True, kw_only=True):
     comment: str | None
     credential: str | None
     operating_user: str | None
+    channel: VoteChannel | None
 
 
 class RequestShape(Struct, frozen=True, kw_only=True):

@@ -107,6 +107,7 @@ def shape_of(found: Viewed) -> RequestShape:
                     comment=vote.comment,
                     credential=vote.credential,
                     operating_user=vote.operating_user,
+                    channel=vote.channel or None,
                 )
                 for vote in found.votes
             ]

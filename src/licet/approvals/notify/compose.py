@@ -227,7 +227,9 @@ def _need(need: NeedStanding, request: Request) -> str:
 
 def _vote(vote: Vote) -> str:
     comment = f": {json.dumps(plain(vote.comment, 200), ensure_ascii=False)}" if vote.comment else ""
-    return plain(f"{vote.voter} {'approved' if vote.verdict == 'approve' else 'rejected'} at {vote.at:%H:%M} UTC{comment}", 2 * _LINE_LIMIT)
+    through = f", as a client said over {vote.channel.upper()}" if vote.channel else ""
+    verb = "approved" if vote.verdict == "approve" else "rejected"
+    return plain(f"{vote.voter} {verb} at {vote.at:%H:%M} UTC{through}{comment}", 2 * _LINE_LIMIT)
 
 
 def _at_expiry(told: Sequence[Shown], expires_at: datetime, now: datetime) -> str:
