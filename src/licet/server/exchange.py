@@ -44,8 +44,9 @@ GONE: Final = 499
 _ONCE: Final = (b"idempotency-key", b"if-match", b"content-type", b"content-encoding")
 """Headers that change what is done: of one that is sent twice, two readers could see different ones."""
 _WITHOUT_CONTENT: Final = frozenset({204, 304})
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_NOBODY = Authenticated(method="api_key", credential="")
+REQUEST_ID_FORM: Final = re.compile(rb"[!-~]{1,128}")
+"""What a peer may call its request."""
+NOBODY: Final = Authenticated(method="api_key", credential="")
 _encode = msgspec.json.Encoder().encode
 _log = logging.getLogger("licet.server")
 
@@ -66,9 +67,9 @@ class Exchange:
                 self._twice.add(name)
             self._headers[name] = value
         given = self._headers.get(b"x-request-id", b"")
-        self._request_id = given.decode("ascii") if _REQUEST_ID.fullmatch(given) else new_id()
+        self._request_id = given.decode("ascii") if REQUEST_ID_FORM.fullmatch(given) else new_id()
         self._endpoint: Endpoint | None = None
-        self._who = _NOBODY
+        self._who = NOBODY
         self._begun = False
 
     async def answer(self) -> None:
