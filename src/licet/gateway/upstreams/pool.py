@@ -1,0 +1,237 @@
+"""All sessions with all upstreams: who shares one, when one is made, and when it ends.
+
+Rules:
+
+1. By default one caller (tenant, agent, service, user) has a session, or a process, to itself; `share` lets those of a tenant, or all,
+   have one together, and never callers for whom the gateway shows different credentials.
+2. In the legacy era a session is also of one set of capabilities: an upstream is told once what its client can be asked.
+3. One session is being made at a time for whoever would share it; the others wait for that one. Who gives up waiting ends nothing that
+   others wait for.
+4. No more sessions than `at_once` for an upstream: one that nobody uses makes room, and where there is none a call is not executed.
+5. A session that has failed is not used again. The next call makes another, not too soon after a failure (`backoff`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from licet.config.upstreams import UpstreamSettings
+from licet.gateway.connection import Connection, NotSent
+from licet.gateway.eras import Era
+from licet.gateway.link import Voyage
+from licet.gateway.upstreams.backoff import Backoff
+from licet.gateway.upstreams.handshake import Declared, NoHandshake, carried_capabilities
+from licet.gateway.upstreams.session import Told, UpstreamSession
+from licet.gateway.upstreams.ways import Ways
+from licet.model import JsonObject
+
+OWN_INFO: Final[JsonObject] = {"name": "licet", "version": metadata.version("licet")}
+"""What an upstream is told of a client that says nothing of itself, or that is one of many."""
+PROBE_S: Final = 5.0
+_SWEEP_S: Final = 30.0
+_log = logging.getLogger("licet.gateway")
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class Key(Struct, frozen=True):
+    """Who shares a session."""
+
+    upstream: str
+    tenant: str | None
+    caller: tuple[str | None, str | None, str | None] | None
+    capabilities: bytes
+
+
+class Pool:
+    """The connections of one gateway. `folder` is that of its licet.toml."""
+
+    def __init__(self, settings: Mapping[str, UpstreamSettings], *, folder: Path) -> None:
+        self._settings = settings
+        self._ways = {name: Ways(name, one, folder=folder) for name, one in settings.items()}
+        self._sessions: dict[Key, UpstreamSession] = {}
+        self._making: dict[Key, asyncio.Task[UpstreamSession]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._backoffs: dict[Key, Backoff] = {}
+        self._born: dict[Key, float] = {}
+        self._eras: dict[str, Era] = {}
+        self._listeners: list[Told] = []
+        self._sweeping: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def connect(self, upstream: str, voyage: Voyage) -> Connection:
+        """As `Connections.connect`."""
+        key = self._key(upstream, voyage)
+        session = self._sessions.get(key)
+        if session is not None and not session.is_over:
+            return session
+        if self._closed:
+            raise NotSent("the gateway is ending")
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.create_task(self._make(key, voyage))
+            making.add_done_callback(lambda task: self._made(key, task))
+        return await asyncio.shield(making)
+
+    def listen(self, told: Told) -> None:
+        """As `Connections.listen`."""
+        self._listeners.append(told)
+
+    async def close(self) -> None:
+        """As `Connections.close`."""
+        self._closed = True
+        making = list(self._making.values())
+        for task in (*making, *([self._sweeping] if self._sweeping else ())):
+            task.cancel()
+        if making:
+            await asyncio.wait(making)
+        for key in list(self._sessions):
+            self._end(key)
+        while self._ending:
+            await asyncio.wait(self._ending)
+        for ways in self._ways.values():
+            await ways.close()
+
+    # who shares (rules 1 and 2)
+
+    def _key(self, upstream: str, voyage: Voyage) -> Key:
+        settings = self._settings[upstream]
+        tenant = voyage.tenant if settings.share != "all" else self._ways[upstream].whose(voyage.tenant)
+        caller = (voyage.agent, voyage.service, voyage.user) if settings.share == "caller" else None
+        modern = self._eras.get(upstream) == "modern"
+        declared = b"" if modern else _encode(carried_capabilities(voyage.link.client.capabilities, "legacy"))
+        return Key(upstream, tenant, caller, declared)
+
+    # how one is made (rules 3 to 5)
+
+    async def _make(self, key: Key, voyage: Voyage) -> UpstreamSession:
+        settings = self._settings[key.upstream]
+        backoff = self._backoffs.setdefault(key, Backoff(asyncio.get_running_loop().time))
+        self._retire(key)
+        await self._wait_turn(key, backoff, settings)
+        await self._make_room(key, settings)
+        declared = Declared(
+            capabilities=voyage.link.client.capabilities,
+            info=(voyage.link.client.info if settings.share == "caller" else None) or OWN_INFO,
+        )
+        try:
+            async with asyncio.timeout(settings.connect_timeout_s):
+                session = await self._open(key, voyage.tenant, declared)
+        except TimeoutError as error:
+            backoff.failed()
+            raise NotSent(f"`{key.upstream}` did not answer its handshake within {settings.connect_timeout_s:g} s") from error
+        except NotSent:
+            backoff.failed()
+            self._eras.pop(key.upstream, None)  # it may be another now
+            raise
+        return session
+
+    async def _open(self, key: Key, tenant: str, declared: Declared) -> UpstreamSession:
+        """A session whose handshake is done: of the era that is known, else of whichever it speaks."""
+        known = self._eras.get(key.upstream)
+        try:
+            return await self._open_as(key, tenant, declared, known)
+        except NoHandshake:
+            if known is not None or self._settings[key.upstream].protocol != "auto":
+                raise
+            # Some servers of the legacy era end at once when something else than a greeting is said to them.
+            return await self._open_as(key, tenant, declared, "legacy")
+
+    async def _open_as(self, key: Key, tenant: str, declared: Declared, known: Era | None) -> UpstreamSession:
+        settings = self._settings[key.upstream]
+        way = self._ways[key.upstream].way_for(tenant)
+        session = UpstreamSession(key.upstream, way, declared=declared, told=self._tell)
+        try:
+            await session.open(protocol=settings.protocol, known=known, probe_s=min(PROBE_S, settings.connect_timeout_s / 3))
+        except BaseException:
+            self._ending_of(session)
+            raise
+        return session
+
+    def _made(self, key: Key, task: asyncio.Task[UpstreamSession]) -> None:
+        self._making.pop(key, None)
+        if task.cancelled() or task.exception() is not None:
+            return
+        session = task.result()
+        if self._closed:
+            self._ending_of(session)
+            return
+        self._eras[key.upstream] = session.era
+        final = msgspec.structs.replace(key, capabilities=b"") if session.era == "modern" else key
+        if (other := self._sessions.get(final)) is not None and other is not session and not other.is_over:
+            self._ending_of(session)
+        self._sessions[final] = session
+        self._born[final] = asyncio.get_running_loop().time()
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep())
+
+    def _retire(self, key: Key) -> None:
+        """A session that has failed makes place for another."""
+        session = self._sessions.get(key)
+        if session is not None:
+            lasted_s = asyncio.get_running_loop().time() - self._born[key]
+            self._backoffs[key].failed(lasted_s=lasted_s)
+            self._end(key)
+
+    async def _wait_turn(self, key: Key, backoff: Backoff, settings: UpstreamSettings) -> None:
+        if (left_s := backoff.left_s) > settings.connect_timeout_s:
+            raise NotSent(f"`{key.upstream}` has failed again and again; it is tried again in {left_s:.0f} s")
+        if left_s:
+            await asyncio.sleep(left_s)
+
+    async def _make_room(self, key: Key, settings: UpstreamSettings) -> None:
+        """Rule 4."""
+        while True:
+            mine = [one for one in self._sessions if one.upstream == key.upstream]
+            others = sum(1 for one in self._making if one.upstream == key.upstream and one != key)
+            if len(mine) + others < settings.at_once:
+                return
+            idle = [one for one in mine if self._sessions[one].is_idle or self._sessions[one].is_over]
+            if not idle:
+                raise NotSent(f"`{key.upstream}` has {settings.at_once} sessions in use, which is `at_once`: try again later")
+            await asyncio.shield(self._end(min(idle, key=lambda one: self._sessions[one].last_used)))
+
+    # how one ends
+
+    def _end(self, key: Key) -> asyncio.Task[None]:
+        self._born.pop(key, None)
+        return self._ending_of(self._sessions.pop(key))
+
+    def _ending_of(self, session: UpstreamSession) -> asyncio.Task[None]:
+        task = asyncio.create_task(session.close())
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a session with an upstream could not be ended", exc_info=error)
+
+    async def _sweep(self) -> None:
+        """Sessions that have failed, or that nobody has used for long, end."""
+        shortest_s = min((one.idle_s for one in self._settings.values()), default=_SWEEP_S)
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, shortest_s / 2))
+            now = asyncio.get_running_loop().time()
+            for key in list(_due(self._sessions, self._settings, now)):
+                self._end(key) if not self._sessions[key].is_over else self._retire(key)
+            for key in [key for key, backoff in self._backoffs.items() if backoff.is_over and key not in self._making]:
+                del self._backoffs[key]
+
+    def _tell(self, session: Connection, method: str, params: JsonObject) -> None:
+        for told in self._listeners:
+            told(session, method, params)
+
+
+def _due(sessions: Mapping[Key, UpstreamSession], settings: Mapping[str, UpstreamSettings], now: float) -> Iterable[Key]:
+    for key, session in sessions.items():
+        if session.is_over or (session.is_idle and now - session.last_used > settings[key.upstream].idle_s):
+            yield key
