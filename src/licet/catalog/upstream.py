@@ -7,7 +7,7 @@ Rules:
 
 1. Access and touches come from `[tools."crm__get"]` in licet.toml. An upstream's annotations are its own opinion, and are never read here.
 2. What is pinned and not classified is in no catalog: it is denied, and the denial says what is missing.
-3. The schema is the pinned one; a table that gives another is refused.
+3. The schema is the pinned one, read as JSON Schema 2020-12 and closed (`dialects.py`); a table that gives another is refused.
 4. Reading resources, getting prompts and completing arguments are reads, unless a table says more. Any other method is carried only where
    a table classifies it.
 """
@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.catalog.declared import ToolSettings, tool_from_settings
+from licet.catalog.dialects import modernised
 from licet.catalog.pins import Lock, Pin
 from licet.catalog.spec import ToolSpec
 from licet.errors import CatalogInvalid
@@ -140,7 +141,11 @@ def _with_extra(full: str, schema: object) -> JsonObject:
         raise CatalogInvalid(f"tool `{full}`: the pinned definition has no schema of an object")
     if EXTRA in properties:
         raise CatalogInvalid(f"tool `{full}`: the argument `{EXTRA}` is reserved")
-    return {**schema, "properties": {**properties, EXTRA: {"type": "object"}}}
+    try:
+        closed = modernised(schema)
+    except CatalogInvalid as invalid:
+        raise CatalogInvalid(f"tool `{full}`: {invalid}") from invalid
+    return {**closed, "properties": {**closed.get("properties", {}), EXTRA: {"type": "object"}}}
 
 
 def _methods(upstream: str, tables: Mapping[str, ToolSettings]) -> list[tuple[str, str, JsonObject, ToolSettings]]:
