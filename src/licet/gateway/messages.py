@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -98,7 +98,7 @@ def text_of(params: JsonObject, name: str, method: str) -> str:
     return value
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object) -> TypeGuard[MessageId]:
     """Whether this can name a request."""
     return type(value) in {str, int}
 
