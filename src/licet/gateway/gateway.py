@@ -37,7 +37,9 @@ from licet.gateway.holds import Holds
 from licet.gateway.incoming import Incoming
 from licet.gateway.listing import Listing
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, text_of
+from licet.gateway.origins import Origins
 from licet.gateway.rounds import Rounds
+from licet.gateway.sight import Sight
 from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
@@ -59,14 +61,15 @@ class Gateway:
 
     def __init__(self, gate: Gate, connections: Connections) -> None:
         self.gate: Final = gate
-        self.connections: Final = connections
+        self.connections: Final = Origins(connections, gate.settings.upstreams)
         self.drift: Final = Drift(gate)
-        self.carrying: Final = Carrying(connections, self.drift)
+        self.carrying: Final = Carrying(self.connections, self.drift)
         self.calling: Final = Calling(gate, Holds(gate))
         self.rounds: Final = Rounds(gate)
         self.toolbox: Final = Toolbox(gate, self.drift)
-        self.listing: Final = Listing(gate, connections, self.calling)
-        self.subscriptions: Final = Subscriptions(gate, connections, self.calling)
+        sight = Sight(gate)
+        self.listing: Final = Listing(gate, self.connections, self.calling, sight)
+        self.subscriptions: Final = Subscriptions(gate, self.connections, self.calling, self.listing.router)
         self._facts: dict[str, Facts] = {}
         self._own: Final[JsonObject] = {"name": "licet", "title": "Licet gateway", "version": metadata.version("licet")}
         self._handlers: Final[dict[str, Handler]] = {
