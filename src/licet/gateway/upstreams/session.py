@@ -159,7 +159,7 @@ class UpstreamSession:
     async def _wait(self, opened: Opened, timeout_s: float, headers: Mapping[str, str]) -> JsonObject:
         """Its result, or how it ended (rule 3)."""
         if self._fault is not None:
-            raise NotSent(f"the session with `{self._upstream}` has ended")
+            raise self._unsent(self._fault)
         self._open[opened.id] = opened
         timeout = asyncio.timeout(None if timeout_s == math.inf else timeout_s)
         opened.clock = Clock(timeout)
@@ -281,8 +281,10 @@ class UpstreamSession:
             self._fault = fault
         for opened in self._open.values():
             if not opened.answered:
-                unsent = NotSent(f"the session with `{self._upstream}` has ended")
-                opened.answer.set_exception(fault if opened.sent else unsent)
+                opened.answer.set_exception(fault if opened.sent else self._unsent(fault))
+
+    def _unsent(self, fault: EndedAs) -> NotSent:
+        return NotSent(f"the session with `{self._upstream}` has ended: {fault}")
 
     def _take_notification(self, method: str, params: JsonObject, about: MessageId | None) -> None:
         if method == "notifications/progress":

@@ -15,7 +15,9 @@ from tests.gateway.upstreams.servers.peer import Failure, Json, Request, Silent,
 _ANY: Json = {"type": "object"}
 _TEXT: Json = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 _SUM: Json = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
-INPUTS: dict[str, Json] = {"echo": _TEXT, "add": _SUM}
+_FORK: Json = {"type": "object", "properties": {"pidfile": {"type": "string"}}, "required": ["pidfile"]}
+_ASK: Json = {"type": "object", "properties": {"message": {"type": "string"}}}
+INPUTS: dict[str, Json] = {"echo": _TEXT, "add": _SUM, "fork": _FORK, "ask_user": _ASK}
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
@@ -89,14 +91,14 @@ def stray(request: Request, _arguments: Json) -> Json:
 
 
 def nonsense(request: Request, arguments: Json) -> Json:
-    """An answer that is none: `as` says which."""
+    """An answer that is none: `what` says which."""
     answers: dict[str, Json] = {
         "text": {"result": "no object"},
         "both": {"result": {}, "error": {"code": 1, "message": "m"}},
         "neither": {},
         "error": {"error": "no object"},
     }
-    request.peer.write({"jsonrpc": "2.0", "id": request.id} | answers[arguments["as"]])
+    request.peer.write({"jsonrpc": "2.0", "id": request.id} | answers[arguments["what"]])
     raise Silent
 
 
