@@ -48,14 +48,8 @@ class LegacyDoor:
 
     async def listen(self, asked: Requested) -> None:
         """The stream of what belongs to no request, or, with `Last-Event-ID`, the rest of one that was lost. Raises `RpcError`."""
-        session, headers = self._find(asked), asked.visit.headers
-        stream, after = session.listening(), session.listening().written
-        last = headers.get(LAST_EVENT)
-        if last is not None:
-            found = session.find_stream(last)
-            if found is None:
-                raise RpcError(INVALID_REQUEST, "nothing of this stream is kept any more: listen without `Last-Event-ID`", http_status=400)
-            stream, after = found
+        session = self._find(asked)
+        stream, after = _resumed(session, asked.visit.headers.get(LAST_EVENT))
         if _is_primed(session):
             stream.prime()
         await asked.visit.begin(HEADERS)
@@ -142,6 +136,17 @@ class LegacyDoor:
 def accepts_stream(accept: str | None) -> bool:
     """Whether a client takes events, by its `Accept`."""
     return accept is None or any(kind in accept.lower() for kind in (MEDIA_TYPE, "text/*", "*/*"))
+
+
+def _resumed(session: ClientSession, last: str | None) -> tuple[Stream, int]:
+    """What is listened to, and behind which of its events. Raises `RpcError`."""
+    if last is None:
+        stream = session.listening()
+        return stream, stream.written
+    found = session.find_stream(last)
+    if found is None:
+        raise RpcError(INVALID_REQUEST, "nothing of this stream is kept any more: listen without `Last-Event-ID`", http_status=400)
+    return found
 
 
 def _principal(asked: Requested) -> Principal:
