@@ -44,8 +44,8 @@ class Child:
     def __init__(self, upstream: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, *, grace_s: float = GRACE_S) -> None:
         self._upstream = upstream
         self._lifeline, theirs = socket.socketpair()
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._lifeline.setblocking(False)
+        self._heard = b""
         self._watching: asyncio.Task[None] | None = None
         self._complaints: asyncio.BaseTransport | None = None
         with theirs:
@@ -68,13 +68,12 @@ class Child:
     async def running(self) -> None:
         """The command runs. Raises `NotSent`, with why it does not; whoever gives up stops it all the same."""
         assert self._keeper.stderr is not None
-        reader = await self._connect()
         loop = asyncio.get_running_loop()
         self._complaints, _ = await loop.connect_read_pipe(lambda: Complaints(self._upstream), self._keeper.stderr)
-        word = (await reader.readline()).decode(errors="replace").strip()
+        word = await self._hear(b"\n")
         if word != "running":
             raise NotSent(f"`{self._upstream}` cannot be started: {word.removeprefix('failed ') or 'its keeper has died'}")
-        self._watching = asyncio.create_task(self._watch(reader))
+        self._watching = asyncio.create_task(self._watch())
 
     async def connect_input(self, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.WriteTransport:
         """Where it reads. Whoever has it closes it."""
@@ -88,32 +87,37 @@ class Child:
         self._keeper.stdout = None
         return transport
 
-    async def _connect(self) -> asyncio.StreamReader:
-        if self._reader is None:
-            self._reader, self._writer = await asyncio.open_connection(sock=self._lifeline)
-        return self._reader
+    async def _hear(self, end: bytes | None) -> str:
+        """What the keeper says next, up to `end`; without one, all that it still says."""
+        loop = asyncio.get_running_loop()
+        while end is None or end not in self._heard:
+            more = await loop.sock_recv(self._lifeline, 4_096)
+            if not more:
+                end = None
+                break
+            self._heard += more
+        said, _, self._heard = self._heard.partition(end) if end is not None else (self._heard, b"", b"")
+        return said.decode(errors="replace").strip()
 
-    async def _watch(self, reader: asyncio.StreamReader) -> None:
-        status = (await reader.read()).decode(errors="replace").strip().removeprefix("ended ")
+    async def _watch(self) -> None:
+        status = (await self._hear(None)).removeprefix("ended ")
         _log.info(
             "the process of upstream `%s` has ended: %s", self._upstream, f"exit status {status}" if status else "its keeper was killed"
         )
 
     async def stop(self) -> None:
         """Nothing of it is left: its input should be closed by now, so it ends by itself, or it is ended."""
-        reader = await self._connect()
-        assert self._writer is not None
         if self._keeper.stdin is not None:
             self._keeper.stdin.close()
         with contextlib.suppress(OSError):
-            self._writer.write_eof()
+            self._lifeline.shutdown(socket.SHUT_WR)
         try:
             async with asyncio.timeout(_LAST_S):
-                await (self._watching or reader.read())
+                await (self._watching or self._hear(None))
         except TimeoutError:
             self._keeper.kill()
         finally:
-            self._writer.close()
+            self._lifeline.close()
             await asyncio.to_thread(self._keeper.wait)
             self._release()
 

@@ -46,14 +46,12 @@ class StdioTransport:
         cwd: Path,
         environment: Environment,
         limit_bytes: int,
-        grace_s: float = GRACE_S,
     ) -> None:
         self._receiver = receiver
         self._upstream = upstream
         self._command = command
         self._cwd = cwd
         self._environment = environment
-        self._grace_s = grace_s
         self._limit_bytes = limit_bytes
         self._lines = Lines(limit_bytes, self._take, self._too_long, self._endless)
         self._child: Child | None = None
@@ -68,7 +66,7 @@ class StdioTransport:
     async def start(self) -> None:
         """The process runs. Raises `NotSent`; whoever gives up closes it all the same."""
         environment = await self._environment()
-        self._child = Child(self._upstream, self._command, environment, self._cwd, grace_s=self._grace_s)
+        self._child = Child(self._upstream, self._command, environment, self._cwd, grace_s=GRACE_S)
         await self._child.running()
         self._input = await self._child.connect_input(lambda: _Input(self._writable))
         self._output = await self._child.connect_output(lambda: _Output(self._lines.feed, self._lost))
