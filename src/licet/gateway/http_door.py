@@ -62,6 +62,10 @@ class HttpDoor:
         """How many there are."""
         return len(self._legacy.sessions)
 
+    def let_go(self) -> None:
+        """Who only listens is let go, and sessions in which nothing is under way end."""
+        self._legacy.let_go()
+
     def close(self) -> None:
         """Every session ends, with its streams and what is under way in it. Requests of modern clients go on to their end."""
         self._legacy.close()

@@ -61,6 +61,14 @@ class LegacyDoor:
         self.sessions.end(self._find(asked))
         await asked.visit.answer(204)
 
+    def let_go(self) -> None:
+        """Nobody listens any more, and sessions in which nothing is under way end."""
+        for session in self.sessions:
+            if session.running:
+                session.listening().drop()
+            else:
+                self.sessions.end(session)
+
     def close(self) -> None:
         """Every session ends."""
         self.sessions.close()

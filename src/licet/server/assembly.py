@@ -10,9 +10,11 @@ from licet.policy.own import OwnPolicies
 from licet.server.api import endpoints
 from licet.server.app import Api
 from licet.server.endpoint import Serving
+from licet.server.gateway import ServedGateway
 from licet.server.health import Health
 from licet.server.listening import Application
 from licet.server.logs import AccessLog
+from licet.server.mcp import WithGateway
 from licet.server.metrics import Metrics
 from licet.server.observing import Observer
 from licet.server.run import Server
@@ -46,8 +48,12 @@ def assemble(gate: Gate) -> Server:
         observers: list[Observer] = [metrics, AccessLog(), *([SpanNames()] if tracer is not None else [])]
         serving = Serving(gate, public_url=settings.public_url, version=metadata.version("licet"))
         api = Api(serving, authenticating.authenticator, endpoints(), settings, observers)
-        app: Application = api if tracer is None else Traced(api, tracer)
-        server = Server(gate, app, closes=_Both(api, authenticating), metrics=metrics.show)
+        app: Application = api
+        served = ServedGateway(gate) if gate.settings.upstreams else None
+        if served is not None:
+            app = WithGateway(api, served.door, lambda: gate.settings)
+        app = app if tracer is None else Traced(app, tracer)
+        server = Server(gate, app, closes=_Both(api, authenticating), beside=served, metrics=metrics.show)
     except BaseException:
         authenticating.close()
         raise

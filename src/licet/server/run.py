@@ -18,7 +18,7 @@ import gc
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 ASIDE = 4
 """Threads for health, metrics and the end."""
+BESIDE_S = 20.0
+"""For processes of upstreams, which are asked first, and killed then."""
 HURRIED_S = 5.0
 """For threads that are at work when everybody else has ended."""
 _log = logging.getLogger("licet.server")
@@ -46,6 +48,18 @@ class Closes(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """Something that lives on the server's event loop beside its requests."""
+
+    async def stop(self) -> None:
+        """Whoever only listens is let go; what is under way goes on."""
+        ...
+
+    async def close(self) -> None:
+        """What is under way has ended, and nothing is left behind."""
+        ...
+
+
 class Server:
     """Serves an application and its gate until it is told to stop. The gate is closed by then.
 
@@ -53,7 +67,13 @@ class Server:
     """
 
     def __init__(
-        self, gate: Gate, app: Application, *, closes: Closes | None = None, metrics: Callable[[], tuple[bytes, str]] | None = None
+        self,
+        gate: Gate,
+        app: Application,
+        *,
+        closes: Closes | None = None,
+        beside: Beside | None = None,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
     ) -> None:
         gate.seal()
         self.gate = gate
@@ -61,6 +81,7 @@ class Server:
         settings = gate.settings.server
         self._settings = settings
         self._closes = closes
+        self._beside = beside
         self._metrics = metrics
         self._watcher = Watcher(gate, watch=settings.reload)
         tls = tls_of(settings)
@@ -123,14 +144,26 @@ class Server:
         self.health.stopping = True
         _log.info("licet: stopping: requests in flight have %g s", self._settings.shutdown_s)
         waiting = asyncio.ensure_future(self._in_thread(self._answer_waiting))
+        await self._told_beside(lambda beside: beside.stop())
         answered = await self._door.stop(self._settings.shutdown_s, self._hurry)
         await waiting
+        await self._told_beside(lambda beside: beside.close())
         if self._closes is not None:
             answered = await _ended(self._closes.close, HURRIED_S) and answered
         await self._in_thread(self._watcher.close)
         await self._in_thread(self.gate.close)
         _log.info("licet: stopped")
         return answered
+
+    async def _told_beside(self, tell: Callable[[Beside], Awaitable[None]]) -> None:
+        """What lives beside the requests ends, or is left behind: the gate is closed all the same."""
+        if self._beside is None:
+            return
+        try:
+            async with asyncio.timeout(BESIDE_S):
+                await tell(self._beside)
+        except Exception:
+            _log.exception("licet: what was beside the requests did not end as it should")
 
     def _answer_waiting(self) -> None:
         try:
