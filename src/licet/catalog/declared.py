@@ -24,6 +24,7 @@ from typing import Any
 from msgspec import Struct
 
 from licet.catalog import strict
+from licet.catalog.effects_map import EffectSettings
 from licet.catalog.spec import ResourceSpec, TenantSource, ToolSpec
 from licet.catalog.templates import TargetTemplate
 from licet.errors import ArgumentsRefused, CatalogInvalid
@@ -34,7 +35,11 @@ _FORMATS = frozenset({"date", "date-time", "email", "uri", "uuid", "decimal"})
 
 
 class ToolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of `[tools]`. `timeout_s` is in seconds; one of `input`, `schema` and `schema_file`, or none for no arguments."""
+    """One table of `[tools]`. `timeout_s` is in seconds; one of `input`, `schema` and `schema_file`, or none for no arguments.
+
+    The last four are for tools of an upstream alone (`catalog/upstream.py`): how its results say what was changed, and how it is asked what
+    would be.
+    """
 
     access: Access
     touches: tuple[Touch, ...] = ()
@@ -46,6 +51,10 @@ class ToolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timeout_s: float | None = None
     keep_result: bool | None = None
     secrets: tuple[str, ...] = ()
+    effects: tuple[EffectSettings, ...] = ()
+    preview: str | None = None
+    preview_argument: str | None = None
+    dry_run_trusted: bool = False
 
 
 class ResourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +76,8 @@ def tool_from_settings(name: str, settings: ToolSettings, *, folder: Path, pinne
 
     `pinned` is the SHA-256 (hex) of the definition that an upstream gave, where the tool is one's.
     """
+    if not pinned and (settings.effects or settings.preview or settings.preview_argument):
+        raise CatalogInvalid(f"tool `{name}`: `effects` and previews are read from results of an upstream, and this is no tool of one")
     try:
         schema = _schema(settings.input, settings.schema, settings.schema_file, folder)
         written = (settings.targets,) if isinstance(settings.targets, str) else settings.targets

@@ -54,7 +54,7 @@ def build_scene(
         engine=engine,
         readers=registry.readers(catalog),
         implementations=MappingProxyType(dict(registry.implementations())),
-        previews=MappingProxyType(dict(registry.previews)),
+        previews=MappingProxyType(dict(registry.previewing())),
         probes=MappingProxyType(dict(registry.probes)),
         resolvers=MappingProxyType(dict(registry.resolvers) if resolvers is None else dict(resolvers)),
         metered=metered_tools(settings, catalog),

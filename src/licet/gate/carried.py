@@ -1,4 +1,8 @@
-"""Tools that an upstream executes: how a call of one is handed to whoever carries it there."""
+"""Tools that an upstream executes: how a call of one is handed to whoever carries it there, and what is read from its result.
+
+A preview is a call of the upstream too: of another tool of it that says what would change, or of the same tool with an argument (`dry_run`)
+by which it changes nothing, where somebody answers for that.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from licet.catalog import strict
-from licet.catalog.arguments import Arguments
-from licet.catalog.upstream import UpstreamTool
-from licet.model import JsonObject
+from licet.catalog.arguments import ArgumentReader, Arguments
+from licet.catalog.effects_map import mapped
+from licet.catalog.spec import ToolSpec
+from licet.catalog.upstream import EXTRA, UpstreamPreview, UpstreamTool
+from licet.errors import ArgumentsRefused
+from licet.gate.effects import report
+from licet.gate.steps import EndedAs
+from licet.model import Effect, JsonObject
 
 Carrier: TypeAlias = Callable[[UpstreamTool, JsonObject], Awaitable[Any]]
 """Carries one call, with the arguments that were decided on, to its upstream, and gives the whole result. Raises `EndedAs`."""
@@ -22,10 +31,45 @@ class Carried:
 
     def __init__(self, tool: UpstreamTool, carrier: Carrier) -> None:
         async def carry(**arguments: Any) -> Any:
-            return await carrier(tool, arguments)
+            result = await carrier(tool, dict(arguments))
+            if tool.effects and arguments.get(tool.preview_argument or "") is not True:
+                found = mapped(tool.effects, arguments, result)
+                report(found.effects, found.missing)
+            return result
 
         self.tool = tool
         self.function: Callable[..., Any] = carry
+
+    def kwargs(self, arguments: Arguments) -> JsonObject:
+        """Fresh values, built from the canonical bytes."""
+        values: JsonObject = strict.decode(arguments.json)
+        return values
+
+
+class CarriedPreview:
+    """What a call of an upstream's tool would change, asked of the upstream."""
+
+    is_async = True
+    is_method = False
+
+    def __init__(self, preview: UpstreamPreview, carrier: Carrier) -> None:
+        tool = preview.tool
+        reader = ArgumentReader(preview.takes)
+
+        async def carry(**arguments: Any) -> list[Effect]:
+            arguments.pop(EXTRA, None)
+            sent = arguments | ({preview.argument: True} if preview.argument is not None else {})
+            try:
+                reader.read(sent)
+            except ArgumentsRefused as refused:
+                raise EndedAs("not_executed", "preview_refused", f"`{tool.name}` does not take these arguments: {refused}") from refused
+            found = mapped(tool.effects, arguments, await carrier(tool, sent))
+            if found.missing and not found.effects:
+                raise EndedAs("error", "preview_says_nothing", f"its result has nothing at `{found.missing[0]}`")
+            return list(found.effects)
+
+        self.function: Callable[..., Any] = carry
+        self.spec: ToolSpec = tool.spec
 
     def kwargs(self, arguments: Arguments) -> JsonObject:
         """Fresh values, built from the canonical bytes."""

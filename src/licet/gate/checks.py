@@ -107,9 +107,7 @@ def find_tool(draft: Draft, scene: Scene) -> None:
     if spec is None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
-    problem = find_drift(scene, spec.name)
-    if problem is not None:
-        raise Refused("definition_drift", problem)
+    refuse_drifted(scene, spec.name)
     draft.implementation = scene.implementations.get(draft.tool)
     if draft.undoes is None and _is_undo(draft, scene, spec):
         message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
@@ -132,6 +130,13 @@ def find_excluded(scene: Scene, spec: ToolSpec, caller: Caller, principals: Sequ
     if len(scene.admitted) < ADMITTED_LIMIT:
         scene.admitted.add((spec.name, caller))
     return None
+
+
+def refuse_drifted(scene: Scene, name: str) -> None:
+    """A tool that is not the one that somebody has accepted is none that anybody may call."""
+    problem = find_drift(scene, name)
+    if problem is not None:
+        raise Refused("definition_drift", problem)
 
 
 def find_drift(scene: Scene, name: str) -> str | None:

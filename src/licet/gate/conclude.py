@@ -59,12 +59,14 @@ def outcome_of(
 def with_effects(ended: Outcome, reported: Reported, approved: tuple[Effect, ...] | None) -> Outcome:
     """The outcome with the effects that were reported, held against those that people approved, if they did."""
     compared = approved if ended.status != "not_executed" else None
-    if not reported.count and compared is None:
+    if not reported.count and compared is None and not reported.missing:
         return ended
     found = None if compared is None else compare(compared, reported, ended.status)
     said: JsonObject = {} if found is None else found.detail()
     if not reported.is_whole:
         said = {**said, "reported": reported.count, "kept": len(reported.effects)}
+    if reported.missing:
+        said = {**said, "not_in_result": list(reported.missing)}
     return replace(
         ended,
         effects=reported.effects,

@@ -24,7 +24,7 @@ from msgspec import UNSET, Struct
 
 from licet.catalog import strict
 from licet.errors import ArgumentsRefused, EffectRefused
-from licet.model import Effect, JsonObject, OutcomeStatus
+from licet.model import CallId, Effect, JsonObject, OutcomeStatus
 
 EFFECTS_LIMIT = 1_000
 """Kept of one call. More is no list that anybody reads; a tool that changes whole tables reports one effect for each table."""
@@ -37,10 +37,11 @@ DIFFERENCES_LIMIT = 20
 
 
 class Reported(Struct, frozen=True):
-    """The effects that are kept, and how many were reported."""
+    """The effects that are kept, how many were reported, and where a result was to say more and did not (`catalog/effects_map.py`)."""
 
     effects: tuple[Effect, ...] = ()
     count: int = 0
+    missing: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -54,14 +55,16 @@ NOTHING_REPORTED = Reported()
 class Collector:
     """Takes the reports of one call, from whatever threads and tasks its tool has started."""
 
-    __slots__ = ("_bytes", "_count", "_effects", "_ended", "_lock")
+    __slots__ = ("_bytes", "_count", "_effects", "_ended", "_lock", "_missing", "call")
 
-    def __init__(self) -> None:
+    def __init__(self, call: CallId | None = None) -> None:
+        self.call = call
         self._lock = threading.Lock()
         self._effects: list[Effect] = []
         self._count = 0
         self._bytes = 0
         self._ended = False
+        self._missing: tuple[str, ...] = ()
 
     def add(self, effect: Effect, size_bytes: int) -> None:
         """Take a report, or count it where there is no room. Raises `EffectRefused` once the tool has ended."""
@@ -73,6 +76,11 @@ class Collector:
                 self._bytes += size_bytes
                 self._effects.append(effect)
 
+    def miss(self, places: tuple[str, ...]) -> None:
+        """The tool's result was to say something here, and did not."""
+        with self._lock:
+            self._missing = places
+
     def end(self) -> None:
         """The tool has ended."""
         with self._lock:
@@ -81,7 +89,7 @@ class Collector:
     def reported(self) -> Reported:
         """What was reported so far."""
         with self._lock:
-            return Reported(tuple(self._effects), self._count)
+            return Reported(tuple(self._effects), self._count, self._missing)
 
 
 _collector: ContextVar[Collector | None] = ContextVar("licet_effects", default=None)
@@ -105,6 +113,12 @@ class collecting:  # noqa: N801 - a block, of which a call has several: a class,
             self._collector.end()
 
 
+def current_call() -> CallId | None:
+    """The call whose tool runs here now; None outside of any."""
+    collector = _collector.get()
+    return None if collector is None else collector.call
+
+
 def effect(target: str, field: str, *, before: Any = UNSET, after: Any) -> None:
     """Report a change that the tool which runs now has made. It is in the record of the call, however the tool ends.
 
@@ -116,6 +130,20 @@ def effect(target: str, field: str, *, before: Any = UNSET, after: Any) -> None:
     if collector is None:
         raise EffectRefused("no_call", "an effect is reported from within a governed tool, and none runs here")
     collector.add(*_taken(target, field, before, after))
+
+
+def report(effects: Iterable[Effect], missing: tuple[str, ...] = ()) -> None:
+    """What the result of the tool that runs now says that it changed, and where it was to say more. One that cannot be kept is counted."""
+    collector = _collector.get()
+    if collector is None:
+        return
+    for one in effects:
+        try:
+            taken = _taken(one.target, one.field, one.before if one.has_before else UNSET, one.after)
+        except EffectRefused:
+            taken = Effect(target=one.target[:NAME_LIMIT], field=one.field[:NAME_LIMIT]), EFFECTS_LIMIT_BYTES + 1
+        collector.add(*taken)
+    collector.miss(missing)
 
 
 def with_returned(reported: Reported, returned: Iterable[Effect]) -> Reported:
@@ -130,7 +158,7 @@ def with_returned(reported: Reported, returned: Iterable[Effect]) -> Reported:
         except EffectRefused:
             count += 1
     found = collector.reported()
-    return Reported(found.effects, found.count + count)
+    return Reported(found.effects, found.count + count, reported.missing)
 
 
 def returned_effects(value: Any) -> tuple[Effect, ...]:

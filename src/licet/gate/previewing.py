@@ -112,6 +112,7 @@ def _decide(reading: Draft, grounds: Grounds) -> Generator[Step, Any, Decision]:
     """What policy says of the read; one that is frozen under its own name is denied, and so is one that people would have to allow."""
     try:
         yield from checks.refuse_frozen(reading, grounds.scene)
+        checks.refuse_drifted(grounds.scene, reading.tool)
         checks.decide(reading, grounds.scene, grounds.sessions, grounds.now)
     except Refused as refused:
         reading.detail = refused.detail

@@ -15,8 +15,8 @@ from licet.catalog.spec import Catalog, ResourceSpec
 from licet.catalog.upstream import offered
 from licet.config import Settings
 from licet.errors import CatalogInvalid
-from licet.gate.carried import Carried, Carrier
-from licet.gate.scene import Implementation, Resolver
+from licet.gate.carried import Carried, CarriedPreview, Carrier
+from licet.gate.scene import Implementation, PreviewTool, Resolver
 from licet.gate.undoing import is_undo, undo_tool, undoing
 
 _UNDECLARED = ResourceSettings()
@@ -52,6 +52,8 @@ class Registry:
         self.live = LiveDefinitions()
         for upstream_tool in self.offered.tools.values():
             self.catalog.add_tool(upstream_tool.spec)
+        for preview in self.offered.previews.values():
+            self.catalog.add_tool(preview.tool.spec)
         for name, tool in settings.tools.items():
             if name not in self.offered.tools:
                 self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
@@ -98,6 +100,12 @@ class Registry:
         carrier = self.carrier
         carried = {} if carrier is None else {name: Carried(tool, carrier) for name, tool in self.offered.tools.items()}
         return {**carried, **self.tools}
+
+    def previewing(self) -> Mapping[str, PreviewTool]:
+        """What this process can ask what a call would change, by the name of the tool."""
+        carrier = self.carrier
+        carried = {} if carrier is None else {name: CarriedPreview(one, carrier) for name, one in self.offered.previews.items()}
+        return {**carried, **self.previews}
 
     def add_preview(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""
