@@ -58,6 +58,8 @@ class Pool:
         self._ways = {name: Ways(name, one, folder=folder) for name, one in settings.items()}
         self._sessions: dict[Key, UpstreamSession] = {}
         self._making: dict[Key, asyncio.Task[UpstreamSession]] = {}
+        self._placed: set[Key] = set()
+        """Those among them that count for `at_once` already."""
         self._ending: set[asyncio.Task[None]] = set()
         self._backoffs: dict[Key, Backoff] = {}
         self._born: dict[Key, float] = {}
@@ -113,7 +115,7 @@ class Pool:
 
     async def _make(self, key: Key, voyage: Voyage) -> UpstreamSession:
         settings = self._settings[key.upstream]
-        backoff = self._backoffs.setdefault(key, Backoff(asyncio.get_running_loop().time))
+        backoff = self._backoff(key)
         self._retire(key)
         await self._wait_turn(key, backoff, settings)
         await self._make_room(key, settings)
@@ -157,6 +159,7 @@ class Pool:
 
     def _made(self, key: Key, task: asyncio.Task[UpstreamSession]) -> None:
         self._making.pop(key, None)
+        self._placed.discard(key)
         if task.cancelled() or task.exception() is not None:
             return
         session = task.result()
@@ -177,8 +180,11 @@ class Pool:
         session = self._sessions.get(key)
         if session is not None:
             lasted_s = asyncio.get_running_loop().time() - self._born[key]
-            self._backoffs[key].failed(lasted_s=lasted_s)
+            self._backoff(key).failed(lasted_s=lasted_s)
             self._end(key)
+
+    def _backoff(self, key: Key) -> Backoff:
+        return self._backoffs.setdefault(key, Backoff(asyncio.get_running_loop().time))
 
     async def _wait_turn(self, key: Key, backoff: Backoff, settings: UpstreamSettings) -> None:
         if (left_s := backoff.left_s) > settings.connect_timeout_s:
@@ -190,8 +196,8 @@ class Pool:
         """Rule 4."""
         while True:
             mine = [one for one in self._sessions if one.upstream == key.upstream]
-            others = sum(1 for one in self._making if one.upstream == key.upstream and one != key)
-            if len(mine) + others < settings.at_once:
+            if len(mine) + sum(1 for one in self._placed if one.upstream == key.upstream) < settings.at_once:
+                self._placed.add(key)
                 return
             idle = [one for one in mine if self._sessions[one].is_idle or self._sessions[one].is_over]
             if not idle:
