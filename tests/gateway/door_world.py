@@ -20,7 +20,6 @@ from licet.errors import NotAuthenticated
 from licet.gateway.eras import META_CAPABILITIES, META_VERSION
 from licet.gateway.http_door import HttpDoor
 from licet.gateway.incoming import Incoming
-from licet.gateway.requested import Answers
 from licet.identity.authenticated import Authenticated
 from licet.identity.authenticator import Authenticator
 from licet.model import JsonObject
@@ -28,7 +27,7 @@ from licet.server.app import Api
 from licet.server.endpoint import Serving
 from licet.server.mcp import WithGateway
 from licet.server.run import Server
-from tests.gateway.world import CONFIG, gateway_world
+from tests.gateway.world import CONFIG, FakeConnections, gateway_world
 from tests.server.serving import running
 from tests.server.world import Told
 
@@ -169,6 +168,7 @@ class DoorWorld:
 
     server: Server
     gate: Gate
+    upstreams: FakeConnections
     gateway: FakeGateway
     door: HttpDoor
     shown: Shown
@@ -273,17 +273,17 @@ def modern_headers(method: str, params: Mapping[str, Any] | None = None) -> dict
 
 @contextmanager
 def door_world(
-    folder: Path, *, config: str = CONFIG, gateway: Callable[[Gate], Answers] | None = None, pinned: Mapping[str, list[Any]] | None = None
+    folder: Path, *, config: str = CONFIG, real: bool = False, pinned: Mapping[str, list[Any]] | None = None
 ) -> Iterator[DoorWorld]:
-    """A server with its door, stopped at the end. `gateway` makes another one than the fake."""
+    """A server with its door, stopped at the end. `real` puts the gateway there, before made-up upstreams, in place of the fake."""
     with gateway_world(folder, config=config, pinned=pinned) as inner:
         gate, fake, shown, told = inner.gate, FakeGateway(), Shown(), Told()
         settings = replace(gate.settings.server, listen="127.0.0.1:0", metrics="127.0.0.1:0", reload=False)
         api = Api(Serving(gate, public_url=settings.public_url), Authenticator(keys=shown, tokens=shown), (), settings, [told])
         ended: SimpleQueue[str] = SimpleQueue()
-        door = HttpDoor(gate, fake if gateway is None else gateway(gate), lambda session: ended.put(session.id))
+        door = HttpDoor(gate, inner.gateway if real else fake, lambda session: ended.put(session.id))
         with running(inner, WithGateway(api, door, lambda: gate.settings), settings) as server:  # type: ignore[arg-type]
-            made = DoorWorld(server, gate, fake, door, shown, told, ended)
+            made = DoorWorld(server, gate, inner.upstreams, fake, door, shown, told, ended)
             try:
                 yield made
             finally:

@@ -19,6 +19,7 @@ from licet.gateway.messages import (
     METHOD_NOT_FOUND,
     NOT_PERMITTED,
     PARSE_ERROR,
+    UNAVAILABLE,
     UNSUPPORTED_VERSION,
     RpcError,
 )
@@ -40,7 +41,7 @@ def w(tmp_path: Path) -> Iterator[DoorWorld]:
 
 def test_nobody_comes_in_without_a_credential(w: DoorWorld) -> None:
     reply = w.modern("tools/list", who=None)
-    assert (reply.status, reply.json["code"]) == (401, "invalid_credential")
+    assert (reply.status, reply.error["code"], reply.error["data"]["code"]) == (401, NOT_PERMITTED, "invalid_credential")
     assert reply.headers["www-authenticate"] == 'Bearer realm="licet"'
     assert w.gateway.handed == []
 
@@ -135,7 +136,7 @@ def test_a_credential_asks_no_more_often_than_it_may(tmp_path: Path) -> None:
     with door_world(tmp_path, config=CONFIG + "[server]\nrequests_per_minute = 1\n") as w:
         assert w.modern("ping").status == 200
         reply = w.modern("ping")
-        assert (reply.status, reply.json["code"], int(reply.headers["retry-after"]) > 0) == (429, "too_many_requests", True)
+        assert (reply.status, reply.error["code"], int(reply.headers["retry-after"]) > 0) == (429, UNAVAILABLE, True)
 
 
 # a modern request
@@ -238,7 +239,7 @@ def test_a_request_ends_with_its_credential(w: DoorWorld) -> None:
 
     w.gateway.answering = answering
     reply = w.modern("tools/call", CALL)
-    assert (reply.status, reply.json["code"]) == (401, "invalid_credential")
+    assert (reply.status, reply.error["code"], reply.error["data"]["code"]) == (401, NOT_PERMITTED, "invalid_credential")
     assert w.gateway.cancelled.wait(20)
 
 

@@ -66,7 +66,12 @@ class Requested(Struct, frozen=True, kw_only=True):
 async def refuse(visit: Visit, error: RpcError, number: MessageId | None = None, headers: Mapping[str, str] | None = None) -> None:
     """The answer is this error, under the status that it has, or 400."""
     status = max(error.http_status, REFUSED)
-    await visit.answer(status, encode(failure(number, error)), headers, code=str(error.code))
+    await visit.answer(status, refusal(error, number), headers, code=str(error.code))
+
+
+def refusal(error: RpcError, number: MessageId | None = None) -> bytes:
+    """The body of an answer that is this error. Clients only read one that has an id: null where there is none (JSON-RPC 2.0, 5)."""
+    return encode({"id": number, **failure(number, error)})
 
 
 async def outcome(watch: Watch, number: MessageId, work: Callable[[], Any]) -> tuple[JsonObject, int]:

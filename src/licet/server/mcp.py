@@ -20,6 +20,8 @@ from typing import Final, Protocol, TypeVar
 from licet.config import Settings
 from licet.errors import NotAuthenticated
 from licet.gateway.challenges import challenge
+from licet.gateway.messages import INTERNAL_ERROR, INVALID_REQUEST, NOT_PERMITTED, UNAVAILABLE, RpcError
+from licet.gateway.requested import refusal
 from licet.gateway.visit import Left, Visit
 from licet.identity.authenticated import Authenticated
 from licet.identity.resources import GATEWAY_PATH, gateway_resource
@@ -197,10 +199,19 @@ class _Visited:
             if not self._over:
                 await self.end()  # a stream that is cut off: what it was begun with cannot be taken back
             return
-        await self.answer(problem.status, problem.encode(self._request_id), self._problem_headers(problem), problem.code)
+        await self.answer(problem.status, refusal(self._error_of(problem)), self._problem_headers(problem), problem.code)
+
+    def _error_of(self, problem: Problem) -> RpcError:
+        """A problem as clients of MCP show it to people: as an error of JSON-RPC."""
+        number = INVALID_REQUEST if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR else INTERNAL_ERROR
+        if problem.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            number = NOT_PERMITTED
+        elif problem.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            number = UNAVAILABLE
+        return RpcError(number, problem.detail, data={"code": problem.code, "request_id": self._request_id})
 
     def _problem_headers(self, problem: Problem) -> dict[str, str]:
-        headers = {"content-type": problems.MEDIA_TYPE, **{name.lower(): value for name, value in problem.headers}}
+        headers = {name.lower(): value for name, value in problem.headers}
         if problem.retry_after_s is not None:
             headers["retry-after"] = str(problem.retry_after_s)
         if problem.status == HTTPStatus.UNAUTHORIZED:

@@ -162,7 +162,7 @@ class Server:
         try:
             async with asyncio.timeout(BESIDE_S):
                 await tell(self._beside)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the gate must be closed
             _log.exception("licet: what was beside the requests did not end as it should")
 
     def _answer_waiting(self) -> None:
