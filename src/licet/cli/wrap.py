@@ -183,7 +183,14 @@ def upstream_settings(settings: Settings, name: str, command: tuple[str, ...]) -
 
 def acting_of(gate: Gate, wanted: WrapSettings) -> Acting:
     """Whose calls these are, as the directory knows them (rule 1). Each process is a session of its own. Raises `Refusal`."""
-    acting = Acting(tenant=wanted.tenant, agent=wanted.agent, service=wanted.service, user=wanted.user, session=new_id())
+    acting = Acting(
+        tenant=wanted.tenant,
+        agent=wanted.agent,
+        service=wanted.service,
+        user=wanted.user,
+        session=new_id(),
+        is_named=wanted.user is not None,
+    )
     step = "say it in `[wrap]` of licet.toml (`agent`, `user`, `tenant`), or with `--agent`, `--user` and `--tenant`"
     if wanted.agent is None and wanted.service is None:
         raise Refusal(Exit.USAGE, "no_caller", "whose calls these are was not said", next_step=step)

@@ -23,8 +23,9 @@ class Acting(Struct, frozen=True, kw_only=True):
     """The caller and the circumstances that the host program states for the calls in a `with gate.acting(...)` block.
 
     `wait_s` is how long a held call waits for people that does not say itself. `roles` are those that a verified credential gives the user
-    beside the directory's, and `credential` is its id: only `acting_as` sets them. `actor` and `entry` are what a record's envelope says
-    of them, made once for many calls.
+    beside the directory's, and `credential` is its id: only `acting_as` sets them. `is_named` says that the user is named by what proves
+    who calls (a credential for this user alone, or a program's own configuration), and not chosen by a request. `actor` and `entry` are
+    what a record's envelope says of them, made once for many calls.
     """
 
     tenant: str | None = None
@@ -37,6 +38,7 @@ class Acting(Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
     roles: tuple[str, ...] = ()
     credential: str | None = None
+    is_named: bool = False
     actor: Actor = Actor()
     entry: TraceEntry | None = None
 
@@ -68,6 +70,7 @@ def acting_as(who: Authenticated, asked: AskedCaller, *, reason: str | None = No
         wait_s=wait_s,
         roles=caller.roles,
         credential=who.credential,
+        is_named=caller.user is not None and (who.user == caller.user or who.users == (caller.user,)),
     )
 
 

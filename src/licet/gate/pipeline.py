@@ -323,7 +323,7 @@ def _carry_out(draft: Draft, house: House, *, merged: bool) -> Generator[Step, A
     assert draft.spec is not None
     spec = draft.spec
     keep = draft.idempotency_key is not None
-    draft.effects = Collector()
+    draft.effects = Collector(draft.id)
     late = Latecomer(
         lambda ran: house.clerk.late(draft, outcome_of(ran, spec, keep=keep, reported=draft.reported(), approved=draft.promised()))
     )

@@ -35,7 +35,7 @@ _NEVER: Final = _OF_A_HOP | _OF_A_TRACE
 _PARAMETERS: Final = frozenset({"name", "arguments", "_meta", "inputResponses", "requestState"})
 """What a `tools/call` has; the last two are the door's."""
 
-Again = Callable[[], Awaitable[Result]]
+Again = Callable[[float], Awaitable[Result]]
 
 
 class Settles(Protocol):
@@ -100,7 +100,9 @@ class Calling:
             result = await self._gate.acall(full, arguments, acting=acting)
             said: str | None = None
             if isinstance(result, Held):
-                result, said = await self._settles.settle(result, incoming, lambda: self._gate.acall(full, arguments, acting=acting))
+                result, said = await self._settles.settle(
+                    result, incoming, lambda wait_s: self._gate.acall(full, arguments, acting=acting, wait=wait_s)
+                )
             return answer_of(result, incoming, held=said)
         finally:
             VOYAGE.reset(token)

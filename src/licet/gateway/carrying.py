@@ -17,11 +17,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from licet.catalog.upstream import CALL, EXTRA, UpstreamTool
+from licet.gate.effects import current_call
 from licet.gate.steps import EndedAs
 from licet.gateway.answers import ToolFailed
 from licet.gateway.connection import Connection, Connections, Garbage, NotSent
 from licet.gateway.drift import Drift
 from licet.gateway.link import VOYAGE, CannotAsk, Voyage
+from licet.gateway.rounds import executing
 from licet.model import JsonObject
 
 ROUNDS: Final = 32
@@ -47,6 +49,7 @@ class Carrying:
         voyage = VOYAGE.get(None)
         if voyage is None:
             raise NotSent(f"`{tool.spec.name}` is executed by the gateway alone: call it over MCP")
+        executing(voyage.link, current_call())
         connection = await self._connections.connect(tool.upstream, voyage)
         await self.compare(connection, voyage)
         if tool.method == CALL and (problem := self._drift.find(tool.spec.name)) is not None:
