@@ -110,6 +110,24 @@ def test_a_reference_by_place_leads_where_it_led() -> None:
     assert not accepts(schema, {"both": [{"y": 2}]})
 
 
+def test_a_reference_by_anchor_leads_where_it_led() -> None:
+    anchored = {"$anchor": "street", "type": "string", "maxLength": 3}
+    schema = obj({"a": {"$ref": "#street"}, "b": {"type": "object", "properties": {"c": anchored}}})
+    assert accepts(schema, {"a": "abc", "b": {"c": "abc"}})
+    assert not accepts(schema, {"a": "abcd"})
+    assert not accepts(schema, {"b": {"c": "abcd"}})
+
+
+def test_an_anchor_that_nobody_refers_to_says_nothing() -> None:
+    assert accepts(obj({"a": {"$anchor": "unused", "type": "string"}}), {"a": "x"})
+
+
+@pytest.mark.parametrize("named", [{}, {"b": {"$anchor": "twice"}, "c": {"$anchor": "twice"}}])
+def test_a_reference_to_no_anchor_or_to_several_is_refused(named: Any) -> None:
+    with pytest.raises(CatalogInvalid, match="refers to `#twice`"):
+        modernised(obj({"a": {"$ref": "#twice"}, **named}))
+
+
 def test_a_schema_that_holds_itself_is_taken() -> None:
     schema = obj({"name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#"}}})
     assert accepts(schema, {"children": [{"name": "a", "children": [{"name": "b"}]}]})

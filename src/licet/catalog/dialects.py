@@ -15,6 +15,7 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote
 
+from licet.catalog.schema import subschemas
 from licet.errors import CatalogInvalid
 from licet.model import JsonObject
 from licet.names import quoted
@@ -27,6 +28,8 @@ _DIALECT: Final = re.compile(r"https?://json-schema\.org/(draft-0[4-7]|draft/201
 _NAMED: Final = re.compile(r"#/(\$defs|definitions)/[^/]+")
 _DATA: Final = frozenset({"const", "enum", "default", "examples"})
 _BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_DROPPED: Final = frozenset({"$schema", "$anchor"})
+"""Said once for the whole, and a name for references, each of which is written anew."""
 
 
 def modernised(schema: JsonObject) -> JsonObject:
@@ -49,6 +52,7 @@ class _Rewriting:
         self._names: dict[str, str] = {}
         self._made: dict[str, Any] = {}
         self._waiting: list[tuple[str, Any]] = []
+        self._anchors: dict[str, Any] | None = None
 
     def whole(self) -> JsonObject:
         """The schema, with the definitions that were made."""
@@ -67,7 +71,7 @@ class _Rewriting:
             return [self._part(one, depth + 1) for one in part]
         if not isinstance(part, dict):
             return part
-        return _converted({keyword: self._value(keyword, value, depth + 1) for keyword, value in part.items() if keyword != "$schema"})
+        return _converted({keyword: self._value(keyword, value, depth + 1) for keyword, value in part.items() if keyword not in _DROPPED})
 
     def _value(self, keyword: str, value: Any, depth: int) -> Any:
         if keyword in _DATA:
@@ -99,8 +103,9 @@ class _Rewriting:
         return f"#/$defs/{self._names[reference]}"
 
     def _found(self, reference: str) -> Any:
-        here: Any = self._root
-        for step in unquote(reference[1:]).split("/")[1:]:
+        place = unquote(reference[1:])
+        here: Any = self._anchored(place) if place and not place.startswith("/") else self._root
+        for step in place.split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(here, list) and name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(here):  # noqa: PLR2004 - enough
                 here = here[int(name)]
@@ -111,6 +116,15 @@ class _Rewriting:
         if not isinstance(here, dict | bool):
             raise CatalogInvalid(f"the schema refers to {quoted(reference)}, which is no schema")
         return here
+
+    def _anchored(self, name: str) -> Any:
+        """The schema of this `$anchor`; None if there is none, or more than one."""
+        if self._anchors is None:
+            self._anchors = {}
+            for part in subschemas(self._root):
+                if isinstance(anchor := part.get("$anchor"), str):
+                    self._anchors[anchor] = None if anchor in self._anchors else part
+        return self._anchors.get(name)
 
     def _spend(self, depth: int) -> None:
         self._left -= 1
