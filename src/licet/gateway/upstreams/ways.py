@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from licet.config.upstreams import UpstreamSettings
-from licet.gateway.connection import NotSent
 from licet.gateway.upstreams.credentials import Credentials
 from licet.gateway.upstreams.stdio import StdioTransport
 from licet.gateway.upstreams.transport import Receiver, Transport, TransportMaker
+
+if TYPE_CHECKING:
+    from licet.gateway.upstreams.http_client import HttpUpstream
 
 
 class Ways:
@@ -20,6 +23,7 @@ class Ways:
         self._settings = settings
         self._folder = folder
         self._credentials = Credentials(settings, folder=folder)
+        self._http: HttpUpstream | None = None
 
     def whose(self, tenant: str) -> str | None:
         """The tenant, where the upstream is shown something else for it than for others: nobody else may share its sessions."""
@@ -49,4 +53,9 @@ class Ways:
         return make
 
     def _requests(self, tenant: str) -> TransportMaker:
-        raise NotSent(f"`{self._upstream}` cannot be reached over HTTP by this gateway, for callers of `{tenant}`")
+        from licet.gateway.upstreams.http import http_way  # noqa: PLC0415  aiohttp is not there where nothing is served
+        from licet.gateway.upstreams.http_client import HttpUpstream  # noqa: PLC0415  as above
+
+        if self._http is None:
+            self._http = HttpUpstream(self._upstream, self._settings, self._credentials)
+        return http_way(self._http, tenant)
