@@ -146,9 +146,13 @@ def test_a_hundred_megabytes_take_no_memory(tmp_path: Path) -> None:
             connection = await pool.connect("it", voyage())
             tracemalloc.start()
             try:
+                tracemalloc.reset_peak()
+                before, _ = tracemalloc.get_traced_memory()
                 with pytest.raises(Garbage, match="`it` answered with more than 1000000 bytes"):
                     await call(connection, "huge")
-                return tracemalloc.get_traced_memory()[1]
+                _, peak = tracemalloc.get_traced_memory()
+                assert said(await call(connection, "add", a=1, b=2)) == "3"
+                return peak - before
             finally:
                 tracemalloc.stop()
 

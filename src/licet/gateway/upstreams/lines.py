@@ -8,8 +8,8 @@ from typing import Final
 
 _ENDS: Final = 200
 """Bytes that are kept of both ends of a line that is too long, for the id that may stand there."""
-_ENDLESS: Final = 64
-"""Times the limit: a line that is longer never ends."""
+_ENDLESS_BYTES: Final = 256 * 1024 * 1024
+"""A line that is longer than this, and than any message may be, never ends."""
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[}\]"\w]\s*,\s*"id"\s*:\s*(\d{1,18})\s*\}\s*\Z')
 
@@ -48,7 +48,7 @@ class Lines:
         self._size += len(part)
         if self._head:
             self._tail = (self._tail + part[-_ENDS:])[-_ENDS:]
-            if self._size > _ENDLESS * self._limit:
+            if self._size > max(_ENDLESS_BYTES, self._limit):
                 self._size = 0
                 self._endless()
             return

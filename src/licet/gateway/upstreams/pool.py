@@ -35,7 +35,6 @@ from licet.model import JsonObject
 
 OWN_INFO: Final[JsonObject] = {"name": "licet", "version": metadata.version("licet")}
 """What an upstream is told of a client that says nothing of itself, or that is one of many."""
-PROBE_S: Final = 5.0
 _SWEEP_S: Final = 30.0
 _log = logging.getLogger("licet.gateway")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
@@ -124,16 +123,11 @@ class Pool:
             info=(voyage.link.client.info if settings.share == "caller" else None) or OWN_INFO,
         )
         try:
-            async with asyncio.timeout(settings.connect_timeout_s):
-                session = await self._open(key, voyage.tenant, declared)
-        except TimeoutError as error:
-            backoff.failed()
-            raise NotSent(f"`{key.upstream}` did not answer its handshake within {settings.connect_timeout_s:g} s") from error
+            return await self._open(key, voyage.tenant, declared)
         except NotSent:
             backoff.failed()
             self._eras.pop(key.upstream, None)  # it may be another now
             raise
-        return session
 
     async def _open(self, key: Key, tenant: str, declared: Declared) -> UpstreamSession:
         """A session whose handshake is done: of the era that is known, else of whichever it speaks."""
@@ -151,7 +145,7 @@ class Pool:
         way = self._ways[key.upstream].way_for(tenant)
         session = UpstreamSession(key.upstream, way, declared=declared, told=self._tell)
         try:
-            await session.open(protocol=settings.protocol, known=known, probe_s=min(PROBE_S, settings.connect_timeout_s / 3))
+            await session.open(protocol=settings.protocol, known=known, timeout_s=settings.connect_timeout_s)
         except BaseException:
             self._ending_of(session)
             raise
@@ -181,6 +175,8 @@ class Pool:
         if session is not None:
             lasted_s = asyncio.get_running_loop().time() - self._born[key]
             self._backoff(key).failed(lasted_s=lasted_s)
+            if session.is_of_other_era:
+                self._eras.pop(key.upstream, None)
             self._end(key)
 
     def _backoff(self, key: Key) -> Backoff:

@@ -24,7 +24,7 @@ from licet.gate.steps import EndedAs
 from licet.gateway.connection import Connection, Garbage, NotSeen, NotSent, Refused, TooLong
 from licet.gateway.eras import META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, PREFIX, Era
 from licet.gateway.link import Voyage
-from licet.gateway.messages import MessageId, is_id, notification, request
+from licet.gateway.messages import HEADER_MISMATCH, UNSUPPORTED_VERSION, MessageId, is_id, notification, request
 from licet.gateway.upstreams.asking import Asking
 from licet.gateway.upstreams.handshake import Agreed, Declared, Protocol, hop_meta, shake_hands
 from licet.gateway.upstreams.opened import Clock, Opened
@@ -33,6 +33,9 @@ from licet.model import JsonObject
 
 LISTEN: Final = "subscriptions/listen"
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+PROBE_S: Final = 5.0
+"""How long an upstream is asked in the modern way before it is greeted in the other, too."""
+_OTHER_ERA: Final = frozenset({UNSUPPORTED_VERSION, HEADER_MISMATCH})
 _SAID_S: Final = 5.0
 """How long a notification may take to be sent. Nobody waits for it."""
 _LEVEL_S: Final = 5.0
@@ -58,6 +61,9 @@ class UpstreamSession:
         self._renewing = asyncio.Lock()
         self._handshakes = 0
         self._protocol: Protocol = "auto"
+        self._connect_s = math.inf
+        self.is_of_other_era = False
+        """Whether the upstream answers as one of the other era would: it is another than it was at the handshake."""
         self._transport: Transport = make(self)
         self._asking = Asking(upstream, self._transport)
         self.strays = 0
@@ -91,8 +97,8 @@ class UpstreamSession:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can be asked any more."""
-        return self._fault is not None
+        """Whether nothing more should be asked."""
+        return self._fault is not None or self.is_of_other_era
 
     @property
     def is_idle(self) -> bool:
@@ -104,13 +110,18 @@ class UpstreamSession:
         assert self._agreed is not None, "a session is handed out once its handshake is done"
         return self._agreed
 
-    async def open(self, *, protocol: Protocol, known: Era | None, probe_s: float) -> None:
+    async def open(self, *, protocol: Protocol, known: Era | None, timeout_s: float) -> None:
         """Ready for requests. Raises `NotSent`; whoever gives up closes it all the same."""
-        self._protocol = protocol
-        await self._transport.start()
-        await self._shake_hands(known, probe_s)
+        self._protocol, self._connect_s = protocol, timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._transport.start()
+                await self._shake_hands(known)
+        except TimeoutError as error:
+            raise NotSent(f"`{self._upstream}` did not answer its handshake within {timeout_s:g} s") from error
 
-    async def _shake_hands(self, known: Era | None, probe_s: float) -> None:
+    async def _shake_hands(self, known: Era | None) -> None:
+        probe_s = min(PROBE_S, self._connect_s / 3)
         agreed = await shake_hands(
             self._call, self._declared, upstream=self._upstream, protocol=self._protocol, known=known, probe_s=probe_s
         )
@@ -176,7 +187,7 @@ class UpstreamSession:
             raise
         else:
             await opened.finish()
-            return _result(self._upstream, answer)
+            return self._result(answer)
         finally:
             del self._open[opened.id]
             opened.drop()
@@ -187,6 +198,16 @@ class UpstreamSession:
         if self._transport.streams and not opened.answered:
             raise NotSeen(f"`{self._upstream}` ended its stream without an answer")
         return await opened.answer
+
+    def _result(self, answer: JsonObject) -> JsonObject:
+        """The result of an answer. Raises `Refused` for an error, and `Garbage` for what is neither."""
+        result, error = answer.get("result"), answer.get("error")
+        if "error" not in answer and isinstance(result, dict):
+            return result
+        if "result" not in answer and isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str):
+            self.is_of_other_era = self._agreed is not None and error["code"] in _OTHER_ERA
+            raise Refused(error)
+        raise Garbage("upstream_not_understood", f"`{self._upstream}` answered with neither a result nor an error")
 
     def _dressed(self, number: int, params: Mapping[str, Any], voyage: Voyage) -> JsonObject:
         """The parameters, with the `_meta` of this hop."""
@@ -222,11 +243,17 @@ class UpstreamSession:
         task.add_done_callback(self._tasks.discard)
 
     async def _renew(self, handshakes: int) -> None:
-        """Another handshake, where nobody else has done it since."""
+        """Another handshake, where nobody else has done it since. Where it fails, so has the session. Raises `NotSent`."""
         async with self._renewing:
-            if self._handshakes == handshakes:
-                self._subscribed.clear()
-                await self._shake_hands(self.era, math.inf)
+            if self._handshakes != handshakes:
+                return
+            self._subscribed.clear()
+            try:
+                async with asyncio.timeout(self._connect_s):
+                    await self._shake_hands(self.era)
+            except (NotSent, TimeoutError) as error:
+                self.ended(NotSeen(f"the session with `{self._upstream}` is lost"))
+                raise NotSent(f"`{self._upstream}` has lost the session, and opens no other: {error or 'no answer in time'}") from error
 
     async def _ask_for_level(self, level: str) -> None:
         """A legacy session sends logs of the lowest level that anybody wants; what is below a client's own is not passed on to it."""
@@ -347,16 +374,6 @@ def _late(upstream: str, opened: Opened, timeout_s: float) -> EndedAs:
     if not opened.sent:
         return NotSent(f"`{upstream}` took nothing in for {timeout_s:g} s, and was never sent the request")
     return TooLong(f"`{upstream}` did not answer within {timeout_s:g} s; what it has done, or still does, is not known")
-
-
-def _result(upstream: str, answer: JsonObject) -> JsonObject:
-    """The result of an answer. Raises `Refused` for an error, and `Garbage` for what is neither."""
-    result, error = answer.get("result"), answer.get("error")
-    if "error" not in answer and isinstance(result, dict):
-        return result
-    if "result" not in answer and isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str):
-        raise Refused(error)
-    raise Garbage("upstream_not_understood", f"`{upstream}` answered with neither a result nor an error")
 
 
 def _without_meta(params: JsonObject, name: str) -> JsonObject:
