@@ -82,6 +82,7 @@ class OpenHouse:
         self._basis = Basis(settings=settings, registry=registry)
         self._now = now
         self._timed: Callable[[float], None] | None = None
+        self._swapped: list[Callable[[], None]] = []
         self._unrecorded = self._unseen = False  # what came into force, and whose votes it took: still to be written
         warn_if_exposed(settings)
         self.ledger = OpenLedger(settings, now, indexed=True)
@@ -244,6 +245,10 @@ class OpenHouse:
         self._timed = self._scene.engine.timed = decided
         self.writer.observed = committed
 
+    def on_swap(self, swapped: Callable[[], None]) -> None:
+        """From now on this is told, in whichever thread, when something was put into force; it waits for nothing and raises nothing."""
+        self._swapped.append(swapped)
+
     def _swap(self, basis: Basis, scene: Scene) -> None:
         """The one place where what is in force changes."""
         limits = basis.settings.limits
@@ -252,6 +257,8 @@ class OpenHouse:
         self._basis = basis
         scene.engine.timed = self._timed
         self._scene = scene  # last: who finds this scene finds all that belongs to it
+        for swapped in self._swapped:
+            swapped()
 
     def _outlast_intents(self) -> None:
         """What the writer took up before the swap is answered; what it takes up now is refused if it rests on what was in force before.

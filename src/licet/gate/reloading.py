@@ -118,6 +118,13 @@ class Reloading:
             self._note(None, changed=reloaded.changed)
             return reloaded
 
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """From now on this is told, in whichever thread, when something was put into force; it waits for nothing and raises nothing.
+
+        What is in force may be the same as before. Raises `OperatorError` if the gate cannot be opened.
+        """
+        self._opened().on_swap(changed)
+
     def catch_up(self) -> None:
         """Write what could not be written when people were removed, if anything. Whatever stands in the way is in the log."""
         with self._lock:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from licet.gate.checks import find_drift
@@ -26,6 +26,7 @@ class Drift:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self.changed: Callable[[str], None] = lambda _: None  # told of an upstream whose tools have drifted, or have not any more
 
     @property
     def revision(self) -> int:
@@ -41,18 +42,23 @@ class Drift:
             _log.error("licet: the tools of `%s` cannot be compared with what is pinned, so that none is called: %s", upstream, problem)
         if live.revision != before:
             self._tell(upstream)
+            self.changed(upstream)
 
     def find(self, name: str) -> str | None:
         """How the tool of this name of the catalog has drifted, as a sentence; None if nobody has seen that it did."""
         return find_drift(self._gate.scene, name)
 
     def _scope(self, upstream: str, voyage: Voyage | None) -> str:
+        """Who is shown the same list: servers offer some tools only to clients that can be asked something."""
         settings = self._gate.settings.upstreams.get(upstream)
-        if voyage is None or settings is None or settings.share == "all":
+        if voyage is None or settings is None:
             return ""
+        asked = ",".join(sorted(voyage.link.client.capabilities))
+        if settings.share == "all":
+            return asked
         if settings.share == "tenant":
-            return voyage.tenant
-        return "\0".join([voyage.tenant, voyage.agent or "", voyage.service or "", voyage.user or ""])
+            return f"{asked}\0{voyage.tenant}"
+        return "\0".join([asked, voyage.tenant, voyage.agent or "", voyage.service or "", voyage.user or ""])
 
     def _tell(self, upstream: str) -> None:
         for name, tool in self._gate.scene.offered.tools.items():

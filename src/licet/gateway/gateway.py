@@ -32,13 +32,14 @@ from licet.gateway.calling import Calling
 from licet.gateway.carrying import Carrying
 from licet.gateway.connection import Connection, Connections
 from licet.gateway.drift import Drift
-from licet.gateway.eras import MAY_ASK, META_SERVER, VERSIONS
+from licet.gateway.eras import MAY_ASK, META_LOG_LEVEL, META_SERVER, VERSIONS
 from licet.gateway.holds import Holds
 from licet.gateway.incoming import Incoming
 from licet.gateway.listing import Listing
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, text_of
 from licet.gateway.origins import Origins
 from licet.gateway.rounds import Rounds
+from licet.gateway.session_state import check_level
 from licet.gateway.sight import Sight
 from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
@@ -69,7 +70,8 @@ class Gateway:
         self.toolbox: Final = Toolbox(gate, self.drift)
         sight = Sight(gate)
         self.listing: Final = Listing(gate, self.connections, self.calling, sight)
-        self.subscriptions: Final = Subscriptions(gate, self.connections, self.calling, self.listing.router)
+        self.subscriptions: Final = Subscriptions(gate, self.connections, self.calling, self.listing.router, sight)
+        self.drift.changed = self.subscriptions.tools_changed
         self._facts: dict[str, Facts] = {}
         self._own: Final[JsonObject] = {"name": "licet", "title": "Licet gateway", "version": metadata.version("licet")}
         self._handlers: Final[dict[str, Handler]] = {
@@ -77,9 +79,9 @@ class Gateway:
             "server/discover": self._discover,
             "tools/list": self._list_tools,
             CALL: self._call_tool,
-            "resources/list": self.listing.answer,
-            "resources/templates/list": self.listing.answer,
-            "prompts/list": self.listing.answer,
+            "resources/list": self._list,
+            "resources/templates/list": self._list,
+            "prompts/list": self._list,
             "resources/read": self._routed,
             "prompts/get": self._routed,
             "completion/complete": self._routed,
@@ -94,6 +96,8 @@ class Gateway:
     async def answer(self, incoming: Incoming) -> JsonObject:
         """The `result` of a request. Raises `RpcError`."""
         self._check_upstream(incoming)
+        if incoming.is_modern and META_LOG_LEVEL in incoming.meta:
+            check_level(incoming.meta[META_LOG_LEVEL])
         handler = self._handlers.get(incoming.method, self._other)
         if incoming.is_modern and incoming.method in MAY_ASK:
             return await self.rounds.answer(incoming, handler)
@@ -102,6 +106,7 @@ class Gateway:
     async def describe(self, incoming: Incoming) -> JsonObject:
         """`capabilities`, `serverInfo` and `instructions`: what a client is told at its start, by `initialize` or `server/discover`."""
         self._check_upstream(incoming)
+        self.subscriptions.follow(incoming)
         names = [incoming.upstream] if incoming.upstream is not None else list(self.gate.settings.upstreams)
         facts = {name: await self._facts_of(name, incoming) for name in names}
         able = [self._carried(name, one.capabilities) for name, one in facts.items()]
@@ -134,6 +139,11 @@ class Gateway:
 
     async def _list_tools(self, incoming: Incoming) -> JsonObject:
         return dressed(self.toolbox.listed(incoming) | {"ttlMs": self._ttl_ms}, incoming)
+
+    async def _list(self, incoming: Incoming) -> JsonObject:
+        result = await self.listing.answer(incoming)
+        self.subscriptions.listed(incoming)
+        return result
 
     async def _call_tool(self, incoming: Incoming) -> JsonObject:
         name = text_of(incoming.params, "name", incoming.method)
@@ -196,5 +206,7 @@ def _capabilities(found: list[JsonObject]) -> JsonObject:
             merged[name] = (
                 {**merged.get(name, {}), **value} if isinstance(value, dict) and isinstance(merged.get(name, {}), dict) else value
             )
-    merged["tools"] = {**merged.get("tools", {}), "listChanged": True}
+    for name in ("tools", *({"prompts", "resources"} & set(merged))):
+        own = merged.get(name)
+        merged[name] = {**(own if isinstance(own, dict) else {}), "listChanged": True}
     return merged
