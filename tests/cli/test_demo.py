@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from licet.catalog.pins import LOCK_FILE, pins_of, read_lock
 from licet.cli import demo_app, main
 from licet.cli.demo_app import example_folder, set_up
 from licet.cli.demo_ledger import verified
@@ -197,6 +198,71 @@ def test_the_ledger_is_intact_and_one_byte_in_a_copy_is_found(kept: Kept) -> Non
     assert [at for at, byte in enumerate(one) if byte != other[at]] == [tampered["offset"]]
 
 
+def test_the_second_act_wraps_a_server_and_checks_what_came_of_it(kept: Kept) -> None:
+    acts = kept.data["wrapped"]
+    verdicts = [act["seen"]["verdict"] for act in acts]
+    assert verdicts == ["allowed", "allowed", "held", "refused", "approved", "allowed", "denied", "denied", "denied"]
+    assert [act["number"] for act in acts] == list(range(len(kept.steps) + 1, len(kept.steps) + len(acts) + 1))
+    assert not any(act["unmet"] for act in acts)
+    assert kept.data["wrapped_verified"]["problems"] == []
+    home = kept.folder / "wrapped_files" / "home"
+    assert (home / "notes" / "todo.md").read_text() == "buy bread\nwater the plants\n"
+    assert "payroll" in str(next(home.rglob("*.csv")))
+
+
+def test_the_kept_server_can_be_wrapped_by_anybody(kept: Kept) -> None:
+    folder = kept.folder / "wrapped_files"
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    calls = [("initialize", hello), ("tools/call", {"name": "read_text_file", "arguments": {"path": "/notes/todo.md"}})]
+    said = "".join(
+        json.dumps({"jsonrpc": "2.0", "id": n, "method": method, "params": params}) + "\n" for n, (method, params) in enumerate(calls)
+    )
+    done = subprocess.run([*LICET, "wrap"], cwd=folder, input=said, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = {message.get("id"): message for message in map(json.loads, done.stdout.splitlines())}
+    assert "water the plants" in answers[1]["result"]["content"][0]["text"]
+
+
+def test_what_the_examples_server_offers_is_what_its_lock_has_pinned() -> None:
+    folder = example_folder("wrapped_files")
+    done = subprocess.run(
+        [sys.executable, "-c", "import json, server; print(json.dumps(server.TOOLS))"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert read_lock(folder / LOCK_FILE).of("files") == pins_of(json.loads(done.stdout))
+
+
+def test_a_second_act_that_goes_another_way_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = tmp_path / "licet" / "examples"
+    for name in ("support_agent", "wrapped_files"):
+        shutil.copytree(ROOT / "examples" / name, changed / name, ignore=shutil.ignore_patterns("__pycache__", "*.db*", "licet.key"))
+    policies = changed / "wrapped_files" / "policies" / "files.cedar"
+    policies.write_text(policies.read_text().replace('"/notes/*"', '"/*"'))
+    monkeypatch.setattr("licet.__file__", str(tmp_path / "licet" / "__init__.py"))
+    code, out, err = ask(capsys, "demo", "--once", "--json")
+    assert code == 1, err
+    unmet = json.loads(out)["data"]["unmet"]
+    assert unmet == [
+        "step 41, `It looks into another folder, which the server would show.`: expected verdict `denied`, found `allowed`",
+        "step 41, `It looks into another folder, which the server would show.`: expected code `no_permit`, found `allowed`",
+        "step 41, `It looks into another folder, which the server would show.`: expected records `denial`, found `call ok`",
+    ]
+
+
+def test_without_the_libraries_of_the_gateway_the_first_act_is_played_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("licet.cli.demo.can_wrap", lambda: False)
+    code, out, err = ask(capsys, "demo", "--once")
+    assert (code, "all 34 steps went as the plan says" in out) == (0, True)
+    assert "the second act, a wrapped file server, needs `licet[server]`, which is not installed" in err
+
+
 def test_the_kept_folder_is_an_application_that_works(kept: Kept, tmp_path: Path) -> None:
     shop = shutil.copytree(kept.folder, tmp_path / "shop")
     code, _, err = run(*LICET, "--app", "tools:gate", "test", at=shop)
@@ -215,7 +281,7 @@ def test_it_is_told_in_plain_text_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "✗ refused  `alice` is the one this call is made for, and nobody approves their own\n" in out
     assert "changed A-2001 balance: $54.00 -> $234.00\n" in out
     assert "✗ broken   log `acme`, record #2: its bytes are not those that were hashed\n" in out
-    assert "all 34 steps went as the plan says" in out.splitlines()[-1]
+    assert "all 43 steps went as the plan says" in out.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -288,8 +354,8 @@ def test_without_its_policy_the_orders_of_a_ticket_are_not_refused(
     shutil.copytree(example_folder(), example)
     billing = example / "policies" / "billing.cedar"
     billing.write_text(billing.read_text().partition("// Ticket and account")[0])
-    monkeypatch.setattr(demo_app, "example_folder", lambda: example)
-    code, _, err = ask(capsys, "demo", "--once")
+    monkeypatch.setattr(demo_app, "example_folder", lambda *_: example)
+    code, _, err = ask(capsys, "demo", "--once", "--plan", example / "plan.yaml")
     assert code == 1
     assert "sends $9,999.00 to A-2007, an account of somebody else.`: expected verdict `denied`, found `held`\n" in err
 
@@ -301,7 +367,7 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(sys, "stdin", Terminal("\n" * 100))
     code, _, err = ask(capsys, "demo")
-    assert (code, err) == (0, "(Enter)\n" * 10 + NEXT)
+    assert (code, err) == (0, "(Enter)\n" * 12 + NEXT)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""`licet demo`: a support agent is governed on a real database, step by step, and everything that it comes to is checked.
+"""`licet demo`: a support agent is governed on a real database, and then a file server for a desktop client is wrapped.
+
+Step by step, and everything that it comes to is checked.
 
 The exit code is 0 only if everything went as the plan says; else each expectation that was not met is named.
 """
@@ -8,20 +10,22 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from licet.cli.demo_app import example_folder, set_up
+from licet.cli.demo_app import example_folder, set_up, set_up_wrapped
 from licet.cli.demo_ledger import Tampered, Trail, tamper, trail_of, verified
 from licet.cli.demo_plan import Plan, read_plan
 from licet.cli.demo_run import Performance
 from licet.cli.demo_seen import Told, Unmet
 from licet.cli.demo_show import Stage
+from licet.cli.demo_wrap import CHAPTER, INTRO, WrappedPerformance, can_wrap
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault
 from licet.cli.invocation import Invocation
@@ -30,13 +34,15 @@ from licet.model import JsonObject
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """A whole demo as data."""
+    """A whole demo as data. `wrapped` and its verification are of the second act, where it was played."""
 
     steps: tuple[Told, ...]
     trail: Trail
     verified: Report
     tampered: Tampered | None
     unmet: tuple[str, ...]
+    wrapped: tuple[Told, ...] = ()
+    wrapped_verified: Report | None = None
 
 
 @click.command()
@@ -45,13 +51,18 @@ class Outcome(Struct, frozen=True, kw_only=True):
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="A plan in place of the example's own.")
 @click.pass_obj
 def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Path | None) -> int:
-    """Watch a support agent being governed on a database of its own."""
+    """Watch a support agent being governed on a database of its own, and a wrapped file server.
+
+    With a plan of your own, the first act alone.
+    """
     plan = read_plan(plan_file or example_folder() / "plan.yaml")
     stage = Stage(quiet=invocation.as_json, waits=not once and sys.stdin.isatty())
     started = time.monotonic()
     with _folder(keep) as folder:
         stage.open(plan)
         outcome = _perform(plan, folder, stage)
+        if plan_file is None:
+            outcome = _second_act(outcome, folder, stage)
     fault = _fault(outcome)
     data: JsonObject = {"plan": plan.title, **msgspec.to_builtins(outcome)}
     took_s = time.monotonic() - started
@@ -61,7 +72,10 @@ def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Pa
         else "`licet demo --once --keep FOLDER` leaves all of it there, to try things out"
     )
     return invocation.answer(
-        data, lambda _: stage.close(outcome.steps, took_s, fault), fault=fault, next_step=None if fault is not None else step
+        data,
+        lambda _: stage.close((*outcome.steps, *outcome.wrapped), took_s, fault),
+        fault=fault,
+        next_step=None if fault is not None else step,
     )
 
 
@@ -93,9 +107,32 @@ def _perform(plan: Plan, folder: Path, stage: Stage) -> Outcome:
     stage.show_verified(report)
     tampered = tamper(settings, folder / "tampered.db", plan.tamper, log)
     stage.show_tampered(plan, tampered)
-    unmet = [f"step {one.number}, `{one.sentence}`: {missed}" for one in told for missed in one.unmet]
-    unmet += map(str, _unmet_of_ledger(plan, trail, report, tampered))
-    return Outcome(steps=tuple(told), trail=trail, verified=report, tampered=tampered, unmet=tuple(unmet))
+    unmet = (*_unmet_of_steps(told), *map(str, _unmet_of_ledger(plan, trail, report, tampered)))
+    return Outcome(steps=tuple(told), trail=trail, verified=report, tampered=tampered, unmet=unmet)
+
+
+def _second_act(first: Outcome, folder: Path, stage: Stage) -> Outcome:
+    """A file server, wrapped, where this installation can."""
+    if not can_wrap():
+        stage.skip_act("the second act, a wrapped file server, needs `licet[server]`, which is not installed")
+        return first
+    stage.open_act(CHAPTER, INTRO)
+    performance = WrappedPerformance(set_up_wrapped(folder), first=len(first.steps) + 1)
+    told: list[Told] = []
+    for one in performance.steps():
+        stage.tell(one)
+        told.append(one)
+    report = verified(performance.settings)
+    stage.show_verified(report)
+    damaged = () if report.ok else (str(Unmet("the ledger to be", "as it was written", str(report.problems[0]))),)
+    unmet = (*first.unmet, *_unmet_of_steps(told), *damaged)
+    return replace(first, unmet=unmet, wrapped=tuple(told), wrapped_verified=report)
+
+
+def _unmet_of_steps(told: Sequence[Told]) -> Iterator[str]:
+    for one in told:
+        for missed in one.unmet:
+            yield f"step {one.number}, `{one.sentence}`: {missed}"
 
 
 def _unmet_of_ledger(plan: Plan, trail: Trail, report: Report, tampered: Tampered | None) -> Iterator[Unmet]:

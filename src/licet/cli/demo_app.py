@@ -50,13 +50,13 @@ class Business(Protocol):
         ...
 
 
-def example_folder() -> Path:
+def example_folder(name: str = "support_agent") -> Path:
     """Where the example lies: in the installed package, or beside the sources."""
     package = Path(licet.__file__).parent
-    for folder in (package / "examples" / "support_agent", package.parents[1] / "examples" / "support_agent"):
-        if (folder / "plan.yaml").is_file():
+    for folder in (package / "examples" / name, package.parents[1] / "examples" / name):
+        if (folder / "licet.toml").is_file():
             return folder
-    raise Refusal(Exit.ERROR, "example_missing", "this installation lacks the example `support_agent`", next_step="install Licet again")
+    raise Refusal(Exit.ERROR, "example_missing", f"this installation lacks the example `{name}`", next_step="install Licet again")
 
 
 def set_up(folder: Path) -> None:
@@ -64,9 +64,20 @@ def set_up(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         step = "name a folder that is new or empty"
         raise Refusal(Exit.USAGE, "folder_not_empty", f"`{folder}` is not an empty folder", next_step=step)
-    ignored = shutil.ignore_patterns("__pycache__", "*.db*")
-    shutil.copytree(example_folder(), folder, ignore=ignored, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    _copy(example_folder(), folder)
     _imported(folder, "business").Business.create(folder / "business.db")
+
+
+def set_up_wrapped(folder: Path) -> Path:
+    """The folder of the second act's example, in this one."""
+    found = folder / "wrapped_files"
+    _copy(example_folder(found.name), found)
+    return found
+
+
+def _copy(example: Path, folder: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "*.db*", "licet.key")
+    shutil.copytree(example, folder, ignore=ignored, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
 class Application:

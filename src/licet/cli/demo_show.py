@@ -51,6 +51,18 @@ class Stage:
             self._output.heading(plan.title)
             self._output.line(plan.intro)
 
+    def open_act(self, title: str, intro: str) -> None:
+        """Another act begins."""
+        if not self._quiet:
+            self._chapter = title
+            self._part(title)
+            self._output.line(intro)
+
+    def skip_act(self, why: str) -> None:
+        """An act that cannot be played here."""
+        if not self._quiet:
+            self._output.hint(why)
+
     def tell(self, told: Told) -> None:
         """One step."""
         if self._quiet:
