@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from licet import Gate
 from licet.errors import NotAuthenticated
+from licet.gateway.client_session import ClientSession
 from licet.gateway.eras import META_CAPABILITIES, META_VERSION
 from licet.gateway.http_door import HttpDoor
 from licet.gateway.incoming import Incoming
@@ -25,6 +26,7 @@ from licet.identity.authenticator import Authenticator
 from licet.model import JsonObject
 from licet.server.app import Api
 from licet.server.endpoint import Serving
+from licet.server.gateway import ServedGateway
 from licet.server.mcp import WithGateway
 from licet.server.run import Server
 from tests.gateway.world import CONFIG, FakeConnections, gateway_world
@@ -271,6 +273,19 @@ def modern_headers(method: str, params: Mapping[str, Any] | None = None) -> dict
     return {"mcp-protocol-version": MODERN, "mcp-method": method} | ({} if named is None else {"mcp-name": str(named)})
 
 
+class Doored:
+    """A door before the fake gateway, for as long as its server runs."""
+
+    def __init__(self, gate: Gate, gateway: FakeGateway, ended: Callable[[ClientSession], None]) -> None:
+        self.door = HttpDoor(gate, gateway, ended)
+
+    async def stop(self) -> None:
+        self.door.let_go()
+
+    async def close(self) -> None:
+        self.door.close()
+
+
 @contextmanager
 def door_world(
     folder: Path, *, config: str = CONFIG, real: bool = False, pinned: Mapping[str, list[Any]] | None = None
@@ -281,14 +296,12 @@ def door_world(
         settings = replace(gate.settings.server, listen="127.0.0.1:0", metrics="127.0.0.1:0", reload=False)
         api = Api(Serving(gate, public_url=settings.public_url), Authenticator(keys=shown, tokens=shown), (), settings, [told])
         ended: SimpleQueue[str] = SimpleQueue()
-        door = HttpDoor(gate, inner.gateway if real else fake, lambda session: ended.put(session.id))
-        with running(inner, WithGateway(api, door, lambda: gate.settings), settings) as server:  # type: ignore[arg-type]
-            made = DoorWorld(server, gate, inner.upstreams, fake, door, shown, told, ended)
+        beside = ServedGateway(gate, inner.upstreams) if real else Doored(gate, fake, lambda session: ended.put(session.id))
+        app = WithGateway(api, beside.door, lambda: gate.settings)
+        with running(inner, app, settings, closes=api, beside=beside) as server:  # type: ignore[arg-type]
+            made = DoorWorld(server, gate, inner.upstreams, fake, beside.door, shown, told, ended)
             try:
                 yield made
             finally:
                 for listening in made.opened:
                     listening.close()
-                if fake.loop is not None:
-                    fake.loop.call_soon_threadsafe(door.close)
-                api.close()

@@ -222,14 +222,14 @@ def test_a_client_that_cannot_or_will_not_answer_is_not_waited_for(
 
 
 def test_an_id_that_is_in_use_is_refused(w: DoorWorld) -> None:
-    w.gateway.answering = w.gateway.hang
     client = w.initialize()
+    w.gateway.reached.clear()
+    w.gateway.answering = w.gateway.hang
     connection = w.begin("POST", {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}, headers={"mcp-session-id": client.id})
     assert w.gateway.reached.wait(20)
-    while len(w.gateway.handed) < 2:
-        assert w.gateway.reached.wait(20)
     reply = client.request("tools/call", id=7)
     assert (reply.status, reply.error["message"]) == (400, "a request with this id is under way: use each id once")
+    client.delete()
     connection.close()
 
 
@@ -432,3 +432,49 @@ def test_nobody_loses_a_session_to_another_principal(tmp_path: Path) -> None:
         reply = w.send("POST", initialize(), who="other")
         assert (reply.status, reply.error["message"]) == (503, "there are too many sessions: end some, or try again later")
         assert mine.request("ping").status == 200
+
+
+# how the server ends
+
+
+def test_whoever_only_listens_holds_up_no_end(w: DoorWorld) -> None:
+    w.initialize()
+    stream = w.initialize().listen()
+    stream.event()
+    w.server.stop()
+    assert (stream.rest(), len({w.ended.get(timeout=20), w.ended.get(timeout=20)})) == (b"", 2)
+
+
+def test_a_call_that_is_under_way_when_the_server_ends_is_answered(w: DoorWorld) -> None:
+    let_go = asyncio.Event()
+
+    async def answering(incoming: Incoming) -> JsonObject:
+        await incoming.link.notify("notifications/message", {"data": "begun"})
+        await let_go.wait()
+        return {"done": True}
+
+    w.gateway.answering = answering
+    client, idle = w.initialize(), w.initialize()
+    call = client.open("tools/call", CALL)
+    call.message()
+    w.server.stop()
+    assert w.ended.get(timeout=20) == idle.id
+    assert w.gateway.loop is not None
+    w.gateway.loop.call_soon_threadsafe(let_go.set)
+    assert call.message()["result"] == {"done": True}
+    assert w.ended.get(timeout=20) == client.id
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+def test_a_call_that_does_not_end_with_the_server_is_cancelled(tmp_path: Path, era: str) -> None:
+    with door_world(tmp_path, config=CONFIG + "[server]\nshutdown_s = 0.05\n") as w:
+
+        async def answering(incoming: Incoming) -> JsonObject:
+            await incoming.link.notify("notifications/message", {"data": "begun"})
+            return await w.gateway.hang(incoming)
+
+        w.gateway.answering = answering
+        call = w.open_modern("tools/call", CALL) if era == "modern" else w.initialize().open("tools/call", CALL)
+        call.message()
+        w.server.stop()
+        assert w.gateway.cancelled.wait(20)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 from licet.gate.authenticating import Authenticating
 from licet.gate.gate import Gate
+from licet.gateway.upstreams.pool import Pool
 from licet.policy.own import OwnPolicies
 from licet.server.api import endpoints
 from licet.server.app import Api
@@ -34,6 +36,14 @@ class _Both:
         self._authenticating.close()
 
 
+def _served_gateway(gate: Gate) -> ServedGateway | None:
+    """The gateway, where licet.toml has upstreams."""
+    settings = gate.settings
+    if not settings.upstreams:
+        return None
+    return ServedGateway(gate, Pool(settings.upstreams, folder=settings.file.parent if settings.file is not None else Path.cwd()))
+
+
 def assemble(gate: Gate) -> Server:
     """A server of this gate, which it closes when it ends. Raises `OperatorError` where anything does not load."""
     gate.seal()
@@ -49,7 +59,7 @@ def assemble(gate: Gate) -> Server:
         serving = Serving(gate, public_url=settings.public_url, version=metadata.version("licet"))
         api = Api(serving, authenticating.authenticator, endpoints(), settings, observers)
         app: Application = api
-        served = ServedGateway(gate) if gate.settings.upstreams else None
+        served = _served_gateway(gate)
         if served is not None:
             app = WithGateway(api, served.door, lambda: gate.settings)
         app = app if tracer is None else Traced(app, tracer)

@@ -8,22 +8,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from licet.gate.gate import Gate
+from licet.gateway.connection import Connections
 from licet.gateway.gateway import Gateway
 from licet.gateway.http_door import HttpDoor
-from licet.gateway.upstreams.pool import Pool
 
 
 class ServedGateway:
     """A gateway with its door, and its connections to upstreams. Lives on the server's event loop."""
 
-    def __init__(self, gate: Gate) -> None:
-        settings = gate.settings
-        folder = settings.file.parent if settings.file is not None else Path.cwd()
-        self.gateway: Final = Gateway(gate, Pool(settings.upstreams, folder=folder))
+    def __init__(self, gate: Gate, connections: Connections) -> None:
+        self.gateway: Final = Gateway(gate, connections)
         self.door: Final = HttpDoor(gate, self.gateway)
 
     async def stop(self) -> None:
