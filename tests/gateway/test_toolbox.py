@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from licet.errors import CallerRefused
+from licet.catalog.pins import LOCK_FILE, pins_of, read_lock
+from licet.errors import CallerRefused, CatalogInvalid
 from licet.gate.acting import Acting
 from licet.gate.results import Denied
+from licet.gate.watching import files_of
 from licet.gateway import toolbox
+from licet.gateway.link import ClientFacts, Voyage
 from licet.gateway.messages import INVALID_PARAMS, NOT_PERMITTED, RpcError
 from licet.gateway.toolbox import Hidden
-from tests.gateway.world import CONFIG, CRM, GatewayWorld, gateway_world
+from tests.gateway.world import CONFIG, CRM, FakeLink, GatewayWorld, gateway_world
 
 BOT = Acting(tenant="acme", agent="bot", user="alice")
 
@@ -140,3 +143,42 @@ def test_what_is_hidden_is_denied_by_the_same_code(w: GatewayWorld) -> None:
             denied = w.gate.call(name, {})
         assert isinstance(denied, Denied)
         assert (denied.decision.verdict, denied.decision.code, denied.decision.message) == ("deny", one.code, one.why)
+
+
+def test_what_is_accepted_is_listed_again_after_a_reload_without_another_look(w: GatewayWorld) -> None:
+    new = drifted("get", description="Find a customer, faster.")
+    w.gateway.drift.compare("crm", new)
+    assert "crm__get" not in names(w)
+    path = w.folder / LOCK_FILE
+    lock = read_lock(path)
+    lock.with_pins("crm", pins_of(new)).write(path)
+    w.gate.reload()
+    shown = {tool["name"]: tool for tool in listed(w)["tools"]}
+    assert shown["crm__get"]["description"] == "Find a customer, faster."
+
+
+def test_a_lock_that_changes_is_read_by_whoever_watches(w: GatewayWorld) -> None:
+    assert w.folder / LOCK_FILE in set(files_of(w.gate.settings))
+
+
+def test_callers_whose_clients_can_do_more_may_be_offered_more(w: GatewayWorld) -> None:
+    def voyage(capabilities: dict[str, Any]) -> Voyage:
+        return Voyage(link=FakeLink(ClientFacts(era="legacy", version="2025-11-25", capabilities=capabilities)), tenant="acme", agent="bot")
+
+    w.gateway.drift.compare("crm", CRM, voyage({"roots": {}}))
+    w.gateway.drift.compare("crm", CRM[1:], voyage({}))
+    assert w.gateway.drift.find("crm__get") is None
+    w.gateway.drift.compare("crm", CRM[1:], voyage({"roots": {}}))
+    assert "is not offered any more" in (w.gateway.drift.find("crm__get") or "")
+
+
+@pytest.mark.parametrize("name", ["crm__mine", "crm.mine", "crm__wipe", "notes__get.preview.more"])
+def test_no_python_tool_is_taken_for_one_of_an_upstream(w: GatewayWorld, name: str) -> None:
+    with pytest.raises(CatalogInvalid, match=r"would be taken for one of the upstream `(crm|notes)`"):
+        w.gate.tool(name, access="read")(lambda: None)
+
+
+@pytest.mark.parametrize("name", ["crm__get", "crm__set"])
+def test_no_python_tool_takes_the_place_of_one_of_an_upstream(w: GatewayWorld, name: str) -> None:
+    with pytest.raises(CatalogInvalid, match="already in the catalog with another definition"):
+        w.gate.tool(name, access="read")(lambda: None)

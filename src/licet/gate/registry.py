@@ -12,7 +12,7 @@ from licet.catalog.live import LiveDefinitions
 from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, read_lock
 from licet.catalog.python import PythonTool, tool_from_function
 from licet.catalog.spec import Catalog, ResourceSpec
-from licet.catalog.upstream import offered
+from licet.catalog.upstream import is_of_upstream, offered
 from licet.config import Settings
 from licet.errors import CatalogInvalid
 from licet.gate.carried import Carried, CarriedPreview, Carrier
@@ -86,9 +86,17 @@ class Registry:
         name = tool.spec.name
         if name in self.tools:
             raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
+        for upstream in self._settings.upstreams:
+            if is_of_upstream(name, upstream) and not self._is_companion(name):
+                raise CatalogInvalid(f"the tool `{name}` would be taken for one of the upstream `{upstream}`: give it another name")
         self.catalog.add_tool(tool.spec)
         self.tools[name] = tool
         self.revision += 1
+
+    def _is_companion(self, name: str) -> bool:
+        """Whether a function of this name is beside a tool of an upstream."""
+        of, _, kind = name.rpartition(".")
+        return kind in {"preview", "probe", "undo"} and of in self.offered.tools
 
     def carry(self, carrier: Carrier) -> None:
         """From now on this process executes the tools of its upstreams, by this."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from licet.catalog.pins import LOCK_FILE
 from licet.config import Settings
 from licet.errors import LicetError, StoreError
 from licet.gate.gate import Gate
@@ -105,6 +106,8 @@ def files_of(settings: Settings) -> Iterator[Path]:
         yield settings.file
     yield from sorted(settings.policies.glob("*.cedar"))
     folder = settings.file.parent if settings.file is not None else Path.cwd()
+    if settings.upstreams:
+        yield folder / LOCK_FILE
     for name in (
         *(tool.schema_file for tool in settings.tools.values()),
         *(resource.schema_file for resource in settings.resources.values()),

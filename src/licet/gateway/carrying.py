@@ -21,6 +21,7 @@ from licet.gate.effects import current_call
 from licet.gate.steps import EndedAs
 from licet.gateway.answers import ToolFailed
 from licet.gateway.connection import Connection, Connections, Garbage, NotSent
+from licet.gateway.definitions import LIST_TIMEOUT_S, definitions_of
 from licet.gateway.drift import Drift
 from licet.gateway.link import VOYAGE, CannotAsk, Voyage
 from licet.gateway.rounds import executing
@@ -30,9 +31,6 @@ ROUNDS: Final = 32
 """How often one call may ask its client for something. An upstream that asks without end would hold the client for ever."""
 RECHECK_S: Final = 60.0
 """How old a comparison may be: an upstream that changes a tool without saying so is found out within this."""
-PAGES: Final = 100
-"""Of a `tools/list`. An upstream whose list goes on without end has too many tools, or is no friend."""
-LIST_TIMEOUT_S: Final = 30.0
 
 
 class Carrying:
@@ -69,7 +67,7 @@ class Carrying:
         async with lock:
             if self._is_due(connection):
                 began = time.monotonic()
-                self._drift.compare(connection.upstream, await self._definitions(connection, voyage), voyage)
+                self._drift.compare(connection.upstream, await definitions_of(connection, voyage), voyage)
                 self._compared[connection] = began
 
     def forget(self, upstream: str) -> None:
@@ -81,23 +79,6 @@ class Carrying:
     def _is_due(self, connection: Connection) -> bool:
         last = self._compared.get(connection)
         return last is None or time.monotonic() - last > RECHECK_S
-
-    async def _definitions(self, connection: Connection, voyage: Voyage) -> list[Any]:
-        if not isinstance(connection.capabilities.get("tools"), dict):
-            return []
-        found: list[Any] = []
-        cursor: JsonObject = {}
-        for _ in range(PAGES):
-            try:
-                page = await connection.request("tools/list", cursor, voyage, timeout_s=LIST_TIMEOUT_S)
-            except EndedAs as error:
-                raise NotSent(f"what `{connection.upstream}` offers cannot be compared with what is pinned: {error}") from error
-            tools = page.get("tools")
-            found.extend(tools if isinstance(tools, list) else [])
-            if not isinstance(following := page.get("nextCursor"), str):
-                return found
-            cursor = {"cursor": following}
-        raise NotSent(f"`{connection.upstream}` lists tools without end")
 
     async def _asked(self, connection: Connection, tool: UpstreamTool, params: JsonObject, voyage: Voyage) -> JsonObject:
         """The result, once everything that the upstream asks of the client has been answered (rule 2)."""
