@@ -15,9 +15,30 @@ from tests.gateway.upstreams.servers.peer import Failure, Json, Request, Silent,
 _ANY: Json = {"type": "object"}
 _TEXT: Json = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 _SUM: Json = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
-_FORK: Json = {"type": "object", "properties": {"pidfile": {"type": "string"}}, "required": ["pidfile"]}
-_ASK: Json = {"type": "object", "properties": {"message": {"type": "string"}}}
-INPUTS: dict[str, Json] = {"echo": _TEXT, "add": _SUM, "fork": _FORK, "ask_user": _ASK}
+
+
+def _input(**kinds: str) -> Json:
+    return {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}}
+
+
+INPUTS: dict[str, Json] = {
+    "echo": _TEXT,
+    "add": _SUM,
+    "slow": _input(steps="integer", seconds="number"),
+    "refuse": _input(code="integer"),
+    "never": _input(which="integer"),
+    "die": _input(seconds="number"),
+    "nonsense": _input(what="string"),
+    "huge": _input(bytes="integer", where="string"),
+    "fork": _input(pidfile="string") | {"required": ["pidfile"]},
+    "flood": _input(bytes="integer"),
+    "chatter": _input(count="integer"),
+    "log": _input(text="string"),
+    "ask_user": _input(message="string", rounds="integer"),
+    "ask_other": _input(method="string"),
+    "later": _input(times="integer"),
+    "touch": _input(uri="string"),
+}
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
