@@ -279,6 +279,28 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
+    "a `requestState` that is forged, stolen, replayed or of another call": (
+        "test_a_state_of_an_approved_call_carries_no_other_call",
+        "test_a_state_that_was_edited_or_made_up_is_none",
+        "test_a_state_that_is_no_text_or_has_no_end_is_refused",
+        "test_a_state_that_was_stolen_is_nobody_elses",
+        "test_a_state_that_is_sent_again_and_again_runs_its_call_once",
+        "test_a_state_from_before_a_restart_runs_its_call_once",
+    ),
+    "a yes that nobody was asked for, or that is another's": (
+        "test_an_answer_that_nobody_asked_for_confirms_and_approves_nothing",
+        "test_a_yes_to_one_call_is_none_to_another",
+        "test_a_yes_that_comes_after_a_restart_is_asked_for_anew",
+        "test_an_agent_that_picks_its_user_gets_no_yes_of_theirs",
+        "test_a_user_who_may_approve_others_does_not_approve_their_own_through_the_client",
+        "test_an_upstream_that_asks_in_our_words_has_no_vote",
+        "test_arguments_and_reasons_that_say_yes_say_nothing",
+        "test_answers_that_are_no_answers_cost_the_state_nothing_and_run_nothing",
+    ),
+    "work that is left behind for a server to hold": (
+        "test_whoever_leaves_work_behind_takes_no_room_of_others",
+        "test_work_that_is_left_behind_ends_and_is_recorded",
+    ),
     "audit cost that grows with the log (49 to 305 ms within 200 calls)": ("test_a_call_costs_the_same_however_long_the_log_is",),
 }
 

@@ -36,6 +36,7 @@ from licet.ledger.record import microseconds
 from licet.model import CallId, JsonObject
 
 Work = Callable[[Incoming], Awaitable[JsonObject]]
+_Caller = tuple[str | None, str | None, str | None, str | None]
 
 LIFETIME_S: Final = 600.0
 """How long a parked call waits for its client: people fill in forms, and an upstream holds its call open meanwhile."""
@@ -170,7 +171,7 @@ class _Piece:
         self.id = ""
         self.round = 0
         self.is_parked = False
-        self.room_of: str | None = None
+        self.room_of: _Caller | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self._turn: asyncio.Future[None] | None = None
 
@@ -196,7 +197,7 @@ class Rounds:
         self._parked_each = parked_each
         self._pieces: set[_Piece] = set()
         self._by_id: dict[str, _Piece] = {}
-        self._rooms: Counter[str] = Counter()
+        self._rooms: Counter[_Caller] = Counter()
         self._spent: OrderedDict[str, None] = OrderedDict()
         self._states: RequestStates | None = None
 
@@ -301,11 +302,12 @@ class Rounds:
             raise CannotAsk(f"the client was asked {ROUNDS} times for one request")
         if piece.room_of is not None:
             return
-        principal = principal_of(piece.incoming.acting)
-        if self._rooms.total() >= self._parked or self._rooms[principal] >= self._parked_each:
+        acting = piece.incoming.acting
+        caller = (acting.tenant, acting.agent, acting.service, acting.user)  # by whatever credential: some have as many as they like
+        if self._rooms.total() >= self._parked or self._rooms[caller] >= self._parked_each:
             raise CannotAsk("too many calls wait for an answer of their client already")
-        piece.room_of = principal
-        self._rooms[principal] += 1
+        piece.room_of = caller
+        self._rooms[caller] += 1
 
     def _expire(self, piece: _Piece) -> None:
         if piece.is_parked:
