@@ -12,7 +12,7 @@ TESTS ?= -n 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    watch a support agent being governed, on a fresh database"
+	@echo "make demo    watch a support agent being governed on a fresh database, and an MCP server being wrapped"
 	@echo "make test    run every test but the heavy ones"
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"

@@ -1,6 +1,6 @@
 """A small MCP server for files, over stdio: `python server.py FOLDER`. It has never heard of Licet, and needs nothing but Python.
 
-Its tools are those of `@modelcontextprotocol/server-filesystem` that the demo uses, with the same names and arguments; paths begin at FOLDER
+Its tools are those of `@modelcontextprotocol/server-filesystem` that the demo uses, by name and arguments; paths begin at FOLDER
 (`/notes/todo.md`). Whoever may speak to it may read, write and delete everything below FOLDER: what an agent may do is not its business.
 """
 
