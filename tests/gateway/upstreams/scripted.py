@@ -13,10 +13,11 @@ from aiohttp import web
 
 from licet.config.upstreams import UpstreamSettings
 from licet.gateway.connection import Connection
+from licet.gateway.upstreams.handshake import Protocol
 from licet.gateway.upstreams.pool import Pool
 from licet.gateway.upstreams.session import UpstreamSession
 from licet.model import JsonObject
-from tests.gateway.upstreams.crew import voyage
+from tests.gateway.upstreams.crew import FakeLink, voyage
 
 Handler = Callable[[web.Request, JsonObject], Awaitable[web.StreamResponse]]
 DISCOVERED: JsonObject = {
@@ -54,6 +55,7 @@ class Script:
         self.answers: dict[str, Handler] = {name.replace("__", "/"): handler for name, handler in answers.items()}
         self.seen: list[Seen] = []
         self.port = 0
+        self.protocol: Protocol = "2026-07-28"
 
     @property
     def url(self) -> str:
@@ -107,7 +109,9 @@ def legacy(session: str | None = "session-1", **answers: Handler) -> Script:
     async def greet(request: web.Request, message: JsonObject) -> web.StreamResponse:
         return result(message, INITIALIZED, None if session is None else {"Mcp-Session-Id": session})
 
-    return Script(**{"server/discover": answering(400, "Bad Request: no session"), "initialize": greet} | answers)
+    script = Script(**{"server/discover": answering(400, "Bad Request: no session"), "initialize": greet} | answers)
+    script.protocol = "auto"
+    return script
 
 
 @asynccontextmanager
@@ -126,8 +130,8 @@ async def serving(script: Script) -> AsyncIterator[Script]:
 
 
 @asynccontextmanager
-async def pool_at(url: str, folder: Path | None = None, **settings: Any) -> AsyncIterator[Pool]:
-    pool = Pool({"it": UpstreamSettings(url=url, **settings)}, folder=folder or Path("/"))
+async def pool_at(url: str, folder: Path | None = None, *, protocol: Protocol = "2026-07-28", **settings: Any) -> AsyncIterator[Pool]:
+    pool = Pool({"it": UpstreamSettings(url=url, protocol=protocol, **settings)}, folder=folder or Path("/"))
     try:
         yield pool
     finally:
@@ -136,8 +140,8 @@ async def pool_at(url: str, folder: Path | None = None, **settings: Any) -> Asyn
 
 @asynccontextmanager
 async def connected(script: Script, folder: Path | None = None, **settings: Any) -> AsyncIterator[Connection]:
-    async with serving(script), pool_at(script.url, folder, **settings) as pool:
-        yield await pool.connect("it", voyage())
+    async with serving(script), pool_at(script.url, folder, protocol=script.protocol, **settings) as pool:
+        yield await pool.connect("it", voyage(FakeLink(era="modern")))
 
 
 def raw(connection: Connection) -> Any:

@@ -70,6 +70,7 @@ class HttpTransport:
         self._session: str | None = None
         self._version: str | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Timeout] = set()
         self._entered = False
         self._closed = False
 
@@ -81,13 +82,18 @@ class HttpTransport:
     async def send(self, message: JsonObject, *, request: Exchange | None, headers: Mapping[str, str]) -> None:
         """As `Transport.send`."""
         if self._closed or not self._entered:
-            raise NotSent(f"the session with `{self._upstream.name}` has ended")
-        response = await self._post(message, request, headers)
-        if request is None:
-            response.release()
-            self._check_taken(response, message)
-        else:
-            await self._take_answer(response, request)
+            raise self._over(None)
+        scope = asyncio.timeout(None)  # until `close`
+        self._sending.add(scope)
+        try:
+            async with scope:
+                await self._send(message, request, headers)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise self._over(request) from error
+        finally:
+            self._sending.discard(scope)
 
     def agreed(self, era: Era, version: str) -> None:
         """A legacy session listens from now on, on a stream that is nobody's."""
@@ -104,6 +110,8 @@ class HttpTransport:
             return
         self._closed = True
         self._receiver.ended(NotSeen(f"the session with `{self._upstream.name}` was ended before it answered"))
+        for scope in self._sending:
+            scope.reschedule(0)
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
@@ -116,8 +124,21 @@ class HttpTransport:
 
     # requests
 
-    async def _post(self, message: JsonObject, request: Exchange | None, headers: Mapping[str, str]) -> ClientResponse:
+    def _over(self, request: Exchange | None) -> EndedAs:
+        if request is not None and request.sent:
+            return NotSeen(f"the session with `{self._upstream.name}` was ended before it answered")
+        return NotSent(f"the session with `{self._upstream.name}` has ended")
+
+    async def _send(self, message: JsonObject, request: Exchange | None, headers: Mapping[str, str]) -> None:
         session = None if message.get("method") == "initialize" else self._session
+        response = await self._post(message, request, headers, session)
+        if request is None:
+            response.release()
+            self._check_taken(response, message)
+        else:
+            await self._take_answer(response, request, session)
+
+    async def _post(self, message: JsonObject, request: Exchange | None, headers: Mapping[str, str], session: str | None) -> ClientResponse:
         said = passed_on(headers, self._upstream.forwarded) if headers else {}
         said |= _BOTH | self._era_headers(message, session)
         response = await self._upstream.request("POST", said, tenant=self._tenant, body=encode(message), exchange=request)
@@ -149,10 +170,10 @@ class HttpTransport:
 
     # answers
 
-    async def _take_answer(self, response: ClientResponse, request: Exchange) -> None:
+    async def _take_answer(self, response: ClientResponse, request: Exchange, session: str | None) -> None:
         try:
             if response.status >= HTTPStatus.BAD_REQUEST:
-                self._refused(await self._reading.refusal(response, request.id), request, response.status)
+                self._refused(await self._reading.refusal(response, request.id), request, response.status, session)
             elif response.content_type == EVENTS:
                 self._note_session(response, request)
                 await self._take_stream(response, request)
@@ -175,10 +196,11 @@ class HttpTransport:
         else:
             response.close()
 
-    def _refused(self, message: JsonObject, request: Exchange, status: int) -> None:
+    def _refused(self, message: JsonObject, request: Exchange, status: int, session: str | None) -> None:
         error = message["error"]
-        if status == HTTPStatus.BAD_REQUEST and error["code"] == _NO_SESSION and self._session and "session" in error["message"].lower():
-            raise self._lost(self._session)
+        unknown = status == HTTPStatus.BAD_REQUEST and error["code"] == _NO_SESSION and "session" in error["message"].lower()
+        if unknown and session is not None:
+            raise self._lost(session)
         self._receiver.receive(message, request.id)
 
     def _note_session(self, response: ClientResponse, request: Exchange) -> None:
