@@ -43,8 +43,11 @@ SHOWN_CHARACTERS = 40
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """A text of JSON. Possessive, and one that does not end is one too: nothing is looked at twice."""
 
-_UNUSUAL = re.compile(r"[^ -~\t\n\r]|\\|__e|[0-9]{19}|[0-9][.eE]")
-"""What a text of JSON may hold that needs a second look: other letters, escapes, reserved keys, long integers, fractions and exponents."""
+_UNUSUAL = re.compile(r"[0-9](?:(?<!\x22[0-9])[.eE]|[0-9]{18})")
+"""What a text of JSON may hold that needs a second look: long integers, fractions and exponents.
+
+No number stands directly behind a quote: `"2.0"`, which every message of JSON-RPC holds, is none.
+"""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
@@ -116,7 +119,9 @@ def _is_plain(text: str, limit_values: int) -> bool:
 
     It is no more than the bounds allow whatever it says: a value takes two characters, and a level one bracket.
     """
-    return len(text) <= limit_values and text.count("{") + text.count("[") <= DEPTH_LIMIT and _UNUSUAL.search(text) is None
+    if len(text) > limit_values or text.count("{") + text.count("[") > DEPTH_LIMIT:
+        return False
+    return text.isascii() and "\\" not in text and "__e" not in text and _UNUSUAL.search(text) is None
 
 
 def _decoded(text: str, limit_values: int) -> Any:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-FORBIDDEN = "forbidden_origin"
+REMEMBERED = 256
+"""Pairs of `Host` and `Origin` of which the answer is remembered."""
 
 
 class Admission:
@@ -28,9 +30,13 @@ class Admission:
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         if public_url is not None:
             self._origins.add(f"{own.scheme}://{own.netloc}".lower())
+        self._problem = lru_cache(maxsize=REMEMBERED)(self._look)
 
     def problem(self, host: str | None, origin: str | None) -> str | None:
         """What is wrong with where a request comes from; None where nothing is."""
+        return self._problem(host, origin)
+
+    def _look(self, host: str | None, origin: str | None) -> str | None:
         name = None if host is None else _name_of(host)
         if name is None or not (name in self._names or _is_address(name)):
             return "`Host` is no name of this gateway; `gateway.hosts` of licet.toml lists further ones"

@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from licet.errors import CallerRefused
@@ -37,8 +38,10 @@ from licet.model import JsonObject
 
 LONG_BYTES: Final = 32 * 1024
 """A longer message is read in a thread: one of many small values takes a while, in which nobody else would be answered."""
-SELECTING: Final = {name: f"licet-{name}" for name in ("tenant", "agent", "service", "user")}
+SELECTING: Final = ("licet-tenant", "licet-agent", "licet-service", "licet-user")
 """Headers by which a client whose credential speaks for several says as whom it calls."""
+CALLERS: Final = 1_024
+"""Of as many credentials it is remembered who calls."""
 _SELECT: Final = "; the headers `Licet-Tenant`, `Licet-Agent`, `Licet-Service` and `Licet-User` say so"
 
 
@@ -86,10 +89,11 @@ class HttpDoor:
         visit = asked.visit
         if visit.upstream is not None and visit.upstream not in self._gate.settings.upstreams:
             raise RpcError(INVALID_REQUEST, f"there is no upstream `{visit.upstream}`", http_status=404)
-        version = _version(visit)
         if visit.verb == "POST":
-            await self._post(asked, version)
-        elif visit.verb not in {"GET", "DELETE"} or version in MODERN_VERSIONS:
+            await self._post(asked)
+            return
+        version = _version(visit)
+        if visit.verb not in {"GET", "DELETE"} or version in MODERN_VERSIONS:
             error = RpcError(INVALID_REQUEST, "send requests by POST", http_status=405)
             await refuse(visit, error, headers={"allow": "POST" if version in MODERN_VERSIONS else "POST, GET, DELETE"})
         elif visit.verb == "DELETE":
@@ -98,12 +102,13 @@ class HttpDoor:
             _check_accept(visit)
             await self._legacy.listen(asked)
 
-    async def _post(self, asked: Requested, version: str | None) -> None:
+    async def _post(self, asked: Requested) -> None:
         visit = asked.visit
         _check_accept(visit)
         limit = self._gate.settings.gateway.body_bytes
         raw = await visit.body(limit)
         try:
+            version = _version(visit)
             if len(raw) > LONG_BYTES:
                 message = await visit.run(lambda: read_client_message(raw, limit_bytes=limit))
             else:
@@ -115,14 +120,20 @@ class HttpDoor:
 
 def _acting(visit: Visit, who: Authenticated) -> Acting:
     """Who calls (rule 2). Raises `RpcError`."""
-    for header in SELECTING.values():
-        if header in visit.twice:
-            raise RpcError(INVALID_REQUEST, f"the header `{header}` stands twice", http_status=400)
+    headers = visit.headers
+    if not visit.twice.isdisjoint(SELECTING):
+        raise RpcError(INVALID_REQUEST, "a header `Licet-*` stands twice", http_status=400)
     try:
-        return acting_as(who, AskedCaller(**{name: visit.headers.get(header) for name, header in SELECTING.items()}))
+        return _selected(who, *[headers.get(header) for header in SELECTING])
     except CallerRefused as refused:
         selecting = refused.code in {"tenant_needed", "agent_needed"}
         raise RpcError(NOT_PERMITTED, f"{refused}{_SELECT if selecting else ''}", http_status=403) from refused
+
+
+@lru_cache(maxsize=CALLERS)
+def _selected(who: Authenticated, tenant: str | None, agent: str | None, service: str | None, user: str | None) -> Acting:
+    """It depends on nothing but who it is and whom they select. Raises `CallerRefused`."""
+    return acting_as(who, AskedCaller(tenant=tenant, agent=agent, service=service, user=user))
 
 
 def _version(visit: Visit) -> str | None:
