@@ -429,6 +429,33 @@ def test_a_subscription_is_made_anew_on_a_new_connection_and_what_was_missed_is_
     run(w, go)
 
 
+def test_a_subscription_is_made_anew_in_a_new_session_of_the_same_connection(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(w)
+    monkeypatch.setattr(listening, "KEEP_S", 0.01)
+
+    async def go() -> None:
+        session = Session(w)
+        await session.ask("resources/subscribe", {"uri": "crm://a"})
+        w.upstreams.crm.handshakes += 1
+        assert [(await session.next())[0] for _ in range(4)] == [TOOLS, PROMPTS, RESOURCES, UPDATED]
+        assert subscribed(w.upstreams.crm) == ["crm://a"] * 2
+
+    run(w, go)
+
+
+def test_a_connection_over_which_resources_are_watched_is_asked_now_and_then_whether_it_is_still_there(
+    w: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm, _ = stock(w)
+    monkeypatch.setattr(listening, "KEEP_S", 0.01)
+
+    async def go() -> None:
+        await Session(w).ask("resources/subscribe", {"uri": "crm://a"})
+        await until(lambda: crm.methods().count("ping") > 1)
+
+    run(w, go)
+
+
 # streams of modern clients
 
 

@@ -106,6 +106,7 @@ class FakeConnection:
         self.capabilities: JsonObject = {"tools": {}, "resources": {}, "prompts": {}}
         self.info: JsonObject = {"name": upstream, "version": "1"}
         self.instructions: str | None = None
+        self.handshakes = 1
         self.tools = tools
         self.sent: list[tuple[str, JsonObject]] = []
         self.voyages: list[Voyage] = []

@@ -87,6 +87,11 @@ class Connection(Protocol):
         """What it tells models about itself."""
         ...
 
+    @property
+    def handshakes(self) -> int:
+        """How many sessions were begun over it. An upstream may lose one; what was subscribed to in it is then gone with it."""
+        ...
+
     async def request(self, method: str, params: Mapping[str, Any], voyage: Voyage, *, timeout_s: float) -> JsonObject:
         """The whole result of a request, unknown fields included; `_meta` of the hop is added here, not by whoever asks.
 

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from msgspec import Struct
@@ -78,6 +79,7 @@ class Listener:
         self._needs = needs
         self._missed = missed
         self._connection: Connection | None = None
+        self._session: tuple[Connection, int] | None = None
         self._subscribed: set[str] = set()
         self._problems: dict[str, EndedAs] = {}
         self._wanted: JsonObject = {}
@@ -109,17 +111,22 @@ class Listener:
             taken = params.get("notifications")
             self._acknowledged.set_result(taken if isinstance(taken, dict) else {})
 
-    async def renew(self) -> None:
-        """What is needed now is listened to, as far as the upstream lets it. Raises `EndedAs` where it cannot be asked."""
+    async def renew(self, *, look: bool = False) -> None:
+        """What is needed now is listened to, as far as the upstream lets it; `look` sees whether what was subscribed to still is.
+
+        Raises `EndedAs` where the upstream cannot be asked.
+        """
         async with self._lock:
             needs = self._needs()
             if not needs and self._connection is None:
                 return
             connection = await self._connections.connect(self.upstream, self._voyage)
-            lost = self._broken or (self._connection is not None and self._connection is not connection)
+            if look:
+                await self._look(connection)
+            lost = self._broken or (self._connection is not None and self._session != (connection, connection.handshakes))
             if lost:
                 self._forget()
-            self._connection = connection
+            self._connection, self._session = connection, (connection, connection.handshakes)
             if connection.era == "modern":
                 await self._listen(connection, needs)
             else:
@@ -140,7 +147,7 @@ class Listener:
         while self._is_needed():
             self._poked.clear()
             try:
-                await self.renew()
+                await self.renew(look=True)
                 wait_s = KEEP_S
             except EndedAs as error:
                 _log.info("licet: `%s` cannot be listened to: %s", self.upstream, error)
@@ -163,7 +170,7 @@ class Listener:
     async def _release(self) -> None:
         """Nobody needs anything any more."""
         async with self._lock:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._session = self._connection, None, None
             if connection is not None:
                 await self._unsubscribe(connection, set(self._subscribed))
             self._forget()
@@ -178,6 +185,12 @@ class Listener:
             stream.cancel()
 
     # upstreams of the legacy era
+
+    async def _look(self, connection: Connection) -> None:
+        """An upstream that has lost the session says so when it is asked something, and not before. Raises `EndedAs`."""
+        if connection.era == "legacy" and self._subscribed and connection is self._connection:
+            with suppress(Refused):
+                await connection.request("ping", {}, self._voyage, timeout_s=TIMEOUT_S)
 
     async def _subscribe(self, connection: Connection, uris: frozenset[str]) -> None:
         self._problems = {uri: problem for uri, problem in self._problems.items() if uri in uris}

@@ -96,6 +96,11 @@ class UpstreamSession:
         return self._spoken.instructions
 
     @property
+    def handshakes(self) -> int:
+        """As `Connection.handshakes`."""
+        return self._handshakes
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more should be asked."""
         return self._fault is not None or self.is_of_other_era
