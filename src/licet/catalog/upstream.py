@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,7 @@ from licet.names import quoted
 
 CALL: Final = "tools/call"
 PREVIEW: Final = ".preview"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ANY: Final[JsonObject] = {"type": "object"}
 METHODS: Final[Mapping[str, JsonObject]] = {
     "resources/read": {
@@ -116,6 +118,11 @@ def tool_name(upstream: str, name: str) -> str:
 def method_name(upstream: str, method: str) -> str:
     """The catalog's name of an upstream's method."""
     return f"{upstream}.{method.replace('/', '.')}"
+
+
+def table_of(full: str) -> str:
+    """The head of a tool's table in licet.toml."""
+    return f"[tools.{full}]" if _BARE_KEY.fullmatch(full) else f'[tools."{full}"]'
 
 
 def is_of_upstream(name: str, upstream: str) -> bool:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from licet.catalog.live import Change, changes
 from licet.catalog.pins import Lock, Pin, read_lock
 from licet.catalog.suspicious import Suspicion, suspicions
-from licet.catalog.upstream import tool_name
+from licet.catalog.upstream import table_of, tool_name
 from licet.cli.catalog_live import check_upstream, folder_of, lock_of, look, pinned, tenant_for
 from licet.cli.catalog_show import show_differences, show_tools
 from licet.cli.exits import Exit
@@ -160,7 +160,9 @@ def accept(invocation: Invocation, /, upstream: str, tools: tuple[str, ...], ten
     unclassified = sorted(tool_name(upstream, name) for name in pins if tool_name(upstream, name) not in settings.tools)
     step = "a running process takes it at its next reload"
     if unclassified:
-        step = f"say in licet.toml what {counted(len(unclassified), 'tool')} can do, such as `[tools.{unclassified[0]}]` with its `access`"
+        step = (
+            f"say in licet.toml what {counted(len(unclassified), 'tool')} can do, such as `{table_of(unclassified[0])}` with its `access`"
+        )
 
     def show(output: Output) -> None:
         output.mark("ok", "accepted", f"{counted(len(done.differences), 'definition')} of `{upstream}`, in licet.lock")
@@ -263,7 +265,7 @@ def _refuse_classified(settings: Settings, upstream: str, name: str) -> None:
     """Without its definition a table of the tool would be about nothing, and licet.toml would not load any more."""
     full = tool_name(upstream, name)
     if full in settings.tools:
-        message = f"`{upstream}` does not offer `{name}` any more, and `[tools.{full}]` in licet.toml still speaks of it"
+        message = f"`{upstream}` does not offer `{name}` any more, and `{table_of(full)}` in licet.toml still speaks of it"
         step = f"take the table out of licet.toml, or name the tools to accept: `licet catalog accept {upstream} TOOL ...`"
         raise Refusal(Exit.ERROR, "still_classified", message, next_step=step)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import click
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
@@ -25,6 +26,13 @@ FILES = {
     ".gitignore": "keeps the audit log and its key out of version control",
 }
 """What is written, in this order, and what each is for."""
+FROM_UPSTREAM = {
+    "licet.toml": "who there is, the server, and its tools as comments: say what each can do",
+    "policies/base.cedar": "the tenant wall; reads are allowed, and a person decides on each write",
+    "licet.lock": "the definitions of its tools as they are now: what agents are shown, and what it is held against",
+    ".gitignore": "keeps the audit log and its key out of version control",
+}
+"""The same with `--from-upstream`."""
 IGNORED = ".gitignore"
 """A project has one of its own: then it is left as it is, and what belongs into it is said."""
 _STARTER = {IGNORED: "gitignore"}
@@ -32,38 +40,98 @@ _STARTER = {IGNORED: "gitignore"}
 
 
 class Written(Struct, frozen=True, kw_only=True):
-    """What is printed with `--json`."""
+    """What is printed with `--json`. `tools` are how many an upstream offers, `problems` what of them should be looked at."""
 
     folder: str
     files: tuple[str, ...]
+    tools: int | UnsetType = UNSET
+    problems: tuple[str, ...] | UnsetType = UNSET
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("words", nargs=-1, metavar="[FOLDER | -- COMMAND | URL]")
 @click.option("--own-policies", is_flag=True, help=f"Write {OWN_POLICIES} alone, into a folder that has the rest.")
+@click.option("--from-upstream", metavar="NAME", help="Start from the tools of an MCP server, which is asked for them, under this name.")
+@click.option(
+    "--source", "sources", metavar="NAME=SOURCE", multiple=True, help="A variable of COMMAND, or a header for URL: `TOKEN=env:CRM_TOKEN`."
+)
 @click.pass_obj
-def init(invocation: Invocation, /, folder: Path, *, own_policies: bool) -> int:
+def init(
+    invocation: Invocation, /, words: tuple[str, ...], from_upstream: str | None, sources: tuple[str, ...], *, own_policies: bool
+) -> int:
     """Write a licet.toml, policies and policy tests to start from.
 
     They go into FOLDER, by default this one. A file that is there is never overwritten: then nothing is written at all. Only a .gitignore
     that is there is left as it is, and what belongs into it is said.
+
+    With --from-upstream they go into this folder, and begin with the tools of an MCP server: those that it offers now are pinned in
+    licet.lock, and stand in licet.toml as comments, with what the server says of them. None can be called until you say what it can do.
     """
+    if from_upstream is not None:
+        if own_policies:
+            raise Refusal(
+                Exit.USAGE, "usage", "`--from-upstream` writes no policies of the server's own", next_step="leave one of them out"
+            )
+        return _write_from_upstream(invocation, from_upstream, words, sources)
+    if len(words) > 1 or sources:
+        raise Refusal(Exit.USAGE, "usage", "a command is asked with `--from-upstream NAME`", next_step="`licet init --help` shows how")
+    folder = Path(words[0] if words else ".")
     if own_policies:
         return _write_own_policies(invocation, folder)
-    there = [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
-    taken = [name for name in there if name != IGNORED]
-    if taken:
-        message = f"`{folder / taken[0]}` is there already, and nothing is overwritten"
-        raise Refusal(Exit.ERROR, "exists", message, next_step="give another folder: `licet init FOLDER`", files=taken)
+    there = _there(folder, FILES, "give another folder: `licet init FOLDER`")
     files = tuple([name for name in FILES if name not in there])
     for name in files:
         _write(folder / name, _content(name))
     written = Written(folder=str(folder.absolute()), files=files)
     enter = "" if folder.absolute() == Path.cwd() else f"cd {folder} && "
     step = f"`{enter}licet check`, then `licet test`; `licet can --help` shows how to ask for one call"
+    _hint_ignored(invocation, folder, there)
+    return invocation.answer(written, lambda output: _show(output, files), next_step=step)
+
+
+def _write_from_upstream(invocation: Invocation, upstream: str, words: tuple[str, ...], sources: tuple[str, ...]) -> int:
+    from licet.cli.init_upstream import start_from, write_lock  # noqa: PLC0415  only where a server is asked
+
+    given = dict(source.split("=", 1) for source in sources if "=" in source)
+    if len(given) != len(sources):
+        raise Refusal(
+            Exit.USAGE, "usage", "a source is `NAME=SOURCE`, each name once", next_step="for example `--source TOKEN=env:CRM_TOKEN`"
+        )
+    folder = Path()
+    there = _there(folder, FROM_UPSTREAM, "go into another folder")
+    started = start_from(upstream, words, given, folder)
+    for name, content in started.files.items():
+        _write(folder / name, content.encode())
+    if IGNORED not in there:
+        _write(folder / IGNORED, _content(IGNORED))
+    write_lock(started, folder)
+    _hint_ignored(invocation, folder, there)
+    files = tuple([name for name in FROM_UPSTREAM if name not in there])
+    written = Written(folder=str(folder.absolute()), files=files, tools=started.tools, problems=started.problems)
+
+    def show(output: Output) -> None:
+        for name in files:
+            output.mark("ok", "wrote", name, below=FROM_UPSTREAM[name])
+        for problem in started.problems:
+            output.mark("warn", "look", problem)
+
+    step = f"say in licet.toml what each of {started.tools} tools can do; then `licet check`, and `licet wrap`"
+    return invocation.answer(written, show, next_step=step)
+
+
+def _there(folder: Path, files: Mapping[str, str], step: str) -> list[str]:
+    """Those of these files that are there. Raises `Refusal` if that is more than what is left as it is."""
+    there = [name for name in files if (folder / name).exists() or (folder / name).is_symlink()]
+    taken = [name for name in there if name != IGNORED]
+    if taken:
+        message = f"`{folder / taken[0]}` is there already, and nothing is overwritten"
+        raise Refusal(Exit.ERROR, "exists", message, next_step=step, files=taken)
+    return there
+
+
+def _hint_ignored(invocation: Invocation, folder: Path, there: list[str]) -> None:
     if IGNORED in there:
         invocation.hint(f"`{folder / IGNORED}` is left as it is: see that it has `licet.key` and `licet.db*`")
-    return invocation.answer(written, lambda output: _show(output, files), next_step=step)
 
 
 def _write_own_policies(invocation: Invocation, folder: Path) -> int:

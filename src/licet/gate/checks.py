@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from licet.catalog.spec import ToolSpec
-from licet.catalog.upstream import tool_name
+from licet.catalog.upstream import table_of, tool_name
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
 from licet.gate.draft import Draft, Inquired, Refused
@@ -154,7 +154,7 @@ def find_drift(scene: Scene, name: str) -> str | None:
 
 def unclassified_message(name: str) -> str:
     """Why an upstream's tool that nobody classified is denied, and what to do about it."""
-    return f"licet.toml does not say what `{name}` can do: add `[tools.{name}]` with its `access`, and permit it in a policy"
+    return f"licet.toml does not say what `{name}` can do: add `{table_of(name)}` with its `access`, and permit it in a policy"
 
 
 def no_permit_message(spec: ToolSpec, excluded: Principal) -> str:
