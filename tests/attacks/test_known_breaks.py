@@ -58,6 +58,15 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a rule tightened and the old pin honoured for 60 s": ("test_a_tightened_rule_counts_at_the_next_call",),
     "each retry opens a new request": ("test_a_retry_opens_no_second_request",),
     "a torn tail stops the system until a person repairs it": ("test_a_torn_tail_stops_nobody",),
+    "a server behind the gateway that turns against callers, the gateway or the machine": (
+        "test_an_upstream_finds_no_secret_of_the_gateway_in_its_environment",
+        "test_an_upstream_asks_nobody_but_the_client_whose_call_it_answers",
+        "test_an_upstream_asks_a_client_nothing_that_it_has_not_offered_to_answer",
+        "test_a_call_that_an_upstream_did_not_survive_is_not_sent_again",
+        "test_an_upstream_that_answers_late_answers_no_other_call",
+        "test_an_upstream_cannot_fail_the_call_of_another_by_an_id_in_what_it_answers",
+        "test_what_an_upstream_has_started_in_a_session_of_its_own_ends_with_it",
+    ),
     "the approver sees [REDACTED] where the order id should be": ("test_the_approver_sees_the_exact_arguments_and_effects",),
     "dry-run really executes": ("test_a_preview_and_a_check_execute_nothing", "test_a_dry_run_argument_grants_nothing"),
     "what may not be read is learned from what waits for people": (

@@ -26,6 +26,7 @@ INPUTS: dict[str, Json] = {
     "add": _SUM,
     "slow": _input(steps="integer", seconds="number"),
     "refuse": _input(code="integer"),
+    "late": _input(seconds="number"),
     "never": _input(which="integer"),
     "die": _input(seconds="number"),
     "nonsense": _input(what="string"),
@@ -102,6 +103,14 @@ def garbage(request: Request, _arguments: Json) -> Json:
 def twice(request: Request, _arguments: Json) -> Json:
     request.answer(text("first"))
     return text("second")
+
+
+def late(request: Request, arguments: Json) -> Json:
+    """Answers after `seconds` (0.1), whether or not anybody still waits."""
+    time.sleep(arguments.get("seconds", 0.1))
+    request.answer(text("too late"))
+    journal("answered", arguments)
+    raise Silent
 
 
 def stray(request: Request, _arguments: Json) -> Json:
@@ -196,7 +205,7 @@ EXTRA: dict[str, Tool] = {}
 TOOLS: dict[str, Tool] = {
     one.__name__: one
     for one in (
-        *(echo, add, slow, fail, refuse, never, die, garbage, twice, stray, nonsense, huge, fork, flood, chatter, log),
+        *(echo, add, slow, fail, refuse, never, die, garbage, twice, late, stray, nonsense, huge, fork, flood, chatter, log),
         *(change, whoami),
     )
 }
