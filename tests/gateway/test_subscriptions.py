@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from licet.gateway import listening, subscriptions
 from licet.gateway.connection import NotSeen, NotSent
@@ -17,89 +16,17 @@ from licet.gateway.eras import META_LOG_LEVEL, META_SUBSCRIPTION, Era
 from licet.gateway.followers import WAITING_LIMIT, Follower, Note
 from licet.gateway.link import ClientFacts, Voyage
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, NOT_PERMITTED, UNAVAILABLE, RpcError
-from licet.gateway.session_state import LEVELS, SessionState
+from licet.gateway.session_state import LEVELS
 from licet.model import JsonObject
+from tests.gateway.listeners import ACKNOWLEDGED, PATIENCE_S, PROMPTS, RESOURCES, TOOLS, UPDATED, Session, Streamed
 from tests.gateway.lists_world import LISTS_CONFIG, LISTS_POLICIES, resource, stock
-from tests.gateway.world import LEGACY, MODERN, FakeConnection, FakeLink, GatewayWorld, gateway_world
-
-ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-UPDATED = "notifications/resources/updated"
-TOOLS, PROMPTS, RESOURCES = [f"notifications/{name}/list_changed" for name in ("tools", "prompts", "resources")]
-PATIENCE_S = 30.0
+from tests.gateway.world import LEGACY, MODERN, FakeConnection, GatewayWorld, gateway_world
 
 
 @pytest.fixture
 def w(tmp_path: Path) -> Iterator[GatewayWorld]:
     with gateway_world(tmp_path, config=LISTS_CONFIG, policies=LISTS_POLICIES) as world:
         yield world
-
-
-class Heard:
-    """What a client was told, in order."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[tuple[str, JsonObject]] = asyncio.Queue()
-
-    def tell(self, method: str, params: Mapping[str, Any]) -> None:
-        self.queue.put_nowait((method, dict(params)))
-
-    async def next(self) -> tuple[str, JsonObject]:
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.queue.get()
-
-
-class HeardLink(FakeLink):
-    """A client's request, and what it is told of it."""
-
-    def __init__(self, client: ClientFacts) -> None:
-        super().__init__(client)
-        self.heard = Heard()
-
-    async def notify(self, method: str, params: Mapping[str, Any]) -> None:
-        self.heard.tell(method, params)
-
-
-class Session(Heard):
-    """A legacy client's session."""
-
-    def __init__(self, w: GatewayWorld, **how: Any) -> None:
-        super().__init__()
-        self.w = w
-        self.how = how
-        self.state: SessionState | None = SessionState(tell=self.tell)
-
-    async def ask(self, method: str, params: Any = None) -> JsonObject:
-        return await self.w.ask(method, params, session=self.state, **self.how)
-
-    async def begin(self) -> None:
-        await self.w.gateway.describe(self.w.incoming("initialize", {}, session=self.state, **self.how))
-
-    def end(self) -> None:
-        assert self.state is not None
-        self.state.tell = None
-
-
-class Streamed:
-    """A modern client's stream."""
-
-    def __init__(self, w: GatewayWorld, wanted: Any, *, number: int = 7, **how: Any) -> None:
-        link = HeardLink(MODERN)
-        incoming = w.incoming("subscriptions/listen", {"notifications": wanted}, client=MODERN, **how)
-        self.heard = link.heard
-        self.task = asyncio.ensure_future(w.gateway.answer(replace(incoming, link=link, id=number)))
-
-    async def acknowledged(self) -> JsonObject:
-        method, params = await self.next()
-        assert method == ACKNOWLEDGED
-        found: JsonObject = params["notifications"]
-        return found
-
-    async def next(self) -> tuple[str, JsonObject]:
-        return await self.heard.next()
-
-    async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.wait({self.task})
 
 
 class ModernUpstream:

@@ -36,13 +36,16 @@ class Drift:
     def compare(self, upstream: str, unverified_definitions: Sequence[Any], voyage: Voyage | None = None) -> None:
         """Hold what an upstream lists now, for whoever this voyage is of, against what is pinned."""
         live = self._gate.registry.live
-        before = live.revision
+        before, drifted = live.revision, self._drifted(upstream)
         problem = live.take(upstream, unverified_definitions, scope=self._scope(upstream, voyage))
         if problem is not None:
             _log.error("licet: the tools of `%s` cannot be compared with what is pinned, so that none is called: %s", upstream, problem)
         if live.revision != before:
-            self._tell(upstream)
-            self.changed(upstream)
+            found = self._drifted(upstream)
+            for name, drift in found.items():
+                _log.warning("licet: %s is denied: %s", quoted(name), drift)
+            if found.keys() != drifted.keys():
+                self.changed(upstream)
 
     def find(self, name: str) -> str | None:
         """How the tool of this name of the catalog has drifted, as a sentence; None if nobody has seen that it did."""
@@ -60,7 +63,6 @@ class Drift:
             return f"{asked}\0{voyage.tenant}"
         return "\0".join([asked, voyage.tenant, voyage.agent or "", voyage.service or "", voyage.user or ""])
 
-    def _tell(self, upstream: str) -> None:
-        for name, tool in self._gate.scene.offered.tools.items():
-            if tool.upstream == upstream and (drift := self.find(name)) is not None:
-                _log.warning("licet: %s is denied: %s", quoted(name), drift)
+    def _drifted(self, upstream: str) -> dict[str, str]:
+        tools = [name for name, tool in self._gate.scene.offered.tools.items() if tool.upstream == upstream]
+        return {name: drift for name in tools if (drift := self.find(name)) is not None}
