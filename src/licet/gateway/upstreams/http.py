@@ -28,7 +28,7 @@ from aiohttp import ClientResponse
 
 from licet.gate.steps import EndedAs
 from licet.gateway.connection import Garbage, NotSeen, NotSent
-from licet.gateway.eras import Era
+from licet.gateway.eras import LEGACY_VERSIONS, MODERN_VERSIONS, Era
 from licet.gateway.messages import encode
 from licet.gateway.upstreams.http_client import HttpUpstream
 from licet.gateway.upstreams.http_reading import EVENTS, JSON, Reading
@@ -83,6 +83,8 @@ class HttpTransport:
         """As `Transport.send`."""
         if self._closed or not self._entered:
             raise self._over(None)
+        if "method" not in message and self._version in MODERN_VERSIONS:
+            return  # nothing is asked of the client in this way in the modern era, and no answer may be sent
         scope = asyncio.timeout(None)  # until `close`
         self._sending.add(scope)
         try:
@@ -218,10 +220,10 @@ class HttpTransport:
 
     def _note_result(self, result: object, request: Exchange) -> None:
         """What later requests depend on: the version that a handshake agreed on, and what calls must mirror."""
-        if request.method == "initialize" and isinstance(result, dict) and isinstance(result.get("protocolVersion"), str):
-            self._version = result["protocolVersion"]
+        if request.method == "initialize" and isinstance(result, dict):
+            self._version = next((one for one in LEGACY_VERSIONS if one == result.get("protocolVersion")), None)
         elif request.method == "tools/list":
-            self._mirrors.learn(request.params, result)
+            self._mirrors.learn(result)
 
     async def _take_stream(self, response: ClientResponse, request: Exchange) -> None:
         """What comes on the stream of a request, taken up again where it ends early and can be (rule 4)."""

@@ -110,7 +110,9 @@ class HttpUpstream:
             return await self._client.request(method, self.url, headers=merged, data=data, allow_redirects=False)
         except _NOT_REACHED as error:
             raise NotSent(f"`{self.name}` cannot be reached: {_reason(error)}") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except ValueError as error:  # a header that cannot be sent
+            raise NotSent(f"`{self.name}` cannot be sent what it should be sent; look at its `headers`") from error
+        except (aiohttp.ClientError, OSError) as error:
             raise self.broken(error, exchange) from error
 
     def broken(self, error: Exception, exchange: Exchange | None) -> EndedAs:

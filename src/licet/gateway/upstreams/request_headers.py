@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from licet.gateway.connection import NotSent
 from licet.gateway.eras import META_VERSION
@@ -24,6 +24,8 @@ from licet.names import quoted
 Mirrored: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Headers that mirror arguments, each with the path of its argument."""
 
+TOOLS: Final = 10_000
+"""Of one upstream, that want something mirrored. Calls of what is beyond are refused by the upstream itself."""
 MIRRORED: Final = "x-mcp-header"
 VERSION: Final = "MCP-Protocol-Version"
 METHOD: Final = "Mcp-Method"
@@ -50,17 +52,18 @@ class Mirrors:
         self._of: dict[str, Mirrored] = {}
         self._refused: dict[str, str] = {}
 
-    def learn(self, params: Mapping[str, Any], result: object) -> None:
-        """One page of `tools/list`. The first page forgets what was known."""
-        if "cursor" not in params:
-            self._of.clear()
-            self._refused.clear()
+    def learn(self, result: object) -> None:
+        """One page of `tools/list`. What another page said stands: calls are made while lists are read."""
         tools = result.get("tools") if isinstance(result, dict) else None
         for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and isinstance(tool.get("name"), str) and isinstance(tool.get("inputSchema"), dict):
                 self._learn(tool["name"], tool["inputSchema"])
 
     def _learn(self, name: str, schema: JsonObject) -> None:
+        self._of.pop(name, None)
+        self._refused.pop(name, None)
+        if len(self._of) + len(self._refused) >= TOOLS:
+            return
         try:
             found = mirrored(schema)
         except ValueError as error:
@@ -139,7 +142,7 @@ def _declared(schema: JsonObject, path: tuple[str, ...]) -> Iterator[tuple[str, 
             header = found[MIRRORED]
             if not isinstance(header, str) or not _TOKEN.fullmatch(header):
                 raise ValueError(f"the `{MIRRORED}` of `{name}` is no name of a header")
-            if found.get("type") not in {"string", "integer", "boolean"}:
+            if found.get("type") not in ("string", "integer", "boolean"):  # a tuple: a type may be a list, too
                 raise ValueError(f"`{name}` is mirrored into a header, and is no string, integer or boolean")
             yield PARAM + header, (*path, name)
         yield from _declared(found, (*path, name))
