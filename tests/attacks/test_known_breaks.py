@@ -288,6 +288,21 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
+    "a session, a header or a message at the gateway's door that is another's, or says two things": (
+        "test_a_stolen_session_id_opens_nothing",
+        "test_a_session_id_that_somebody_chose_is_not_taken",
+        "test_two_session_ids_are_none",
+        "test_two_credentials_are_none",
+        "test_nothing_in_headers_or_message_makes_an_agent_another",
+        "test_a_header_that_names_a_harmless_tool_carries_no_other_one",
+        "test_a_message_that_names_two_tools_is_read_by_nobody",
+        "test_a_client_does_not_leave_the_header_rules_by_naming_an_older_version",
+        "test_a_batch_hides_no_call",
+        "test_a_yes_that_is_sent_for_somebody_elses_question_is_dropped",
+        "test_a_page_whose_name_was_pointed_at_the_gateway_is_refused",
+        "test_the_credential_of_a_client_goes_no_further",
+        "test_sessions_that_are_opened_without_end_push_out_nobody_else",
+    ),
     "a `requestState` that is forged, stolen, replayed or of another call": (
         "test_a_state_of_an_approved_call_carries_no_other_call",
         "test_a_state_that_was_edited_or_made_up_is_none",
