@@ -98,6 +98,7 @@ def test_nothing_in_headers_or_message_makes_an_agent_another(w: DoorWorld) -> N
     assert (reply.status, reply.json["result"]["isError"]) == (200, True)
     assert reply.json["result"]["content"][0]["text"].startswith("denied (no_permit): ")
     actor = records(w.gate, "acme")[-1].envelope.actor
+    assert actor is not None
     assert (actor.agent, actor.user, nothing_reached(w)) == ("bot", "alice", True)
 
 
