@@ -17,7 +17,7 @@ from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from licet.gateway.request_state import StateRefused
 from licet.gateway.rounds import ROUNDS, TRIES, Rounds, ask_before, executing
 from licet.model import CallId, JsonObject
-from tests.gateway.world import FakeLink, GatewayWorld, gateway_world
+from tests.gateway.world import CONFIG, FakeLink, GatewayWorld, gateway_world
 
 CLIENT = ClientFacts(era="modern", version="2026-07-28", capabilities={"elicitation": {}, "roots": {}, "sampling": {}})
 FORM: JsonObject = {"method": "elicitation/create", "params": {"message": "which?", "requestedSchema": {"type": "object"}}}
@@ -448,3 +448,48 @@ def test_a_legacy_client_is_asked_over_its_own_link(w: GatewayWorld) -> None:
 
 async def _asked(link: FakeLink) -> Mapping[str, JsonObject]:
     return await ask_before(link, {"q": FORM})
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_the_time_in_which_a_client_is_asked_is_not_the_tools(tmp_path: Path, era: str) -> None:
+    class Reading(FakeLink):
+        async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+            await asyncio.sleep(0.2)
+            return {"q": YES}
+
+    async def ask(method: str, params: Mapping[str, Any], voyage: Any) -> JsonObject:
+        if "inputResponses" in params:
+            return {"content": [{"type": "text", "text": str(params["inputResponses"]["q"]["action"])}]}
+        return {"resultType": "input_required", "inputRequests": {"q": FORM}}
+
+    async def main(w: GatewayWorld) -> JsonObject:
+        asked = incoming(w, {"name": "crm__ask", "arguments": {}})
+        if era == "legacy":
+            return await w.gateway.answer(replace(asked, link=Reading(replace(CLIENT, era="legacy"))))
+        told = await w.gateway.answer(asked)
+        await asyncio.sleep(0.2)
+        again = {"name": "crm__ask", "arguments": {}, "requestState": told["requestState"], "inputResponses": {"q": YES}}
+        return await w.gateway.answer(incoming(w, again))
+
+    quick = CONFIG.replace("[upstreams.crm]\n", "[upstreams.crm]\ntimeout_s = 0.05\n")
+    with gateway_world(tmp_path, config=quick) as w:
+        w.upstreams.crm.answering = ask
+        assert asyncio.run(main(w))["content"][0]["text"] == "accept"
+        assert [record.kind for record in w.records()] == ["call"]
+
+
+def test_a_client_that_never_answers_is_not_asked_for_ever(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.gateway.link.ASK_S", 0.02)
+
+    class Silent(FakeLink):
+        async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def ask(method: str, params: Mapping[str, Any], voyage: Any) -> JsonObject:
+        return {"resultType": "input_required", "inputRequests": {"q": FORM}}
+
+    w.upstreams.crm.answering = ask
+    asked = incoming(w, {"name": "crm__ask", "arguments": {}})
+    result = asyncio.run(w.gateway.answer(replace(asked, link=Silent(replace(CLIENT, era="legacy")))))
+    assert "the client did not answer within 0.02 s" in result["content"][0]["text"]

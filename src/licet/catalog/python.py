@@ -42,6 +42,8 @@ Result = TypeVar("Result")
 class PythonTool:
     """A Python function as a tool. Built once by `tool_from_function`; safe to share between threads."""
 
+    keeps_time = False
+
     def __init__(self, spec: ToolSpec, function: Callable[..., Any], signature: Signature, types: Types) -> None:
         self.spec = spec
         self.function = function

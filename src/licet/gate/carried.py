@@ -24,10 +24,11 @@ Carrier: TypeAlias = Callable[[UpstreamTool, JsonObject], Awaitable[Any]]
 
 
 class Carried:
-    """An upstream's tool as something that this process can run."""
+    """An upstream's tool as something that this process can run. Each request to the upstream has its time, in which no client is asked."""
 
     is_async = True
     is_method = False
+    keeps_time = True
 
     def __init__(self, tool: UpstreamTool, carrier: Carrier) -> None:
         async def carry(**arguments: Any) -> Any:
@@ -51,6 +52,7 @@ class CarriedPreview:
 
     is_async = True
     is_method = False
+    keeps_time = False
 
     def __init__(self, preview: UpstreamPreview, carrier: Carrier) -> None:
         tool = preview.tool

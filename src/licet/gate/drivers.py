@@ -106,7 +106,7 @@ async def run_awaited(step: Execute | Preview, started_ns: int) -> Ran:
     deadline: asyncio.Timeout | None = None
     try:
         with collecting(step.effects if isinstance(step, Execute) else None):
-            if step.timeout_s is None:
+            if step.timeout_s is None or step.tool.keeps_time:
                 value = await step.tool.function(*positional(step), **step.arguments)
             else:
                 async with asyncio.timeout(step.timeout_s) as deadline:

@@ -44,6 +44,11 @@ class Implementation(Protocol):
         """Whether it needs the instance that it is called on."""
         ...
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether it ends in time by itself."""
+        ...
+
     def kwargs(self, arguments: Arguments) -> Mapping[str, Any]:
         """Fresh values for the function, built from the canonical bytes."""
         ...

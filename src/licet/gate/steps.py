@@ -30,6 +30,11 @@ class Tool(Protocol):
         ...
 
     @property
+    def keeps_time(self) -> bool:
+        """Whether it ends in time by itself: one that asks people something meanwhile, whose time is not the tool's."""
+        ...
+
+    @property
     def function(self) -> Callable[..., Any]:
         """The function itself."""
         ...

@@ -23,7 +23,7 @@ from licet.gateway.answers import ToolFailed
 from licet.gateway.connection import Connection, Connections, Garbage, NotSent
 from licet.gateway.definitions import LIST_TIMEOUT_S, definitions_of
 from licet.gateway.drift import Drift
-from licet.gateway.link import VOYAGE, CannotAsk, Voyage
+from licet.gateway.link import VOYAGE, CannotAsk, Voyage, ask_in_time
 from licet.gateway.rounds import executing
 from licet.model import JsonObject
 
@@ -100,7 +100,7 @@ class Carrying:
         ):
             raise Garbage("upstream_not_understood", f"`{tool.upstream}` asks for something that cannot be read")
         try:
-            answers = dict(await voyage.link.ask(requests))
+            answers = dict(await ask_in_time(voyage.link, requests))
         except CannotAsk as error:
             raise EndedAs("error", "client_cannot_answer", f"`{tool.upstream}` needs an answer of the client: {error}") from error
         found: JsonObject = {"inputResponses": answers} if requests else {}

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
@@ -47,6 +48,10 @@ class CannotAsk(Exception):
     """The client has not declared that it can be asked this, is gone, or refused to answer."""
 
 
+ASK_S: Final = 600.0
+"""How long a client is asked for: people fill in forms, and an upstream holds its call open meanwhile."""
+
+
 class Link(Protocol):
     """One request of a client, for whoever answers it."""
 
@@ -66,6 +71,15 @@ class Link(Protocol):
         `CannotAsk`.
         """
         ...
+
+
+async def ask_in_time(link: Link, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+    """As `Link.ask`, for as long as a client is asked at most. Raises `CannotAsk`."""
+    try:
+        async with asyncio.timeout(ASK_S):
+            return await link.ask(requests)
+    except TimeoutError as error:
+        raise CannotAsk(f"the client did not answer within {ASK_S:g} s") from error
 
 
 class Voyage(Struct, kw_only=True):

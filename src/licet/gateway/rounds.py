@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from licet.gate.gate import Gate
 from licet.gateway.eras import META_PROGRESS
 from licet.gateway.incoming import Incoming
-from licet.gateway.link import CannotAsk, ClientFacts, Link
+from licet.gateway.link import ASK_S, CannotAsk, ClientFacts, Link
 from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from licet.gateway.request_state import RequestStates, State, StateRefused, key_of, principal_of, request_of, without_rounds
 from licet.ledger.record import microseconds
@@ -38,8 +38,8 @@ from licet.model import CallId, JsonObject
 Work = Callable[[Incoming], Awaitable[JsonObject]]
 _Caller = tuple[str | None, str | None, str | None, str | None]
 
-LIFETIME_S: Final = 600.0
-"""How long a parked call waits for its client: people fill in forms, and an upstream holds its call open meanwhile."""
+LIFETIME_S: Final = ASK_S + 30.0
+"""How long a parked call waits for its client: until whoever asked has given up, and a little longer, so that it can say so."""
 PARKED: Final = 1_000
 """In all: each of them holds a task, and most of them a request of an upstream."""
 PARKED_EACH: Final = 32

@@ -82,7 +82,7 @@ def executed(folder: Path) -> list[str]:
         ("garbage", {}, ("ok", None)),
         ("fail", {}, ("error", "tool_error")),
         ("refuse", {}, ("error", "upstream_error")),
-        ("never", {}, ("timeout", "timeout")),
+        ("never", {}, ("timeout", "upstream_timeout")),
         ("die", {}, ("unknown", "upstream_gone")),
         ("nonsense", {"what": "text"}, ("unknown", "upstream_not_understood")),
         ("huge", {"bytes": 1_000_000}, ("unknown", "upstream_too_large")),

@@ -15,7 +15,7 @@ from typing import Final
 
 from licet.gate.steps import EndedAs
 from licet.gateway.eras import ASKED_OF_CLIENTS, META_PROGRESS, Era
-from licet.gateway.link import CannotAsk
+from licet.gateway.link import CannotAsk, ask_in_time
 from licet.gateway.messages import INTERNAL_ERROR, METHOD_NOT_FOUND, MessageId, RpcError, failure, result
 from licet.gateway.upstreams.opened import Opened
 from licet.gateway.upstreams.transport import Transport
@@ -81,7 +81,7 @@ class Asking:
         if opened.clock is not None:
             opened.clock.stop()
         try:
-            answers = await opened.voyage.link.ask({_KEY: {"method": method, "params": _without_token(params)}})
+            answers = await ask_in_time(opened.voyage.link, {_KEY: {"method": method, "params": _without_token(params)}})
             self._reply(result(number, answers[_KEY]))
         except CannotAsk as error:
             self._reply(failure(number, RpcError(INTERNAL_ERROR, f"the client did not answer: {error}")))
