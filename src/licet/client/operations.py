@@ -402,3 +402,22 @@ class Operations:
         return self.connection.decoded(
             self.connection.ask("GET", f"/.well-known/oauth-protected-resource/mcp/{in_path(upstream)}"), types.ProtectedResource
         )
+
+    def list_gateway_tools(
+        self,
+        *,
+        tenant: str | None = None,
+        agent: str | None = None,
+        service: str | None = None,
+        user: str | None = None,
+        upstream: str | None = None,
+    ) -> types.ShownTools:
+        """Which tools of upstreams a caller is shown, and why not the others. Needs `policies.read`."""
+        return self.connection.decoded(
+            self.connection.ask(
+                "GET",
+                "/api/v1/gateway/tools",
+                query={"tenant": tenant, "agent": agent, "service": service, "user": user, "upstream": upstream},
+            ),
+            types.ShownTools,
+        )

@@ -374,6 +374,14 @@ class HeldSubject(Struct, frozen=True, kw_only=True):
     id: str | None = None
 
 
+class HiddenTool(Struct, frozen=True, kw_only=True):
+    """A tool that is not shown: by which code a call of it would be denied, and why."""
+
+    name: str
+    code: str
+    why: str
+
+
 class HoldShape(Struct, frozen=True, kw_only=True):
     """A hold that stands. `target` is a type and a pseudonym; None for everything in the log."""
 
@@ -799,6 +807,13 @@ class Settled(Struct, frozen=True, kw_only=True):
     status: Literal["error", "not_executed", "ok"]
     by: Literal["person", "probe"]
     receipt: Receipt
+
+
+class ShownTools(Struct, frozen=True, kw_only=True):
+    """What a caller is shown, and what it is not."""
+
+    shown: tuple[str, ...]
+    hidden: tuple[HiddenTool, ...]
 
 
 class Shut(Struct, frozen=True, kw_only=True):

@@ -75,19 +75,7 @@ class Toolbox:
 
     def hidden(self, acting: Acting, upstream: str | None = None) -> tuple[Hidden, ...]:
         """The pinned tools that are not listed for this caller, each with why: for whoever runs the gateway. Raises `CallerRefused`."""
-        scene = self._gate.scene
-        caller = checks.caller_of(acting, scene)
-        principals = scene.directory.principals(caller)
-        found = [
-            Hidden(name=name, code="unclassified_tool", why=checks.unclassified_message(name))
-            for name in scene.offered.unclassified
-            if upstream is None or name.startswith(f"{upstream}__")
-        ]
-        for full, tool in _tools(scene, upstream):
-            reason = _why_hidden(scene, full, tool, caller, principals)
-            if reason is not None:
-                found.append(reason)
-        return tuple(sorted(found, key=lambda one: one.name))
+        return hidden_from(self._gate.scene, acting, upstream)
 
     def _listed(self, acting: Acting, upstream: str | None) -> _Listed:
         scene = self._gate.scene
@@ -105,6 +93,28 @@ class Toolbox:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
+
+
+def hidden_from(scene: Scene, acting: Acting, upstream: str | None = None) -> tuple[Hidden, ...]:
+    """The pinned tools that are not listed for this caller, each with why. Raises `CallerRefused`."""
+    caller = checks.caller_of(acting, scene)
+    principals = scene.directory.principals(caller)
+    found = [
+        Hidden(name=name, code="unclassified_tool", why=checks.unclassified_message(name))
+        for name in scene.offered.unclassified
+        if upstream is None or name.startswith(f"{upstream}__")
+    ]
+    for full, tool in _tools(scene, upstream):
+        reason = _why_hidden(scene, full, tool, caller, principals)
+        if reason is not None:
+            found.append(reason)
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def shown_to(scene: Scene, acting: Acting, upstream: str | None = None) -> tuple[str, ...]:
+    """The catalog's names of the tools that are listed for this caller. Raises `CallerRefused`."""
+    hidden = {one.name for one in hidden_from(scene, acting, upstream)}
+    return tuple(sorted(full for full, _ in _tools(scene, upstream) if full not in hidden))
 
 
 def _made(scene: Scene, caller: Caller, upstream: str | None) -> _Listed:
