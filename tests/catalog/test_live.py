@@ -143,3 +143,26 @@ def test_of_many_changes_some_are_told_and_the_rest_are_counted() -> None:
     live = LiveDefinitions()
     live.take("crm", [{**GET, **{f"x{number}": number for number in range(8)}}])
     assert live.find("crm", "get", pin()) == "has changed: `/x0`, `/x1`, `/x2`, `/x3`, `/x4` and 3 more"
+
+
+def test_a_list_of_too_many_tools_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "TOOLS_LIMIT", 1)
+    live = LiveDefinitions()
+    assert live.take("crm", [GET, PUT]) == "it has more than 1 tools"
+    assert "cannot be compared" in (live.find("crm", "get", pin()) or "")
+
+
+def test_a_definition_that_is_not_kept_has_changed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "KEPT_BYTES", 10)
+    live = LiveDefinitions()
+    live.take("crm", [{**GET, "description": "Evil."}])
+    assert live.find("crm", "get", pin()) == "has changed"
+
+
+def test_definitions_are_kept_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "KEPT_BYTES", 2_000)
+    live = LiveDefinitions()
+    for number in range(1_000):
+        live.take("crm", [{**GET, "description": f"Evil {number}."}])
+    assert live._kept["crm"]._bytes <= 2_000
+    assert live.find("crm", "get", pin()) == "has changed: `/description`"

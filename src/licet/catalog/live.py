@@ -6,29 +6,39 @@ Rules:
    tools was given it any more. A list that cannot be read has none of the tools.
 2. Who may be given another list than others (`scope`) replaces nobody's report but their own: an upstream that shows one caller what was
    accepted and another something else has drifted for both.
-3. Nothing of a live definition is used for anything but this comparison. Accepting it, and nothing else, puts it into `licet.lock`; from
+3. What is kept is bounded, whatever an upstream lists: digests of so many tools for so many callers, and definitions of so many bytes.
+   A definition that is not kept has changed all the same; only what has changed in it is not told.
+4. Nothing of a live definition is used for anything but this comparison. Accepting it, and nothing else, puts it into `licet.lock`; from
    then on it is what is pinned, and has not drifted.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
+from licet.catalog import strict
 from licet.catalog.pins import Pin, pins_of
 from licet.errors import CatalogInvalid
 from licet.model import JsonObject
 from licet.names import quoted
 
-SCOPES_LIMIT: Final = 10_000
+SCOPES_LIMIT: Final = 1_000
 """Of one upstream. Whoever has not asked for longest is forgotten, and is compared anew before anything is sent for them."""
+TOOLS_LIMIT: Final = 2_000
+"""Of one upstream. A model that is shown more finds none of them."""
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""Of definitions of one upstream that are not what was accepted."""
 CHANGES_TOLD: Final = 5
-_NONE: Final[Mapping[str, Pin]] = MappingProxyType({})
+Report: TypeAlias = Mapping[str, str]
+"""What somebody was listed: names of tools, and the SHA-256 of their definitions."""
+_NONE: Final[Report] = MappingProxyType({})
 
 
 class Change(Struct, frozen=True):
@@ -46,8 +56,9 @@ class LiveDefinitions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reports: dict[str, dict[str, Mapping[str, Pin]]] = {}
-        self._listed: dict[str, Mapping[str, tuple[Pin, ...]]] = {}
+        self._reports: dict[str, dict[str, Report]] = {}
+        self._listed: dict[str, Mapping[str, frozenset[str]]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._problems: dict[str, str] = {}
         self.revision = 0
 
@@ -55,17 +66,20 @@ class LiveDefinitions:
         """This is what an upstream lists for these callers. Returns what is wrong with the list, where it cannot be read."""
         problem: str | None = None
         try:
-            report: Mapping[str, Pin] = pins_of(unverified_definitions)
+            pins = pins_of(islice(unverified_definitions, TOOLS_LIMIT + 1))
+            if len(pins) > TOOLS_LIMIT:
+                pins, problem = {}, f"it has more than {TOOLS_LIMIT} tools"
         except CatalogInvalid as invalid:
-            report, problem = _NONE, str(invalid)
-        else:
-            self._problems.pop(upstream, None)
+            pins, problem = {}, str(invalid)
+        report: Report = {name: pin.sha256 for name, pin in pins.items()} or _NONE
         with self._lock:
+            self._problems.pop(upstream, None)
             if problem is not None:
                 self._problems[upstream] = problem
+            self._kept.setdefault(upstream, _Kept()).add(pins.values())
             reports = self._reports.setdefault(upstream, {})
             before = reports.pop(scope, None)
-            known = next((one for one in (before, *_newest(reports)) if one is not None and _same(one, report)), report)
+            known = next((one for one in (before, *_newest(reports)) if one is not None and one == report), report)
             reports[scope] = known
             if len(reports) > SCOPES_LIMIT:
                 reports.pop(next(iter(reports)))
@@ -82,19 +96,43 @@ class LiveDefinitions:
         if seen is None:
             unread = self._problems.get(upstream)
             return "is not offered any more" if unread is None else f"cannot be compared with what is offered now ({unread})"
-        other = next((one for one in seen if one.sha256 != pin.sha256), None)
-        return None if other is None else f"has changed: {told(changes(pin.definition, other.definition))}"
+        other = min(seen - {pin.sha256}, default=None)
+        if other is None:
+            return None
+        definition = self._kept[upstream].find(other)
+        return "has changed" if definition is None else f"has changed: {told(changes(pin.definition, definition))}"
 
-    def _count(self, upstream: str, reports: Mapping[str, Mapping[str, Pin]]) -> None:
-        listed: dict[str, tuple[Pin, ...]] = {}
+    def _count(self, upstream: str, reports: Mapping[str, Report]) -> None:
+        listed: dict[str, set[str]] = {}
         for report in {id(one): one for one in reports.values()}.values():
-            for name, pin in report.items():
-                seen = listed.get(name, ())
-                if all(one.sha256 != pin.sha256 for one in seen):
-                    listed[name] = (*seen, pin)
-        if _digests(listed) != _digests(self._listed.get(upstream, {})) or upstream not in self._listed:
-            self._listed[upstream] = listed
+            for name, digest in report.items():
+                listed.setdefault(name, set()).add(digest)
+        found = {name: frozenset(digests) for name, digests in listed.items()}
+        if found != self._listed.get(upstream):
+            self._listed[upstream] = found
             self.revision += 1
+
+
+class _Kept:
+    """Definitions by their digest, the newest of them as long as there is room. Guarded by its board's lock where it grows."""
+
+    def __init__(self) -> None:
+        self._definitions: OrderedDict[str, tuple[JsonObject, int]] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, pins: Iterable[Pin]) -> None:
+        for pin in pins:
+            if pin.sha256 in self._definitions:
+                continue
+            size_bytes = len(strict.encode(pin.definition))
+            self._definitions[pin.sha256] = (pin.definition, size_bytes)
+            self._bytes += size_bytes
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= self._definitions.popitem(last=False)[1][1]
+
+    def find(self, digest: str) -> JsonObject | None:
+        found = self._definitions.get(digest)
+        return None if found is None else found[0]
 
 
 def changes(before: JsonObject, after: JsonObject) -> tuple[Change, ...]:
@@ -121,14 +159,6 @@ def _changes(path: str, before: Any, after: Any) -> Iterable[Change]:
         yield Change(path, before, after)
 
 
-def _newest(reports: dict[str, Mapping[str, Pin]]) -> list[Mapping[str, Pin]]:
+def _newest(reports: dict[str, Report]) -> list[Report]:
     """The reports that another one is most likely to equal, so that equal ones are kept once."""
     return [reports[scope] for scope, _ in zip(reversed(reports), range(8), strict=False)]
-
-
-def _same(one: Mapping[str, Pin], other: Mapping[str, Pin]) -> bool:
-    return one.keys() == other.keys() and all(pin.sha256 == other[name].sha256 for name, pin in one.items())
-
-
-def _digests(listed: Mapping[str, tuple[Pin, ...]]) -> dict[str, set[str]]:
-    return {name: {pin.sha256 for pin in pins} for name, pins in listed.items()}

@@ -154,7 +154,7 @@ def find_drift(scene: Scene, name: str) -> str | None:
 
 def unclassified_message(name: str) -> str:
     """Why an upstream's tool that nobody classified is denied, and what to do about it."""
-    return f"licet.toml does not say what `{name}` can do: add `{table_of(name)}` with its `access`, and permit it in a policy"
+    return f"licet.toml does not say what {quoted(name)} can do: add {quoted(table_of(name))} with its `access`, and permit it in a policy"
 
 
 def no_permit_message(spec: ToolSpec, excluded: Principal) -> str:

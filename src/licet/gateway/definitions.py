@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from licet.gate.steps import EndedAs
 from licet.gateway.connection import Connection, Connections, NotSent
 from licet.gateway.eras import MODERN_VERSIONS
@@ -13,7 +15,10 @@ from licet.model import JsonObject
 
 PAGES: Final = 100
 """Of a `tools/list`. An upstream whose list goes on without end has too many tools, or is no friend."""
+LIST_BYTES: Final = 32 * 1024 * 1024
+"""Of all pages together, as JSON."""
 LIST_TIMEOUT_S: Final = 30.0
+_encode: Final = msgspec.json.Encoder().encode
 _EVERYTHING: Final[JsonObject] = {"roots": {}, "sampling": {}, "elicitation": {}}
 """Servers offer tools that ask their client only to clients that can be asked."""
 
@@ -43,11 +48,15 @@ async def definitions_of(connection: Connection, voyage: Voyage) -> list[Any]:
         return []
     found: list[Any] = []
     cursor: JsonObject = {}
+    size_bytes = 0
     for _ in range(PAGES):
         try:
             page = await connection.request("tools/list", cursor, voyage, timeout_s=LIST_TIMEOUT_S)
         except EndedAs as error:
             raise NotSent(f"what `{connection.upstream}` offers cannot be compared with what is pinned: {error}") from error
+        size_bytes += len(_encode(page))
+        if size_bytes > LIST_BYTES:
+            raise NotSent(f"`{connection.upstream}` lists more than {LIST_BYTES} bytes of tools")
         tools = page.get("tools")
         found.extend(tools if isinstance(tools, list) else [])
         if not isinstance(following := page.get("nextCursor"), str):
