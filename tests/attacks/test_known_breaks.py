@@ -303,6 +303,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_the_credential_of_a_client_goes_no_further",
         "test_sessions_that_are_opened_without_end_push_out_nobody_else",
     ),
+    "around a wrapped server": (
+        "test_a_wrapped_server_cannot_speak_to_the_client_past_the_gateway",
+        "test_a_wrapped_server_is_not_given_the_descriptors_of_the_client",
+        "test_nothing_that_a_client_writes_makes_it_somebody_else",
+        "test_a_client_cannot_approve_the_call_that_waits_by_what_it_answers",
+    ),
     "a `requestState` that is forged, stolen, replayed or of another call": (
         "test_a_state_of_an_approved_call_carries_no_other_call",
         "test_a_state_that_was_edited_or_made_up_is_none",

@@ -4,180 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
 
-from licet.catalog.pins import LOCK_FILE, Lock, pins_of
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.wrap import upstream_of, upstream_settings, with_options
 from licet.config import loads
 from licet.config.upstreams import WrapSettings
-from licet.gateway.eras import META_CAPABILITIES, META_VERSION
-from licet.store.sqlite import SqliteStore
-from licet.testing import Clock
 from tests.cli.conftest import run_licet
+from tests.cli.wrapping import HELLO, MODERN, POLICY, PROGRAM, TOOLS, WRAP, is_alive, recorded, wait_for, wrapped, write_desk
 from tests.gateway.upstreams.servers import commands
-from tests.gateway.upstreams.servers.legacy import MORE
-from tests.gateway.upstreams.servers.tools import definitions
-
-TOOLS = ("echo", "add", "never", "whoami", "fork", "ask_user")
-CONFIG = """
-environment = "desk"
-[tenants.home]
-[tenants.office]
-[agents.assistant]
-tenants = ["home"]
-roles = ["assistant"]
-[agents.visitor]
-tenants = ["home", "office"]
-roles = []
-[users.nora]
-tenants = ["home", "office"]
-roles = ["assistant"]
-[users.ruth]
-tenants = ["home"]
-[groups]
-keepers = ["ruth"]
-[gateway]
-hold_s = 0
-[upstreams.fake]
-command = COMMAND
-"""
-POLICY = """
-@id("reads")
-permit (principal in Role::"assistant", action in Action::"read", resource);
-@id("adds")
-permit (principal in Role::"assistant", action == Action::"fake__add", resource);
-@id("never-three")
-@reason("three is nobody's business")
-forbid (principal, action == Action::"fake__add", resource) when { context.input.a == 3 };
-@id("large-sums")
-@require_approval("1 of Group::\\"keepers\\"")
-forbid (principal, action == Action::"fake__add", resource) when { context.input.a > 100 };
-"""
-HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "desk", "version": "1"}}
-MODERN = {META_VERSION: "2026-07-28", META_CAPABILITIES: {}}
-WRAP = '[wrap]\nagent = "assistant"\nuser = "nora"\n'
-PROGRAM = (sys.executable, "-c", "from licet.cli import main; main()")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A licet.toml with one upstream, its pins, and policies."""
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "all.cedar").write_text(POLICY)
-    tables = "".join(f'[tools.fake__{name}]\naccess = "{"write" if name == "add" else "read"}"\n' for name in TOOLS)
-    command = json.dumps(commands.legacy())
-    (tmp_path / "licet.toml").write_text(CONFIG.replace("COMMAND", command) + tables + WRAP)
-    Lock({"fake": pins_of(definitions(MORE))}).write(tmp_path / LOCK_FILE)
+    write_desk(tmp_path)
     return tmp_path
-
-
-class Desk:
-    """A client of the old era, and the process that it has started."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.lines: list[bytes] = []
-        self._number = 0
-
-    @property
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        return self.process.stdin, self.process.stdout
-
-    def send(self, method: str, params: Any = None, *, notify: bool = False) -> int:
-        self._number += 1
-        message = {"jsonrpc": "2.0", "method": method, "params": params or {}} | ({} if notify else {"id": self._number})
-        self._pipes[0].write(json.dumps(message).encode() + b"\n")
-        self._pipes[0].flush()
-        return self._number
-
-    def read(self) -> Any:
-        line = self._pipes[1].readline()
-        assert line, "the process said nothing more"
-        self.lines.append(line)
-        return json.loads(line)
-
-    def ask(self, method: str, params: Any = None) -> Any:
-        number = self.send(method, params)
-        while "id" not in (answer := self.read()):
-            pass  # told, not answered
-        assert answer["id"] == number, answer
-        return answer.get("result") or answer
-
-    def hello(self) -> Any:
-        found = self.ask("initialize", HELLO)
-        self.send("notifications/initialized", notify=True)
-        return found
-
-    def call(self, name: str, **arguments: Any) -> Any:
-        return self.ask("tools/call", {"name": name, "arguments": arguments})
-
-    def end(self) -> tuple[int, str]:
-        """The client closes stdin; the exit code, and what stderr had. Nothing more may be on stdout."""
-        out, err = self.process.communicate(timeout=60)
-        self.lines += out.splitlines()
-        return self.process.returncode, err.decode()
-
-
-@contextmanager
-def wrapped(*arguments: str, at: Path, **environ: str) -> Iterator[Desk]:
-    """A wrapped server; whatever happens, it is gone afterwards."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LICET_")}
-    command = [*PROGRAM, "wrap", *arguments]
-    with subprocess.Popen(
-        command, cwd=at, env=kept | environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        watchdog = threading.Timer(60, process.kill)
-        watchdog.start()
-        try:
-            yield Desk(process)
-        finally:
-            watchdog.cancel()
-            process.kill()
-
-
-def recorded(folder: Path) -> list[dict[str, Any]]:
-    """The envelopes of the tenants, oldest first. Nobody has the ledger open, and no call is open."""
-    store = SqliteStore.open(f"sqlite:{folder / 'licet.db'}", now=Clock(), keys=None, create=False, read_only=True)
-    try:
-        assert not store.boots()
-        assert not store.open_calls()
-        return [json.loads(record.envelope) for log in ("home", "office") for record in store.records(log)]
-    finally:
-        store.close()
-
-
-def wait_for(come: Callable[[], bool]) -> None:
-    """What another process does, of which nothing tells."""
-    deadline = time.monotonic() + 60
-    while not come():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.heavy
@@ -310,14 +159,10 @@ def test_what_an_upstream_asks_reaches_a_client_that_can_be_asked(folder: Path) 
     with wrapped(at=folder) as desk:
         desk.ask("initialize", HELLO | {"capabilities": {"elicitation": {}}})
         number = desk.send("tools/call", {"name": "ask_user", "arguments": {"message": "Who?"}})
-        while "id" not in (question := desk.read()):
-            pass
+        question = desk.read_message()
         assert (question["method"], question["params"]["message"]) == ("elicitation/create", "Who?")
-        said = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"name": "nora"}}}
-        assert desk.process.stdin is not None
-        desk.process.stdin.write(json.dumps(said).encode() + b"\n")
-        desk.process.stdin.flush()
-        answer = desk.read()
+        desk.answer(question["id"], {"action": "accept", "content": {"name": "nora"}})
+        answer = desk.read_message()
         assert answer["id"] == number
         assert answer["result"]["structuredContent"]["answer"]["result"]["content"] == {"name": "nora"}
         assert desk.end()[0] == 0
@@ -336,6 +181,48 @@ def test_policies_that_change_are_in_force_without_another_start(folder: Path) -
                 break
         assert desk.call("add", a=1, b=2)["isError"] is True
         assert desk.end()[0] == 0
+
+
+@pytest.mark.heavy
+def test_a_confirmation_is_asked_of_the_user_at_the_desk_and_recorded_as_having_come_through_the_client(folder: Path) -> None:
+    confirmed = POLICY.replace('@require_approval("1 of Group::\\"keepers\\"")', "@require_confirmation")
+    assert confirmed != POLICY
+    (folder / "policies" / "all.cedar").write_text(confirmed)
+    config = folder / "licet.toml"
+    config.write_text(config.read_text().replace("hold_s = 0", "hold_s = 30"))
+    with wrapped(at=folder) as desk:
+        desk.ask("initialize", HELLO | {"capabilities": {"elicitation": {}}})
+        for said, sums in (({"action": "decline"}, None), ({"action": "accept", "content": {"confirm": True}}, {"sum": 704})):
+            number = desk.send("tools/call", {"name": "add", "arguments": {"a": 700 if sums is None else 702, "b": 2}})
+            question = desk.read_message()
+            assert question["method"] == "elicitation/create"
+            assert "fake__add" in question["params"]["message"]
+            desk.answer(question["id"], said)
+            answer = desk.read_message()
+            assert (answer["id"], answer["result"].get("structuredContent")) == (number, sums)
+        assert desk.end()[0] == 0
+    votes = [one for one in recorded(folder) if one["kind"] == "vote"]
+    assert [one["approval"]["verdict"] for one in votes] == ["reject", "approve"]
+    shown = run_licet(folder, "audit", "show", votes[1]["call"])
+    assert "as a client said over MCP" in shown.stdout
+
+
+@pytest.mark.heavy
+def test_two_clients_at_once_share_one_log_and_no_server(folder: Path) -> None:
+    with wrapped(at=folder) as one, wrapped(at=folder) as other:
+        pids = []
+        for desk in (one, other):
+            desk.hello()
+            pids.append(desk.call("whoami")["structuredContent"]["pid"])
+        assert pids[0] != pids[1]
+        for number in range(10):
+            assert one.call("add", a=10, b=number)["structuredContent"] == {"sum": 10 + number}
+            assert other.call("add", a=20, b=number)["structuredContent"] == {"sum": 20 + number}
+        assert one.end()[0] == 0
+        assert other.call("add", a=1, b=1)["structuredContent"] == {"sum": 2}
+        assert other.end()[0] == 0
+    assert run_licet(folder, "audit", "verify").returncode == 0
+    assert [one["kind"] for one in recorded(folder)].count("intent") == 21
 
 
 BROKEN = {

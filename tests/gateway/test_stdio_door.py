@@ -270,6 +270,40 @@ def test_an_answer_that_is_larger_than_a_pipe_arrives_whole_and_before_later_one
     serve(Echo(answering), talk)
 
 
+def test_descriptors_that_do_not_block_carry_the_same() -> None:
+    async def answering(incoming: Incoming) -> JsonObject:
+        return {"text": "x" * incoming.params["many"]}
+
+    async def talk(client: Client) -> None:
+        os.set_blocking(client.theirs_in, False)
+        os.set_blocking(client.theirs_out, False)
+        client.send(modern("tools/call", 1, many=1))
+        assert (await client.read())["id"] == 1
+        client.send(modern("tools/call", 2, many=500_000))
+        assert len((await client.read())["result"]["text"]) == 500_000
+
+    serve(Echo(answering), talk)
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_but_whoever_tells_it_something() -> None:
+    all_came = asyncio.Event()
+
+    async def answering(incoming: Incoming) -> JsonObject:
+        if len(gateway.came) == 19:
+            all_came.set()
+        return {"text": "x" * incoming.params["many"]}
+
+    async def talk(client: Client) -> None:
+        client.send(modern("tools/call", 1, many=1_000_000))
+        for number in range(2, 20):
+            client.send(modern("tools/call", number, many=1))
+        await all_came.wait()
+        assert {(await client.read())["id"] for _ in range(19)} == set(range(1, 20))
+
+    gateway = Echo(answering)
+    serve(gateway, talk)
+
+
 def test_requests_run_beside_each_other_and_one_that_waits_holds_up_nobody() -> None:
     gate: list[asyncio.Event] = []
 
