@@ -81,7 +81,7 @@ def test_a_client_that_cannot_wait_is_told_at_once_what_is_held_and_that_calling
 
 def test_it_is_told_in_its_meta_that_the_call_is_held(w: GatewayWorld) -> None:
     told = call(w)["_meta"][META_CALL]
-    assert (told["code"], told["receipt"]["log"]) == ("held", "acme")
+    assert (told["code"], told["receipt"]["log"], told["request"]) == ("held", "acme", open_request(w))
     assert w.records()[-1].envelope.kind == "hold"
 
 
@@ -352,3 +352,31 @@ def test_a_client_that_is_gone_meanwhile_leaves_the_request_and_runs_nothing(w: 
     asyncio.run(main())
     vote(w.gate, open_request(w), "lena")
     assert ran(w) == []
+
+
+def test_a_frozen_agent_is_told_that_calling_again_helps_once_it_is_lifted(w: GatewayWorld) -> None:
+    w.gate.freeze("agent", "writer", reason="it loops")
+    assert text(call(w)).endswith("Calling again will not help until the freeze is lifted")
+
+
+def test_who_waits_is_told_at_once_that_it_was_frozen(w: GatewayWorld) -> None:
+    async def main() -> JsonObject:
+        told = await w.gateway.answer(incoming(w, client=MODERN))
+        waiting = asyncio.ensure_future(w.gateway.answer(retried(w, told)))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(w.gate.freeze, "agent", "writer", reason="it loops")
+        return await waiting
+
+    assert "denied (frozen): " in text(asyncio.run(main()))
+    assert ran(w) == []
+
+
+def test_an_approval_that_somebody_else_used_is_asked_for_anew_by_calling_again(w: GatewayWorld) -> None:
+    async def main() -> JsonObject:
+        told = await w.gateway.answer(incoming(w, client=MODERN))
+        await asyncio.to_thread(vote, w.gate, open_request(w), "lena")
+        assert (await w.gateway.answer(incoming(w)))["content"][0]["text"] == "done"  # the same call, made by the same agent elsewhere
+        return await w.gateway.answer(retried(w, told))
+
+    assert "the approval used by the same call, made elsewhere. Calling again asks people anew" in text(asyncio.run(main()))
+    assert len(ran(w)) == 1

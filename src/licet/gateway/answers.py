@@ -18,7 +18,7 @@ from licet.gate.steps import EndedAs
 from licet.gateway.connection import Refused
 from licet.gateway.eras import CACHEABLE
 from licet.gateway.incoming import Incoming
-from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, NOT_PERMITTED, UNAVAILABLE, RpcError
+from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, NOT_PERMITTED, UNAVAILABLE, RpcError
 from licet.model import CallId, JsonObject, Receipt
 
 META_CALL: Final = "dev.licet/call"
@@ -42,7 +42,10 @@ def answer_of(result: Result, incoming: Incoming, *, held: str | None = None) ->
     if isinstance(result, Failed):
         return _failed(result, incoming)
     if isinstance(result, Held):
-        return _refused(incoming, held or result.decision.message, told(result.call, result.receipt, "held"), "held")
+        meta = told(result.call, result.receipt, "held")
+        if result.request is not None:
+            meta[META_CALL]["request"] = result.request
+        return _refused(incoming, held or result.decision.message, meta, "held")
     return _denied(result, incoming)
 
 
@@ -83,7 +86,7 @@ def _denied(denied: Denied, incoming: Incoming) -> JsonObject:
         raise RpcError(INVALID_PARAMS, f"unknown tool: {message}", data=meta)
     if code == "log_unavailable":
         return _refused(incoming, f"{message}; nothing was done, try again later", meta, code)
-    return _refused(incoming, f"denied ({code}): {message}. Calling again with the same arguments will not help", meta, code)
+    return _refused(incoming, f"denied ({code}): {message}. {_AGAIN.get(code, _NEVER)}", meta, code)
 
 
 def _refused(incoming: Incoming, text: str, meta: JsonObject, code: str) -> JsonObject:
@@ -100,13 +103,26 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
     if isinstance(failed.error, Refused) and failed.receipt is not None:
         error = failed.error.error
         code = error.get("code")
-        raise RpcError(code if type(code) is int else INTERNAL_ERROR, str(error.get("message", "")), data=error.get("data"))
+        status = 400 if code == MISSING_CAPABILITY else 200  # over HTTP the specification wants this one to be seen without reading it
+        number = code if type(code) is int else INTERNAL_ERROR
+        raise RpcError(number, str(error.get("message", "")), data=error.get("data"), http_status=status)
     text = f"{failed.message}. {_HELP[failed.retry]}"
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
 
 
+_NEVER: Final = "Calling again with the same arguments will not help"
+_ANEW: Final = "Nothing was done. Calling again asks people anew"
+_AGAIN: Final = {
+    "approval_used": _ANEW,
+    "expired": _ANEW,
+    "withdrawn": _ANEW,
+    "contention": "Nothing was done, and the same call may be made again",
+    "too_many_open": "Calling again helps once some of them are decided, withdrawn or over",
+    "frozen": "Calling again will not help until the freeze is lifted",
+}
+"""Denials that are not for ever, and what calling again does then."""
 _HELP: Final = {
     True: "Nothing was done: the same call may be made again",
     False: "It may have been done: look before calling again",
