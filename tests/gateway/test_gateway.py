@@ -12,7 +12,7 @@ import pytest
 
 from licet.gateway.answers import META_CALL
 from licet.gateway.connection import NotSeen, NotSent, Refused
-from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
+from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RpcError
 from tests.gateway.world import CRM, LEGACY, MODERN, GatewayWorld, gateway_world
 
 READ = {"name": "crm__get", "arguments": {"id": "C-1"}}
@@ -245,3 +245,21 @@ def recorded_tool(w: GatewayWorld) -> str:
     tool = w.records()[-1].envelope.tool
     assert tool is not None
     return tool.name
+
+
+def test_ping_is_of_the_older_era(w: GatewayWorld) -> None:
+    assert ask(w, "ping") == {}
+    with pytest.raises(RpcError) as refused:
+        ask(w, "ping", client=MODERN)
+    assert (refused.value.code, refused.value.http_status) == (METHOD_NOT_FOUND, 404)
+
+
+def test_an_upstream_that_misses_a_capability_of_the_client_is_told_with_its_own_status(w: GatewayWorld) -> None:
+    async def miss(*asked: Any) -> Any:
+        raise Refused({"code": MISSING_CAPABILITY, "message": "needs sampling", "data": {"requiredCapabilities": {"sampling": {}}}})
+
+    w.upstreams.crm.answering = miss
+    with pytest.raises(RpcError) as refused:
+        ask(w, "tools/call", READ)
+    assert (refused.value.code, refused.value.http_status) == (MISSING_CAPABILITY, 400)
+    assert refused.value.content()["data"] == {"requiredCapabilities": {"sampling": {}}}

@@ -130,7 +130,9 @@ class Gateway:
             raise RpcError(INVALID_PARAMS, f"there is no upstream `{incoming.upstream}`", http_status=404)
 
     async def _ping(self, incoming: Incoming) -> JsonObject:
-        return {"resultType": "complete"} if incoming.is_modern else {}
+        if incoming.is_modern:
+            raise RpcError(METHOD_NOT_FOUND, "there is no method `ping` in this version", http_status=404)
+        return {}
 
     async def _discover(self, incoming: Incoming) -> JsonObject:
         described = await self.describe(incoming)

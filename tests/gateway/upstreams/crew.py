@@ -25,7 +25,7 @@ class FakeLink:
 
     def __init__(self, *, era: Era = "legacy", capabilities: JsonObject | None = None, answer: Answer | None = None) -> None:
         version = "2025-11-25" if era == "legacy" else "2026-07-28"
-        self.client = ClientFacts(era=era, version=version, capabilities=capabilities or {}, info={"name": "test-client"})
+        self.client = ClientFacts(era=era, version=version, capabilities=capabilities or {}, info={"name": "test-client", "version": "1"})
         self.told: list[tuple[str, JsonObject]] = []
         self.asked: list[JsonObject] = []
         self.heard = asyncio.Event()

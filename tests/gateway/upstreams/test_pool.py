@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 from licet.config.upstreams import CredentialSettings
 from licet.gateway.connection import Connection, NotSent
+from licet.gateway.eras import Era
 from licet.gateway.upstreams.backoff import Backoff
 from licet.gateway.upstreams.pool import Pool
 from licet.model import JsonObject
 from tests.gateway.upstreams.crew import ALL, FakeLink, call, is_running, journal, pool_of, said, until, voyage
 from tests.gateway.upstreams.servers.commands import legacy, modern
 
+BOTH = (sys.executable, "-W", "ignore", str(Path(__file__).parent / "servers" / "both.py"))
+"""A server of the official SDK: what it is asked first decides its era."""
 CALLERS = {
     "bot of acme": {"agent": "bot"},
     "bot for ada": {"agent": "bot", "user": "ada"},
@@ -207,5 +211,28 @@ def test_a_process_that_is_restarted_is_greeted_as_before_without_being_asked_wh
             second: JsonObject = (await call(other, "whoami"))["structuredContent"]
             assert (connection.era, other.era) == ("legacy", "legacy")
             assert first["pid"] != second["pid"]
+
+    asyncio.run(main())
+
+
+def test_a_session_is_of_the_era_of_its_client_where_the_upstream_speaks_both(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with pool_of(BOTH, tmp_path, share="all") as pool:
+            eras: tuple[Era, ...] = ("legacy", "modern", "legacy")
+            found = [await pool.connect("it", voyage(FakeLink(era=era))) for era in eras]
+            assert tuple(one.era for one in found) == eras
+            assert found[0] is found[2]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("command", [legacy(), modern()])
+def test_clients_of_both_eras_share_the_session_of_an_upstream_that_speaks_one(tmp_path: Path, command: tuple[str, ...]) -> None:
+    async def main() -> None:
+        async with pool_of(command, tmp_path) as pool:
+            eras: tuple[Era, ...] = ("legacy", "modern", "legacy", "modern")
+            found = [await pool.connect("it", voyage(FakeLink(era=era))) for era in eras]
+            assert len({one.era for one in found}) == 1
+            assert found[2] is found[3]
 
     asyncio.run(main())

@@ -64,14 +64,14 @@ def test_a_modern_upstream_is_told_of_the_client_in_each_request_and_a_legacy_on
         "traceparent": "00-1-2-01",
         "com.example/kept": 1,
         f"{prefix}protocolVersion": "2026-07-28",
-        f"{prefix}clientInfo": {"name": "test-client"},
+        f"{prefix}clientInfo": {"name": "test-client", "version": "1"},
         f"{prefix}clientCapabilities": {**ALL, "extensions": {"com.example/x": {}}},
     }
     found = asyncio.run(seen(legacy()))
     assert found["meta"] == {"traceparent": "00-1-2-01", "com.example/kept": 1}
     assert found["client"] == {
         "protocolVersion": "2025-11-25",
-        "clientInfo": {"name": "test-client"},
+        "clientInfo": {"name": "test-client", "version": "1"},
         "capabilities": {**ALL, "extensions": {"com.example/x": {}}},
     }
     assert [one["method"] for one in found["notified"]] == ["notifications/initialized"]

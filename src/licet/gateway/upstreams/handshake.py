@@ -2,9 +2,11 @@
 
 Rules:
 
-1. It is asked in the modern way first (`server/discover`). Whatever is no modern answer means an upstream of the legacy era, which is then
-   greeted with `initialize`; an upstream that does not answer is greeted too, and its first answer of the two counts.
-2. The era belongs to the upstream: it is not asked again while it does not fail.
+1. It is asked in the way of its client first: where both speak one era, nothing has to be translated, and a tool that can ask its client
+   in one era alone can do so. Whatever is no modern answer to `server/discover` means an upstream of the legacy era, which is then greeted
+   with `initialize`; an upstream that does not answer is greeted too, and its first answer of the two counts. One that refuses
+   `initialize` is asked in the modern way.
+2. What was found is not asked again while the upstream does not fail.
 3. What an upstream is told of the client is what the client has declared, less what the gateway does not carry.
 """
 
@@ -61,6 +63,10 @@ class NoHandshake(NotSent):
     """It does not speak as was expected of it: it does not answer as its era would, or ended of the question."""
 
 
+class _OtherVersion(NotSent):
+    """It greets with a version that is not known here, or with none."""
+
+
 def carried_capabilities(declared: Mapping[str, Any], era: Era) -> JsonObject:
     """Rule 3. In the legacy era what is not known here would be asked for by requests that nobody answers."""
     known = {*ASKED_OF_CLIENTS.values(), "experimental", "extensions"}
@@ -76,13 +82,17 @@ def hop_meta(version: str, declared: Declared) -> JsonObject:
     return found | ({META_CLIENT: declared.info} if declared.info else {})
 
 
-async def shake_hands(call: Call, declared: Declared, *, upstream: str, protocol: Protocol, known: Era | None, probe_s: float) -> Agreed:
+async def shake_hands(
+    call: Call, declared: Declared, *, upstream: str, protocol: Protocol, known: Era | None, probe_s: float, first: Era = "modern"
+) -> Agreed:
     """What is spoken from now on; in the legacy era `notifications/initialized` is still to be sent. Raises `NotSent`."""
     try:
         if known == "legacy" or protocol in LEGACY_VERSIONS:
             return await _initialize(call, declared, upstream)
         if known == "modern" or protocol in MODERN_VERSIONS:
             return _modern_only(await _discover(call, declared, upstream), upstream)
+        if first == "legacy":
+            return await _greet_first(call, declared, upstream)
         return await _find_out(call, declared, upstream, probe_s)
     except NotSent:
         raise
@@ -111,6 +121,17 @@ async def _find_out(call: Call, declared: Declared, upstream: str, probe_s: floa
                 task.cancel()
                 await asyncio.wait({task})
                 _ = task.cancelled() or task.exception()
+
+
+async def _greet_first(call: Call, declared: Declared, upstream: str) -> Agreed:
+    """Rule 1, for a client of the legacy era."""
+    try:
+        return await _initialize(call, declared, upstream)
+    except (Garbage, Refused, _OtherVersion) as refused:
+        found = await _discover(call, declared, upstream)
+        if found is None:
+            raise refused from None
+        return found
 
 
 async def _discover(call: Call, declared: Declared, upstream: str) -> Agreed | None:
@@ -161,7 +182,7 @@ async def _initialize(call: Call, declared: Declared, upstream: str) -> Agreed:
     result = await call("initialize", params)
     version = result.get("protocolVersion")
     if version not in LEGACY_VERSIONS:
-        raise NotSent(f"`{upstream}` speaks no version of the protocol that is known here: {quoted(str(version))}")
+        raise _OtherVersion(f"`{upstream}` speaks no version of the protocol that is known here: {quoted(str(version))}")
     return _agreed("legacy", version, result, result.get("serverInfo"))
 
 

@@ -4,7 +4,8 @@ Rules:
 
 1. By default one caller (tenant, agent, service, user) has a session, or a process, to itself; `share` lets those of a tenant, or all,
    have one together, and never callers for whom the gateway shows different credentials.
-2. In the legacy era a session is also of one set of capabilities: an upstream is told once what its client can be asked.
+2. A session is of the era of its clients where the upstream speaks it. In the legacy era it is also of one set of capabilities: an
+   upstream is told once what its client can be asked.
 3. One session is being made at a time for whoever would share it; the others wait for that one. Who gives up waiting ends nothing that
    others wait for.
 4. No more sessions than `at_once` for an upstream: one that nobody uses makes room, and where there is none a call is not executed.
@@ -46,6 +47,8 @@ class Key(Struct, frozen=True):
     upstream: str
     tenant: str | None
     caller: tuple[str | None, str | None, str | None] | None
+    era: Era
+    """That of the session; while nothing is known of the upstream, that of its client."""
     capabilities: bytes
 
 
@@ -62,7 +65,8 @@ class Pool:
         self._ending: set[asyncio.Task[None]] = set()
         self._backoffs: dict[Key, Backoff] = {}
         self._born: dict[Key, float] = {}
-        self._eras: dict[str, Era] = {}
+        self._eras: dict[tuple[str, Era], Era] = {}
+        """What an upstream has spoken with clients of each era."""
         self._listeners: list[Told] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._closed = False
@@ -106,9 +110,10 @@ class Pool:
         settings = self._settings[upstream]
         tenant = voyage.tenant if settings.share != "all" else self._ways[upstream].whose(voyage.tenant)
         caller = (voyage.agent, voyage.service, voyage.user) if settings.share == "caller" else None
-        modern = self._eras.get(upstream) == "modern"
-        declared = b"" if modern else _encode(carried_capabilities(voyage.link.client.capabilities, "legacy"))
-        return Key(upstream, tenant, caller, declared)
+        client = voyage.link.client
+        known = self._eras.get((upstream, client.era))
+        declared = b"" if known == "modern" else _encode(carried_capabilities(client.capabilities, "legacy"))
+        return Key(upstream, tenant, caller, known or client.era, declared)
 
     # how one is made (rules 3 to 5)
 
@@ -123,29 +128,40 @@ class Pool:
             info=(voyage.link.client.info if settings.share == "caller" else None) or OWN_INFO,
         )
         try:
-            return await self._open(key, voyage.tenant, declared)
+            session = await self._open(key, voyage, declared)
         except NotSent:
             backoff.failed()
-            self._eras.pop(key.upstream, None)  # it may be another now
+            self._forget(key.upstream)  # it may be another now
             raise
+        self._eras[key.upstream, voyage.link.client.era] = session.era
+        other = self._sessions.get(_final(key, session))
+        if other is None or other.is_over:
+            return session
+        self._ending_of(session)  # a client of the other era has brought one that serves this one too
+        return other
 
-    async def _open(self, key: Key, tenant: str, declared: Declared) -> UpstreamSession:
-        """A session whose handshake is done: of the era that is known, else of whichever it speaks."""
-        known = self._eras.get(key.upstream)
+    async def _open(self, key: Key, voyage: Voyage, declared: Declared) -> UpstreamSession:
+        """A session whose handshake is done: of the era that is known, else of that of the client, else of whichever it speaks."""
+        first = voyage.link.client.era
+        known = self._eras.get((key.upstream, first))
         try:
-            return await self._open_as(key, tenant, declared, known)
-        except NoHandshake:
+            return await self._open_as(key, voyage.tenant, declared, known, first)
+        except NoHandshake as refused:
             if known is not None or self._settings[key.upstream].protocol != "auto":
                 raise
-            # Some servers of the legacy era end at once when something else than a greeting is said to them.
-            return await self._open_as(key, tenant, declared, "legacy")
+            # Some servers end at once when they are spoken to in the way of the other era.
+            other: Era = "modern" if first == "legacy" else "legacy"
+            try:
+                return await self._open_as(key, voyage.tenant, declared, other, first)
+            except NoHandshake:
+                raise refused from None
 
-    async def _open_as(self, key: Key, tenant: str, declared: Declared, known: Era | None) -> UpstreamSession:
+    async def _open_as(self, key: Key, tenant: str, declared: Declared, known: Era | None, first: Era) -> UpstreamSession:
         settings = self._settings[key.upstream]
         way = self._ways[key.upstream].way_for(tenant)
         session = UpstreamSession(key.upstream, way, declared=declared, told=self._tell)
         try:
-            await session.open(protocol=settings.protocol, known=known, timeout_s=settings.connect_timeout_s)
+            await session.open(protocol=settings.protocol, known=known, timeout_s=settings.connect_timeout_s, first=first)
         except BaseException:
             self._ending_of(session)
             raise
@@ -160,10 +176,12 @@ class Pool:
         if self._closed:
             self._ending_of(session)
             return
-        self._eras[key.upstream] = session.era
-        final = msgspec.structs.replace(key, capabilities=b"") if session.era == "modern" else key
-        if (other := self._sessions.get(final)) is not None and other is not session and not other.is_over:
-            self._ending_of(session)
+        final = _final(key, session)
+        other = self._sessions.get(final)
+        if other is session:
+            return
+        if other is not None:  # it is over
+            self._ending_of(other)
         self._sessions[final] = session
         self._born[final] = asyncio.get_running_loop().time()
         if self._sweeping is None:
@@ -176,8 +194,13 @@ class Pool:
             lasted_s = asyncio.get_running_loop().time() - self._born[key]
             self._backoff(key).failed(lasted_s=lasted_s)
             if session.is_of_other_era:
-                self._eras.pop(key.upstream, None)
+                self._forget(key.upstream)
             self._end(key)
+
+    def _forget(self, upstream: str) -> None:
+        """Which eras it speaks."""
+        for known in [one for one in self._eras if one[0] == upstream]:
+            del self._eras[known]
 
     def _backoff(self, key: Key) -> Backoff:
         return self._backoffs.setdefault(key, Backoff(asyncio.get_running_loop().time))
@@ -231,6 +254,11 @@ class Pool:
     def _tell(self, session: Connection, method: str, params: JsonObject) -> None:
         for told in self._listeners:
             told(session, method, params)
+
+
+def _final(key: Key, session: UpstreamSession) -> Key:
+    """Under what a session is kept, now that its era is known."""
+    return msgspec.structs.replace(key, era=session.era, capabilities=b"" if session.era == "modern" else key.capabilities)
 
 
 def _due(sessions: Mapping[Key, UpstreamSession], settings: Mapping[str, UpstreamSettings], now: float) -> Iterable[Key]:

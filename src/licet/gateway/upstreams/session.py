@@ -115,20 +115,20 @@ class UpstreamSession:
         assert self._agreed is not None, "a session is handed out once its handshake is done"
         return self._agreed
 
-    async def open(self, *, protocol: Protocol, known: Era | None, timeout_s: float) -> None:
-        """Ready for requests. Raises `NotSent`; whoever gives up closes it all the same."""
+    async def open(self, *, protocol: Protocol, known: Era | None, timeout_s: float, first: Era = "modern") -> None:
+        """Ready for requests; asked in the way of the era `first` where none is known. Raises `NotSent`; whoever gives up closes it too."""
         self._protocol, self._connect_s = protocol, timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 await self._transport.start()
-                await self._shake_hands(known)
+                await self._shake_hands(known, first)
         except TimeoutError as error:
             raise NotSent(f"`{self._upstream}` did not answer its handshake within {timeout_s:g} s") from error
 
-    async def _shake_hands(self, known: Era | None) -> None:
+    async def _shake_hands(self, known: Era | None, first: Era = "modern") -> None:
         probe_s = min(PROBE_S, self._connect_s / 3)
         agreed = await shake_hands(
-            self._call, self._declared, upstream=self._upstream, protocol=self._protocol, known=known, probe_s=probe_s
+            self._call, self._declared, upstream=self._upstream, protocol=self._protocol, known=known, probe_s=probe_s, first=first
         )
         if agreed.era == "legacy":
             await self._send_notification("notifications/initialized", {})
