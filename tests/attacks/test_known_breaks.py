@@ -58,6 +58,13 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a rule tightened and the old pin honoured for 60 s": ("test_a_tightened_rule_counts_at_the_next_call",),
     "each retry opens a new request": ("test_a_retry_opens_no_second_request",),
     "a torn tail stops the system until a person repairs it": ("test_a_torn_tail_stops_nobody",),
+    "a token, an address or a header that gets through the gateway to where somebody wants it": (
+        "test_a_clients_own_token_reaches_no_upstream",
+        "test_an_upstream_cannot_send_the_gateway_and_its_credential_elsewhere",
+        "test_a_name_that_begins_to_lead_into_the_gateways_own_machine_leads_nowhere",
+        "test_an_argument_that_a_tool_mirrors_cannot_begin_another_header",
+        "test_a_hundred_megabytes_of_an_upstream_fill_no_memory",
+    ),
     "a server behind the gateway that turns against callers, the gateway or the machine": (
         "test_an_upstream_finds_no_secret_of_the_gateway_in_its_environment",
         "test_an_upstream_asks_nobody_but_the_client_whose_call_it_answers",
