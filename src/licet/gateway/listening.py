@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.gate.steps import EndedAs
 from licet.gateway.connection import Connection, Connections, Refused, TooLong
@@ -62,6 +63,15 @@ class Silent:
         """Nobody is there to be asked."""
         del requests
         raise CannotAsk("nobody is there to be asked: the gateway itself is listening")
+
+
+def unasked(voyage: Voyage, *, shared: bool) -> Voyage:
+    """The same for a request that its client has not made: over the same connection, with nobody to be told of it.
+
+    On a connection that is `shared` nothing goes along that only this client's request said.
+    """
+    headers = {} if shared else voyage.headers
+    return replace(voyage, link=Silent(voyage.link.client), meta={}, headers=headers, wants_progress=False, log_level=None, session=None)
 
 
 class Listener:

@@ -20,12 +20,17 @@ Scope: TypeAlias = tuple[str, ...]
 """Among whom a connection is shared; `()` is everybody for whom the gateway shows no credential of their tenant's own."""
 
 
+def caller_scope(who: Acting | Voyage) -> Scope:
+    """That of connections which nobody else shares."""
+    return (who.tenant or "", who.agent or "", who.service or "", who.user or "")
+
+
 def scope_of(settings: UpstreamSettings, who: Acting | Voyage) -> Scope:
     """Whose connections this one may use."""
+    if settings.share == "caller":
+        return caller_scope(who)
     tenant = who.tenant or ""
-    if settings.share == "all":
-        return (tenant,) if tenant in settings.tenants else ()
-    return (tenant,) if settings.share == "tenant" else (tenant, who.agent or "", who.service or "", who.user or "")
+    return (tenant,) if settings.share == "tenant" or tenant in settings.tenants else ()
 
 
 class Origins:

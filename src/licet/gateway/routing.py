@@ -28,6 +28,7 @@ from licet.gateway.calling import Calling
 from licet.gateway.connection import Connection, Refused
 from licet.gateway.incoming import Incoming
 from licet.gateway.link import Voyage
+from licet.gateway.listening import unasked
 from licet.gateway.messages import INVALID_PARAMS, UNAVAILABLE, RpcError, text_of
 from licet.gateway.offers import ITEMS_LIMIT, RESOURCES, TEMPLATES, Kind, read_page
 from licet.gateway.origins import Origins, Scope
@@ -135,7 +136,8 @@ class Router:
 
     async def _index(self, upstream: str, incoming: Incoming, since: float) -> Index | None:
         """What the upstream lists; None where it cannot be asked, and was not."""
-        voyage = self._calling.voyage(incoming, upstream)
+        shared = self._gate.settings.upstreams[upstream].share != "caller"
+        voyage = unasked(self._calling.voyage(incoming, upstream), shared=shared)
         key = (upstream, self._origins.scope(upstream, voyage))
         before = self._indexes.get(key)
         if before is not None and before.at >= since:

@@ -12,13 +12,11 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from licet.gate.acting import Acting
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
 from licet.gateway.answers import dressed
@@ -27,10 +25,9 @@ from licet.gateway.connection import Connection, Refused
 from licet.gateway.eras import META_SUBSCRIPTION
 from licet.gateway.followers import CHANGED, FILTER_OF, PROMPTS_CHANGED, TOOLS_CHANGED, UPDATED, Follower, Note, SessionFollower
 from licet.gateway.incoming import Incoming
-from licet.gateway.link import Voyage
-from licet.gateway.listening import LISTEN, LISTS, URIS, Listener, Needs, Silent
+from licet.gateway.listening import LISTEN, LISTS, URIS, Listener, Needs, unasked
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, NOT_PERMITTED, UNAVAILABLE, RpcError, text_of
-from licet.gateway.origins import Origins, Scope
+from licet.gateway.origins import Origins, Scope, caller_scope
 from licet.gateway.routing import READ, Router
 from licet.gateway.session_state import SessionState, check_level
 from licet.gateway.sight import Sight
@@ -46,8 +43,6 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 _READS: Final = dict(zip(LISTS, ("tools/call", "prompts/get", READ), strict=True))
 _FILTER: Final = frozenset(LISTS) | {URIS}
 
-_log = logging.getLogger("licet.gateway")
-
 
 class Subscriptions:
     """Who wants to be told what, and what is listened to for them. On one event loop."""
@@ -60,6 +55,7 @@ class Subscriptions:
         self._sight = sight
         self._streams: set[Follower] = set()
         self._sessions: WeakKeyDictionary[SessionState, SessionFollower] = WeakKeyDictionary()
+        self._callers: dict[Scope, WeakSet[Follower]] = {}
         self._listeners: dict[tuple[str, Scope], Listener] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._in_force: object = None
@@ -137,18 +133,21 @@ class Subscriptions:
     async def _listen(self, incoming: Incoming) -> JsonObject:
         """The end of the stream: the client is told what it may expect, then what happens, until it leaves or the gateway ends."""
         lists, uris = _wanted(incoming.params)
-        if self._closing or sum(_is_same(one.acting, incoming.acting) for one in self._streams) >= STREAMS_LIMIT:
+        own = self._callers.get(caller_scope(incoming.acting), ())
+        if self._closing or sum(one in self._streams for one in own) >= STREAMS_LIMIT:
             raise RpcError(UNAVAILABLE, "there are too many subscriptions: end some, or try again later", http_status=503)
         self._begin()
         follower = Follower(incoming, lists, {})
         named: JsonObject = {} if incoming.id is None else {META_SUBSCRIPTION: incoming.id}
         self._streams.add(follower)
+        self._note_caller(follower)
         try:
             honoured = await self._honour(incoming, follower, uris)
             await incoming.link.notify(ACKNOWLEDGED, {"notifications": honoured, "_meta": named})
             while not self._closing:
                 await follower.wait()
                 while (note := follower.take()) is not None:
+                    await asyncio.sleep(0)  # each note is a decision: others have their turn
                     if await self._may(follower, note):
                         meta = note.params.get("_meta")
                         meta = meta if isinstance(meta, dict) else {}
@@ -219,17 +218,27 @@ class Subscriptions:
         follower = self._sessions.get(incoming.session)
         if follower is None:
             follower = self._sessions[incoming.session] = SessionFollower(incoming, frozenset(LISTS))
+            self._note_caller(follower)
         follower.acting, follower.client = incoming.acting, incoming.client
         return follower
 
     # whom to tell
 
+    def _note_caller(self, follower: Follower) -> None:
+        scope = caller_scope(follower.acting)
+        if scope not in self._callers:
+            self._callers = {other: followers for other, followers in self._callers.items() if followers}
+            self._callers[scope] = WeakSet()
+        self._callers[scope].add(follower)
+
     def _followers(self) -> Iterable[Follower]:
         return [*self._streams, *self._sessions.values()]
 
     def _sharing(self, upstream: str, scope: Scope) -> list[Follower]:
-        """Rule 3."""
-        return [one for one in self._followers() if one.follows(upstream) and self._origins.scope(upstream, one.acting) == scope]
+        """Rule 3. Where nobody else shares, nobody else is looked at: an upstream may tell a lot."""
+        alone = self._gate.settings.upstreams[upstream].share == "caller"
+        followers = self._callers.get(scope, ()) if alone else self._followers()
+        return [one for one in followers if one.follows(upstream) and self._origins.scope(upstream, one.acting) == scope]
 
     def _tell(self, note: Note, followers: Iterable[Follower]) -> None:
         """Whoever of these wants to know it is told in their turn."""
@@ -248,6 +257,7 @@ class Subscriptions:
 
     async def _tell_session(self, follower: SessionFollower) -> None:
         while (note := follower.take()) is not None:
+            await asyncio.sleep(0)  # as above
             if await self._may(follower, note):
                 follower.tell(note)
 
@@ -277,10 +287,8 @@ class Subscriptions:
         key = (upstream, self._origins.scope(upstream, incoming.acting))
         if key not in self._listeners:
             self._listeners = {other: listener for other, listener in self._listeners.items() if not listener.is_over}
-            acting = incoming.acting
-            voyage = Voyage(
-                link=Silent(incoming.client), tenant=acting.tenant or "", agent=acting.agent, service=acting.service, user=acting.user
-            )
+            shared = self._gate.settings.upstreams[upstream].share != "caller"
+            voyage = unasked(self._calling.voyage(incoming, upstream), shared=shared)
             self._listeners[key] = Listener(
                 upstream, voyage, self._origins, lambda: self._needs(*key), lambda needs: self._missed(*key, needs)
             )
@@ -352,10 +360,6 @@ def _wanted(params: JsonObject) -> tuple[frozenset[str], list[str]]:
     if len(uris) > WATCHED_LIMIT:
         raise RpcError(INVALID_PARAMS, f"a subscription watches at most {WATCHED_LIMIT} resources")
     return frozenset([name for name in LISTS if unverified.get(name) is True]), list(dict.fromkeys(uris))
-
-
-def _is_same(one: Acting, other: Acting) -> bool:
-    return (one.tenant, one.agent, one.service, one.user) == (other.tenant, other.agent, other.service, other.user)
 
 
 def _cannot_watch(upstream: str, error: EndedAs) -> RpcError:
