@@ -192,6 +192,25 @@ class Operations:
         """Lift a freeze, as the person who asks. Needs `freezes.lift`."""
         return self.connection.decoded(self.connection.ask("POST", f"/api/v1/freezes/{in_path(id_)}/lift", body=body), types.Lifted)
 
+    def list_gateway_tools(
+        self,
+        *,
+        tenant: str | None = None,
+        agent: str | None = None,
+        service: str | None = None,
+        user: str | None = None,
+        upstream: str | None = None,
+    ) -> types.ShownTools:
+        """Which tools of upstreams a caller is shown, and why not the others. Needs `policies.read`."""
+        return self.connection.decoded(
+            self.connection.ask(
+                "GET",
+                "/api/v1/gateway/tools",
+                query={"tenant": tenant, "agent": agent, "service": service, "user": user, "upstream": upstream},
+            ),
+            types.ShownTools,
+        )
+
     def list_policies(self) -> types.Policies:
         """The policies in force, with the digests that name them. Needs `policies.read`."""
         return self.connection.decoded(self.connection.ask("GET", "/api/v1/policies"), types.Policies)
@@ -401,23 +420,4 @@ class Operations:
         """Who issues tokens for one upstream of the MCP gateway (RFC 9728)."""
         return self.connection.decoded(
             self.connection.ask("GET", f"/.well-known/oauth-protected-resource/mcp/{in_path(upstream)}"), types.ProtectedResource
-        )
-
-    def list_gateway_tools(
-        self,
-        *,
-        tenant: str | None = None,
-        agent: str | None = None,
-        service: str | None = None,
-        user: str | None = None,
-        upstream: str | None = None,
-    ) -> types.ShownTools:
-        """Which tools of upstreams a caller is shown, and why not the others. Needs `policies.read`."""
-        return self.connection.decoded(
-            self.connection.ask(
-                "GET",
-                "/api/v1/gateway/tools",
-                query={"tenant": tenant, "agent": agent, "service": service, "user": user, "upstream": upstream},
-            ),
-            types.ShownTools,
         )

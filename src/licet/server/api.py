@@ -11,7 +11,6 @@ from licet.server.authzen import ENDPOINTS as AUTHZEN
 from licet.server.authzen_search import ENDPOINTS as AUTHZEN_SEARCH
 from licet.server.calls import ENDPOINTS as CALLS
 from licet.server.endpoint import Answer, Asked, Endpoint
-from licet.server.gateway_tools import ENDPOINTS as GATEWAY_TOOLS
 from licet.server.openapi import document
 from licet.server.protected_resource import ENDPOINTS as PROTECTED_RESOURCE
 from licet.server.routes import ENDPOINTS as ROUTES
@@ -38,7 +37,7 @@ OPENAPI = Endpoint(
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint there is."""
-    return (OPENAPI, *WHOAMI, *CALLS, *ROUTES, *AUTHZEN, *AUTHZEN_SEARCH, *PROTECTED_RESOURCE, *GATEWAY_TOOLS)
+    return (OPENAPI, *WHOAMI, *CALLS, *ROUTES, *AUTHZEN, *AUTHZEN_SEARCH, *PROTECTED_RESOURCE)
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from licet.server.endpoint import Endpoint
 from licet.server.erasures import ENDPOINTS as ERASURES
 from licet.server.exporting import ENDPOINTS as EXPORTING
 from licet.server.freezes import ENDPOINTS as FREEZES
+from licet.server.gateway_tools import ENDPOINTS as GATEWAY_TOOLS
 from licet.server.policies import ENDPOINTS as POLICIES
 from licet.server.proofs import ENDPOINTS as PROOFS
 from licet.server.records import ENDPOINTS as RECORDS
@@ -22,6 +23,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ERASURES,
     *EXPORTING,
     *FREEZES,
+    *GATEWAY_TOOLS,
     *POLICIES,
     *PROOFS,
     *RECORDS,
