@@ -338,6 +338,23 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_whoever_leaves_work_behind_takes_no_room_of_others",
         "test_work_that_is_left_behind_ends_and_is_recorded",
     ),
+    "a tool that is another one after it was accepted": (
+        "test_a_tool_that_is_changed_after_it_was_accepted_is_called_no_more",
+        "test_no_model_is_shown_what_a_tool_says_after_it_was_accepted",
+        "test_a_tool_that_is_changed_while_people_look_is_not_what_they_approved",
+        "test_an_upstream_that_hides_a_tool_hides_no_change",
+        "test_a_definition_that_was_edited_in_the_lock_is_refused",
+        "test_annotations_make_no_tool_a_read",
+    ),
+    "a tool that is taken for another": (
+        "test_a_tool_that_is_taken_for_another_by_its_list_is_not_called",
+        "test_an_upstreams_tool_has_its_upstream_before_its_name_whatever_it_is_called",
+        "test_no_upstream_is_called_so_that_it_could_be_taken_for_another",
+        "test_a_name_that_is_not_what_it_looks_like_is_classified_by_nobody",
+        "test_a_name_that_commands_a_terminal_is_told_as_what_it_is",
+        "test_who_accepts_sees_what_is_hidden",
+    ),
+    "a schema that has something fetched": ("test_no_schema_makes_anybody_fetch_anything",),
     "audit cost that grows with the log (49 to 305 ms within 200 calls)": ("test_a_call_costs_the_same_however_long_the_log_is",),
 }
 
