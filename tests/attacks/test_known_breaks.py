@@ -310,6 +310,15 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_the_credential_of_a_client_goes_no_further",
         "test_sessions_that_are_opened_without_end_push_out_nobody_else",
     ),
+    "an upstream that answers for another, or a caller who looks past what policy shows": (
+        "test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it",
+        "test_a_prompt_that_is_named_like_anothers_is_still_its_own_upstreams",
+        "test_a_cursor_that_was_made_up_shows_nothing_that_the_list_would_not",
+        "test_an_error_about_a_uri_names_no_upstream_that_is_not_the_callers",
+        "test_who_lost_the_right_to_read_hears_no_more_of_it_though_the_subscription_stands",
+        "test_what_one_callers_session_of_an_upstream_tells_is_not_heard_by_another_who_watches_the_same_uri",
+        "test_an_upstream_that_tells_without_end_fills_no_memory_and_keeps_nobody_from_being_answered",
+    ),
     "around a wrapped server": (
         "test_a_wrapped_server_cannot_speak_to_the_client_past_the_gateway",
         "test_a_wrapped_server_is_not_given_the_descriptors_of_the_client",
