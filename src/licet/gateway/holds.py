@@ -34,7 +34,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 from licet.approvals.viewed import Viewed, stand
-from licet.errors import LicetError, VoteRefused
+from licet.errors import LicetError
 from licet.gate.gate import Gate
 from licet.gate.results import Held, Result
 from licet.gate.writable import whoever_runs_this
@@ -192,7 +192,7 @@ class _Settling:
         return _verdict(answers.get(wording.CONFIRM))
 
     async def _vote(self, viewed: Viewed, verdict: Literal["approve", "reject"]) -> None:
-        """The user's vote, on what was shown. Where it does not count any more, the call finds out why."""
+        """The user's vote, on what was shown. Where it does not count any more, or cannot be recorded, the call finds out why."""
         credential = self._incoming.acting.credential
 
         def cast() -> None:
@@ -206,7 +206,7 @@ class _Settling:
                 channel="mcp",
             )
 
-        with suppress(VoteRefused):
+        with suppress(KeyError, LicetError):
             await asyncio.to_thread(cast)
 
     # looking
