@@ -32,7 +32,7 @@ VERBS: dict[str, str] = {
     "db": "Back the ledger up, restore it, and upgrade it.",
     "serve": "Serve the gate over HTTP, until SIGTERM or SIGINT.",
     "wrap": "Govern one MCP server, in the place of the command that a desktop client starts.",
-    "demo": "Watch a support agent being governed on a database of its own.",
+    "demo": "Watch a support agent being governed on a database of its own, and a wrapped file server.",
     "doctor": "Look for what is wrong with an installation.",
     "version": "Print the version.",
 }
