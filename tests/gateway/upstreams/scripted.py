@@ -115,12 +115,12 @@ def legacy(session: str | None = "session-1", **answers: Handler) -> Script:
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[Script]:
+async def serving(script: Script, port: int = 0) -> AsyncIterator[Script]:
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{anything:.*}", script.handle)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     script.port = runner.addresses[0][1]
     try:

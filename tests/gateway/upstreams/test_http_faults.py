@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import Garbage, NotSeen, NotSent, Refused, TooLong
+from licet.gateway.connection import Connection, Garbage, NotSeen, NotSent, Refused, TooLong
 from licet.model import JsonObject
-from tests.gateway.upstreams.crew import call, said, voyage
-from tests.gateway.upstreams.scripted import TEXT, Handler, Script, answering, connected, event, pool_at, result, serving, stream
+from tests.gateway.upstreams.crew import call, said, until, voyage
+from tests.gateway.upstreams.scripted import TEXT, Handler, Script, answering, connected, event, pool_at, raw, result, serving, stream
 
 LIMIT = 65_536
 ERROR = {"code": -32_050, "message": "no", "data": {"why": ["unknown", "fields"]}, "extra": 1}
@@ -283,5 +283,45 @@ def test_a_stream_that_goes_on_behind_its_answer_keeps_no_connection_after_the_s
         async with connected(Script(tools__call=going_on)) as connection:
             assert said(await call(connection, "echo")) == "done"
         assert left.is_set()
+
+    asyncio.run(main())
+
+
+def is_connected(connection: Connection) -> bool:
+    """Whether a warm connection is held that has not broken yet, as far as this side knows."""
+    kept = raw(connection)._upstream._client.connector._conns.values()
+    return any(protocol.is_connected() for some in kept for protocol, _ in some)
+
+
+def test_an_upstream_that_was_away_is_called_again_over_the_same_session() -> None:
+    async def main() -> None:
+        script = Script()
+        async with serving(script) as running:
+            port = running.port
+        async with pool_at(script.url) as pool:
+            async with serving(script, port):
+                connection = await pool.connect("it", voyage())
+                assert said(await call(connection, "echo")) == "done"
+            await until(lambda: not is_connected(connection))  # what goes out before that is known has an unknown end
+            with pytest.raises(NotSent, match=r"^`it` cannot be reached: connection refused$"):
+                await call(connection, "echo")
+            async with serving(script, port):
+                assert said(await call(connection, "echo")) == "done"
+        assert len(script.of("tools/call")) == 2
+
+    asyncio.run(main())
+
+
+def test_what_a_modern_upstream_asks_in_the_way_of_the_other_era_is_not_answered() -> None:
+    async def main() -> None:
+        async def ask(request: web.Request, message: JsonObject) -> web.StreamResponse:
+            question = {"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": {"message": "Who?"}}
+            return await stream(request, event(question), event({"jsonrpc": "2.0", "id": message["id"], "result": TEXT}))
+
+        script = Script(tools__call=ask)
+        async with connected(script) as connection:
+            assert said(await call(connection, "ask")) == "done"
+            assert said(await call(connection, "ask")) == "done"
+        assert [one.method for one in script.seen] == ["server/discover", "tools/call", "tools/call"]
 
     asyncio.run(main())
