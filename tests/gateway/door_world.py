@@ -38,8 +38,13 @@ LEGACY = "2025-11-25"
 BOTH = "application/json, text/event-stream"
 
 KNOWN = {
-    name: Authenticated(method="api_key", credential=f"key-{name}", tenants=("acme",), agents=agents, users=("alice",))
-    for name, agents in {"bot": ("bot",), "other": ("bot",), "two": ("bot", "writer")}.items()
+    name: Authenticated(method="api_key", credential=f"key-{name}", tenants=("acme",), agents=agents, users=("alice",), roles=roles)
+    for name, agents, roles in (
+        ("bot", ("bot",), ("licet-agent",)),
+        ("other", ("bot",), ("licet-agent",)),
+        ("two", ("bot", "writer"), ("licet-agent",)),
+        ("auditor", ("bot",), ("licet-auditor",)),
+    )
 }
 
 
@@ -64,6 +69,7 @@ class FakeGateway:
 
     def __init__(self) -> None:
         self.handed: list[Incoming] = []
+        self.heard_of: list[str] = []
         self.answering: Answering | None = None
         self.cancelled = threading.Event()
         self.reached = threading.Event()
@@ -80,6 +86,9 @@ class FakeGateway:
             self.cancelled.set()
             raise
         return {"said": incoming.method}
+
+    async def heard(self, incoming: Incoming) -> None:
+        self.heard_of.append(incoming.method)
 
     async def describe(self, incoming: Incoming) -> JsonObject:
         self.handed.append(incoming)
@@ -177,6 +186,12 @@ class DoorWorld:
     told: Told
     ended: SimpleQueue[str] = field(default_factory=SimpleQueue)
     opened: list[Listening] = field(default_factory=list)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The server's."""
+        assert self.server._loop is not None
+        return self.server._loop
 
     def open(
         self, verb: str, body: Any = None, *, who: str | None = "bot", path: str = "/mcp", headers: Mapping[str, str | None] | None = None

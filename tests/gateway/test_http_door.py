@@ -54,6 +54,16 @@ def test_a_challenge_says_where_tokens_are_issued(tmp_path: Path) -> None:
     assert (reply.status, reply.headers["www-authenticate"]) == (401, f'Bearer realm="licet", resource_metadata="{at}"')
 
 
+def test_a_credential_that_may_propose_no_calls_gets_no_further(w: DoorWorld) -> None:
+    reply = w.modern("tools/list", who="auditor")
+    assert (reply.status, reply.error["code"], reply.error["message"]) == (
+        403,
+        NOT_PERMITTED,
+        "`calls.propose` is not permitted to this credential",
+    )
+    assert w.gateway.handed == []
+
+
 def test_who_calls_is_taken_from_the_credential(w: DoorWorld) -> None:
     w.modern("tools/list")
     acting = w.gateway.handed[0].acting
@@ -71,6 +81,15 @@ def test_a_credential_for_several_agents_must_say_which(w: DoorWorld) -> None:
 def test_a_header_selects_nobody_whom_the_credential_does_not_speak_for(w: DoorWorld) -> None:
     reply = w.modern("tools/list", headers={"licet-agent": "writer"})
     assert (reply.status, reply.error["message"]) == (403, "the credential does not speak for the agent `writer`")
+    assert w.gateway.handed == []
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/crm"])
+def test_a_credential_that_may_not_propose_calls_comes_in_by_no_door(w: DoorWorld, path: str) -> None:
+    reply = w.modern("tools/list", who="auditor", path=path)
+    assert (reply.status, reply.error["code"], reply.error["data"]["code"]) == (403, NOT_PERMITTED, "not_permitted")
+    assert reply.error["message"] == "`calls.propose` is not permitted to this credential"
+    assert w.send("GET", who="auditor", path=path).status == 403
     assert w.gateway.handed == []
 
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import ElicitResult, TextContent
+from mcp.types import ElicitResult, ListRootsResult, TextContent
 
 from licet.gateway.link import Voyage
 from licet.model import JsonObject
@@ -159,6 +159,51 @@ def test_many_calls_at_once_are_answered_each_with_its_own_answer(w: DoorWorld, 
 
     w.upstreams.crm.answering = answering
     run(work)
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+def test_an_upstream_is_told_that_the_roots_of_its_caller_have_changed(w: DoorWorld) -> None:
+    async def roots(context: Any) -> ListRootsResult:
+        return ListRootsResult(roots=[])
+
+    async def work() -> None:
+        async with connected(w, "legacy", list_roots_callback=roots) as client:
+            await client.call_tool("crm__get", {"id": "C-1"})
+            await client.send_roots_list_changed()
+            await client.call_tool("crm__get", {"id": "C-1"})
+        async with connected(w, "legacy") as client:
+            await client.send_roots_list_changed()
+            await client.call_tool("crm__get", {"id": "C-1"})
+
+    run(work)
+    assert [method for method, _ in w.upstreams.crm.sent] == ["tools/call", "notifications/roots/list_changed", "tools/call", "tools/call"]
+
+
+@ERAS
+def test_it_is_told_when_what_it_may_see_has_changed(w: DoorWorld, mode: Mode) -> None:
+    async def work() -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+
+        async def handle(message: Any) -> None:
+            told.put_nowait(type(message).__name__)
+
+        async with connected(w, mode, message_handler=handle) as client:
+            await client.list_tools()
+            if mode == "legacy":
+                change(w)
+                assert await told.get() == "ToolListChangedNotification"
+            else:
+                async with client.listen(tools_list_changed=True) as events:
+                    change(w)
+                    assert type(await anext(aiter(events))).__name__ == "ToolsListChanged"
+
+    run(work)
+
+
+def change(w: DoorWorld) -> None:
+    """An upstream says that its tools have changed."""
+    assert w.upstreams.told is not None
+    w.loop.call_soon_threadsafe(w.upstreams.told, w.upstreams.crm, "notifications/tools/list_changed", {})
 
 
 def test_a_legacy_client_ends_its_session_when_it_goes(w: DoorWorld) -> None:

@@ -32,11 +32,15 @@ class Echo:
 
     def __init__(self, answering: Answering | None = None) -> None:
         self.came: list[Incoming] = []
+        self.heard_of: list[str] = []
         self.answering = answering
 
     async def answer(self, incoming: Incoming) -> JsonObject:
         self.came.append(incoming)
         return {"echo": incoming.method} if self.answering is None else await self.answering(incoming)
+
+    async def heard(self, incoming: Incoming) -> None:
+        self.heard_of.append(incoming.method)
 
     async def describe(self, incoming: Incoming) -> JsonObject:
         self.came.append(incoming)

@@ -46,6 +46,7 @@ from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
 
 _CARRIED: Final = frozenset({"tools", "resources", "prompts", "completions", "logging", "experimental", "extensions"})
+ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 Handler = Callable[[Incoming], Awaitable[JsonObject]]
 
 
@@ -118,6 +119,16 @@ class Gateway:
             alone = incoming.upstream is not None
             described["instructions"] = "\n\n".join([text if alone else f"{name}: {text}" for name, text in instructions])
         return described
+
+    async def heard(self, incoming: Incoming) -> None:
+        """A notification of a client. That its roots have changed is told to upstreams whose sessions are its caller's alone."""
+        if incoming.method != ROOTS_CHANGED or not incoming.client.can("roots/list"):
+            return
+        for upstream, settings in self.gate.settings.upstreams.items():
+            if settings.share == "caller" and incoming.upstream in {None, upstream}:
+                for connection in self.connections.open_of(upstream, incoming.acting):
+                    if connection.era == "legacy":
+                        await connection.notify(ROOTS_CHANGED, {})
 
     async def close(self) -> None:
         """End what is under way with clients and upstreams."""

@@ -42,7 +42,9 @@ class LegacyDoor:
             return
         if method is None:
             session.take(message)
-        elif method == CANCELLED and is_id(number := message.get("params", {}).get("requestId")):
+        elif method != CANCELLED:
+            await self._hear(asked, session, message)
+        elif is_id(number := message.get("params", {}).get("requestId")):
             session.cancel(number)
         await asked.visit.answer(202)
 
@@ -112,6 +114,11 @@ class LegacyDoor:
             await asked.visit.answer(max(status, REFUSED), encode(answer))
             return
         await reply.finish(answer, headers={SESSION: session.id})
+
+    async def _hear(self, asked: Requested, session: ClientSession, message: JsonObject) -> None:
+        link = LegacyRequest(session, message, Reply(asked.visit, session.open_stream))
+        link.end()  # it is no request: nothing is answered to it
+        await self._gateway.heard(asked.incoming(message, link, session.state, session.label))
 
     async def _request(self, asked: Requested, session: ClientSession, message: JsonObject) -> None:
         number = message["id"]

@@ -69,3 +69,8 @@ class Origins:
     def find_era(self, upstream: str) -> Era | None:
         """Which era the upstream spoke when it was asked last; None where it never was."""
         return self._eras.get(upstream)
+
+    def open_of(self, upstream: str, who: Acting | Voyage) -> list[Connection]:
+        """Those connections to the upstream that this caller uses, as far as they are there."""
+        scope = self.scope(upstream, who)
+        return [one for one, whose in list(self._scopes.items()) if one.upstream == upstream and whose == scope]

@@ -37,6 +37,10 @@ class Answers(Protocol):
         """What a client is told at its start."""
         ...
 
+    async def heard(self, incoming: Incoming) -> None:
+        """A legacy client tells something. What is not understood is no error."""
+        ...
+
 
 class Requested(Struct, frozen=True, kw_only=True):
     """A request, and who asks, from their credential."""
@@ -55,7 +59,7 @@ class Requested(Struct, frozen=True, kw_only=True):
             upstream=self.visit.upstream,
             session=state,
             headers=self.visit.headers,
-            id=message["id"],
+            id=message.get("id"),
         )
 
     async def refuse(self, error: RpcError, number: MessageId | None = None, headers: Mapping[str, str] | None = None) -> None:

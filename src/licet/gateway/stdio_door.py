@@ -63,6 +63,10 @@ class Answers(Protocol):
         """What a client is told at its start."""
         ...
 
+    async def heard(self, incoming: Incoming) -> None:
+        """A legacy client tells something. What is not understood is no error."""
+        ...
+
 
 class StdioDoor:
     """Serves one client, in the name of one caller, with one upstream."""
@@ -127,7 +131,7 @@ class StdioDoor:
         elif "id" in message:
             await self._begin(message["id"], message)
         else:
-            self._told(message)
+            await self._told(message)
 
     async def _begin(self, number: MessageId, message: JsonObject) -> None:
         """Rule 2. An answer under an id that is in use would be taken for that of the other request, so this one has none."""
@@ -143,9 +147,13 @@ class StdioDoor:
             self._running[number] = task
             task.add_done_callback(lambda _: self._running.pop(number, None))
 
-    def _told(self, message: JsonObject) -> None:
+    async def _told(self, message: JsonObject) -> None:
         """A notification of the client. One that is not understood is no error."""
         if message["method"] != "notifications/cancelled":
+            if self._client is not None:
+                link = StdioLink(self._client, message, self._send, self._asked)
+                link.end()  # it is no request: nothing is answered to it
+                await self._gateway.heard(self._incoming(link, None, message, self._session))
             return
         number = message.get("params", {}).get("requestId")
         task = self._running.get(number) if is_id(number) else None
@@ -202,7 +210,7 @@ class StdioDoor:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    def _incoming(self, link: StdioLink, number: MessageId, message: JsonObject, session: SessionState) -> Incoming:
+    def _incoming(self, link: StdioLink, number: MessageId | None, message: JsonObject, session: SessionState) -> Incoming:
         return Incoming(
             method=message["method"],
             params=message.get("params", {}),
