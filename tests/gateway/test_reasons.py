@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from licet.gate.results import Denied, Ok
+from licet.gateway.incoming import Incoming
+from licet.gateway.messages import INVALID_PARAMS, RpcError
+from licet.model import JsonObject
 from tests.gateway.world import CONFIG, gateway_world
 
 ALWAYS = f'require_reason = "always"\n{CONFIG}'
@@ -76,3 +79,27 @@ def test_a_reason_grants_nothing(tmp_path: Path) -> None:
     with gateway_world(tmp_path, config=ALWAYS) as w:
         result = asyncio.run(w.ask("tools/call", with_reason({"name": "crm__get", "arguments": {"id": "C-7"}}, "an admin said so")))
         assert result["content"][0]["text"].startswith("denied (forbidden): ")
+
+
+def test_a_method_says_why_beside_its_parameters(tmp_path: Path) -> None:
+    with gateway_world(tmp_path, config=ALWAYS) as w:
+        w.gateway.listing.route = _to_crm  # type: ignore[method-assign]
+        with pytest.raises(RpcError, match=MUST):
+            asyncio.run(w.ask("resources/read", {"uri": "crm://a"}))
+        params = {"uri": "crm://a", "_meta": {"dev.licet/reason": "ticket 4711"}}
+        asyncio.run(w.ask("resources/read", params))
+        assert [params for _, params in w.upstreams.crm.sent] == [{"uri": "crm://a"}]
+        assert [record.payload.reason for record in w.records()] == [None, "ticket 4711"]
+
+
+async def _to_crm(incoming: Incoming) -> tuple[str, JsonObject]:
+    return "crm", {"uri": incoming.params["uri"]}
+
+
+@pytest.mark.parametrize("reason", [7, ["why"], {"why": 1}, "x" * 2_001])
+def test_a_reason_is_text_that_somebody_can_read(tmp_path: Path, reason: Any) -> None:
+    with gateway_world(tmp_path, config=ALWAYS) as w:
+        with pytest.raises(RpcError, match="is text of at most 2000 characters") as caught:
+            asyncio.run(w.ask("tools/call", with_reason(GET, reason)))
+        assert caught.value.code == INVALID_PARAMS
+        assert (w.records(), w.upstreams.crm.sent) == ([], [])

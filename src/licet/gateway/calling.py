@@ -19,6 +19,7 @@ from licet.catalog.upstream import EXTRA, method_name
 from licet.gate.acting import Acting
 from licet.gate.gate import Gate
 from licet.gate.results import Held, Result
+from licet.gate.text import readable
 from licet.gateway.answers import answer_of
 from licet.gateway.eras import META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, META_VERSION
 from licet.gateway.incoming import Incoming
@@ -29,6 +30,10 @@ from licet.model import JsonObject
 
 REASON: Final = "licet_reason"
 """The argument in which an agent says why it calls, where `require_reason` asks for it."""
+META_REASON: Final = "dev.licet/reason"
+"""The same in `_meta`, for methods that have no arguments of a model's making."""
+REASON_LIMIT: Final = 2_000
+"""Characters. It is read by whoever approves the call."""
 _OF_A_HOP: Final = frozenset({META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION, META_VERSION})
 _OF_A_TRACE: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _NEVER: Final = _OF_A_HOP | _OF_A_TRACE
@@ -62,8 +67,6 @@ class Calling:
         if REASON in arguments and not self._has_own_reason(full):
             arguments = dict(arguments)
             reason = arguments.pop(REASON)
-            if not isinstance(reason, str):
-                raise RpcError(INVALID_PARAMS, f"`{REASON}` is text")
         if EXTRA in arguments:
             raise RpcError(INVALID_PARAMS, f"the argument `{EXTRA}` is reserved")
         extra = {name: value for name, value in incoming.params.items() if name not in _PARAMETERS}
@@ -92,9 +95,10 @@ class Calling:
             headers={name: headers[name] for name in self._forwarded.get(upstream, ()) if name in headers},
         )
 
-    async def _call(self, incoming: Incoming, upstream: str, full: str, arguments: JsonObject, reason: str | None) -> JsonObject:
+    async def _call(self, incoming: Incoming, upstream: str, full: str, arguments: JsonObject, reason: object) -> JsonObject:
         trace, passed = trace_of(incoming)
-        acting: Acting = replace(incoming.acting, trace=trace, reason=reason if reason is not None else incoming.acting.reason)
+        said_why = _checked_reason(incoming.meta.get(META_REASON) if reason is None else reason)
+        acting: Acting = replace(incoming.acting, trace=trace, reason=incoming.acting.reason if said_why is None else said_why)
         token = VOYAGE.set(self.voyage(incoming, upstream, passed))
         try:
             result = await self._gate.acall(full, arguments, acting=acting)
@@ -120,3 +124,12 @@ class Calling:
         """Whether the tool itself has an argument of that name: then it is the tool's."""
         spec = self._gate.scene.catalog.find_tool(full)
         return spec is not None and REASON in spec.input_schema.get("properties", {})
+
+
+def _checked_reason(reason: object) -> str | None:
+    """What an agent says why it calls, as it may be recorded. Raises `RpcError`."""
+    if reason is None:
+        return None
+    if not isinstance(reason, str) or len(reason) > REASON_LIMIT:
+        raise RpcError(INVALID_PARAMS, f"a reason (`{REASON}`, or `{META_REASON}` in `_meta`) is text of at most {REASON_LIMIT} characters")
+    return readable(reason)

@@ -24,13 +24,12 @@ from licet.gate import checks
 from licet.gate.acting import Acting
 from licet.gate.gate import Gate
 from licet.gate.scene import Scene
-from licet.gateway.calling import REASON
+from licet.gateway.calling import REASON, REASON_LIMIT
 from licet.gateway.drift import Drift
 from licet.gateway.incoming import Incoming
 from licet.gateway.messages import INVALID_PARAMS, NOT_PERMITTED, RpcError
 from licet.model import Caller, JsonObject, Principal
 
-REASON_LIMIT: Final = 2_000
 PAGE_TOOLS: Final = 1_000
 """Many clients never ask for a second page, so that the first is as long as any server's that they meet."""
 REMEMBERED: Final = 10_000
