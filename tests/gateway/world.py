@@ -19,6 +19,8 @@ from licet.gateway.incoming import Incoming
 from licet.gateway.link import CannotAsk, ClientFacts, Voyage
 from licet.gateway.session_state import SessionState
 from licet.model import JsonObject
+from licet.policy.bundle import OWN_FILE
+from licet.policy.own import default_text
 from licet.testing import Read, records
 
 CONFIG = """
@@ -226,6 +228,7 @@ def gateway_world(
     """A world in this folder, closed at the end."""
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "all.cedar").write_text(policies)
+    (folder / "policies" / OWN_FILE).write_text(default_text())
     (folder / "licet.toml").write_text(config)
     lock = Lock({name: pins_of(tools) for name, tools in (pinned or {"crm": CRM, "notes": NOTES}).items()})
     lock.write(folder / LOCK_FILE)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from licet.gate.gate import Gate
 from licet.identity.authenticated import Authenticated
-from licet.policy.bundle import OWN_FILE
-from licet.policy.own import default_text
 from licet.server.endpoint import Asked, Serving
 from licet.server.gateway_tools import ShownTools, WhoseTools, read
 from licet.server.problems import Problem
@@ -39,8 +37,6 @@ def of(*roles: str, tenants: tuple[str, ...] = ("acme",)) -> Authenticated:
 
 
 def test_an_auditor_is_told_what_a_caller_is_shown_and_why_not_the_rest(tmp_path: Path) -> None:
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / OWN_FILE).write_text(default_text())
     with gateway_world(tmp_path) as w:
         w.gate.seal()
         found = ask(w.gate, of("licet-auditor"), agent="bot", user="alice")

@@ -81,7 +81,9 @@ class HttpDoor:
             return
         who = await visit.enter()
         try:
-            await self._serve(Requested(visit=visit, who=who, acting=_acting(visit, who)))
+            acting = _acting(visit, who)
+            visit.permit(acting.tenant)
+            await self._serve(Requested(visit=visit, who=who, acting=acting))
         except RpcError as error:
             await refuse(visit, error)
 

@@ -41,6 +41,10 @@ class Visit(Protocol):
         """Who asks, counted within their limits. To be called first, once. Raises where nobody may enter."""
         ...
 
+    def permit(self, tenant: str | None) -> None:
+        """Raises where the credential may not propose calls in this tenant, as for every other door."""
+        ...
+
     async def look_again(self) -> None:
         """Raises where the credential that was shown does not hold any more."""
         ...

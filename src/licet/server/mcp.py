@@ -2,8 +2,9 @@
 
 Rules:
 
-1. Who asks, how often, and how many at once is looked at as for the API (`app.py`), before anything of a message is read. A token may be
-   for the gateway, or one upstream behind it, alone (`identity/resources.py`).
+1. Who asks, how often, how many at once, and whether they may propose calls at all (`calls.propose` of licet.cedar) is looked at as for
+   the API (`app.py`), before anything of a message is read. A token may be for the gateway, or one upstream behind it, alone
+   (`identity/resources.py`).
 2. Credentials and cookies go no further than this: the door, and whatever stands behind it, does not see them.
 3. Each request is told to whoever counts, logs or traces, as those of the API are.
 """
@@ -28,6 +29,7 @@ from licet.identity.resources import GATEWAY_PATH, gateway_resource
 from licet.ledger.entropy import new_id
 from licet.server import problems
 from licet.server.app import Api
+from licet.server.endpoint import Asked
 from licet.server.exchange import GONE, NOBODY, PEER_CERTIFICATE, REQUEST_ID_FORM, Scope, Send
 from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered
 from licet.server.problems import Problem
@@ -119,6 +121,13 @@ class _Visited:
             raise Problem("too_many_requests", "too many requests of this credential are open at once", retry_after_s=1)
         self._place = True
         return self._who
+
+    def permit(self, tenant: str | None) -> None:
+        """Raises `Problem` where `licet.cedar` does not let the credential propose calls there."""
+        asked = Asked(
+            self._api.serving, self._who, params=None, body=None, raw_body=b"", headers={}, path=GATEWAY_PATH, request_id=self._request_id
+        )
+        asked.allow("calls.propose", tenant or "")
 
     async def look_again(self) -> None:
         """Raises `NotAuthenticated` where the credential does not hold any more."""
