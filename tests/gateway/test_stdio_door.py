@@ -509,6 +509,25 @@ def test_a_legacy_session_is_told_what_belongs_to_no_request_and_only_once_it_ha
     assert gateway.came[-1].session.tell is None
 
 
+def test_what_a_client_tells_is_heard_and_an_error_in_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Echo):
+        async def heard(self, incoming: Incoming) -> None:
+            self.came.append(incoming)
+            raise RuntimeError("deaf")
+
+    async def talk(client: Client) -> None:
+        client.send(tells("notifications/roots/list_changed"))
+        await client.hello()
+        client.send(tells("notifications/roots/list_changed"), asks("ping", None, 2))
+        assert (await client.read())["id"] == 2
+
+    gateway = Deaf()
+    serve(gateway, talk)
+    heard = [incoming for incoming in gateway.came if incoming.method.startswith("notifications/")]
+    assert [(incoming.id, incoming.acting) for incoming in heard] == [(None, ACTING)]
+    assert "an error that nobody expected, in `notifications/roots/list_changed`" in caplog.text
+
+
 def test_a_question_whose_request_was_cancelled_is_taken_back() -> None:
     async def talk(client: Client) -> None:
         await client.hello()
@@ -575,3 +594,15 @@ def test_a_process_that_cannot_serve_answers_every_request_with_why() -> None:
         client.close()
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_what_a_client_tells_in_its_session_is_heard() -> None:
+    async def talk(client: Client) -> None:
+        client.send(tells("notifications/roots/list_changed"))
+        await client.hello()
+        client.send(tells("notifications/roots/list_changed"), asks("ping", None, 9))
+        assert (await client.read())["id"] == 9
+
+    gateway = Echo()
+    assert serve(gateway, talk) == []
+    assert gateway.heard_of.count("notifications/roots/list_changed") == 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -47,7 +47,7 @@ REQUESTS_AT_ONCE: Final = 1_000
 GRACE_S: Final = 1.0
 """For requests under way when the client has said all. Clients commonly wait two seconds before they kill."""
 UNREAD: Final = 1_000
-"""Of what is told without a request: a client that does not read misses the rest."""
+"""Of what is told without a request, in either direction: whoever does not read misses the rest."""
 _log = logging.getLogger("licet.gateway")
 _loose: Final = msgspec.json.Decoder()
 
@@ -131,7 +131,7 @@ class StdioDoor:
         elif "id" in message:
             await self._begin(message["id"], message)
         else:
-            await self._told(message)
+            self._told(message)
 
     async def _begin(self, number: MessageId, message: JsonObject) -> None:
         """Rule 2. An answer under an id that is in use would be taken for that of the other request, so this one has none."""
@@ -147,18 +147,24 @@ class StdioDoor:
             self._running[number] = task
             task.add_done_callback(lambda _: self._running.pop(number, None))
 
-    async def _told(self, message: JsonObject) -> None:
-        """A notification of the client. One that is not understood is no error."""
+    def _told(self, message: JsonObject) -> None:
+        """A notification of the client. One that is not understood is no error, and none of them keeps what comes behind it waiting."""
         if message["method"] != "notifications/cancelled":
             if self._client is not None:
-                link = StdioLink(self._client, message, self._send, self._asked)
-                link.end()  # it is no request: nothing is answered to it
-                await self._gateway.heard(self._incoming(link, None, message, self._session))
+                self._aside(self._hear(self._client, message))
             return
         number = message.get("params", {}).get("requestId")
         task = self._running.get(number) if is_id(number) else None
         if task is not None:
             task.cancel()
+
+    async def _hear(self, client: ClientFacts, message: JsonObject) -> None:
+        link = StdioLink(client, message, self._send, self._asked)
+        link.end()  # it is no request: nothing is answered to it
+        try:
+            await self._gateway.heard(self._incoming(link, None, message, self._session))
+        except Exception:  # noqa: BLE001 - as in `_run`, and nobody waits for an answer
+            _log.exception("licet: an error that nobody expected, in `%s`", message["method"])
 
     async def _run(self, number: MessageId, message: JsonObject) -> None:
         """One request, from its beginning to its answer."""
@@ -205,10 +211,16 @@ class StdioDoor:
 
     def _tell(self, method: str, params: Mapping[str, Any]) -> None:
         """Tell the session something that belongs to no request, in its turn."""
-        if len(self._telling) < UNREAD:
-            task = asyncio.ensure_future(self._send(notification(method, params)))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+        self._aside(self._send(notification(method, params)))
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """What nobody waits for; dropped where there is too much of it."""
+        if len(self._telling) >= UNREAD:
+            work.close()
+            return
+        task = asyncio.ensure_future(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     def _incoming(self, link: StdioLink, number: MessageId | None, message: JsonObject, session: SessionState) -> Incoming:
         return Incoming(
