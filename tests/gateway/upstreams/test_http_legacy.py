@@ -177,7 +177,8 @@ def test_what_an_upstream_asks_on_the_stream_of_a_request_is_answered_by_a_messa
 
         link = FakeLink(capabilities=ALL, answer=person)
         script = legacy(tools__call=ask, reply=reply)
-        async with connected(script) as connection:
+        async with serving(script), pool_at(script.url, protocol="auto") as pool:
+            connection = await pool.connect("it", voyage(link))
             assert said(await call(connection, "ask", on=voyage(link))) == "done"
         assert replies == [{"jsonrpc": "2.0", "id": "q1", "result": {"action": "accept", "content": {"name": "Who?"}}}]
         assert script.of("reply") == []
