@@ -190,3 +190,21 @@ def test_a_lock_that_has_changed_meanwhile_is_not_overwritten(licet: Licet, p: P
     refused = licet("catalog", "accept", "crm")
     assert "`licet.lock` has changed meanwhile" in refused.stderr
     assert list(p.pinned()) == ["put"]
+
+
+def test_an_administrator_is_told_why_a_caller_is_not_shown_a_tool(licet: Licet, p: Project) -> None:
+    (p.folder / "policies").mkdir()
+    (p.folder / "policies/all.cedar").write_text('@id("reads") permit (principal in Role::"r", action in Action::"read", resource);\n')
+    with (p.folder / "licet.toml").open("a") as file:
+        file.write('[agents.bot]\ntenants = ["acme"]\nroles = ["r"]\nacts_for = "self"\n')
+    licet("catalog", "accept", "crm", "--yes")
+    p.classifies("crm__get", "read")
+    p.classifies("crm__put", "write")
+    shown = licet("catalog", "list", "--agent", "bot")
+    assert shown.exit_code == Exit.OK
+    assert shown.stdout.count("hidden") == 1
+    assert 'no permit could ever match Agent::"bot" for `crm__put`' in shown.stdout
+    data = envelope(licet("catalog", "list", "--agent", "bot", "--json"))["data"]
+    assert [(one["name"], one["hidden"] is None) for one in data["tools"]] == [("crm__get", True), ("crm__put", False)]
+    nobody = licet("catalog", "list", "--agent", "nobody", "--tenant", "acme")
+    assert (nobody.exit_code, "nobody" in nobody.stderr) == (Exit.USAGE, True)

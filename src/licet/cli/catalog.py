@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.catalog.live import Change, changes
 from licet.catalog.pins import Lock, Pin, read_lock
@@ -18,17 +19,22 @@ from licet.cli.catalog_show import show_differences, show_tools
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault, Refusal
 from licet.cli.invocation import Invocation
-from licet.cli.loading import load_settings
+from licet.cli.loading import load, load_settings
 from licet.cli.output import Output
 from licet.cli.wording import counted
 from licet.config import Settings
+from licet.errors import CallerRefused
+from licet.gate.acting import Acting
 from licet.names import quoted
 
 State: TypeAlias = Literal["ready", "unclassified", "drifted", "gone", "new"]
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """A tool of an upstream: `access` as licet.toml says, `sha256` of the accepted definition; `annotations` are the upstream's opinion."""
+    """A tool of an upstream: `access` as licet.toml says, `sha256` of the accepted definition; `annotations` are the upstream's opinion.
+
+    `hidden` is why the caller that was asked about is not shown it.
+    """
 
     name: str
     upstream: str
@@ -37,6 +43,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     access: str | None = None
     sha256: str | None = None
     annotations: dict[str, Any] = {}
+    hidden: str | None = None
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -80,8 +87,10 @@ _tenant = click.option("--tenant", metavar="ID", help="Ask as for callers of thi
 @click.argument("upstream", required=False)
 @click.option("--live", is_flag=True, help="Ask the upstreams what they offer now, and say what has drifted.")
 @_tenant
+@click.option("--agent", metavar="NAME", help="Say of each tool why this agent is not shown it, if it is not.")
+@click.option("--user", metavar="NAME", help="The user that the agent acts for.")
 @click.pass_obj
-def list_(invocation: Invocation, /, upstream: str | None, tenant: str | None, *, live: bool) -> int:
+def list_(invocation: Invocation, /, upstream: str | None, tenant: str | None, agent: str | None, user: str | None, *, live: bool) -> int:
     """List the tools of upstreams: accepted, classified, and with --live whether they are still what was accepted.
 
     UPSTREAM is one of licet.toml; without it, all of them.
@@ -98,6 +107,9 @@ def list_(invocation: Invocation, /, upstream: str | None, tenant: str | None, *
             now, wrong = _offered(settings, name, tenant)
             problems += wrong
         found += _listed(settings, name, lock.of(name), now)
+    if agent is not None:
+        why = _hidden(invocation, Acting(tenant=tenant, agent=agent, user=user))
+        found = [replace(one, hidden=why.get(one.name)) for one in found]
     tools = Tools(live=live, tools=tuple(found), problems=tuple(problems))
     step = None
     if any(one.state in {"drifted", "gone"} for one in found):
@@ -172,6 +184,18 @@ def accept(invocation: Invocation, /, upstream: str, tools: tuple[str, ...], ten
 
 def _lock(settings: Settings) -> Lock:
     return read_lock(lock_of(settings))
+
+
+def _hidden(invocation: Invocation, acting: Acting) -> dict[str, str]:
+    """Why each of the tools is hidden that this caller is not shown, under the policies and the lock as they lie here."""
+    from licet.gate.building import build_scene  # noqa: PLC0415  the policy engine: only where it is asked
+    from licet.gateway.toolbox import hidden_from  # noqa: PLC0415  as above
+
+    loaded = load(invocation)
+    try:
+        return {one.name: one.why for one in hidden_from(build_scene(loaded.settings, loaded.registry, loaded.snapshots), acting)}
+    except CallerRefused as refused:
+        raise Refusal(Exit.USAGE, refused.code, str(refused), next_step="name a caller that licet.toml has") from refused
 
 
 def _offered(settings: Settings, upstream: str, tenant: str | None) -> tuple[dict[str, Pin], list[str]]:

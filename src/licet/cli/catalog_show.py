@@ -23,6 +23,8 @@ def show_tools(output: Output, tools: Tools) -> None:
         output.line("no tool was accepted of any upstream" if not tools.live else "the upstreams offer no tool")
     for one in tools.tools:
         output.mark(_MARKS[one.state], _WORDS.get(one.state, one.state), f"{one.name}{_access(one)}", below=_hints(one))
+        if one.hidden is not None and one.state != "unclassified":
+            output.mark("note", "hidden", one.hidden, indent=2)
     for problem in tools.problems:
         output.mark("warn", "refused", problem)
 
