@@ -67,13 +67,33 @@ def test_callers_for_whom_other_credentials_are_shown_share_nothing_with_others(
 
 def test_a_legacy_session_is_of_one_set_of_capabilities_and_a_modern_one_of_any(tmp_path: Path) -> None:
     async def sessions(command: tuple[str, ...]) -> int:
-        async with pool_of(command, tmp_path, share="all") as pool:
+        async with pool_of(command, tmp_path) as pool:
             declared: list[JsonObject] = [{}, ALL, {"roots": {}}, {}, ALL, {"tasks": {}}, {"roots": {}}]
             found = [await pool.connect("it", voyage(FakeLink(capabilities=capabilities))) for capabilities in declared]
             return len({id(one) for one in found})
 
     assert asyncio.run(sessions(legacy())) == 3
     assert asyncio.run(sessions(modern())) <= 2, "before its era is known there may be one that was made for it"
+
+
+def test_where_callers_share_a_session_none_of_them_says_what_its_roots_are(tmp_path: Path) -> None:
+    """A file server serves the roots that a client names in place of its own: one caller's must not hold for the others."""
+
+    async def main() -> None:
+        async def named(requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+            return {key: {"roots": [{"uri": "file:///"}]} for key in requests}
+
+        link = FakeLink(capabilities=ALL, answer=named)
+        async with pool_of(legacy(), tmp_path, share="tenant") as pool:
+            on = voyage(link)
+            connection = await pool.connect("it", on)
+            client = (await call(connection, "whoami", on=on))["structuredContent"]["client"]
+            assert (set(client["capabilities"]), client["clientInfo"]["name"]) == ({"elicitation", "sampling"}, "licet")
+            refusal = {"code": -32_601, "message": "the client has not declared that it can be asked `roots/list`"}
+            assert (await call(connection, "roots", on=on))["structuredContent"]["answer"] == {"error": refusal}
+            assert link.asked == []
+
+    asyncio.run(main())
 
 
 def test_one_session_is_made_however_many_wait_for_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from licet.gateway.connection import Connection, Refused, TooLong
@@ -350,5 +351,29 @@ def test_a_subscription_lasts_until_it_is_cancelled_and_what_it_brings_is_told(t
                 ("notifications/resources/updated", {"uri": "memo://one"}),
             ]
             listening.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_says_of_itself_what_no_server_takes_is_called_by_the_gateways_name(tmp_path: Path) -> None:
+    async def seen(command: tuple[str, ...]) -> JsonObject:
+        link = FakeLink()
+        link.client = msgspec.structs.replace(link.client, info={"name": "no version"})
+        async with pool_of(command, tmp_path) as pool:
+            on = voyage(link)
+            found: JsonObject = (await call(await pool.connect("it", on), "whoami", on=on))["structuredContent"]
+            return found
+
+    assert asyncio.run(seen(legacy()))["client"]["clientInfo"]["name"] == "licet"
+    assert asyncio.run(seen(modern()))["meta"]["io.modelcontextprotocol/clientInfo"]["name"] == "licet"
+
+
+def test_a_ping_is_answered_here_without_a_word_to_the_client(tmp_path: Path) -> None:
+    async def main() -> None:
+        link = FakeLink()
+        async with pool_of(legacy(), tmp_path) as pool:
+            on = voyage(link)
+            result = await call(await pool.connect("it", on), "ask_other", on=on, method="ping")
+            assert (result["structuredContent"]["answer"], link.asked) == ({"result": {}}, [])
 
     asyncio.run(main())

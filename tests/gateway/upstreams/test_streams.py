@@ -257,3 +257,23 @@ def test_what_answers_neither_greeting_is_no_upstream() -> None:
             await session_with(upstream)
 
     asyncio.run(main())
+
+
+def test_a_question_whose_request_has_ended_is_answered_too() -> None:
+    async def main() -> None:
+        async def endlessly(requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def asking(upstream: Streams, message: JsonObject, request: Exchange) -> None:
+            upstream.say({"id": "q", "method": "elicitation/create", "params": {}}, request)
+            upstream.say({"id": message["id"], "result": {}}, request)
+
+        upstream = Streams("legacy", asking)
+        session = await session_with(upstream)
+        assert await call(session, FakeLink(capabilities=ALL, answer=endlessly)) == {}
+        await until(lambda: any(one.get("id") == "q" for one in upstream.sent))
+        error = {"code": -32_603, "message": "the request that this belongs to has ended"}
+        assert upstream.sent[-1] == {"jsonrpc": "2.0", "id": "q", "error": error}
+
+    asyncio.run(main())

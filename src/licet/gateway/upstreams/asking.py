@@ -5,12 +5,14 @@ Rules:
 1. Only what a client can be asked is passed on (elicitation, sampling, roots), only to the client whose request it belongs to, and only
    where that client has declared it. Everything else is refused here, and the client never sees it.
 2. An upstream of the modern era must not ask so; it is refused.
-3. At most so many questions are open at a time. What the client answers is passed back whole.
+3. At most so many questions are open at a time. What the client answers is passed back whole. A question whose request has ended is
+   answered too, with an error: no upstream is left waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from licet.gate.steps import EndedAs
@@ -31,11 +33,13 @@ _KEY: Final = "asked"
 class Asking:
     """The questions of one session."""
 
-    def __init__(self, upstream: str, transport: Transport) -> None:
-        self._upstream = upstream
+    def __init__(self, transport: Transport, declared: Mapping[str, object]) -> None:
+        self._declared = declared
         self._transport = transport
         self._open: dict[MessageId, asyncio.Task[None]] = {}
         self._replies: set[asyncio.Task[None]] = set()
+        self._withdrawn: set[MessageId] = set()
+        self._closed = False
 
     def take(self, number: MessageId, method: str, params: JsonObject, opened: Opened | None, *, era: Era) -> None:
         """A request of the upstream. It is answered, whatever it is; one whose id is open already is not."""
@@ -49,15 +53,23 @@ class Asking:
             assert opened is not None
             task = asyncio.create_task(self._ask(number, method, params, opened))
             self._open[number] = opened.asking[number] = task
-            task.add_done_callback(lambda _: (self._open.pop(number, None), opened.asking.pop(number, None)))
+            task.add_done_callback(lambda ended: self._asked(number, opened, ended))
+
+    def _asked(self, number: MessageId, opened: Opened, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and number not in self._withdrawn:
+            self._reply(failure(number, RpcError(INTERNAL_ERROR, "the request that this belongs to has ended")))
+        self._withdrawn.discard(number)
+        del self._open[number], opened.asking[number]
 
     def withdraw(self, number: MessageId) -> None:
         """The upstream does not want to know any more."""
         if (task := self._open.get(number)) is not None:
+            self._withdrawn.add(number)
             task.cancel()
 
     async def close(self) -> None:
         """Nothing is asked or answered any more."""
+        self._closed = True
         tasks = {*self._open.values(), *self._replies}
         for task in tasks:
             task.cancel()
@@ -70,7 +82,7 @@ class Asking:
             return RpcError(METHOD_NOT_FOUND, f"`{method}` cannot be asked of this client")
         if opened is None or opened.voyage is None:
             return RpcError(INTERNAL_ERROR, "it cannot be told which client is asked: no request is open, or those of several callers are")
-        if not opened.voyage.link.client.can(method):
+        if ASKED_OF_CLIENTS[method] not in self._declared or not opened.voyage.link.client.can(method):
             return RpcError(METHOD_NOT_FOUND, f"the client has not declared that it can be asked `{method}`")
         if len(self._open) >= AT_ONCE:
             return RpcError(INTERNAL_ERROR, f"more than {AT_ONCE} questions are open")
@@ -94,7 +106,7 @@ class Asking:
                 opened.clock.go_on()
 
     def _reply(self, message: JsonObject) -> None:
-        if len(self._replies) < _REPLIES:
+        if len(self._replies) < _REPLIES and not self._closed:
             task = asyncio.create_task(self._send(message))
             self._replies.add(task)
             task.add_done_callback(self._replies.discard)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import metadata
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -35,6 +36,8 @@ from licet.gateway.messages import UNSUPPORTED_VERSION
 from licet.model import JsonObject
 from licet.names import quoted
 
+OWN_INFO: Final[JsonObject] = {"name": "licet", "version": metadata.version("licet")}
+"""What an upstream is told of a client that says nothing sound of itself, or that is one of many."""
 Protocol = Literal["auto", "2026-07-28", "2025-11-25"]
 Call = Callable[[str, JsonObject], Awaitable[JsonObject]]
 """Sends a request without any voyage: its result. Raises `EndedAs`."""
@@ -50,6 +53,11 @@ class Agreed(Struct, frozen=True, kw_only=True):
     capabilities: JsonObject
     info: JsonObject
     instructions: str | None
+
+
+def is_sound_info(info: Mapping[str, Any]) -> bool:
+    """Whether this is what the protocol calls an implementation: servers refuse a client that says less of itself."""
+    return isinstance(info.get("name"), str) and isinstance(info.get("version"), str)
 
 
 class Declared(Struct, frozen=True, kw_only=True):

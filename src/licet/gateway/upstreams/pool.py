@@ -5,7 +5,7 @@ Rules:
 1. By default one caller (tenant, agent, service, user) has a session, or a process, to itself; `share` lets those of a tenant, or all,
    have one together, and never callers for whom the gateway shows different credentials.
 2. A session is of the era of its clients where the upstream speaks it. In the legacy era it is also of one set of capabilities: an
-   upstream is told once what its client can be asked.
+   upstream is told once what its client can be asked. Roots are of one client alone: where callers share a session, it has none.
 3. One session is being made at a time for whoever would share it; the others wait for that one. Who gives up waiting ends nothing that
    others wait for.
 4. No more sessions than `at_once` for an upstream: one that nobody uses makes room, and where there is none a call is not executed.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +26,13 @@ from msgspec import Struct
 from licet.config.upstreams import UpstreamSettings
 from licet.gateway.connection import Connection, NotSent
 from licet.gateway.eras import Era
-from licet.gateway.link import Voyage
+from licet.gateway.link import ClientFacts, Voyage
 from licet.gateway.upstreams.backoff import Backoff
-from licet.gateway.upstreams.handshake import Declared, NoHandshake, carried_capabilities
+from licet.gateway.upstreams.handshake import OWN_INFO, Declared, NoHandshake, carried_capabilities, is_sound_info
 from licet.gateway.upstreams.session import Told, UpstreamSession
 from licet.gateway.upstreams.ways import Ways
 from licet.model import JsonObject
 
-OWN_INFO: Final[JsonObject] = {"name": "licet", "version": metadata.version("licet")}
-"""What an upstream is told of a client that says nothing of itself, or that is one of many."""
 _SWEEP_S: Final = 30.0
 _log = logging.getLogger("licet.gateway")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
@@ -69,6 +66,8 @@ class Pool:
         """What an upstream has spoken with clients of each era."""
         self._listeners: list[Told] = []
         self._sweeping: asyncio.Task[None] | None = None
+        self._leaving: list[UpstreamSession] = []
+        """Sessions that nobody else is given, until those that have them need them no more."""
         self._closed = False
 
     async def connect(self, upstream: str, voyage: Voyage) -> Connection:
@@ -99,6 +98,8 @@ class Pool:
             await asyncio.wait(making)
         for key in list(self._sessions):
             self._end(key)
+        for session in self._leaving:
+            self._ending_of(session)
         while self._ending:
             await asyncio.wait(self._ending)
         for ways in self._ways.values():
@@ -112,7 +113,7 @@ class Pool:
         caller = (voyage.agent, voyage.service, voyage.user) if settings.share == "caller" else None
         client = voyage.link.client
         known = self._eras.get((upstream, client.era))
-        declared = b"" if known == "modern" else _encode(carried_capabilities(client.capabilities, "legacy"))
+        declared = b"" if known == "modern" else _encode(carried_capabilities(_declared(settings, client).capabilities, "legacy"))
         return Key(upstream, tenant, caller, known or client.era, declared)
 
     # how one is made (rules 3 to 5)
@@ -123,12 +124,8 @@ class Pool:
         self._retire(key)
         await self._wait_turn(key, backoff, settings)
         await self._make_room(key, settings)
-        declared = Declared(
-            capabilities=voyage.link.client.capabilities,
-            info=(voyage.link.client.info if settings.share == "caller" else None) or OWN_INFO,
-        )
         try:
-            session = await self._open(key, voyage, declared)
+            session = await self._open(key, voyage, _declared(settings, voyage.link.client))
         except NotSent:
             backoff.failed()
             self._forget(key.upstream)  # it may be another now
@@ -180,8 +177,8 @@ class Pool:
         other = self._sessions.get(final)
         if other is session:
             return
-        if other is not None:  # it is over
-            self._ending_of(other)
+        if other is not None:  # over, or made at the same moment: the calls that it has are not worth less
+            self._ending_of(other) if other.is_over else self._leaving.append(other)
         self._sessions[final] = session
         self._born[final] = asyncio.get_running_loop().time()
         if self._sweeping is None:
@@ -248,6 +245,9 @@ class Pool:
             now = asyncio.get_running_loop().time()
             for key in list(_due(self._sessions, self._settings, now)):
                 self._end(key) if not self._sessions[key].is_over else self._retire(key)
+            for session in [one for one in self._leaving if one.is_idle or one.is_over]:
+                self._leaving.remove(session)
+                self._ending_of(session)
             for key in [key for key, backoff in self._backoffs.items() if backoff.is_over and key not in self._making]:
                 del self._backoffs[key]
 
@@ -259,6 +259,13 @@ class Pool:
 def _final(key: Key, session: UpstreamSession) -> Key:
     """Under what a session is kept, now that its era is known."""
     return msgspec.structs.replace(key, era=session.era, capabilities=b"" if session.era == "modern" else key.capabilities)
+
+
+def _declared(settings: UpstreamSettings, client: ClientFacts) -> Declared:
+    """What an upstream is told of a client: its own words where its session is its own, else what holds for all (rule 2)."""
+    if settings.share == "caller":
+        return Declared(capabilities=client.capabilities, info=client.info if is_sound_info(client.info) else OWN_INFO)
+    return Declared(capabilities={name: value for name, value in client.capabilities.items() if name != "roots"}, info=OWN_INFO)
 
 
 def _due(sessions: Mapping[Key, UpstreamSession], settings: Mapping[str, UpstreamSettings], now: float) -> Iterable[Key]:

@@ -26,7 +26,7 @@ from licet.gateway.eras import META_LOG_LEVEL, META_PROGRESS, META_SUBSCRIPTION,
 from licet.gateway.link import Voyage
 from licet.gateway.messages import HEADER_MISMATCH, UNSUPPORTED_VERSION, MessageId, is_id, notification, request
 from licet.gateway.upstreams.asking import Asking
-from licet.gateway.upstreams.handshake import Agreed, Declared, Protocol, hop_meta, shake_hands
+from licet.gateway.upstreams.handshake import OWN_INFO, Agreed, Declared, Protocol, hop_meta, is_sound_info, shake_hands
 from licet.gateway.upstreams.opened import Clock, Opened
 from licet.gateway.upstreams.transport import SessionLost, Transport, TransportMaker
 from licet.model import JsonObject
@@ -65,7 +65,7 @@ class UpstreamSession:
         self.is_of_other_era = False
         """Whether the upstream answers as one of the other era would: it is another than it was at the handshake."""
         self._transport: Transport = make(self)
-        self._asking = Asking(upstream, self._transport)
+        self._asking = Asking(self._transport, declared.capabilities)
         self.strays = 0
         """Messages that belonged to nothing."""
         self.last_used = asyncio.get_running_loop().time()
@@ -219,7 +219,8 @@ class UpstreamSession:
         meta = {name: value for name, value in voyage.meta.items() if name != META_PROGRESS}
         if self.era == "modern":
             client = voyage.link.client
-            meta |= hop_meta(self._spoken.version, Declared(capabilities=client.capabilities, info=client.info or self._declared.info))
+            info = client.info if is_sound_info(client.info) else OWN_INFO
+            meta |= hop_meta(self._spoken.version, Declared(capabilities=client.capabilities, info=info))
             if voyage.log_level is not None:
                 meta[META_LOG_LEVEL] = voyage.log_level
         else:
