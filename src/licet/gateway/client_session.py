@@ -137,7 +137,7 @@ class ClientSession:
     def _grown(self, change: int) -> None:
         self.bytes += change
         self._kept.bytes += change
-        if change > 0:
+        if change >= 0:
             self._trim()
 
     def _trim(self) -> None:

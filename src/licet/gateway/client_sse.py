@@ -40,7 +40,7 @@ class Event(NamedTuple):
 class Stream:
     """A stream of events. With a `name` its events have ids, and stay when they were written, until `forget_oldest`.
 
-    `grown` is told of each change of the bytes that are kept.
+    `grown` is told of each change of the bytes that are kept, and of 0 when some of them may be forgotten from now on.
     """
 
     def __init__(self, name: str | None = None, grown: Callable[[int], None] | None = None) -> None:
@@ -144,6 +144,8 @@ class Stream:
             if event.number <= number:
                 self._waiting -= len(event.content)
         self.written = number
+        if self._grown is not None:
+            self._grown(0)  # what was written may be forgotten now
         while self.name is None and self.forget_oldest():
             pass
 
