@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from licet.errors import LicetError
+from licet.gate.checks import find_drift
 from licet.gate.gate import Gate
 from licet.ledger.seal import Filing
 from licet.server.health import Health
@@ -149,6 +150,10 @@ class _State(Collector):
         yield _gauge("licet_freezes", "Freezes that stand.", hand.freezes)
         yield _gauge("licet_gaps_pending", "Refusals that could not be recorded yet.", hand.gaps)
         yield _gauge("licet_writes_pending", "Outcomes that could not be recorded yet.", hand.unwritten)
+        offered = scene.offered
+        drifted = sum(find_drift(scene, name) is not None for name in offered.tools)
+        yield _gauge("licet_drifted_tools", "Tools of upstreams that are not what was accepted.", drifted)
+        yield _gauge("licet_unclassified_tools", "Tools of upstreams that licet.toml does not classify.", len(offered.unclassified))
         if hand.index_lag is not None:
             yield _gauge("licet_index_lag_records", "Records that the search index does not have yet.", hand.index_lag)
         done = CounterMetricFamily("licet_reloads", "Reloads of policies and licet.toml since the start.", labels=["result"])
