@@ -288,3 +288,60 @@ def test_an_upstream_that_hangs_at_the_end_keeps_nobody(monkeypatch: pytest.Monk
         assert len(script.of("DELETE")) == 1
 
     asyncio.run(main())
+
+
+def test_a_stream_besides_that_cannot_be_had_now_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "RETRY_DEFAULT_S", 0.001)
+
+    async def main() -> None:
+        told = asyncio.Event()
+        answers = iter([answering(503), answering(401), answering(200, "data: hello\n\n", "text/event-stream")])
+
+        async def listen(request: web.Request, message: JsonObject) -> web.StreamResponse:
+            failing = next(answers, None)
+            return await stream(request, event(CHANGED)) if failing is None else await failing(request, message)
+
+        async with serving(legacy(GET=listen)) as script, pool_at(script.url, protocol="auto") as pool:
+            pool.listen(lambda *_: told.set())
+            await pool.connect("it", voyage())
+            await told.wait()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("refusal", [answering(405), answering(200, "hello"), answering(404)])
+def test_a_stream_that_cannot_be_taken_up_leaves_an_unknown_end(refusal: Handler) -> None:
+    async def main() -> None:
+        async def broken(request: web.Request, message: JsonObject) -> web.StreamResponse:
+            return await stream(request, b"id: e1\nretry: 1\ndata:\n\n")
+
+        script = legacy(tools__call=broken, GET=refusal)
+        async with connected(script) as connection:
+            with pytest.raises(NotSeen, match=r"^`it` ended its stream without an answer$"):
+                await call(connection, "echo")
+        assert len(script.of("tools/call")) == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_that_begins_while_the_session_ends_is_not_executed() -> None:
+    async def main() -> None:
+        began, go_on = asyncio.Event(), asyncio.Event()
+
+        async def goodbye(request: web.Request, message: JsonObject) -> web.StreamResponse:
+            began.set()
+            await go_on.wait()
+            return web.Response(status=204)
+
+        script = legacy(DELETE=goodbye)
+        async with serving(script), pool_at(script.url, protocol="auto") as pool:
+            connection = await pool.connect("it", voyage())
+            closing = asyncio.create_task(pool.close())
+            await began.wait()
+            with pytest.raises(NotSent, match=r"^the session with `it` has ended"):
+                await call(connection, "echo")
+            go_on.set()
+            await closing
+        assert script.of("tools/call") == []
+
+    asyncio.run(main())
