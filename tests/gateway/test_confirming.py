@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from licet.errors import StoreUnavailable
 from licet.gate.acting import acting_as
 from licet.gate.writable import whoever_runs_this
 from licet.gateway.link import CannotAsk, ClientFacts
@@ -230,3 +231,25 @@ def test_a_user_is_named_by_a_credential_for_nobody_else(scope: dict[str, Any], 
     who = Authenticated(method="jwt", credential="k-1", tenants=("acme",), agents=("writer",), **scope)
     acting = acting_as(who, AskedCaller(user=asked))
     assert (acting.user if acting.is_named else None) == named
+
+
+def test_who_takes_too_long_to_confirm_is_told_so_when_they_come_back(tmp_path: Path) -> None:
+    async def main(w: GatewayWorld) -> JsonObject:
+        told = await w.gateway.answer(incoming(w, SURE, client=MODERN_FORMS))
+        await asyncio.sleep(0.1)
+        return await w.gateway.answer(retried(w, told, SURE, {"confirm": YES}, client=MODERN_FORMS))
+
+    with gateway_world(tmp_path, config=SLOW.replace("hold_s = 600", "hold_s = 0.02"), policies=CONFIRMED) as w:
+        assert "it waits for the confirmation" in text(asyncio.run(main(w)))
+        assert [record.kind for record in w.records()] == ["hold"]
+        assert ran(w) == []
+
+
+def test_a_yes_that_cannot_be_recorded_confirms_nothing(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr("licet.approvals.desk.Desk.vote", down)
+    said = text(confirmed(w, SURE, YES))
+    assert "Nothing was done" in said
+    assert ran(w) == []

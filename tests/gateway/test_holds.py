@@ -32,7 +32,7 @@ from tests.gateway.holding import (
     retried,
     text,
 )
-from tests.gateway.world import CONFIG, MODERN, FakeLink, GatewayWorld, gateway_world
+from tests.gateway.world import CONFIG, LEGACY, MODERN, FakeLink, GatewayWorld, gateway_world
 
 S = RequestState
 
@@ -380,3 +380,20 @@ def test_an_approval_that_somebody_else_used_is_asked_for_anew_by_calling_again(
 
     assert "the approval used by the same call, made elsewhere. Calling again asks people anew" in text(asyncio.run(main()))
     assert len(ran(w)) == 1
+
+
+def test_a_form_that_nobody_answers_is_closed_when_the_time_is_over(tmp_path: Path) -> None:
+    with gateway_world(tmp_path, config=SLOW.replace("hold_s = 600", "hold_s = 0.02")) as w:
+        link = Dialog()
+        said = text(asyncio.run(w.gateway.answer(replace(incoming(w), link=link))))
+        assert "Nobody has decided within " in said
+        assert link.was_closed
+
+
+def test_a_call_that_may_be_previewed_only_is_nobodys_to_decide(tmp_path: Path) -> None:
+    policies = CONFIRMED + '@id("look") @preview_only forbid (principal, action == Action::"crm__set", resource);'
+    with gateway_world(tmp_path, config=SLOW, policies=policies) as w:
+        for client in (LEGACY, FORMS, MODERN):
+            said = text(call(w, {"name": "crm__set", "arguments": {"id": "C-1", "amount": 1}}, client=client))
+            assert "nobody can be asked: calling again will not help" in said
+        assert (w.gate.approvals.waiting("acme"), ran(w)) == ((), [])

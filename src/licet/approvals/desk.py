@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from licet.approvals.aside import Aside, aside
 from licet.approvals.attest import attest
-from licet.approvals.standing import Standing, binding_of, most_telling, needs_of, standing, why_not
+from licet.approvals.standing import Standing, binding_of, is_confirmed_by, most_telling, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
 from licet.approvals.viewed import subjects_of
 from licet.errors import ConditionLost, IntegrityBroken, TransitionRefused, VoteRefused
@@ -258,8 +258,8 @@ class Desk:
             dossier = self._votable(request)
             found = dossier.request
             self._may_vote(found, voter)
-            if beside.channel is not UNSET:
-                _may_vote_through(found, voter)
+            if beside.channel is not UNSET and not is_confirmed_by(found, voter):  # rule 6
+                raise VoteRefused("not_through_this", "through a client only the user whom the call is made for decides, to confirm it")
             binding = binding_of(found.key, found.preview_digest, found.obligations)
             if looked_at.get(request, binding) != binding:
                 raise VoteRefused("not_as_shown", f"request `{request}` is not what was looked at: look at it again, then vote")
@@ -382,12 +382,6 @@ class Desk:
             approval=approval,
             payload=payload,
         )
-
-
-def _may_vote_through(request: Request, voter: str) -> None:
-    """Raise unless this is the user who is asked to confirm (rule 6)."""
-    if voter != request.user or all(need.kind != "confirmation" for need in needs_of(request.obligations)):
-        raise VoteRefused("not_through_this", "through a client only the user whom the call is made for decides, and only to confirm it")
 
 
 def _shown(credential: str | None) -> dict[str, str]:

@@ -84,6 +84,11 @@ def needs_of(obligations: Iterable[Obligation]) -> tuple[Need, ...]:
     return tuple(found.values())
 
 
+def is_confirmed_by(request: Request, voter: str) -> bool:
+    """Whether this is the user whom the request asks to confirm."""
+    return voter == request.user and any(obligation.kind == "confirmation" for obligation in request.obligations)
+
+
 def why_not(request: Request, need: Need, voter: str, directory: Directory) -> tuple[str, str] | None:
     """Why this voter does not count toward this need, as (code, sentence); None when they do."""
     user = directory.users.get(voter)

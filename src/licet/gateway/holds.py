@@ -80,21 +80,25 @@ class _Settling:
         viewed = await self._look(held)
         if held.request is None or viewed is None or self._hold_s <= 0:
             return self._told(held, viewed)
-        is_told = False
-        if (form := self._confirmable(held, viewed)) is not None:
-            verdict = await self._ask_to_confirm(form)
-            if verdict is None:
-                return self._told(held, viewed)
-            await self._vote(viewed, verdict)
-            result, said = await self._made_again(held, 0)
-            if said is not None or not isinstance(result, Held):
-                return result, said
-            held, is_told = result, True  # confirmed, and others must approve
-        if self._incoming.is_modern:
-            return await self._wait_in_rounds(held)
-        if is_told:
-            return await self._wait(held, self._hold_s)
-        return await self._tell_and_wait(held, viewed)
+        form = self._confirmable(held, viewed)
+        if form is None:
+            return await (self._wait_in_rounds(held) if self._incoming.is_modern else self._tell_and_wait(held, viewed))
+        result, said = await self._confirm(held, viewed, form)
+        if said is not None or not isinstance(result, Held):
+            return result, said
+        # Confirmed, and others must approve.
+        return await (self._wait_in_rounds(result) if self._incoming.is_modern else self._wait(result, self._hold_s))
+
+    async def _confirm(self, held: Held, viewed: Viewed, form: JsonObject) -> Settled:
+        """The same call, made again once its user has said yes or no; where they have not, or that is not recorded, it is told at once."""
+        verdict = await self._ask_to_confirm(form)
+        if verdict is None:
+            return self._told(held, viewed)
+        is_cast = await self._vote(viewed, verdict)
+        result, said = await self._made_again(held, 0)
+        if said is None and isinstance(result, Held) and not is_cast:
+            return self._told(result, await self._look(result))
+        return result, said
 
     # waiting
 
@@ -191,8 +195,8 @@ class _Settling:
             return None
         return _verdict(answers.get(wording.CONFIRM))
 
-    async def _vote(self, viewed: Viewed, verdict: Literal["approve", "reject"]) -> None:
-        """The user's vote, on what was shown. Where it does not count any more, or cannot be recorded, the call finds out why."""
+    async def _vote(self, viewed: Viewed, verdict: Literal["approve", "reject"]) -> bool:
+        """The user's vote, on what was shown; whether it was cast. Where it does not count any more, the call finds out why."""
         credential = self._incoming.acting.credential
 
         def cast() -> None:
@@ -208,6 +212,8 @@ class _Settling:
 
         with suppress(KeyError, LicetError):
             await asyncio.to_thread(cast)
+            return True
+        return False
 
     # looking
 
