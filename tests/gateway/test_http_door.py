@@ -158,6 +158,22 @@ def test_a_credential_asks_no_more_often_than_it_may(tmp_path: Path) -> None:
         assert (reply.status, reply.error["code"], int(reply.headers["retry-after"]) > 0) == (429, UNAVAILABLE, True)
 
 
+def test_a_credential_has_so_many_calls_at_once_and_no_more(tmp_path: Path) -> None:
+    with door_world(tmp_path, config=CONFIG + "[server]\nconnections = 8\n") as w:
+        w.gateway.answering = w.gateway.hang
+        held = []
+        for _ in range(2):
+            w.gateway.reached.clear()
+            held.append(w.begin("POST", modern_body("tools/call", CALL), headers=modern_headers("tools/call", CALL)))
+            assert w.gateway.reached.wait(20)
+        reply = w.modern("tools/call", CALL)
+        assert (reply.status, reply.error["data"]["code"], reply.headers["retry-after"]) == (429, "too_many_requests", "1")
+        w.gateway.answering = None
+        assert w.modern("tools/call", CALL, who="other").status == 200
+        for connection in held:
+            connection.close()
+
+
 # a modern request
 
 

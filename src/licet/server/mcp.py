@@ -31,12 +31,15 @@ from licet.server import problems
 from licet.server.app import Api
 from licet.server.endpoint import Asked
 from licet.server.exchange import GONE, NOBODY, PEER_CERTIFICATE, REQUEST_ID_FORM, Scope, Send
+from licet.server.limits import AtOnce
 from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered
 from licet.server.problems import Problem
 from licet.server.reading import Disconnected, Receive, check_media_type, read_body
 
 R = TypeVar("R")
 
+REQUESTS_PART: Final = 4
+"""One credential has this part of all connections at most for its calls: a quarter. Its streams that only listen have half."""
 _BELOW: Final = f"{GATEWAY_PATH}/"
 _ROUTES: Final = (GATEWAY_PATH, f"{GATEWAY_PATH}/{{upstream}}")
 _KEPT_BACK: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -59,12 +62,14 @@ class WithGateway:
         self._api = api
         self._door = door
         self._settings = settings
+        self._requests = AtOnce(max(1, api.settings.connections // REQUESTS_PART))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
         path: str = scope.get("path", "")
         if scope["type"] == "http" and (path == GATEWAY_PATH or path.startswith(_BELOW)):
-            await _Visited(self._api, self._settings(), scope, receive, send).answer_by(self._door)
+            places = self._api.waiting if scope["method"] == "GET" else self._requests
+            await _Visited(self._api, self._settings(), places, scope, receive, send).answer_by(self._door)
         else:
             await self._api(scope, receive, send)
 
@@ -72,8 +77,9 @@ class WithGateway:
 class _Visited:
     """One request to the gateway, and its answer (`licet.gateway.visit.Visit`)."""
 
-    def __init__(self, api: Api, settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, api: Api, settings: Settings, places: AtOnce, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917  as ASGI has it
         self._api = api
+        self._places = places
         self._settings = settings
         self._scope = scope
         self._receive = receive
@@ -106,7 +112,7 @@ class _Visited:
             await self._fail(error)
         finally:
             if self._place:
-                self._api.waiting.leave(self._who.credential)
+                self._places.leave(self._who.credential)
             self._tell()
 
     # what the door asks for
@@ -117,7 +123,7 @@ class _Visited:
         self._who = await self._api.authenticate(self._authorization(), self._certificate(), self._client(), resource)
         CREDENTIAL.set(self._who.credential)
         self._api.count(self._who)
-        if not self._api.waiting.enter(self._who.credential):
+        if not self._places.enter(self._who.credential):
             raise Problem("too_many_requests", "too many requests of this credential are open at once", retry_after_s=1)
         self._place = True
         return self._who
