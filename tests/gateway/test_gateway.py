@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from licet.gateway.answers import META_CALL
@@ -127,6 +128,20 @@ def test_a_fault_is_recorded_as_what_it_is(w: GatewayWorld, fault: Exception, st
     outcome = w.records()[-1].envelope.outcome
     assert outcome is not None
     assert outcome.status == status
+
+
+def test_a_client_from_outside_is_not_told_what_lies_behind_the_gateway(w: GatewayWorld) -> None:
+    w.upstreams.failing = NotSent("the environment variable `CRM_TOKEN` is not set")
+    incoming = w.incoming("tools/call", READ)
+    shown = msgspec.structs.replace(incoming, acting=msgspec.structs.replace(incoming.acting, credential="key"))
+    text = asyncio.run(w.gateway.answer(shown))["content"][0]["text"]
+    assert text == (
+        "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in the record of this call. "
+        "Nothing was done: the same call may be made again"
+    )
+    outcome = w.records()[-1]
+    assert outcome.payload.message == "the environment variable `CRM_TOKEN` is not set"
+    assert "`CRM_TOKEN`" in ask(w, "tools/call", READ)["content"][0]["text"], "whoever wraps a server for themselves is told"
 
 
 def test_an_error_of_an_upstream_is_its_clients(w: GatewayWorld) -> None:

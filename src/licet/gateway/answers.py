@@ -15,7 +15,7 @@ from typing import Any, Final
 from licet.catalog.upstream import CALL
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import Refused
+from licet.gateway.connection import NotSent, Refused
 from licet.gateway.eras import CACHEABLE
 from licet.gateway.incoming import Incoming
 from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, NOT_PERMITTED, UNAVAILABLE, RpcError
@@ -106,10 +106,21 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
         status = 400 if code == MISSING_CAPABILITY else 200  # over HTTP the specification wants this one to be seen without reading it
         number = code if type(code) is int else INTERNAL_ERROR
         raise RpcError(number, str(error.get("message", "")), data=error.get("data"), http_status=status)
-    text = f"{failed.message}. {_HELP[failed.retry]}"
+    text = f"{_reason(failed, incoming)}. {_HELP[failed.retry]}"
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
+
+
+def _reason(failed: Failed, incoming: Incoming) -> str:
+    """Why (rule 3).
+
+    Where a server cannot be reached, the record says which address or secret is at fault. Clients from outside are not told that; whoever
+    wrapped a server for themselves is.
+    """
+    if isinstance(failed.error, NotSent) and incoming.acting.credential is not None:
+        return "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in the record of this call"
+    return failed.message
 
 
 _NEVER: Final = "Calling again with the same arguments will not help"
