@@ -136,7 +136,7 @@ def test_a_client_from_outside_is_not_told_what_lies_behind_the_gateway(w: Gatew
     shown = msgspec.structs.replace(incoming, acting=msgspec.structs.replace(incoming.acting, credential="key"))
     text = asyncio.run(w.gateway.answer(shown))["content"][0]["text"]
     assert text == (
-        "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in the record of this call. "
+        "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in its records and its log. "
         "Nothing was done: the same call may be made again"
     )
     outcome = w.records()[-1]

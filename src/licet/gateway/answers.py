@@ -106,21 +106,21 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
         status = 400 if code == MISSING_CAPABILITY else 200  # over HTTP the specification wants this one to be seen without reading it
         number = code if type(code) is int else INTERNAL_ERROR
         raise RpcError(number, str(error.get("message", "")), data=error.get("data"), http_status=status)
-    text = f"{_reason(failed, incoming)}. {_HELP[failed.retry]}"
+    text = f"{reason_told(failed.error, failed.message, incoming)}. {_HELP[failed.retry]}"
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
 
 
-def _reason(failed: Failed, incoming: Incoming) -> str:
-    """Why (rule 3).
+def reason_told(error: BaseException | None, message: str, incoming: Incoming) -> str:
+    """Why an upstream gave nothing, as far as this client may know (rule 3).
 
-    Where a server cannot be reached, the record says which address or secret is at fault. Clients from outside are not told that; whoever
-    wrapped a server for themselves is.
+    Where it cannot be reached, the record or the log says which address or secret is at fault. Clients from outside are not told that;
+    whoever wrapped a server for themselves is.
     """
-    if isinstance(failed.error, NotSent) and incoming.acting.credential is not None:
-        return "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in the record of this call"
-    return failed.message
+    if isinstance(error, NotSent) and incoming.acting.credential is not None:
+        return "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in its records and its log"
+    return message
 
 
 _NEVER: Final = "Calling again with the same arguments will not help"

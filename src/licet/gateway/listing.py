@@ -23,7 +23,7 @@ from msgspec import Struct
 from licet.catalog.upstream import tool_name
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
-from licet.gateway.answers import dressed
+from licet.gateway.answers import dressed, reason_told
 from licet.gateway.calling import Calling
 from licet.gateway.connection import Connection, Refused
 from licet.gateway.incoming import Incoming
@@ -112,7 +112,7 @@ class Listing:
         try:
             page = await self._page(gathered, place, connection, incoming)
         except EndedAs as error:
-            self._note_missing(gathered, place, error)
+            self._note_missing(gathered, place, error, incoming)
             return gathered.behind(place)
         self._missing.discard(place.upstream)
         taken = place.skip
@@ -150,10 +150,11 @@ class Listing:
         """Rule 1."""
         return kind is TEMPLATES or await self._sight.shows(incoming.acting, upstream, kind.reads, {kind.name: item[kind.name]})
 
-    def _note_missing(self, gathered: Gathered, place: Place, error: EndedAs) -> None:
+    def _note_missing(self, gathered: Gathered, place: Place, error: EndedAs, incoming: Incoming) -> None:
         """Rule 3. The log is told once, until the upstream has been there again."""
         if gathered.alone:
-            raise RpcError(UNAVAILABLE, f"what `{place.upstream}` offers cannot be listed now: {error}") from error
+            why = reason_told(error, str(error), incoming)
+            raise RpcError(UNAVAILABLE, f"what `{place.upstream}` offers cannot be listed now: {why}") from error
         gathered.missing[place.upstream] = error.code
         if place.upstream not in self._missing:
             self._missing.add(place.upstream)

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
-from licet.gateway.answers import dressed
+from licet.gateway.answers import dressed, reason_told
 from licet.gateway.calling import Calling
 from licet.gateway.connection import Connection, Refused
 from licet.gateway.eras import META_SUBSCRIPTION
@@ -204,7 +204,7 @@ class Subscriptions:
                 raise problem
         except EndedAs as error:
             watched.pop(uri, None)
-            raise _cannot_watch(upstream, error) from error
+            raise _cannot_watch(upstream, error, incoming) from error
         listener.keep()
         return {}
 
@@ -362,8 +362,8 @@ def _wanted(params: JsonObject) -> tuple[frozenset[str], list[str]]:
     return frozenset([name for name in LISTS if unverified.get(name) is True]), list(dict.fromkeys(uris))
 
 
-def _cannot_watch(upstream: str, error: EndedAs) -> RpcError:
+def _cannot_watch(upstream: str, error: EndedAs, incoming: Incoming) -> RpcError:
     if isinstance(error, Refused):
         code = error.error.get("code")
         return RpcError(code if type(code) is int else INVALID_PARAMS, str(error), data=error.error.get("data"))
-    return RpcError(UNAVAILABLE, f"`{upstream}` cannot be asked to tell of it: {error}")
+    return RpcError(UNAVAILABLE, f"`{upstream}` cannot be asked to tell of it: {reason_told(error, str(error), incoming)}")
