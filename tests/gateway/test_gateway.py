@@ -14,7 +14,7 @@ import pytest
 from licet.gateway.answers import META_CALL
 from licet.gateway.connection import NotSeen, NotSent, Refused
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RpcError
-from tests.gateway.world import CRM, LEGACY, MODERN, GatewayWorld, gateway_world
+from tests.gateway.world import CONFIG, CRM, LEGACY, MODERN, GatewayWorld, gateway_world
 
 READ = {"name": "crm__get", "arguments": {"id": "C-1"}}
 
@@ -278,3 +278,40 @@ def test_an_upstream_that_misses_a_capability_of_the_client_is_told_with_its_own
         ask(w, "tools/call", READ)
     assert (refused.value.code, refused.value.http_status) == (MISSING_CAPABILITY, 400)
     assert refused.value.content()["data"] == {"requiredCapabilities": {"sampling": {}}}
+
+
+def test_what_is_no_tool_of_an_upstream_is_not_called_as_one(w: GatewayWorld) -> None:
+    for name in ("crm.resources.read", "python.tool", "crm__", "CRM__get", "crm__get ", "crm__nope"):
+        with pytest.raises(RpcError, match="unknown tool") as caught:
+            ask(w, "tools/call", {"name": name, "arguments": {"uri": "file:///a"}})
+        assert caught.value.code == INVALID_PARAMS
+    assert w.upstreams.crm.sent == []
+
+
+def test_a_workflow_that_a_terminal_could_not_show_is_left_out(w: GatewayWorld) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
+    ask(w, "tools/call", {**READ, "_meta": {"traceparent": parent, "baggage": "licet.workflow=a%1b%5b31m%0ab"}})
+    trace = w.records()[-1].envelope.trace
+    assert trace is not None
+    assert (trace.trace_id, trace.workflow) == ("0af7651916cd43dd8448eb211c80319c", None)
+
+
+def describe(w: GatewayWorld, **how: Any) -> Any:
+    return asyncio.run(w.gateway.describe(w.incoming("initialize", **how)))
+
+
+def test_what_an_upstream_says_of_itself_is_for_those_who_share_its_session(w: GatewayWorld) -> None:
+    w.upstreams.crm.instructions = "you serve alice"
+    assert describe(w, upstream="crm")["instructions"] == "you serve alice"
+    w.upstreams.crm.instructions = "you serve the writer"
+    assert describe(w, upstream="crm", agent="writer")["instructions"] == "you serve the writer"
+    assert describe(w, upstream="crm")["instructions"] == "you serve alice"
+
+
+def test_an_upstream_that_a_caller_may_never_use_is_not_asked_and_not_described(tmp_path: Path) -> None:
+    with gateway_world(tmp_path, config=f'{CONFIG}[agents.mute]\ntenants = ["acme"]\n') as w:
+        w.upstreams.crm.instructions = "secret ways"
+        told = describe(w, agent="mute")
+        assert "instructions" not in told
+        assert told["capabilities"] == {"tools": {"listChanged": True}}
+        assert describe(w, agent="mute", upstream="crm")["serverInfo"]["name"] == "licet"

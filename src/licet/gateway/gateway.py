@@ -19,18 +19,15 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from typing import Final
-
-from msgspec import Struct
 
 from licet.catalog.upstream import CALL, method_name, tool_name
 from licet.gate.gate import Gate
-from licet.gate.steps import EndedAs
 from licet.gateway.answers import dressed
 from licet.gateway.calling import Calling
 from licet.gateway.carrying import Carrying
 from licet.gateway.connection import Connection, Connections
+from licet.gateway.describing import Describing
 from licet.gateway.drift import Drift
 from licet.gateway.eras import MAY_ASK, META_LOG_LEVEL, META_SERVER, VERSIONS
 from licet.gateway.holds import Holds
@@ -44,18 +41,10 @@ from licet.gateway.sight import Sight
 from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
+from licet.names import quoted
 
-_CARRIED: Final = frozenset({"tools", "resources", "prompts", "completions", "logging", "experimental", "extensions"})
 ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 Handler = Callable[[Incoming], Awaitable[JsonObject]]
-
-
-class Facts(Struct, frozen=True, kw_only=True):
-    """What an upstream says of itself, as it said it last."""
-
-    capabilities: JsonObject = {}
-    info: JsonObject = {}
-    instructions: str | None = None
 
 
 class Gateway:
@@ -73,8 +62,7 @@ class Gateway:
         self.listing: Final = Listing(gate, self.connections, self.calling, sight)
         self.subscriptions: Final = Subscriptions(gate, self.connections, self.calling, self.listing.router, sight)
         self.drift.changed = self.subscriptions.tools_changed
-        self._facts: dict[str, Facts] = {}
-        self._own: Final[JsonObject] = {"name": "licet", "title": "Licet gateway", "version": metadata.version("licet")}
+        self._describing = Describing(gate, self.connections, self.calling, sight)
         self._handlers: Final[dict[str, Handler]] = {
             "ping": self._ping,
             "server/discover": self._discover,
@@ -108,17 +96,7 @@ class Gateway:
         """`capabilities`, `serverInfo` and `instructions`: what a client is told at its start, by `initialize` or `server/discover`."""
         self._check_upstream(incoming)
         self.subscriptions.follow(incoming)
-        names = [incoming.upstream] if incoming.upstream is not None else list(self.gate.settings.upstreams)
-        facts = {name: await self._facts_of(name, incoming) for name in names}
-        able = [self._carried(name, one.capabilities) for name, one in facts.items()]
-        described: JsonObject = {"capabilities": _capabilities(able), "serverInfo": self._own}
-        if incoming.upstream is not None and facts[incoming.upstream].info:
-            described["serverInfo"] = facts[incoming.upstream].info
-        instructions = [(name, one.instructions) for name, one in facts.items() if one.instructions]
-        if instructions:
-            alone = incoming.upstream is not None
-            described["instructions"] = "\n\n".join([text if alone else f"{name}: {text}" for name, text in instructions])
-        return described
+        return await self._describing.describe(incoming)
 
     async def heard(self, incoming: Incoming) -> None:
         """A notification of a client. That its roots have changed is told to upstreams whose sessions are its caller's alone."""
@@ -161,7 +139,12 @@ class Gateway:
     async def _call_tool(self, incoming: Incoming) -> JsonObject:
         name = text_of(incoming.params, "name", incoming.method)
         full = name if incoming.upstream is None else tool_name(incoming.upstream, name)
-        upstream = full.partition("__")[0]
+        offered = self.gate.scene.offered
+        tool = offered.tools.get(full)
+        if (tool is None or tool.method != CALL) and full not in offered.unclassified:
+            # A method, a function of this process, or nothing: none of them is a tool of an upstream, and `tools/list` has shown none.
+            raise RpcError(INVALID_PARAMS, f"unknown tool: there is no tool {quoted(name)} here")
+        upstream = full.partition("__")[0] if tool is None else tool.upstream
         return await self.calling.call_tool(incoming, upstream, full, incoming.params.get("arguments", {}))
 
     async def _routed(self, incoming: Incoming) -> JsonObject:
@@ -176,30 +159,6 @@ class Gateway:
         arguments = {name: value for name, value in incoming.params.items() if name != "_meta"}
         return await self.calling.call_method(incoming, upstream, arguments)
 
-    async def _facts_of(self, upstream: str, incoming: Incoming) -> Facts:
-        """What the upstream says of itself: as it said it last, or by asking it now. An upstream that is down has its pinned tools."""
-        if upstream not in self._facts:
-            try:
-                connection = await self.connections.connect(upstream, self.calling.voyage(incoming, upstream))
-            except EndedAs:
-                return Facts(capabilities={"tools": {}})
-            self._note(connection)
-        return self._facts[upstream]
-
-    def _carried(self, upstream: str, capabilities: JsonObject) -> JsonObject:
-        """Those that the gateway carries: a client is not told of methods that nobody has classified."""
-        known = self.gate.registry.offered.tools
-        return {
-            name: value
-            for name, value in capabilities.items()
-            if name in _CARRIED or any(full.startswith(f"{upstream}.{name}.") for full in known)
-        }
-
-    def _note(self, connection: Connection) -> None:
-        self._facts[connection.upstream] = Facts(
-            capabilities=connection.capabilities, info=connection.info, instructions=connection.instructions
-        )
-
     def _told(self, connection: Connection, method: str, params: JsonObject) -> None:
         """An upstream says that something has changed."""
         if method == "notifications/tools/list_changed":
@@ -209,17 +168,3 @@ class Gateway:
     @property
     def _ttl_ms(self) -> int:
         return int(self.gate.settings.gateway.list_ttl_s * 1_000)
-
-
-def _capabilities(found: list[JsonObject]) -> JsonObject:
-    """What any of these can, and what the gateway adds: it tells when lists change, whether or not an upstream does."""
-    merged: JsonObject = {}
-    for capabilities in found:
-        for name, value in capabilities.items():
-            merged[name] = (
-                {**merged.get(name, {}), **value} if isinstance(value, dict) and isinstance(merged.get(name, {}), dict) else value
-            )
-    for name in ("tools", *({"prompts", "resources"} & set(merged))):
-        own = merged.get(name)
-        merged[name] = {**(own if isinstance(own, dict) else {}), "listChanged": True}
-    return merged

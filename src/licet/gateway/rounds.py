@@ -50,6 +50,8 @@ TRIES: Final = 3
 """How often a client that leaves an answer out is asked for it again."""
 SPENT: Final = 10_000
 """States that are remembered to have been used."""
+CLOSING_S: Final = 10.0
+"""How long the end of the gateway waits for what was parked."""
 PROGRESS: Final = "notifications/progress"
 
 
@@ -216,7 +218,8 @@ class Rounds:
         for piece in pieces:
             self._end(piece)
         if pieces:
-            await asyncio.wait([piece.task for piece in pieces])
+            # A tool that will not be cancelled is left behind: its intent is recovered as `unknown` when the lease is gone.
+            await asyncio.wait([piece.task for piece in pieces], timeout=CLOSING_S)
 
     def _begin(self, incoming: Incoming, work: Work) -> _Piece:
         piece = _Piece(incoming, self._admit)

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from licet.catalog.spec import ToolSpec
 from licet.catalog.upstream import method_name
 from licet.errors import CallerRefused
 from licet.gate.acting import Acting
@@ -25,15 +26,21 @@ class Sight:
 
     def may_ever(self, acting: Acting, upstream: str, method: str) -> bool:
         """Whether some permit could match this caller for this method of the upstream (rule 1)."""
+        tool = self._gate.scene.catalog.find_tool(method_name(upstream, method))
+        return tool is not None and self._could(acting, tool)
+
+    def _could(self, acting: Acting, tool: ToolSpec) -> bool:
         scene = self._gate.scene
-        tool = scene.catalog.find_tool(method_name(upstream, method))
-        if tool is None:
-            return False
         try:
             principals = scene.directory.principals(caller_of(acting, scene))
         except CallerRefused:
             return False
         return all(scene.engine.could_permit(tool, principal) for principal in principals)
+
+    def uses(self, acting: Acting, upstream: str) -> bool:
+        """Whether some permit could match this caller for anything of this upstream."""
+        offered = self._gate.scene.offered.tools.values()
+        return any(self._could(acting, tool.spec) for tool in offered if tool.upstream == upstream)
 
     def upstreams(self, acting: Acting, only: str | None, method: str) -> list[str]:
         """Of which upstreams this caller may ever read something, in the order of licet.toml; `only` this one, if it is named."""

@@ -51,5 +51,6 @@ def _workflow(baggage: str) -> str | None:
     for member in baggage.split(","):
         name, equals, value = member.partition(";")[0].partition("=")
         if equals and name.strip() == WORKFLOW:
-            return unquote(value.strip())[:200] or None
+            text = unquote(value.strip())[:200]
+            return text if text and text.isprintable() else None  # a terminal shows it one day
     return None
