@@ -12,6 +12,7 @@ import pytest
 from licet.config.upstreams import CredentialSettings
 from licet.gateway.connection import Connection, NotSent
 from licet.gateway.eras import Era
+from licet.gateway.link import Voyage
 from licet.gateway.upstreams.backoff import Backoff
 from licet.gateway.upstreams.pool import Pool
 from licet.model import JsonObject
@@ -129,6 +130,44 @@ def test_beyond_the_limit_an_idle_session_makes_room_and_without_one_nothing_is_
             assert str(refused.value) == "`it` has 2 sessions in use, which is `at_once`: try again later"
             for task in (busy, also_busy):
                 task.cancel()
+
+    asyncio.run(main())
+
+
+def declaring(what: int, agent: str) -> Voyage:
+    """A voyage of a client that declares something of its own invention."""
+    return voyage(FakeLink(capabilities={"experimental": {f"x{what}": {}}}), agent=agent)
+
+
+def test_no_caller_takes_the_sessions_of_others_by_what_its_clients_declare(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with pool_of(legacy(), tmp_path, at_once=4) as pool:
+            good = await pool.connect("it", declaring(0, "good"))
+            busy = []
+            for what in range(2):
+                on = declaring(what, "bad")
+                busy.append(asyncio.create_task(call(await pool.connect("it", on), "never", on=on)))
+            await until(lambda: len(journal(tmp_path)) == 2)
+            with pytest.raises(NotSent) as refused:
+                await pool.connect("it", declaring(2, "bad"))
+            assert str(refused.value) == "`it` has 2 sessions in use for this caller: try again later"
+            assert await pool.connect("it", declaring(0, "good")) is good
+            for task in busy:
+                task.cancel()
+
+    asyncio.run(main())
+
+
+def test_what_a_client_declares_ends_no_backoff_and_takes_no_memory(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with pool_of(("false",), tmp_path, connect_timeout_s=0.5) as pool:
+            for what in range(6):
+                with pytest.raises(NotSent):
+                    await pool.connect("it", declaring(what, "bad"))
+            assert len(pool._backoffs) == 1
+            assert pool._sweeping is not None
+            with pytest.raises(NotSent, match="has failed again and again"):
+                await pool.connect("it", declaring(7, "bad"))
 
     asyncio.run(main())
 

@@ -8,13 +8,16 @@ Rules:
    upstream is told once what its client can be asked. Roots are of one client alone: where callers share a session, it has none.
 3. One session is being made at a time for whoever would share it; the others wait for that one. Who gives up waiting ends nothing that
    others wait for.
-4. No more sessions than `at_once` for an upstream: one that nobody uses makes room, and where there is none a call is not executed.
+4. No more sessions than `at_once` for an upstream, and of those `EACH` at most, or half, for callers who share: one that nobody uses
+   makes room, their own first, and where there is none a call is not executed. What a client declares of itself makes no more room, and
+   ends no backoff.
 5. A session that has failed is not used again. The next call makes another, not too soon after a failure (`backoff`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +41,12 @@ _log = logging.getLogger("licet.gateway")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
+Whose = tuple[str, str | None, tuple[str | None, str | None, str | None] | None]
+"""An upstream, and callers who may share a session of it."""
+EACH: Final = 8
+"""Sessions of the same callers: a person has a few clients, each of an era and with capabilities of its own."""
+
+
 class Key(Struct, frozen=True):
     """Who shares a session."""
 
@@ -47,6 +56,12 @@ class Key(Struct, frozen=True):
     era: Era
     """That of the session; while nothing is known of the upstream, that of its client."""
     capabilities: bytes
+    """SHA-256: a client may declare as much as it likes."""
+
+    @property
+    def whose(self) -> Whose:
+        """The same, whatever its clients declare."""
+        return (self.upstream, self.tenant, self.caller)
 
 
 class Pool:
@@ -60,7 +75,7 @@ class Pool:
         self._placed: set[Key] = set()
         """Those among them that count for `at_once` already."""
         self._ending: set[asyncio.Task[None]] = set()
-        self._backoffs: dict[Key, Backoff] = {}
+        self._backoffs: dict[Whose, Backoff] = {}
         self._born: dict[Key, float] = {}
         self._eras: dict[tuple[str, Era], Era] = {}
         """What an upstream has spoken with clients of each era."""
@@ -113,7 +128,9 @@ class Pool:
         caller = (voyage.agent, voyage.service, voyage.user) if settings.share == "caller" else None
         client = voyage.link.client
         known = self._eras.get((upstream, client.era))
-        declared = b"" if known == "modern" else _encode(carried_capabilities(_declared(settings, client).capabilities, "legacy"))
+        declared = b""
+        if known != "modern":
+            declared = hashlib.sha256(_encode(carried_capabilities(_declared(settings, client).capabilities, "legacy"))).digest()
         return Key(upstream, tenant, caller, known or client.era, declared)
 
     # how one is made (rules 3 to 5)
@@ -181,8 +198,6 @@ class Pool:
             self._ending_of(other) if other.is_over else self._leaving.append(other)
         self._sessions[final] = session
         self._born[final] = asyncio.get_running_loop().time()
-        if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep())
 
     def _retire(self, key: Key) -> None:
         """A session that has failed makes place for another."""
@@ -200,7 +215,9 @@ class Pool:
             del self._eras[known]
 
     def _backoff(self, key: Key) -> Backoff:
-        return self._backoffs.setdefault(key, Backoff(asyncio.get_running_loop().time))
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep())
+        return self._backoffs.setdefault(key.whose, Backoff(asyncio.get_running_loop().time))
 
     async def _wait_turn(self, key: Key, backoff: Backoff, settings: UpstreamSettings) -> None:
         if (left_s := backoff.left_s) > settings.connect_timeout_s:
@@ -210,15 +227,23 @@ class Pool:
 
     async def _make_room(self, key: Key, settings: UpstreamSettings) -> None:
         """Rule 4."""
+        most = settings.at_once if settings.share == "all" else max(1, min(EACH, settings.at_once // 2))
         while True:
-            mine = [one for one in self._sessions if one.upstream == key.upstream]
-            if len(mine) + sum(1 for one in self._placed if one.upstream == key.upstream) < settings.at_once:
+            all_of_it = [one for one in self._sessions if one.upstream == key.upstream]
+            placed = [one for one in self._placed if one.upstream == key.upstream]
+            own = [one for one in all_of_it if one.whose == key.whose]
+            is_full = len(own) + sum(one.whose == key.whose for one in placed) >= most
+            if not is_full and len(all_of_it) + len(placed) < settings.at_once:
                 self._placed.add(key)
                 return
-            idle = [one for one in mine if self._sessions[one].is_idle or self._sessions[one].is_over]
+            idle = self._idle(own) or ([] if is_full else self._idle(all_of_it))
             if not idle:
-                raise NotSent(f"`{key.upstream}` has {settings.at_once} sessions in use, which is `at_once`: try again later")
+                taken = f"{most} sessions in use for this caller" if is_full else f"{settings.at_once} sessions in use, which is `at_once`"
+                raise NotSent(f"`{key.upstream}` has {taken}: try again later")
             await asyncio.shield(self._end(min(idle, key=lambda one: self._sessions[one].last_used)))
+
+    def _idle(self, keys: Iterable[Key]) -> list[Key]:
+        return [one for one in keys if self._sessions[one].is_idle or self._sessions[one].is_over]
 
     # how one ends
 
@@ -248,8 +273,9 @@ class Pool:
             for session in [one for one in self._leaving if one.is_idle or one.is_over]:
                 self._leaving.remove(session)
                 self._ending_of(session)
-            for key in [key for key, backoff in self._backoffs.items() if backoff.is_over and key not in self._making]:
-                del self._backoffs[key]
+            making = {key.whose for key in self._making}
+            for whose in [one for one, backoff in self._backoffs.items() if backoff.is_over and one not in making]:
+                del self._backoffs[whose]
 
     def _tell(self, session: Connection, method: str, params: JsonObject) -> None:
         for told in self._listeners:
