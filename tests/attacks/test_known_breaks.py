@@ -310,6 +310,14 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_the_credential_of_a_client_goes_no_further",
         "test_sessions_that_are_opened_without_end_push_out_nobody_else",
     ),
+    "a name, a method, a param or a state at the gateway that is only like what was given, or was given elsewhere": (
+        "test_a_name_that_is_only_like_a_permitted_one_carries_nothing",
+        "test_an_address_of_one_upstream_carries_nothing_to_another",
+        "test_a_method_that_is_only_like_one_carries_nothing",
+        "test_a_method_that_is_called_as_a_tool_takes_no_meta_of_a_models",
+        "test_answers_that_no_upstream_asked_for_are_not_carried_to_one",
+        "test_a_state_is_of_one_credential_one_address_and_one_method",
+    ),
     "an upstream that answers for another, or a caller who looks past what policy shows": (
         "test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it",
         "test_a_prompt_that_is_named_like_anothers_is_still_its_own_upstreams",

@@ -285,6 +285,7 @@ def test_what_is_no_tool_of_an_upstream_is_not_called_as_one(w: GatewayWorld) ->
         with pytest.raises(RpcError, match="unknown tool") as caught:
             ask(w, "tools/call", {"name": name, "arguments": {"uri": "file:///a"}})
         assert caught.value.code == INVALID_PARAMS
+        assert (w.records()[-1].envelope.kind, denial(w)) == ("denial", "unknown_tool")
     assert w.upstreams.crm.sent == []
 
 
@@ -315,3 +316,18 @@ def test_an_upstream_that_a_caller_may_never_use_is_not_asked_and_not_described(
         assert "instructions" not in told
         assert told["capabilities"] == {"tools": {"listChanged": True}}
         assert describe(w, agent="mute", upstream="crm")["serverInfo"]["name"] == "licet"
+
+
+def test_a_method_has_one_spelling(w: GatewayWorld) -> None:
+    for method in ("resources.read", "resources/read/", "Resources/read", "prompts.get", "tools.call"):
+        with pytest.raises(RpcError) as caught:
+            ask(w, method, {"uri": "file:///a"}, upstream="crm", client=MODERN)
+        assert (caught.value.code, caught.value.http_status) == (METHOD_NOT_FOUND, 404)
+    assert w.upstreams.crm.sent == []
+
+
+def denial(w: GatewayWorld) -> str:
+    """The code of the newest record's decision."""
+    decision = w.records()[-1].envelope.decision
+    assert decision is not None
+    return decision.code

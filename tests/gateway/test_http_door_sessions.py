@@ -426,6 +426,17 @@ def test_who_opens_too_many_sessions_loses_its_own_oldest_one(tmp_path: Path) ->
         assert [one.request("ping").status for one in (other, first, second, third)] == [200, 200, 404, 200]
 
 
+def test_a_credential_takes_no_more_room_by_naming_others(tmp_path: Path) -> None:
+    with door_world(tmp_path, config=CONFIG + "[gateway]\nsessions = 3\n") as w:
+        other = w.initialize("other")
+        first, second = (w.initialize("two", headers={"licet-agent": agent}) for agent in ("bot", "writer"))
+        third = w.initialize("two", headers={"licet-agent": "bot"})
+        assert w.door.sessions == 3
+        assert other.request("ping").status == third.request("ping", headers={"licet-agent": "bot"}).status == 200
+        assert first.request("ping", headers={"licet-agent": "bot"}).status == 404
+        assert second.request("ping", headers={"licet-agent": "writer"}).status == 200
+
+
 def test_nobody_loses_a_session_to_another_principal(tmp_path: Path) -> None:
     with door_world(tmp_path, config=CONFIG + "[gateway]\nsessions = 1\n") as w:
         mine = w.initialize()

@@ -346,6 +346,19 @@ def test_what_is_parked_is_bounded_for_each_caller_and_in_all(w: GatewayWorld) -
     asyncio.run(main())
 
 
+def test_one_agent_takes_no_more_room_by_naming_more_users(w: GatewayWorld) -> None:
+    async def main() -> None:
+        rounds = Rounds(w.gate, parked=100, parked_each=2, parked_program=3)
+        for user in ("alice", "lena", None):
+            await rounds.answer(incoming(w, user=user), asking({"q": FORM}))
+        with pytest.raises(CannotAsk, match="too many calls wait"):
+            await rounds.answer(incoming(w, user="gina"), asking({"q": FORM}))
+        await rounds.answer(incoming(w, agent="writer", user="gina"), asking({"q": FORM}))
+        await rounds.close()
+
+    asyncio.run(main())
+
+
 def test_who_asks_without_end_is_stopped(w: GatewayWorld) -> None:
     async def work(incoming: Incoming) -> JsonObject:
         while True:

@@ -5,7 +5,8 @@ Rules:
 1. A session is not a permission. It is found only for the principal that opened it, the same credential in the name of the same caller;
    for anybody else there is none. Every request in it is authenticated and decided by itself.
 2. It ends when its client says so, or has asked nothing and listened to nothing for a stated time. What is under way in it is cancelled.
-3. Their number is bounded in all and for each principal. Who opens one too many loses its own that was used least recently, nobody else's.
+3. Their number is bounded in all and for each credential, whomever it names. Who opens one too many loses its own that was used least
+   recently, nobody else's.
 4. An idle one is a few hundred bytes: no task, no timer and no connection of its own.
 """
 
@@ -34,7 +35,7 @@ REPLAY_STREAMS: Final = 32
 """Streams of which something is kept; one that is still taken is not counted out."""
 REPLAY_BYTES_IN_ALL: Final = 64 * 1024 * 1024
 EACH: Final = 10
-"""One principal has this part of all sessions at most: a tenth."""
+"""One credential has this part of all sessions at most: a tenth."""
 LEAST_EACH: Final = 100
 SWEEPS: Final = 20
 """How often, in the time that a session may be idle, it is looked which ones are."""
@@ -209,7 +210,7 @@ class Sessions:
         self._ended = ended
         self._kept = Kept()
         self._sessions: OrderedDict[str, ClientSession] = OrderedDict()
-        self._counts: dict[Principal, int] = {}
+        self._counts: dict[str, int] = {}
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -221,11 +222,12 @@ class Sessions:
     def open(self, principal: Principal, client: ClientFacts, upstream: str | None) -> ClientSession:
         """A new session. Raises `RpcError` where there is no room (rule 3)."""
         limit = self._limit()
-        if self._counts.get(principal, 0) >= max(min(limit, LEAST_EACH), limit // EACH) or len(self._sessions) >= limit:
+        counted = principal.credential  # which may speak for as many users as it likes: they make no more room
+        if self._counts.get(counted, 0) >= max(min(limit, LEAST_EACH), limit // EACH) or len(self._sessions) >= limit:
             self._make_room(principal)
         session = ClientSession(principal, client, upstream, self._kept)
         self._sessions[session.id] = session
-        self._counts[principal] = self._counts.get(principal, 0) + 1
+        self._counts[counted] = self._counts.get(counted, 0) + 1
         if self._sweeping is None:
             self._sweep()
         return session
@@ -243,9 +245,9 @@ class Sessions:
         """It is gone, and what is under way in it ends."""
         if self._sessions.pop(session.id, None) is None:
             return
-        left = self._counts.pop(session.principal) - 1
+        left = self._counts.pop(session.principal.credential) - 1
         if left:
-            self._counts[session.principal] = left
+            self._counts[session.principal.credential] = left
         session.end()
         self._ended(session)
 
@@ -257,7 +259,7 @@ class Sessions:
             self.end(session)
 
     def _make_room(self, principal: Principal) -> None:
-        own = next(itertools.chain(s for s in self if s.principal == principal and s.is_idle), None)
+        own = next(itertools.chain(s for s in self if s.principal.credential == principal.credential and s.is_idle), None)
         if own is None:
             raise RpcError(UNAVAILABLE, "there are too many sessions: end some, or try again later", http_status=503)
         self.end(own)

@@ -41,8 +41,9 @@ from licet.gateway.sight import Sight
 from licet.gateway.subscriptions import Subscriptions
 from licet.gateway.toolbox import Toolbox
 from licet.model import JsonObject
-from licet.names import quoted
 
+ELSEWHERE: Final = " (at the gateway)"
+"""Behind a name, what no name in the catalog has."""
 ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 Handler = Callable[[Incoming], Awaitable[JsonObject]]
 
@@ -139,11 +140,11 @@ class Gateway:
     async def _call_tool(self, incoming: Incoming) -> JsonObject:
         name = text_of(incoming.params, "name", incoming.method)
         full = name if incoming.upstream is None else tool_name(incoming.upstream, name)
-        offered = self.gate.scene.offered
-        tool = offered.tools.get(full)
-        if (tool is None or tool.method != CALL) and full not in offered.unclassified:
-            # A method, a function of this process, or nothing: none of them is a tool of an upstream, and `tools/list` has shown none.
-            raise RpcError(INVALID_PARAMS, f"unknown tool: there is no tool {quoted(name)} here")
+        tool = self.gate.scene.offered.tools.get(full)
+        if full in self.gate.scene.catalog.tools and (tool is None or tool.method != CALL):
+            full = (
+                f"{name}{ELSEWHERE}"  # a method, or a function of this process: no tool that is shown here, and denied as one that is none
+            )
         upstream = full.partition("__")[0] if tool is None else tool.upstream
         return await self.calling.call_tool(incoming, upstream, full, incoming.params.get("arguments", {}))
 
@@ -154,7 +155,8 @@ class Gateway:
     async def _other(self, incoming: Incoming) -> JsonObject:
         """A method that this version does not know: carried to its upstream where licet.toml classifies it."""
         upstream = incoming.upstream
-        if upstream is None or self.gate.scene.catalog.find_tool(method_name(upstream, incoming.method)) is None:
+        tool = None if upstream is None else self.gate.scene.offered.tools.get(method_name(upstream, incoming.method))
+        if upstream is None or tool is None or tool.method != incoming.method:  # nor is there a second way to write one
             raise RpcError(METHOD_NOT_FOUND, f"there is no method `{incoming.method}` here", http_status=404)
         arguments = {name: value for name, value in incoming.params.items() if name != "_meta"}
         return await self.calling.call_method(incoming, upstream, arguments)

@@ -44,6 +44,8 @@ PARKED: Final = 1_000
 """In all: each of them holds a task, and most of them a request of an upstream."""
 PARKED_EACH: Final = 32
 """For one caller, so that nobody takes the room of all."""
+PARKED_PROGRAM: Final = 250
+"""For one agent or service, for all of its users together: it may name as many as its credential has."""
 ROUNDS: Final = 64
 """Of one request: who asks without end is stopped."""
 TRIES: Final = 3
@@ -192,11 +194,20 @@ class _Piece:
 class Rounds:
     """The parked work of one gateway's modern clients. On one event loop."""
 
-    def __init__(self, gate: Gate, *, lifetime_s: float = LIFETIME_S, parked: int = PARKED, parked_each: int = PARKED_EACH) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        lifetime_s: float = LIFETIME_S,
+        parked: int = PARKED,
+        parked_each: int = PARKED_EACH,
+        parked_program: int = PARKED_PROGRAM,
+    ) -> None:
         self._gate = gate
         self._lifetime_s = lifetime_s
         self._parked = parked
         self._parked_each = parked_each
+        self._parked_program = parked_program
         self._pieces: set[_Piece] = set()
         self._by_id: dict[str, _Piece] = {}
         self._rooms: Counter[_Caller] = Counter()
@@ -305,9 +316,10 @@ class Rounds:
             raise CannotAsk(f"the client was asked {ROUNDS} times for one request")
         if piece.room_of is not None:
             return
-        acting = piece.incoming.acting
-        caller = (acting.tenant, acting.agent, acting.service, acting.user)  # by whatever credential: some have as many as they like
-        if self._rooms.total() >= self._parked or self._rooms[caller] >= self._parked_each:
+        acting = piece.incoming.acting  # by whatever credential: some have as many as they like, and speak for as many users
+        caller: _Caller = (acting.tenant, acting.agent, acting.service, acting.user)
+        of_program = sum(count for one, count in self._rooms.items() if one[:3] == caller[:3])
+        if self._rooms.total() >= self._parked or self._rooms[caller] >= self._parked_each or of_program >= self._parked_program:
             raise CannotAsk("too many calls wait for an answer of their client already")
         piece.room_of = caller
         self._rooms[caller] += 1
