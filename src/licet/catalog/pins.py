@@ -108,7 +108,8 @@ def read_lock(path: Path) -> Lock:
         parsed = strict.parse(content, limit_bytes=LOCK_LIMIT_BYTES, limit_values=LOCK_LIMIT_BYTES)
         return _lock_of(parsed)
     except (ArgumentsRefused, CatalogInvalid, KeyError, TypeError, AttributeError) as error:
-        raise CatalogInvalid(f"`{path}` cannot be read: {error}; take it back from version control, or accept the tools anew") from error
+        step = "take it back from version control, or move it away and accept the tools of each upstream anew"
+        raise CatalogInvalid(f"`{path}` cannot be read: {error}; {step}") from error
 
 
 def _lock_of(parsed: JsonObject) -> Lock:

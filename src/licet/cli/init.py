@@ -115,7 +115,8 @@ def _write_from_upstream(invocation: Invocation, upstream: str, words: tuple[str
         for problem in started.problems:
             output.mark("warn", "look", problem)
 
-    step = f"say in licet.toml what each of {started.tools} tools can do; then `licet check`, and `licet wrap`"
+    serve = "for `licet serve`, `licet init --own-policies` first"
+    step = f"say in licet.toml what each of {started.tools} tools can do; then `licet check`, and `licet wrap` ({serve})"
     return invocation.answer(written, show, next_step=step)
 
 

@@ -204,8 +204,8 @@ def test_a_process_that_reads_nothing_was_not_sent_what_it_never_took_in(tmp_pat
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("no-such-program",), "`it` cannot be started: No such file or directory"),
-        (("/",), "`it` cannot be started: Permission denied"),
+        (("no-such-program",), "`no-such-program` of `it` cannot be started: No such file or directory"),
+        (("/",), "`/` of `it` cannot be started: Permission denied"),
         (legacy("dies-at-start"), "`it` did not answer its handshake: `it` ended before it answered"),
         (legacy("refuses"), "`it` did not answer its handshake: go away"),
         (legacy("odd-version"), "`it` speaks no version of the protocol that is known here: `1999-01-01`"),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from licet.gateway.connection import NotSent
-from licet.names import visible
+from licet.names import quoted, visible
 
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """What a command needs to find its files and programs, and nothing that proves anything to anybody."""
@@ -43,6 +43,7 @@ class Child:
 
     def __init__(self, upstream: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, *, grace_s: float = GRACE_S) -> None:
         self._upstream = upstream
+        self._program = command[0]
         self._lifeline, theirs = socket.socketpair()
         self._lifeline.setblocking(False)
         self._heard = b""
@@ -72,7 +73,9 @@ class Child:
         self._complaints, _ = await loop.connect_read_pipe(lambda: Complaints(self._upstream), self._keeper.stderr)
         word = await self._hear(b"\n")
         if word != "running":
-            raise NotSent(f"`{self._upstream}` cannot be started: {word.removeprefix('failed ') or 'its keeper has died'}")
+            raise NotSent(
+                f"{quoted(self._program)} of `{self._upstream}` cannot be started: {word.removeprefix('failed ') or _KEEPER_DIED}"
+            )
         self._watching = asyncio.create_task(self._watch())
 
     async def connect_input(self, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.WriteTransport:
