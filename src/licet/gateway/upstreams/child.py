@@ -73,9 +73,8 @@ class Child:
         self._complaints, _ = await loop.connect_read_pipe(lambda: Complaints(self._upstream), self._keeper.stderr)
         word = await self._hear(b"\n")
         if word != "running":
-            raise NotSent(
-                f"{quoted(self._program)} of `{self._upstream}` cannot be started: {word.removeprefix('failed ') or _KEEPER_DIED}"
-            )
+            why = word.removeprefix("failed ") or "its keeper has died"
+            raise NotSent(f"{quoted(self._program)} of `{self._upstream}` cannot be started: {why}")
         self._watching = asyncio.create_task(self._watch())
 
     async def connect_input(self, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.WriteTransport:
