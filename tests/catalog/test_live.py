@@ -166,3 +166,27 @@ def test_definitions_are_kept_as_long_as_there_is_room(monkeypatch: pytest.Monke
         live.take("crm", [{**GET, "description": f"Evil {number}."}])
     assert live._kept["crm"]._bytes <= 2_000
     assert live.find("crm", "get", pin()) == "has changed: `/description`"
+
+
+def test_a_report_that_nobody_renewed_is_dropped_when_another_comes() -> None:
+    now = [0.0]
+    live = LiveDefinitions(lambda: now[0])
+    live.take("crm", [{**GET, "title": "other"}], scope="left")
+    live.take("crm", [GET], scope="here")
+    assert live.find("crm", "get", pin()) == "has changed: `/title`"
+    now[0] = room.STALE_S + 1
+    live.take("crm", [GET], scope="here")
+    assert live.find("crm", "get", pin()) is None
+    assert (live.knows("crm", "left"), live.knows("crm", "here")) == (False, True)
+
+
+def test_what_was_forgotten_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "SCOPES_LIMIT", 2)
+    live = LiveDefinitions()
+    live.take("crm", [{**GET, "title": "other"}], scope="a")
+    for scope in ("b", "c"):
+        live.take("crm", [GET], scope=scope)
+    assert (live.knows("crm", "a"), live.knows("crm", "c")) == (False, True)
+    assert live.find("crm", "get", pin()) is None
+    live.forget("crm")
+    assert not live.knows("crm", "c")

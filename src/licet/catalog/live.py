@@ -8,15 +8,18 @@ Rules:
    accepted and another something else has drifted for both.
 3. What is kept is bounded, whatever an upstream lists: digests of so many tools for so many callers, and definitions of so many bytes.
    A definition that is not kept has changed all the same; only what has changed in it is not told.
-4. Nothing of a live definition is used for anything but this comparison. Accepting it, and nothing else, puts it into `licet.lock`; from
+4. A report that its callers have not renewed for `STALE_S` is dropped when the next one comes, and all are when what is pinned changes:
+   whoever has none is compared anew before anything is sent for them (gateway/carrying.py).
+5. Nothing of a live definition is used for anything but this comparison. Accepting it, and nothing else, puts it into `licet.lock`; from
    then on it is what is pinned, and has not drifted.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -30,7 +33,9 @@ from licet.model import JsonObject
 from licet.names import quoted
 
 SCOPES_LIMIT: Final = 1_000
-"""Of one upstream. Whoever has not asked for longest is forgotten, and is compared anew before anything is sent for them."""
+"""Of one upstream. Whoever has not asked for longest is forgotten (rule 4)."""
+STALE_S: Final = 600.0
+"""Ten times as long as a comparison is good for: who calls has renewed theirs long before."""
 TOOLS_LIMIT: Final = 2_000
 """Of one upstream. A model that is shown more finds none of them."""
 KEPT_BYTES: Final = 8 * 1024 * 1024
@@ -54,9 +59,11 @@ class Change(Struct, frozen=True):
 class LiveDefinitions:
     """The board of what upstreams list. Safe to use from many threads; asking takes no lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._reports: dict[str, dict[str, Report]] = {}
+        self._taken: dict[str, dict[str, float]] = {}
         self._listed: dict[str, Mapping[str, frozenset[str]]] = {}
         self._kept: dict[str, _Kept] = {}
         self._problems: dict[str, str] = {}
@@ -78,14 +85,30 @@ class LiveDefinitions:
                 self._problems[upstream] = problem
             self._kept.setdefault(upstream, _Kept()).add(pins.values())
             reports = self._reports.setdefault(upstream, {})
+            dropped = self._drop_stale(upstream, reports)
             before = reports.pop(scope, None)
             known = next((one for one in (before, *_newest(reports)) if one is not None and one == report), report)
             reports[scope] = known
+            self._taken.setdefault(upstream, {})[scope] = self._clock()
             if len(reports) > SCOPES_LIMIT:
-                reports.pop(next(iter(reports)))
-            if before is not known:
+                oldest = next(iter(reports))
+                del reports[oldest], self._taken[upstream][oldest]
+                dropped = True
+            if dropped or before is not known:
                 self._count(upstream, reports)
         return problem
+
+    def knows(self, upstream: str, scope: str) -> bool:
+        """Whether there is a report of these callers."""
+        return scope in self._reports.get(upstream, ())
+
+    def forget(self, upstream: str) -> None:
+        """What is pinned has changed: whatever was seen is seen anew, before the next call."""
+        with self._lock:
+            self._taken.pop(upstream, None)
+            self._reports.pop(upstream, None)
+            if self._listed.pop(upstream, None) is not None:
+                self.revision += 1
 
     def find(self, upstream: str, name: str, pin: Pin) -> str | None:
         """How this tool has drifted, as the end of a sentence; None if nobody has seen that it did."""
@@ -101,6 +124,15 @@ class LiveDefinitions:
             return None
         definition = self._kept[upstream].find(other)
         return "has changed" if definition is None else f"has changed: {told(changes(pin.definition, definition))}"
+
+    def _drop_stale(self, upstream: str, reports: dict[str, Report]) -> bool:
+        """Rule 4. Whether there were any."""
+        taken = self._taken.get(upstream, {})
+        stale = [scope for scope, at in taken.items() if self._clock() - at > STALE_S]
+        for scope in stale:
+            reports.pop(scope, None)
+            del taken[scope]
+        return bool(stale)
 
     def _count(self, upstream: str, reports: Mapping[str, Report]) -> None:
         listed: dict[str, set[str]] = {}

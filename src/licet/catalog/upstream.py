@@ -109,6 +109,10 @@ class Offered(Struct, frozen=True):
         preview = self.previews.get(name.removesuffix(PREVIEW)) if name.endswith(PREVIEW) else None
         return self.tools.get(name) if preview is None else preview.tool
 
+    def pins_of(self, upstream: str) -> Mapping[str, str]:
+        """The SHA-256 (hex) of what is pinned of one upstream, by the catalog's names."""
+        return {name: tool.pin.sha256 for name, tool in self.tools.items() if tool.upstream == upstream and tool.pin is not None}
+
 
 def tool_name(upstream: str, name: str) -> str:
     """The catalog's name of an upstream's tool."""

@@ -78,6 +78,9 @@ class Registry:
         other.probes.update(self.probes)
         other.carrier = self.carrier
         other.live = self.live
+        for upstream in settings.upstreams:
+            if self.offered.pins_of(upstream) != other.offered.pins_of(upstream):
+                other.live.forget(upstream)
         other.revision = self.revision
         return other
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -31,6 +33,8 @@ ROUNDS: Final = 32
 """How often one call may ask its client for something. An upstream that asks without end would hold the client for ever."""
 RECHECK_S: Final = 60.0
 """How old a comparison may be: an upstream that changes a tool without saying so is found out within this."""
+SETTLING_S: Final = 0.5
+"""How long a new connection is given to list all that it has."""
 
 
 class Carrying:
@@ -40,6 +44,7 @@ class Carrying:
         self._connections = connections
         self._drift = drift
         self._compared: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        self._changed: Counter[str] = Counter()
         self._comparing: WeakKeyDictionary[Connection, asyncio.Lock] = WeakKeyDictionary()
 
     async def __call__(self, tool: UpstreamTool, arguments: JsonObject) -> Any:
@@ -49,8 +54,9 @@ class Carrying:
             raise NotSent(f"`{tool.spec.name}` is executed by the gateway alone: call it over MCP")
         executing(voyage.link, current_call())
         connection = await self._connections.connect(tool.upstream, voyage)
+        is_new = connection not in self._compared
         await self.compare(connection, voyage)
-        if tool.method == CALL and (problem := self._drift.find(tool.spec.name)) is not None:
+        if tool.method == CALL and (problem := await self._find_drift(tool, connection, voyage, is_new=is_new)) is not None:
             raise EndedAs("not_executed", "definition_drift", problem)
         extra = arguments.pop(EXTRA, {}) if tool.method == CALL else {}
         params = {**extra, "name": tool.name, "arguments": arguments} if tool.method == CALL else arguments
@@ -61,24 +67,41 @@ class Carrying:
 
     async def compare(self, connection: Connection, voyage: Voyage) -> None:
         """What the upstream offers was held against what is pinned, a minute ago at most. Raises `EndedAs` (`not_executed`)."""
-        if not self._is_due(connection):
+        if not self._is_due(connection, voyage):
             return
         lock = self._comparing.setdefault(connection, asyncio.Lock())
         async with lock:
-            if self._is_due(connection):
-                began = time.monotonic()
+            if self._is_due(connection, voyage):
+                began, changed = time.monotonic(), self._changed[connection.upstream]
                 self._drift.compare(connection.upstream, await definitions_of(connection, voyage), voyage)
-                self._compared[connection] = began
+                # What changed while it was read may not be in it.
+                self._compared[connection] = began if self._changed[connection.upstream] == changed else -RECHECK_S
+
+    async def look_again(self, upstream: str, voyage: Voyage) -> None:
+        """Compared anew, where that is due, so that a drift which is over denies nothing. Whatever goes wrong leaves it as it is."""
+        with suppress(EndedAs):
+            await self.compare(await self._connections.connect(upstream, voyage), voyage)
 
     def forget(self, upstream: str) -> None:
         """The upstream says that its tools have changed: they are compared anew before the next call."""
+        self._changed[upstream] += 1
         for connection in list(self._compared):
             if connection.upstream == upstream:
-                self._compared.pop(connection, None)
+                self._compared[connection] = -RECHECK_S
 
-    def _is_due(self, connection: Connection) -> bool:
+    def _is_due(self, connection: Connection, voyage: Voyage) -> bool:
         last = self._compared.get(connection)
-        return last is None or time.monotonic() - last > RECHECK_S
+        return last is None or time.monotonic() - last > RECHECK_S or not self._drift.knows(connection.upstream, voyage)
+
+    async def _find_drift(self, tool: UpstreamTool, connection: Connection, voyage: Voyage, *, is_new: bool) -> str | None:
+        """How the tool has drifted. Some servers list tools only a moment after they were told that their client is ready."""
+        problem = self._drift.find(tool.spec.name)
+        if problem is not None and is_new:
+            await asyncio.sleep(SETTLING_S)
+            self._compared[connection] = -RECHECK_S
+            await self.compare(connection, voyage)
+            problem = self._drift.find(tool.spec.name)
+        return problem
 
     async def _asked(self, connection: Connection, tool: UpstreamTool, params: JsonObject, voyage: Voyage) -> JsonObject:
         """The result, once everything that the upstream asks of the client has been answered (rule 2)."""
@@ -107,7 +130,3 @@ class Carrying:
         if "requestState" in result:
             found["requestState"] = result["requestState"]
         return found
-
-
-def _is_request(one: object) -> bool:
-    return isinstance(one, dict) and isinstance(one.get("method"), str)

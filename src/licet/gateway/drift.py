@@ -15,7 +15,9 @@ from typing import Any
 
 from licet.gate.checks import find_drift
 from licet.gate.gate import Gate
+from licet.gateway.eras import ASKED_OF_CLIENTS
 from licet.gateway.link import Voyage
+from licet.gateway.origins import scope_of
 from licet.names import quoted
 
 _log = logging.getLogger("licet.gateway")
@@ -51,17 +53,18 @@ class Drift:
         """How the tool of this name of the catalog has drifted, as a sentence; None if nobody has seen that it did."""
         return find_drift(self._gate.scene, name)
 
+    def knows(self, upstream: str, voyage: Voyage) -> bool:
+        """Whether what the upstream lists for whoever this voyage is of was compared, and is remembered."""
+        return self._gate.registry.live.knows(upstream, self._scope(upstream, voyage))
+
     def _scope(self, upstream: str, voyage: Voyage | None) -> str:
         """Who is shown the same list: servers offer some tools only to clients that can be asked something."""
         settings = self._gate.settings.upstreams.get(upstream)
         if voyage is None or settings is None:
             return ""
-        asked = ",".join(sorted(voyage.link.client.capabilities))
-        if settings.share == "all":
-            return asked
-        if settings.share == "tenant":
-            return f"{asked}\0{voyage.tenant}"
-        return "\0".join([asked, voyage.tenant, voyage.agent or "", voyage.service or "", voyage.user or ""])
+        client = voyage.link.client
+        asked = [one for one in ASKED_OF_CLIENTS.values() if one in client.capabilities]  # no name that a client has made up
+        return "\0".join([client.era, *asked, "", *scope_of(settings, voyage)])
 
     def _drifted(self, upstream: str) -> dict[str, str]:
         tools = [name for name, tool in self._gate.scene.offered.tools.items() if tool.upstream == upstream]

@@ -59,7 +59,7 @@ class Gateway:
         self.calling: Final = Calling(gate, Holds(gate))
         self.rounds: Final = Rounds(gate)
         self.toolbox: Final = Toolbox(gate, self.drift)
-        sight = Sight(gate)
+        self._sight = sight = Sight(gate)
         self.listing: Final = Listing(gate, self.connections, self.calling, sight)
         self.subscriptions: Final = Subscriptions(gate, self.connections, self.calling, self.listing.router, sight)
         self.drift.changed = self.subscriptions.tools_changed
@@ -146,6 +146,8 @@ class Gateway:
                 f"{name}{ELSEWHERE}"  # a method, or a function of this process: no tool that is shown here, and denied as one that is none
             )
         upstream = full.partition("__")[0] if tool is None else tool.upstream
+        if tool is not None and self.drift.find(full) is not None and self._sight.uses(incoming.acting, upstream):
+            await self.carrying.look_again(upstream, self.calling.voyage(incoming, upstream))
         return await self.calling.call_tool(incoming, upstream, full, incoming.params.get("arguments", {}))
 
     async def _routed(self, incoming: Incoming) -> JsonObject:
