@@ -152,6 +152,26 @@ def test_a_uri_may_be_of_an_upstream_that_is_down(w: GatewayWorld) -> None:
     assert (error.code, str(error)) == (UNAVAILABLE, "`crm://a` was not found, and `crm` cannot be asked now: try again later")
 
 
+def test_nobody_answers_for_an_upstream_that_is_down_and_was_never_asked(w: GatewayWorld) -> None:
+    crm, notes = stock(w)
+    crm.failing = NotSent("it is down")
+    notes.lists["resources"].append(resource("crm://a"))
+    error = refused(w, "resources/read", {"uri": "crm://a"})
+    assert (error.code, str(error)) == (
+        UNAVAILABLE,
+        "`crm://a` is offered by `notes`, and it is not known whether `crm` offers it too: ask at `/mcp/notes`, or try again later",
+    )
+    assert "resources/read" not in notes.methods()
+
+
+def test_an_upstream_that_lists_too_much_may_have_what_is_not_found_in_it(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "ITEMS_LIMIT", 1)
+    crm, notes = stock(w)
+    crm.lists["resources"] = [resource("crm://x"), resource("notes://a")]
+    notes.lists["resources"] = [resource("notes://a")]
+    assert "not known whether `crm` offers it too" in str(refused(w, "resources/read", {"uri": "notes://a"}))
+
+
 def test_what_an_upstream_listed_before_it_went_down_is_still_its_own(w: GatewayWorld) -> None:
     crm, notes = stock(w)
 

@@ -52,6 +52,7 @@ class Index(Struct, frozen=True):
     uris: frozenset[str] = frozenset()
     templates: tuple[UriTemplate, ...] = ()
     at: float = float("-inf")
+    is_whole: bool = True
 
     def has(self, uri: str) -> bool:
         """Whether this is a URI of the upstream, or one of its templates itself."""
@@ -98,7 +99,7 @@ class Router:
             found, down = await self._candidates(incoming, names, uri, time.monotonic() - REFRESH_S)
         if method == READ and len(found) > 1:
             found = [name for name in found if await self._sight.shows(incoming.acting, name, READ, {"uri": uri})] or found[:1]
-        if len(found) == 1:
+        if len(found) == 1 and not down:
             return found[0]
         raise _refused(uri, found, down, names)
 
@@ -107,7 +108,7 @@ class Router:
         key = (upstream, scope)
         if key in self._indexes:
             index = self._indexes[key]
-            self._indexes[key] = Index(index.uris, index.templates)
+            self._indexes[key] = Index(index.uris, index.templates, is_whole=index.is_whole)
 
     @property
     def _keeps_s(self) -> float:
@@ -129,10 +130,11 @@ class Router:
         raise RpcError(INVALID_PARAMS, "`ref` is a prompt (`ref/prompt`) or a resource (`ref/resource`)")
 
     async def _candidates(self, incoming: Incoming, names: list[str], uri: str, since: float) -> tuple[list[str], list[str]]:
-        """Who offers the URI by lists read since then, and who could not be asked."""
+        """Who offers the URI by lists read since then, and of whom that is not known: they could not be asked, or list too much."""
         indexes = await asyncio.gather(*[self._index(name, incoming, since) for name in names])
         found = [name for name, index in zip(names, indexes, strict=True) if index is not None and index.has(uri)]
-        return found, [name for name, index in zip(names, indexes, strict=True) if index is None]
+        unknown = [name for name, index in zip(names, indexes, strict=True) if index is None or not index.is_whole]
+        return found, [name for name in unknown if name not in found]
 
     async def _index(self, upstream: str, incoming: Incoming, since: float) -> Index | None:
         """What the upstream lists; None where it cannot be asked, and was not."""
@@ -169,7 +171,8 @@ class Router:
             return Index(at=began)
         uris = await _names(connection, RESOURCES, voyage, ITEMS_LIMIT)
         templates = await _names(connection, TEMPLATES, voyage, TEMPLATES_LIMIT)
-        return Index(frozenset(uris), tuple(map(UriTemplate, templates)), began)
+        is_whole = len(uris) < ITEMS_LIMIT and len(templates) < TEMPLATES_LIMIT
+        return Index(frozenset(uris), tuple(map(UriTemplate, templates)), began, is_whole)
 
 
 async def _names(connection: Connection, kind: Kind, voyage: Voyage, limit: int) -> list[str]:
@@ -195,6 +198,9 @@ def _nowhere(uri: str) -> NoReturn:
 def _refused(uri: str, found: list[str], down: list[str], asked: list[str]) -> RpcError:
     """Why a URI belongs to nobody, and how to say whose it is."""
     shown, data = uri[:200], {"uri": uri[:200]}
+    if found and down:
+        message = f"`{shown}` is offered by {_listed(found)}, and it is not known whether {_listed(down)} offers it too"
+        return RpcError(UNAVAILABLE, f"{message}: ask at `/mcp/{found[0]}`, or try again later", data=data)
     if found:
         where = " or ".join(f"`/mcp/{name}`" for name in found)
         return RpcError(INVALID_PARAMS, f"`{shown}` is offered by {_listed(found)}: say which by asking at {where}", data=data)
