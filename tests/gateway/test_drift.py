@@ -105,3 +105,14 @@ def test_a_denial_for_drift_is_recorded_and_nothing_was_sent(w: GatewayWorld) ->
     assert kinds == [("call", "definition_drift"), ("denial", None)]
     assert w.upstreams.crm.sent == []
     assert VOYAGE.get(None) is None
+
+
+def test_who_may_never_call_a_tool_is_not_told_how_it_drifted(w: GatewayWorld) -> None:
+    changed(w)
+    call(w)
+    w.upstreams.crm.tools[1] = {**w.upstreams.crm.tools[1], "title": "Set"}
+    say_so(w)
+    call(w)
+    text = str(asyncio.run(w.ask("tools/call", {"name": "crm__set", "arguments": {"id": "C-1", "amount": 1}}))["content"][0]["text"])
+    assert text.startswith("denied (no_permit): ")
+    assert "title" not in text

@@ -111,10 +111,10 @@ def world(folder: Path, config: str, crm: Mapping[str, list[Any]] | None = None)
     return gateway_world(folder, config=config, pinned=pinned)
 
 
-def call(w: GatewayWorld, arguments: Any = None, *, content: Any = None, tools: Any = None) -> Any:
+def call(w: GatewayWorld, arguments: Any = None, *, content: Any = None, tools: Any = None, fails: bool = False) -> Any:
     def answering(said: Any) -> Callable[..., Any]:
         async def answer(*_: Any) -> JsonObject:
-            return {"content": [], "structuredContent": said}
+            return {"content": [], "structuredContent": said} | ({"isError": True} if fails else {})
 
         return answer
 
@@ -130,6 +130,15 @@ def test_what_a_result_says_stands_in_the_outcome(tmp_path: Path) -> None:
         outcome = w.records()[-1]
     assert outcome.envelope.outcome is not None
     assert outcome.envelope.outcome.effects == 1
+    assert outcome.payload.effects == (Effect(target='Customer::"C-1"', field="limit", before=100, after=500),)
+
+
+def test_what_a_tool_has_changed_before_it_failed_stands_in_the_outcome_too(tmp_path: Path) -> None:
+    with world(tmp_path, with_table(EFFECTS)) as w:
+        assert call(w, fails=True)["isError"] is True
+        outcome = w.records()[-1]
+    assert outcome.envelope.outcome is not None
+    assert (outcome.envelope.outcome.status, outcome.envelope.outcome.code) == ("error", "tool_error")
     assert outcome.payload.effects == (Effect(target='Customer::"C-1"', field="limit", before=100, after=500),)
 
 

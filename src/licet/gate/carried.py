@@ -32,10 +32,13 @@ class Carried:
 
     def __init__(self, tool: UpstreamTool, carrier: Carrier) -> None:
         async def carry(**arguments: Any) -> Any:
-            result = await carrier(tool, dict(arguments))
-            if tool.effects and arguments.get(tool.preview_argument or "") is not True:
-                found = mapped(tool.effects, arguments, result)
-                report(found.effects, found.missing)
+            try:
+                result = await carrier(tool, dict(arguments))
+            except EndedAs as ended:
+                if ended.result is not None:  # what has failed may have changed something all the same
+                    _report(tool, arguments, ended.result)
+                raise
+            _report(tool, arguments, result)
             return result
 
         self.tool = tool
@@ -45,6 +48,13 @@ class Carried:
         """Fresh values, built from the canonical bytes."""
         values: JsonObject = strict.decode(arguments.json)
         return values
+
+
+def _report(tool: UpstreamTool, arguments: JsonObject, result: Any) -> None:
+    """The effects that its result tells of, where it was more than a rehearsal."""
+    if tool.effects and arguments.get(tool.preview_argument or "") is not True:
+        found = mapped(tool.effects, arguments, result)
+        report(found.effects, found.missing)
 
 
 class CarriedPreview:

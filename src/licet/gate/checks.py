@@ -107,7 +107,6 @@ def find_tool(draft: Draft, scene: Scene) -> None:
     if spec is None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
-    refuse_drifted(scene, spec.name)
     draft.implementation = scene.implementations.get(draft.tool)
     if draft.undoes is None and _is_undo(draft, scene, spec):
         message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
@@ -116,6 +115,7 @@ def find_tool(draft: Draft, scene: Scene) -> None:
     excluded = find_excluded(scene, spec, draft.caller, draft.principals)
     if excluded is not None:
         raise Refused("no_permit", no_permit_message(spec, excluded))
+    refuse_drifted(scene, spec.name)  # who may never call it is not told what has changed
     if needs_reason(scene, spec) and draft.inquired is None and not (draft.acting.reason or "").strip():
         raise Refused("reason_required", reason_message(spec))
 

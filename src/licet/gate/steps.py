@@ -13,7 +13,7 @@ from msgspec import Struct
 from licet.gate.effects import Collector
 from licet.gate.scene import Resolver
 from licet.ledger.seal import Filing
-from licet.model import Caller, EntityRef, OutcomeStatus
+from licet.model import Caller, EntityRef, JsonObject, OutcomeStatus
 
 
 class Tool(Protocol):
@@ -119,8 +119,11 @@ class Ran(Struct, frozen=True, kw_only=True):
 class EndedAs(Exception):
     """Raised by an implementation that knows how its end is to be recorded: one that hands the call to somebody else and sees what comes.
 
-    `status` and `code` stand in the outcome; the message goes into the payload only.
+    `status` and `code` stand in the outcome; the message goes into the payload only. `result` is what the tool returned that says itself
+    that it has failed.
     """
+
+    result: JsonObject | None = None
 
     def __init__(self, status: OutcomeStatus, code: str, message: str) -> None:
         super().__init__(message)

@@ -164,6 +164,7 @@ class Subscriptions:
             [name for name in follower.lists if name == LISTS[0] or self._sight.upstreams(incoming.acting, incoming.upstream, _READS[name])]
         )
         for uri in uris:
+            await asyncio.sleep(0)  # each is a decision: others have their turn
             with suppress(RpcError):
                 upstream = await self._router.find(incoming, uri)
                 if await self._sight.allows(incoming.acting, upstream, READ, {"uri": uri}):
