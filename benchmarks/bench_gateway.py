@@ -1,7 +1,8 @@
-"""The gateway beside a bare pass-through on the same stack, in front of the same trivial upstream, and the same calls in process.
+"""The gateway beside a bare pass-through on the same stack, in front of the same trivial upstream.
 
 CPU per call with 32 connections, added p50 with one, for reads and writes. Clients are wrk with requests of the modern era; CPU is that of
-the whole gateway process. Every figure is the median of rounds that are interleaved. The proxies of others are not measured here.
+the whole gateway process. Every figure is the median of rounds that are interleaved. The same calls in process, and the
+proxies of others, are not measured here.
 """
 
 from __future__ import annotations
