@@ -317,6 +317,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_method_that_is_called_as_a_tool_takes_no_meta_of_a_models",
         "test_answers_that_no_upstream_asked_for_are_not_carried_to_one",
         "test_a_state_is_of_one_credential_one_address_and_one_method",
+        "test_a_uri_that_leads_out_of_what_is_permitted_is_not_read",
+        "test_a_uri_that_only_has_dots_is_read",
     ),
     "an upstream that answers for another, or a caller who looks past what policy shows": (
         "test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it",

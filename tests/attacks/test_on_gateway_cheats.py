@@ -37,6 +37,24 @@ LIKE_IT = (
 )
 
 
+DETOURS = (
+    "memo://open/../closed",
+    "memo://open/..",
+    "memo://open/./../closed",
+    "memo://open/%2e%2E/closed",
+    "memo://open/.%2e/closed",
+    "memo://open/%2e%2e%2fclosed",
+    "memo://open/..\\closed",
+    "memo://open/..;a/closed",
+    "memo://open/..?a",
+    "memo://open/..#a",
+)
+MEMOS = """
+@id("open-memos")
+permit (principal in Role::"support", action == Action::"crm.resources.read", resource) when { context.input.uri like "memo://open/*" };
+"""
+
+
 @pytest.fixture
 def w(tmp_path: Path) -> Iterator[GatewayWorld]:
     with gateway_world(tmp_path) as world:
@@ -107,6 +125,26 @@ def test_answers_that_no_upstream_asked_for_are_not_carried_to_one(w: GatewayWor
 
     asyncio.run(main())
     assert calls(w) == [("tools/call", {"name": "get", "arguments": C1})] * 2
+
+
+@pytest.mark.parametrize("uri", DETOURS)
+@pytest.mark.parametrize("upstream", [None, "crm"])
+def test_a_uri_that_leads_out_of_what_is_permitted_is_not_read(tmp_path: Path, uri: str, upstream: str | None) -> None:
+    """An upstream that resolves it reads `memo://closed`, where the policy was asked about something below `memo://open/`."""
+    with gateway_world(tmp_path, policies=MEMOS) as w:
+        with pytest.raises(RpcError, match=r"denied \(invalid\): .* is refused: the value is not a \"resolved-uri\" \(at `/uri`\)"):
+            asyncio.run(w.ask("resources/read", {"uri": uri}, upstream=upstream))
+        assert calls(w) == []
+        decision = w.records()[-1].envelope.decision
+        assert decision is not None
+        assert (decision.verdict, decision.code) == ("deny", "invalid")
+
+
+@pytest.mark.parametrize("uri", ["memo://open/a..b", "memo://open/...", "memo://open/.hidden", "memo://open/1.", "memo://open/a.2e"])
+def test_a_uri_that_only_has_dots_is_read(tmp_path: Path, uri: str) -> None:
+    with gateway_world(tmp_path, policies=MEMOS) as w:
+        asyncio.run(w.ask("resources/read", {"uri": uri}, upstream="crm"))
+        assert calls(w) == [("resources/read", {"uri": uri})]
 
 
 def test_a_state_is_of_one_credential_one_address_and_one_method(tmp_path: Path) -> None:

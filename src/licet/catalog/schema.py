@@ -6,7 +6,8 @@ Rules:
    saw.
 2. References lead only into the schema's own `$defs` (or `definitions`). Nothing is ever fetched.
 3. Patterns run in linear time: an argument cannot stop the process by making a pattern backtrack.
-4. `format` is asserted. `decimal` is ours: an exact decimal number written as a string.
+4. `format` is asserted. Two are ours: `decimal`, an exact decimal number written as a string, and `resolved-uri`, text without a segment
+   `.` or `..`, plain or encoded: whoever resolves it (RFC 3986, 5.2.4) would read another place than policies were asked about.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from licet.errors import ArgumentsRefused, CatalogInvalid
 from licet.model import JsonObject
 
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_DOT_SEGMENT = re.compile(r"(?:^|[/\\:]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\?#;]|%2f|%5c|$)", re.IGNORECASE)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = re.compile(r"#/(\$defs|definitions)/[^/]+")
 _ELSEWHERE = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary")
@@ -60,7 +62,7 @@ def validator(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
         return jsonschema_rs.Draft202012Validator(
             schema,
             validate_formats=True,
-            formats={"decimal": _is_decimal},
+            formats={"decimal": _is_decimal, "resolved-uri": _is_resolved},
             pattern_options=jsonschema_rs.RegexOptions(),
             mask="the value",
             offline=True,
@@ -113,3 +115,7 @@ def resolved(root: JsonObject, reference: str) -> Any:
 
 def _is_decimal(text: str) -> bool:
     return _DECIMAL.fullmatch(text) is not None
+
+
+def _is_resolved(text: str) -> bool:
+    return _DOT_SEGMENT.search(text) is None

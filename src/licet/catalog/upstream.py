@@ -39,7 +39,7 @@ _ANY: Final[JsonObject] = {"type": "object"}
 METHODS: Final[Mapping[str, JsonObject]] = {
     "resources/read": {
         "type": "object",
-        "properties": {"uri": {"type": "string", "minLength": 1, "maxLength": 8_192}},
+        "properties": {"uri": {"type": "string", "minLength": 1, "maxLength": 8_192, "format": "resolved-uri"}},
         "required": ["uri"],
     },
     "prompts/get": {
