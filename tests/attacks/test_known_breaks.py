@@ -303,6 +303,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_nothing_in_headers_or_message_makes_an_agent_another",
         "test_a_header_that_names_a_harmless_tool_carries_no_other_one",
         "test_a_message_that_names_two_tools_is_read_by_nobody",
+        "test_a_value_that_is_read_in_more_than_one_way_is_read_in_none",
         "test_a_client_does_not_leave_the_header_rules_by_naming_an_older_version",
         "test_a_batch_hides_no_call",
         "test_a_yes_that_is_sent_for_somebody_elses_question_is_dropped",

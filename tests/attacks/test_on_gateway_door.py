@@ -118,6 +118,25 @@ def test_a_message_that_names_two_tools_is_read_by_nobody(w: DoorWorld) -> None:
     assert nothing_reached(w)
 
 
+UNREADABLE = {
+    "no UTF-8": b'"\xc0\xae"',
+    "half of a pair": b'"\\ud800"',
+    "too large": b"99999999999999999999",
+    "no end": b"1e400",
+    "not a number": b"NaN",
+    "too deep": b"[" * 5_000 + b"]" * 5_000,
+    "too many": b"[" + b"1," * 20_000 + b"1]",
+}
+
+
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_value_that_is_read_in_more_than_one_way_is_read_in_none(w: DoorWorld, value: bytes) -> None:
+    text = json.dumps(modern_body("tools/call", {"name": "crm__get", "arguments": {"id": "HERE"}})).encode().replace(b'"HERE"', value)
+    reply = w.send("POST", text, headers=modern_headers("tools/call", READ))
+    assert (reply.status, reply.error["code"]) == (400, PARSE_ERROR)
+    assert nothing_reached(w)
+
+
 def test_a_client_does_not_leave_the_header_rules_by_naming_an_older_version(w: DoorWorld) -> None:
     """What says of itself that it is modern is held to the rules of that, whatever its header says."""
     reply = w.send("POST", modern_body("tools/call", READ), headers={"mcp-protocol-version": LEGACY, "mcp-session-id": w.initialize().id})

@@ -219,6 +219,7 @@ def test_a_modern_request_that_says_too_little_is_refused_with_what_is_missing(m
     ("line", "number", "code"),
     [
         (b"{not json\n", None, -32700),
+        (b'{"jsonrpc":"2.0","id":3,"method":"ping","params":{"name":"\xc0\xae"}}\n', None, -32700),
         (b"[]\n", None, -32600),
         (b'{"jsonrpc":"2.0","id":3,"method":"tools/list","params":[]}\n', 3, -32602),
         (b'{"jsonrpc":"2.0","id":3,"method":"ping","method":"tools/call"}\n', 3, -32700),

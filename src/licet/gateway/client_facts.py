@@ -46,7 +46,7 @@ def id_in(unverified: bytes) -> MessageId | None:
     """The id of a message that cannot be taken, so that its client does not wait for ever; None where there is none to be found."""
     try:
         found: Any = _loose.decode(unverified)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # `DecodeError`, and what is no UTF-8
         return None
     if not isinstance(found, dict) or "method" not in found or not is_id(found.get("id")):
         return None
