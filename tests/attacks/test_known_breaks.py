@@ -1,6 +1,7 @@
 """How systems of this kind were broken, each tried on this one.
 
-`ATTACKS` names every way that is known to have worked on at least one of them, with the tests here that try it. Nothing in a
+`ATTACKS` names every way that is known to have worked on at least one of them, with the tests here that try it; those on the gateway are in
+`gateway_attacks.py`. Nothing in a
 test below uses anything that the attacker would not have.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+
+from tests.attacks.gateway_attacks import GATEWAY_ATTACKS
 
 ATTACKS: dict[str, tuple[str, ...]] = {
     "arguments changed after approval": ("test_arguments_changed_after_approval_are_another_call",),
@@ -58,22 +61,6 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a rule tightened and the old pin honoured for 60 s": ("test_a_tightened_rule_counts_at_the_next_call",),
     "each retry opens a new request": ("test_a_retry_opens_no_second_request",),
     "a torn tail stops the system until a person repairs it": ("test_a_torn_tail_stops_nobody",),
-    "a token, an address or a header that gets through the gateway to where somebody wants it": (
-        "test_a_clients_own_token_reaches_no_upstream",
-        "test_an_upstream_cannot_send_the_gateway_and_its_credential_elsewhere",
-        "test_a_name_that_begins_to_lead_into_the_gateways_own_machine_leads_nowhere",
-        "test_an_argument_that_a_tool_mirrors_cannot_begin_another_header",
-        "test_a_hundred_megabytes_of_an_upstream_fill_no_memory",
-    ),
-    "a server behind the gateway that turns against callers, the gateway or the machine": (
-        "test_an_upstream_finds_no_secret_of_the_gateway_in_its_environment",
-        "test_an_upstream_asks_nobody_but_the_client_whose_call_it_answers",
-        "test_an_upstream_asks_a_client_nothing_that_it_has_not_offered_to_answer",
-        "test_a_call_that_an_upstream_did_not_survive_is_not_sent_again",
-        "test_an_upstream_that_answers_late_answers_no_other_call",
-        "test_an_upstream_cannot_fail_the_call_of_another_by_an_id_in_what_it_answers",
-        "test_what_an_upstream_has_started_in_a_session_of_its_own_ends_with_it",
-    ),
     "the approver sees [REDACTED] where the order id should be": ("test_the_approver_sees_the_exact_arguments_and_effects",),
     "dry-run really executes": ("test_a_preview_and_a_check_execute_nothing", "test_a_dry_run_argument_grants_nothing"),
     "what may not be read is learned from what waits for people": (
@@ -295,87 +282,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
-    "a session, a header or a message at the gateway's door that is another's, or says two things": (
-        "test_a_stolen_session_id_opens_nothing",
-        "test_a_session_id_that_somebody_chose_is_not_taken",
-        "test_two_session_ids_are_none",
-        "test_two_credentials_are_none",
-        "test_nothing_in_headers_or_message_makes_an_agent_another",
-        "test_a_header_that_names_a_harmless_tool_carries_no_other_one",
-        "test_a_message_that_names_two_tools_is_read_by_nobody",
-        "test_a_value_that_is_read_in_more_than_one_way_is_read_in_none",
-        "test_a_client_does_not_leave_the_header_rules_by_naming_an_older_version",
-        "test_a_batch_hides_no_call",
-        "test_a_yes_that_is_sent_for_somebody_elses_question_is_dropped",
-        "test_a_page_whose_name_was_pointed_at_the_gateway_is_refused",
-        "test_the_credential_of_a_client_goes_no_further",
-        "test_sessions_that_are_opened_without_end_push_out_nobody_else",
-    ),
-    "a name, a method, a param or a state at the gateway that is only like what was given, or was given elsewhere": (
-        "test_a_name_that_is_only_like_a_permitted_one_carries_nothing",
-        "test_an_address_of_one_upstream_carries_nothing_to_another",
-        "test_a_method_that_is_only_like_one_carries_nothing",
-        "test_a_method_that_is_called_as_a_tool_takes_no_meta_of_a_models",
-        "test_answers_that_no_upstream_asked_for_are_not_carried_to_one",
-        "test_a_state_is_of_one_credential_one_address_and_one_method",
-        "test_a_uri_that_leads_out_of_what_is_permitted_is_not_read",
-        "test_a_uri_that_only_has_dots_is_read",
-    ),
-    "an upstream that answers for another, or a caller who looks past what policy shows": (
-        "test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it",
-        "test_a_prompt_that_is_named_like_anothers_is_still_its_own_upstreams",
-        "test_a_cursor_that_was_made_up_shows_nothing_that_the_list_would_not",
-        "test_an_error_about_a_uri_names_no_upstream_that_is_not_the_callers",
-        "test_who_lost_the_right_to_read_hears_no_more_of_it_though_the_subscription_stands",
-        "test_what_one_callers_session_of_an_upstream_tells_is_not_heard_by_another_who_watches_the_same_uri",
-        "test_an_upstream_that_tells_without_end_fills_no_memory_and_keeps_nobody_from_being_answered",
-    ),
-    "around a wrapped server": (
-        "test_a_wrapped_server_cannot_speak_to_the_client_past_the_gateway",
-        "test_a_wrapped_server_is_not_given_the_descriptors_of_the_client",
-        "test_nothing_that_a_client_writes_makes_it_somebody_else",
-        "test_a_client_cannot_approve_the_call_that_waits_by_what_it_answers",
-    ),
-    "a `requestState` that is forged, stolen, replayed or of another call": (
-        "test_a_state_of_an_approved_call_carries_no_other_call",
-        "test_a_state_that_was_edited_or_made_up_is_none",
-        "test_a_state_that_is_no_text_or_has_no_end_is_refused",
-        "test_a_state_that_was_stolen_is_nobody_elses",
-        "test_a_state_that_is_sent_again_and_again_runs_its_call_once",
-        "test_a_state_from_before_a_restart_runs_its_call_once",
-    ),
-    "a yes that nobody was asked for, or that is another's": (
-        "test_an_answer_that_nobody_asked_for_confirms_and_approves_nothing",
-        "test_a_yes_to_one_call_is_none_to_another",
-        "test_a_yes_that_comes_after_a_restart_is_asked_for_anew",
-        "test_an_agent_that_picks_its_user_gets_no_yes_of_theirs",
-        "test_a_user_who_may_approve_others_does_not_approve_their_own_through_the_client",
-        "test_an_upstream_that_asks_in_our_words_has_no_vote",
-        "test_arguments_and_reasons_that_say_yes_say_nothing",
-        "test_answers_that_are_no_answers_cost_the_state_nothing_and_run_nothing",
-    ),
-    "work that is left behind for a server to hold": (
-        "test_whoever_leaves_work_behind_takes_no_room_of_others",
-        "test_work_that_is_left_behind_ends_and_is_recorded",
-    ),
-    "a tool that is another one after it was accepted": (
-        "test_a_tool_that_is_changed_after_it_was_accepted_is_called_no_more",
-        "test_no_model_is_shown_what_a_tool_says_after_it_was_accepted",
-        "test_a_tool_that_is_changed_while_people_look_is_not_what_they_approved",
-        "test_an_upstream_that_hides_a_tool_hides_no_change",
-        "test_a_definition_that_was_edited_in_the_lock_is_refused",
-        "test_annotations_make_no_tool_a_read",
-    ),
-    "a tool that is taken for another": (
-        "test_a_tool_that_is_taken_for_another_by_its_list_is_not_called",
-        "test_an_upstreams_tool_has_its_upstream_before_its_name_whatever_it_is_called",
-        "test_no_upstream_is_called_so_that_it_could_be_taken_for_another",
-        "test_a_name_that_is_not_what_it_looks_like_is_classified_by_nobody",
-        "test_a_name_that_commands_a_terminal_is_told_as_what_it_is",
-        "test_who_accepts_sees_what_is_hidden",
-    ),
-    "a schema that has something fetched": ("test_no_schema_makes_anybody_fetch_anything",),
     "audit cost that grows with the log (49 to 305 ms within 200 calls)": ("test_a_call_costs_the_same_however_long_the_log_is",),
+    **GATEWAY_ATTACKS,
 }
 
 
