@@ -91,6 +91,16 @@ def test_the_thread_takes_what_comes_and_ends_when_it_is_closed(index: Index) ->
     assert "licet-indexer" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_far_behind_it_goes_on_soon_and_caught_up_it_waits_for_the_next_poll(index: Index, small_steps: None) -> None:
+    ledger = Ledger({"acme": rows(0, 42)})
+    indexer = Indexer(index, ledger, poll_s=3600)
+    indexer.start()
+    assert soon(lambda: indexer.behind() == 0)
+    ledger.logs["acme"] = rows(0, 43)
+    assert not soon_for(0.2, lambda: indexer.behind() == 0)
+    indexer.close()
+
+
 def test_what_goes_wrong_is_said_and_tried_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexer_module, "_RETRY_S", 0.01)
     ledger = Ledger({"acme": rows(0, 5)})

@@ -5,7 +5,8 @@ Rules:
 1. One process at a time fills an index. Who does holds a lock of the operating system beside the file (store/leases.py), which the kernel
    drops with the process; the others wait, and one of them goes on.
 2. Whoever begins looks first whether the index fits the ledger: a restored, cut or other ledger makes it begin anew.
-3. The writer is never waited for and never waits. The thread gives way for as long as each of its steps took.
+3. The writer is never waited for and never waits. The thread gives way: for as long as each of its steps took while it is far behind, and
+   then until the next poll.
 4. Nothing here stops the ledger. What goes wrong is kept in `problem`, and tried again; a damaged index is emptied and filled anew.
 """
 
@@ -110,11 +111,15 @@ class Indexer:
                 with self._turn:
                     taken = self._step()
                 self.problem = None
-                rest_s = min(time.perf_counter() - began, _REST_S) if taken else self._poll_s
+                rest_s = self._rest_s(taken, time.perf_counter() - began)
             except Exception as error:  # noqa: BLE001  rule 4
                 self.problem = str(error) if isinstance(error, LicetError) else f"{type(error).__name__}: {error}"
                 rest_s = _RETRY_S
             self._closed.wait(rest_s)
+
+    def _rest_s(self, taken: int | None, took_s: float) -> float:
+        """Who has caught up waits for more at once, busy or not: a transaction for each record would take the interpreter from the calls."""
+        return min(took_s, _REST_S) if taken is not None and taken >= LOG_ROWS else self._poll_s
 
     def _step(self) -> int | None:
         """How many records were taken; None where another process does it."""
