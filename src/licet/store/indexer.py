@@ -118,7 +118,7 @@ class Indexer:
             self._closed.wait(rest_s)
 
     def _rest_s(self, taken: int | None, took_s: float) -> float:
-        """Who has caught up waits for more at once, busy or not: a transaction for each record would take the interpreter from the calls."""
+        """Who has caught up waits for more at once, busy or not: one transaction for each record would keep the calls waiting."""
         return min(took_s, _REST_S) if taken is not None and taken >= LOG_ROWS else self._poll_s
 
     def _step(self) -> int | None:
