@@ -3,7 +3,8 @@
 python -m benchmarks.gateway_peers sdk URL        # the official SDK: its low-level Server before its Client
 python -m benchmarks.gateway_peers fastmcp URL    # FastMCP's proxy; by the interpreter that `installed` gives
 
-Both speak the modern era on both sides, answer JSON and no events, keep a warm connection for each caller, and write no log.
+Both speak the modern era on both sides, answer JSON and no events, keep a warm connection for each caller, ask the upstream for nothing
+but the call, and write no log.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ async def sdk(url: str) -> AsyncIterator[Any]:
     """The official SDK's proxy."""
     client_of, http = importlib.import_module("mcp.client.client").Client, importlib.import_module("mcp.client.streamable_http")
     async with _http_client() as pool, client_of(http.streamable_http_client(url, http_client=pool), mode=VERSION, cache=None) as client:
+        schemas = {tool.name: tool.input_schema for tool in (await client.session.list_tools()).tools}
 
         async def list_tools(_: Any, params: Any) -> Any:
             return await client.session.list_tools(params=params)
@@ -53,7 +55,12 @@ async def sdk(url: str) -> AsyncIterator[Any]:
             return await client.session.call_tool(params.name, params.arguments)
 
         server_of = importlib.import_module("mcp.server.lowlevel.server").Server
-        server = server_of("proxy", on_list_tools=list_tools, on_call_tool=call_tool)
+        server = server_of(
+            "proxy",
+            on_list_tools=list_tools,
+            on_call_tool=call_tool,
+            get_tool_input_schema=schemas.get,  # without it, the SDK lists the upstream's tools at each call
+        )
         yield server.streamable_http_app(json_response=True, stateless_http=True)
 
 
@@ -64,6 +71,8 @@ async def fastmcp(url: str) -> AsyncIterator[Any]:
     transport = importlib.import_module("fastmcp.client.transports").StreamableHttpTransport(url, httpx_client_factory=_http_client)
     async with fast.Client(transport, mode=VERSION) as client:
         proxy = importlib.import_module("fastmcp.server").create_proxy(client, name="proxy")
+        schemas = {tool.name: tool.input_schema for tool in await client.list_tools()}
+        proxy._mcp_server.get_tool_input_schema = schemas.get  # noqa: SLF001  it has no way to say it, and would list them too
         yield proxy.http_app(json_response=True, stateless_http=True)
 
 
