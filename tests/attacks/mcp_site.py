@@ -93,7 +93,7 @@ when { context.input.uri == "memo://open" || context.input.uri like "memo://bot/
 permit (principal in Role::"workers", action == Action::"crm.prompts.get", resource) when { context.input.name == "greet" };
 @id("much-needs-a-lead")
 @require_approval("1 of Group::\\"leads\\"")
-forbid (principal, action == Action::"crm__set", resource) when { context.input.amount > 100 };
+forbid (principal, action == Action::"crm__set", resource) when { context.input.amount > 100 && context.input.amount <= 1000 };
 @id("very-much-needs-two")
 @require_approval("2 of Group::\\"leads\\"")
 forbid (principal, action == Action::"crm__set", resource) when { context.input.amount > 1000 };

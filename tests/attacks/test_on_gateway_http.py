@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from licet.gate.steps import EndedAs
 from licet.gateway.connection import Garbage, NotSent
 from licet.model import JsonObject
 from tests.gateway.upstreams.crew import call, voyage
@@ -40,14 +41,14 @@ def test_a_clients_own_token_reaches_no_upstream(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_an_upstream_cannot_send_the_gateway_and_its_credential_elsewhere(tmp_path: Path, status: int) -> None:
     async def main() -> None:
         async with serving(Script()) as victim:
             script = Script(tools__call=answering(status, Location=victim.url))
             headers = {"authorization": secret(tmp_path / "key", "Bearer of-the-gateway")}
             async with connected(script, tmp_path, headers=headers) as connection:
-                with pytest.raises(NotSent):
+                with pytest.raises(EndedAs, match="sends requests elsewhere"):
                     await call(connection, "echo")
             assert victim.seen == []
 

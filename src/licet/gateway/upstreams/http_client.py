@@ -35,6 +35,8 @@ KEEPALIVE_S: Final = 4.0
 """Less than the 5 s after which uvicorn and Node close what is idle: who is second to close loses a request on the way."""
 _AGENT: Final = f"licet/{version('licet')}"
 _AUTOMATIC: Final = ("Content-Type",)
+_MOVED: Final = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
+"""The same request is to be made elsewhere. 302 and 303 may as well lead to the result of what was done (RFC 9110, 15.4.3 and 15.4.4)."""
 _NOT_REACHED: Final = (aiohttp.ClientConnectorError, aiohttp.ClientSSLError, aiohttp.InvalidURL, aiohttp.ConnectionTimeoutError)
 
 
@@ -135,7 +137,8 @@ class HttpUpstream:
             raise self.refuses(status)
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             response.close()
-            raise NotSent(f"`{self.name}` sends requests elsewhere (HTTP status {status}), which is not followed; write the right `url`")
+            said = f"`{self.name}` sends requests elsewhere (HTTP status {status}), which is not followed; write the right `url`"
+            raise NotSent(said) if status in _MOVED else Garbage("upstream_not_understood", said)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             response.close()
             raise Garbage("upstream_not_understood", f"`{self.name}` compressed its answer, which it was not asked to")
