@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks.__main__ import table
 from benchmarks.asked import fresh
 from benchmarks.bench_calls import Load, flush_s
-from benchmarks.bench_server import CONNECTIONS, Process, Served
+from benchmarks.bench_server import CONNECTIONS, Process, Served, need_wrk
 from benchmarks.gateway_asked import ACCESS, calls_at, check, script, written
 from benchmarks.gateway_peers import FASTMCP, installed
 from benchmarks.gateway_sessions import idle
@@ -44,7 +44,7 @@ PEERS = {"sdk": "the official SDK's proxy", "fastmcp": "FastMCP's proxy"}
 class Length(NamedTuple):
     """How long all of it takes."""
 
-    rounds: int = 4
+    rounds: int = 3
     busy_s: int = 3
     alone_s: int = 2
     calls: int = 100_000
@@ -153,10 +153,12 @@ class Bench:
 
 def run(length: Length = Length()) -> list[Row]:  # noqa: B008  it is frozen
     """The rows."""
+    need_wrk()
     with fresh() as folder, ExitStack() as stack:
         bench = Bench(folder, stack, length)
-        for side in bench.sides:
-            for tool in ACCESS:
+        for tool in ACCESS:
+            bench.inside.call(tool, CONNECTIONS, 1)
+            for side in bench.sides:
                 bench.ask(side, tool, CONNECTIONS, 1)
         before = bench.governed.resident_mib(), bench.governed_calls
         rows = [row for tool, access in ACCESS.items() for row in rows_of(access, measured(bench, folder, tool))]

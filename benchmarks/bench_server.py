@@ -125,12 +125,17 @@ class Process:
 
 def run() -> list[Row]:
     """Every figure of this file."""
-    if shutil.which("wrk") is None:
-        raise RuntimeError("these need wrk: `apt-get install wrk`")
+    need_wrk()
     rows = measured("AuthZEN evaluation", EVALUATION, _evaluate)
     rows += measured("a call proposed, then reported: each", CALLS, _propose_and_report, requests=2)
     rows += beside_cerbos()
     return rows + memory()
+
+
+def need_wrk() -> None:
+    """It is there. Raises `RuntimeError` that says how to get it."""
+    if shutil.which("wrk") is None:
+        raise RuntimeError("these need wrk: `apt-get install wrk`")
 
 
 async def _evaluate(gate: Gate, number: int) -> None:
