@@ -81,6 +81,7 @@ GATEWAY_ATTACKS: dict[str, tuple[str, ...]] = {
     "work that is left behind for a server to hold": (
         "test_whoever_leaves_work_behind_takes_no_room_of_others",
         "test_work_that_is_left_behind_ends_and_is_recorded",
+        "test_an_upstream_that_asks_at_great_length_fills_no_memory_while_its_client_thinks",
     ),
     "a tool that is another one after it was accepted": (
         "test_a_tool_that_is_changed_after_it_was_accepted_is_called_no_more",

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from licet.errors import VoteRefused
 from licet.gateway.incoming import Incoming
+from licet.gateway.link import ASKED_BYTES
 from licet.gateway.messages import RpcError
 from licet.gateway.request_state import StateRefused
 from licet.gateway.rounds import PARKED_EACH, Rounds
@@ -242,6 +243,28 @@ def test_whoever_leaves_work_behind_takes_no_room_of_others(w: GatewayWorld) -> 
 
     w.upstreams.crm.answering = asking
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("place", ["requestState", "inputRequests", "else"])
+def test_an_upstream_that_asks_at_great_length_fills_no_memory_while_its_client_thinks(w: GatewayWorld, place: str) -> None:
+    """Each question is kept until its client is back, and a thousand may be."""
+    long = "x" * ASKED_BYTES
+    asked = {"q": FORM | {"params": FORM["params"] | {"message": long}}} if place == "inputRequests" else {"q": FORM}
+    question: JsonObject = {"requestState": "s", place: long, "inputRequests": asked}
+
+    async def asking(*_: Any) -> JsonObject:
+        return {"resultType": "input_required", **question}
+
+    async def main() -> None:
+        said = text(await begun(w, ASK, client=MODERN_FORMS))
+        assert f"what is asked is longer than {ASKED_BYTES} bytes" in said
+        assert not w.gateway.rounds._by_id
+
+    w.upstreams.crm.answering = asking
+    asyncio.run(main())
+    outcome = w.records()[-1].envelope.outcome
+    assert outcome is not None
+    assert (outcome.status, outcome.code) == ("error", "client_cannot_answer")
 
 
 def test_work_that_is_left_behind_ends_and_is_recorded(w: GatewayWorld) -> None:

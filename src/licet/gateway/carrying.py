@@ -123,7 +123,7 @@ class Carrying:
         ):
             raise Garbage("upstream_not_understood", f"`{tool.upstream}` asks for something that cannot be read")
         try:
-            answers = dict(await ask_in_time(voyage.link, requests))
+            answers = dict(await ask_in_time(voyage.link, requests, result))
         except CannotAsk as error:
             raise EndedAs("error", "client_cannot_answer", f"`{tool.upstream}` needs an answer of the client: {error}") from error
         found: JsonObject = {"inputResponses": answers} if requests else {}

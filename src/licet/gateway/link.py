@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from licet.gateway.eras import ASKED_OF_CLIENTS, Era
+from licet.gateway.messages import encode
 from licet.model import JsonObject
 
 
@@ -50,6 +51,8 @@ class CannotAsk(Exception):
 
 ASK_S: Final = 600.0
 """How long a client is asked for: people fill in forms, and an upstream holds its call open meanwhile."""
+ASKED_BYTES: Final = 512 * 1024
+"""The longest question, with all that came with it: a client takes its time, and many of them are kept meanwhile."""
 
 
 class Link(Protocol):
@@ -73,8 +76,10 @@ class Link(Protocol):
         ...
 
 
-async def ask_in_time(link: Link, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
-    """As `Link.ask`, for as long as a client is asked at most. Raises `CannotAsk`."""
+async def ask_in_time(link: Link, requests: Mapping[str, JsonObject], beside: JsonObject | None = None) -> Mapping[str, JsonObject]:
+    """As `Link.ask`, for as long as a client is asked at most. `beside` is kept meanwhile too. Raises `CannotAsk`."""
+    if len(encode({"requests": requests, "beside": beside})) > ASKED_BYTES:
+        raise CannotAsk(f"what is asked is longer than {ASKED_BYTES} bytes")
     try:
         async with asyncio.timeout(ASK_S):
             return await link.ask(requests)
