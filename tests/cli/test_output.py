@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from licet.cli.output import Output, pretty
+from licet.cli.output import Output, json_text, pretty, print_json
 
 
 def on_terminal(width: int = 40) -> tuple[Output, io.StringIO]:
@@ -35,6 +36,14 @@ def test_what_is_indented_stays_so_where_it_is_wrapped() -> None:
     lines = [line.removeprefix("\x1b[2m") for line in shown.getvalue().splitlines()]
     assert [len(line) - len(line.lstrip()) for line in lines[1:]] == [15, 15, 13]
     assert all(cell_len(line) <= 40 for line in lines[1:])
+
+
+def test_json_commands_no_terminal_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"id": '\x1b[2J\x9b31m\x7f\u202eabc\u200b\u2028\U000e0041\r\n"\\ \u00e4\u4e2d\U0001f600'}
+    print_json(json_text(said))
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == said
+    assert shown == ('{"id":"\\u001b[2J\\u009b31m\\u007f\\u202eabc\\u200b\\u2028\\udb40\\udc41\\r\\n\\"\\\\ \u00e4\u4e2d\U0001f600"}\n')
 
 
 def test_json_is_laid_out_to_be_read() -> None:

@@ -135,7 +135,9 @@ def envelope(command: str, *, data: Any = None, fault: Fault | None = None) -> s
 
 
 def print_json(text: str) -> None:
-    """A line of JSON on stdout."""
+    """A line of JSON on stdout. What would not be seen, or commands a terminal, is escaped, as JSON has it (rule 4)."""
+    if not (text.isascii() and text.isprintable()):  # in strings alone: nothing else of JSON is invisible
+        text = "".join([c if visible(c) == c else json.dumps(c)[1:-1] for c in text])
     click.echo(text)
 
 
