@@ -13,7 +13,6 @@ import importlib
 import logging
 import subprocess
 import sys
-import venv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,10 +29,14 @@ WARM = 100
 
 def installed(folder: Path) -> Path | str:
     """The interpreter of a fresh environment with FastMCP, or why there is none."""
-    venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *FASTMCP], capture_output=True, text=True, check=False)
-    return python if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *FASTMCP]
+    commands: list[list[str]] = [[sys.executable, "-m", "venv", str(folder)], install]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            return (done.stderr.strip().splitlines() or ["nothing is said"])[-1]
+    return python
 
 
 def _http_client(**how: Any) -> Any:
