@@ -76,9 +76,9 @@ class Link(Protocol):
         ...
 
 
-async def ask_in_time(link: Link, requests: Mapping[str, JsonObject], beside: JsonObject | None = None) -> Mapping[str, JsonObject]:
-    """As `Link.ask`, for as long as a client is asked at most. `beside` is kept meanwhile too. Raises `CannotAsk`."""
-    if len(encode({"requests": requests, "beside": beside})) > ASKED_BYTES:
+async def ask_in_time(link: Link, requests: Mapping[str, JsonObject], whole: JsonObject | None = None) -> Mapping[str, JsonObject]:
+    """As `Link.ask`, for as long as a client is asked at most. They may be part of a `whole` that is kept meanwhile. Raises `CannotAsk`."""
+    if len(encode(requests if whole is None else whole)) > ASKED_BYTES:
         raise CannotAsk(f"what is asked is longer than {ASKED_BYTES} bytes")
     try:
         async with asyncio.timeout(ASK_S):
