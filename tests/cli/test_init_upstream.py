@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from licet import Gate, config
 from licet.catalog.pins import read_lock
 from licet.cli.exits import Exit
+from licet.cli.faults import Refusal
 from licet.cli.init import FROM_UPSTREAM
-from licet.cli.init_upstream import _suggested
+from licet.cli.init_upstream import _suggested, _text
 from licet.gate.results import Denied
 from tests.cli.conftest import Licet, envelope
 
@@ -116,6 +119,38 @@ def test_what_cannot_be_meant_is_told_and_nothing_is_written(licet: Licet, folde
     result = licet("init", *arguments)
     assert (result.exit_code, message in result.stderr) == (Exit.USAGE, True)
     assert list(folder.iterdir()) == []
+
+
+def test_a_server_that_cannot_be_asked_leaves_nothing_and_a_way_to_go_on(licet: Licet, folder: Path) -> None:
+    result = licet("init", "--from-upstream", "crm", "--", "/nowhere/at-all")
+    assert result.exit_code == Exit.ERROR
+    assert "`crm` could not be asked: `/nowhere/at-all` of `crm` cannot be started: No such file or directory" in result.stderr
+    assert "nothing was written: see that the server can be started" in result.stderr
+    assert "and then `licet catalog accept crm`" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["\U0001f600", "b\ud800c"])
+def test_a_name_beyond_ascii_is_refused_as_any_other(licet: Licet, folder: Path, name: str) -> None:
+    result = licet("init", "--from-upstream", name, "--", "true")
+    assert result.exit_code == Exit.USAGE
+    assert "Traceback" not in result.output
+    assert list(folder.iterdir()) == []
+
+
+@given(st.text())
+@example("/data/\U0001f600")
+@example("\x7f\x00\t\r\n\"\\'\u202e\u2028")
+def test_any_text_is_a_string_of_toml(text: str) -> None:
+    written = _text(text)
+    assert tomllib.loads(f"a = {written}") == {"a": text}
+    assert written.isprintable()
+
+
+def test_what_is_no_text_is_said_to_be_none() -> None:
+    with pytest.raises(Refusal, match=r"^`/data/gr\\u\{dcfc\}n` is no text that a file can hold$") as caught:
+        _text(b"/data/gr\xfcn".decode(errors="surrogateescape"))
+    assert caught.value.fault.exit == Exit.USAGE
 
 
 @pytest.mark.parametrize(

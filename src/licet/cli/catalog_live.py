@@ -59,8 +59,8 @@ def tenant_for(settings: Settings, asked: str | None) -> str:
     return asked or next(iter(settings.tenants), "")
 
 
-def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, tenant: str) -> list[Any]:
-    """The definitions that an upstream lists now, unverified. Raises `Refusal`."""
+def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, tenant: str, *, next_step: str | None = None) -> list[Any]:
+    """The definitions that an upstream lists now, unverified. `next_step` is for whoever has no table of it yet. Raises `Refusal`."""
     from licet.gateway.definitions import offered_by  # noqa: PLC0415  as above
 
     async def ask() -> list[Any]:
@@ -73,7 +73,7 @@ def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, ten
     try:
         return asyncio.run(ask())
     except EndedAs as error:
-        step = f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
+        step = next_step or f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
         raise Refusal(Exit.ERROR, error.code, f"`{name}` could not be asked: {error}", next_step=step) from error
 
 

@@ -8,10 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -25,10 +24,11 @@ from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.config import Settings
 from licet.model import JsonObject
-from licet.names import visible
+from licet.names import quoted, visible
 
 TENANT: Final = "home"
 SHOWN_CHARS: Final = 110
+_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 CONFIG: Final = """\
 # Who may use which tool of `{upstream}`, on what. `licet check` validates this file and the policies.
 # An unknown key is an error. Relative paths start at this file's folder.
@@ -74,6 +74,10 @@ user = "owner"
 # the tool acts on (`targets = "Customer::{{id}}"`, with `[resources.Customer]`), and what it touches. What the server says of its own tools
 # is its opinion: look at each before you believe it.
 {tools}"""
+INSTEAD: Final = (
+    "nothing was written: see that the server can be started or reached from here, give what it needs by `--source NAME=SOURCE`, and run "
+    "this again; or begin with `licet init`, write `[upstreams.{upstream}]` yourself, and then `licet catalog accept {upstream}`"
+)
 POLICIES: Final = """\
 // Nothing is permitted unless a permit says so, and a forbid beats every permit.
 
@@ -109,7 +113,7 @@ def start_from(upstream: str, words: tuple[str, ...], sources: Mapping[str, str]
     """Ask the server that these words reach, and make a beginning of what it offers. Raises `Refusal` or `ConfigInvalid`."""
     reached = _reached(words, sources)
     settings = _settings(upstream, reached, folder)
-    pins, problems = pinned(upstream, look(settings.upstreams, folder, upstream, TENANT))
+    pins, problems = pinned(upstream, look(settings.upstreams, folder, upstream, TENANT, next_step=INSTEAD.format(upstream=upstream)))
     odd = [f"`{name}`: {one.path or '/'} {one.what}" for name, pin in sorted(pins.items()) for one in suspicions(pin.definition)]
     tools = "".join(_table(upstream, name, pin) for name, pin in sorted(pins.items()))
     text = CONFIG.format(upstream=upstream, reached=reached, tools=tools)
@@ -124,7 +128,7 @@ def write_lock(started: Started, folder: Path) -> None:
 
 def _settings(upstream: str, reached: str, folder: Path) -> Settings:
     """The beginning without its tools, read as any licet.toml is."""
-    text = f'environment = "development"\n[tenants.{TENANT}]\n[upstreams.{json.dumps(upstream)}]\n{reached}\n'
+    text = f'environment = "development"\n[tenants.{TENANT}]\n[upstreams.{_text(upstream)}]\n{reached}\n'
     return config.loads(text, file=folder.absolute() / "licet.toml")
 
 
@@ -174,6 +178,9 @@ def _line(text: str) -> str:
     return f"# {shown if len(shown) <= SHOWN_CHARS else f'{shown[:SHOWN_CHARS]}...'}"
 
 
-def _text(value: Any) -> str:
-    """A TOML string."""
-    return json.dumps(str(value), ensure_ascii=True).replace("\\/", "/")
+def _text(text: str) -> str:
+    """A TOML string: what cannot be seen, or would end it, is escaped. Raises `Refusal` for what is no text (bytes that are no UTF-8)."""
+    if any("\ud800" <= one <= "\udfff" for one in text):
+        shown = quoted(text)
+        raise Refusal(Exit.USAGE, "usage", f"{shown} is no text that a file can hold", next_step="use names of files that are UTF-8")
+    return '"' + "".join(_ESCAPES.get(one) or (one if one.isprintable() else f"\\U{ord(one):08X}") for one in text) + '"'

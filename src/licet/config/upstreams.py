@@ -30,6 +30,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from licet.config.decoding import Decoder
+from licet.config.passed_on import may_be_passed_on
 from licet.names import quoted
 
 Share = Literal["caller", "tenant", "all"]
@@ -42,7 +43,6 @@ _OWN_HEADERS = frozenset(
     {"accept", "connection", "content-length", "content-type", "host", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"}
 )
 """What the gateway writes itself."""
-_NEVER_FORWARDED = _OWN_HEADERS | {"authorization", "cookie", "forwarded", "proxy-authorization"}
 
 
 class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,17 +132,13 @@ def _checked(decoder: Decoder, name: str, read: UpstreamSettings, folder: Path, 
     for place, given in [(where, own), *((f"{where}.tenants.{tenant}", one) for tenant, one in read.tenants.items())]:
         if getattr(given, wrong):
             raise decoder.invalid(f"{place}.{wrong}", f"says nothing to a {'command' if read.command else 'URL'}")
-        _check_sources(decoder, f"{place}.env", given.env, _VARIABLE)
-        _check_sources(decoder, f"{place}.headers", given.headers, _HEADER)
+        _check_sources(decoder, f"{place}.env", given.env, _VARIABLE, own=frozenset())
+        _check_sources(decoder, f"{place}.headers", given.headers, _HEADER, own=_OWN_HEADERS)
     for tenant in read.tenants:
         if tenant not in tenants:
             raise decoder.invalid(f"{where}.tenants.{tenant}", "is no tenant of this file")
     for header in read.forward_headers:
-        if (
-            not _HEADER.fullmatch(header)
-            or header.lower() in {*_OWN_HEADERS, "authorization", "cookie"}
-            or header.lower().startswith("x-forwarded")
-        ):
+        if not _HEADER.fullmatch(header) or not may_be_passed_on(header):
             raise decoder.invalid(f"{where}.forward_headers", f"names {quoted(header)}, which is not passed on")
     return replace(read, cwd=None if read.cwd is None else folder / read.cwd)
 
@@ -157,9 +153,10 @@ def _check_url(decoder: Decoder, where: str, url: str) -> None:
         raise decoder.invalid(where, "is not an address such as `https://crm.example.com/mcp`, without user and fragment")
 
 
-def _check_sources(decoder: Decoder, where: str, given: Mapping[str, str], names: re.Pattern[str]) -> None:
+def _check_sources(decoder: Decoder, where: str, given: Mapping[str, str], names: re.Pattern[str], *, own: frozenset[str]) -> None:
+    """`own`: names, in lower case, that the gateway writes itself."""
     for name, source in given.items():
-        if not names.fullmatch(name) or name.lower() in _OWN_HEADERS:
+        if not names.fullmatch(name) or name.lower() in own:
             raise decoder.invalid(where, f"names {quoted(name)}, which is not for this file to set")
         if not source.startswith(_SOURCES):
             raise decoder.invalid(

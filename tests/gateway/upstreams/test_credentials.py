@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import sys
 from collections.abc import Awaitable
@@ -183,14 +184,56 @@ def test_a_command_that_fails_says_so_and_nothing_secret(tmp_path: Path, command
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-def test_a_failure_is_not_kept(tmp_path: Path) -> None:
+def test_a_failure_is_kept_for_a_while_and_no_longer(tmp_path: Path) -> None:
     async def main() -> None:
-        environ: dict[str, str] = {"OTHER": "x"}
-        credentials = of(tmp_path, environ, headers={"authorization": "env:TOKEN"})
-        with pytest.raises(NotSent):
+        clock, environ = Hands(), {"OTHER": "x"}
+        credentials = of(tmp_path, environ, clock, headers={"authorization": "env:TOKEN"})
+        with pytest.raises(NotSent) as first:
             await credentials.headers("acme")
         environ["TOKEN"] = "there"
+        with pytest.raises(NotSent, match=f"^{re.escape(str(first.value))}$"):
+            await credentials.headers("acme")
+        clock.now += AGAIN_S
         assert (await credentials.headers("acme")).headers == {"authorization": "there"}
+
+    asyncio.run(main())
+
+
+def test_a_command_that_fails_is_run_once_for_all_who_wait(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = Hands()
+        credentials = of(tmp_path, clock=clock, headers={"authorization": counting(tmp_path, ";raise SystemExit(1)")})
+        found = await asyncio.gather(*(credentials.headers(tenant) for tenant in ("acme", "globex") * 5), return_exceptions=True)
+        assert {(type(one), str(one).partition("ended")[2]) for one in found} == {(NotSent, " with exit code 1")}
+        assert (tmp_path / "count").read_text() == "x"
+        clock.now += AGAIN_S
+        with pytest.raises(NotSent):
+            await credentials.headers("acme")
+        assert (tmp_path / "count").read_text() == "xx"
+
+    asyncio.run(main())
+
+
+def test_a_command_that_fails_is_not_run_for_each_process_that_should_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = Hands()
+        source = counting(tmp_path, ";raise SystemExit(1)")
+        credentials = of(tmp_path, clock=clock, url=None, command=("server",), env={"TOKEN": source})
+        for _ in range(3):
+            with pytest.raises(NotSent, match=r"ended with exit code 1$"):
+                await credentials.environment("acme")
+        assert (tmp_path / "count").read_text() == "x"
+
+    asyncio.run(main())
+
+
+def test_a_credential_that_cannot_be_renewed_is_asked_for_once_by_all_who_met_the_refusal(tmp_path: Path) -> None:
+    async def main() -> None:
+        credentials = of(tmp_path, headers={"authorization": counting(tmp_path, ";raise SystemExit(n > 1)")})
+        first = await credentials.headers("acme")
+        found = await asyncio.gather(*(credentials.renewed("acme", first) for _ in range(5)), return_exceptions=True)
+        assert [type(one) for one in found] == [NotSent] * 5
+        assert (tmp_path / "count").read_text() == "xx"
 
     asyncio.run(main())
 

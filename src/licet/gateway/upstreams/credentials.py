@@ -5,7 +5,8 @@ Rules:
 1. A credential is the gateway's own. Nothing that a caller sends is one, and the credential of one tenant is shown for no other.
 2. It is in no message, no log and no `repr`. A file that others than its owner can read is refused.
 3. It is read when it is needed first, kept, and read again where the upstream refuses it: once for all who met that refusal, and at most
-   once in `AGAIN_S`. A process gets what is there when it starts.
+   once in `AGAIN_S`. A process gets what is there when it starts. What could not be read is not tried again for `AGAIN_S`: one run of a
+   command that fails is enough for all who wait for it.
 4. What cannot go into a header as it is, goes into none.
 """
 
@@ -32,7 +33,7 @@ COMMAND_TIMEOUT_S: Final = 20.0
 SOURCE_LIMIT_BYTES: Final = 16_384
 """No header is longer at any server."""
 AGAIN_S: Final = 5.0
-"""An upstream that refuses every credential makes no command run for each call."""
+"""An upstream that refuses every credential makes no command run for each call, and neither does a command that fails."""
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _VARIABLE_VALUE: Final = re.compile(r"[^\0]+")
 
@@ -52,6 +53,12 @@ class _Kept(Struct):
     read_at: float
 
 
+class _Failed(Struct):
+    message: str
+    at: float
+    """The end of the attempt: a command may take longer than `AGAIN_S` to fail, and others have waited for it."""
+
+
 class Credentials:
     """Those of one upstream, for every tenant. Used on one event loop."""
 
@@ -68,6 +75,7 @@ class Credentials:
         self._environ = os.environ if environ is None else environ
         self._clock = clock
         self._kept: dict[str | None, _Kept] = {}
+        self._failed: dict[tuple[str | None, str], _Failed] = {}
         self._locks: dict[str | None, asyncio.Lock] = {}
 
     def whose(self, tenant: str | None) -> str | None:
@@ -93,20 +101,32 @@ class Credentials:
 
     async def environment(self, tenant: str | None) -> Mapping[str, str]:
         """The variables that a process for callers of this tenant is given, as they are now. Raises `NotSent`."""
-        sources = {**self._settings.env, **self._own(self.whose(tenant), "env")}
-        return {name: await self._value(source, _VARIABLE_VALUE) for name, source in sources.items()}
+        whose = self.whose(tenant)
+        return await self._values(whose, "env", {**self._settings.env, **self._own(whose, "env")}, _VARIABLE_VALUE)
 
     async def _read(self, whose: str | None, *, refused: Shown | None) -> Shown:
         async with self._locks.setdefault(whose, asyncio.Lock()):
             kept = self._kept.get(whose)
             if kept is not None and (refused is None or self._is_newer(kept, refused)):
                 return kept.shown
-            now = self._clock()  # before the reading: a failing command is not run at once again for what waited for it
-            sources = _merged(self._settings.headers, self._own(whose, "headers"))
-            values = {name: await self._value(source, _HEADER_VALUE) for name, source in sources.items()}
+            now = self._clock()
+            values = await self._values(whose, "headers", _merged(self._settings.headers, self._own(whose, "headers")), _HEADER_VALUE)
             shown = Shown(values, 0 if kept is None else kept.shown.generation + 1)
             self._kept[whose] = _Kept(shown, now)
             return shown
+
+    async def _values(self, whose: str | None, kind: str, sources: Mapping[str, str], allowed: re.Pattern[str]) -> Mapping[str, str]:
+        """What these sources say now. Raises `NotSent`, at once where they could not be read a moment ago (rule 3)."""
+        failed = self._failed.get((whose, kind))
+        if failed is not None and self._clock() - failed.at < AGAIN_S:
+            raise NotSent(failed.message)
+        try:
+            values = {name: await self._value(source, allowed) for name, source in sources.items()}
+        except NotSent as error:
+            self._failed[whose, kind] = _Failed(str(error), self._clock())
+            raise
+        self._failed.pop((whose, kind), None)
+        return values
 
     def _is_newer(self, kept: _Kept, refused: Shown) -> bool:
         return kept.shown.generation > refused.generation or (kept.shown.generation > 0 and self._clock() - kept.read_at < AGAIN_S)

@@ -106,7 +106,8 @@ class Clock:
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
         self._stopped = 0
-        self._left = 0.0
+        self._left: float | None = None
+        """Of a limit that stands still; 0.0 is one that has just passed."""
 
     def stop(self) -> None:
         """Time stands still, until `go_on` was called as often."""
@@ -119,8 +120,9 @@ class Clock:
     def go_on(self) -> None:
         """Time goes on."""
         self._stopped -= 1
-        if self._stopped == 0 and self._left:
+        if self._stopped == 0 and self._left is not None:
             self._set(asyncio.get_running_loop().time() + self._left)
+            self._left = None
 
     def _set(self, when: float | None) -> None:
         with suppress(RuntimeError):  # the time is over, or the request is

@@ -5,7 +5,8 @@ Rules:
 1. What a modern request says in its body, its headers say too: version, method, name, and the arguments that the tool's definition wants
    mirrored (`x-mcp-header`).
 2. What is no plain header value goes as Base64 between `=?base64?` and `?=`; nothing of an argument can end a header and begin another.
-3. Of the client's headers those go on that licet.toml names, and of these never what proves who somebody is or where they come from.
+3. Of the client's headers those go on that licet.toml names, and of these never what proves who somebody is or where they come from
+   (`config/passed_on.py`).
 4. A tool whose definition wants something mirrored that may not be is not called: the specification refuses its definition.
 """
 
@@ -16,6 +17,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
+from licet.config.passed_on import may_be_passed_on
 from licet.gateway.connection import NotSent
 from licet.gateway.eras import META_VERSION
 from licet.model import JsonObject
@@ -33,12 +35,6 @@ NAME: Final = "Mcp-Name"
 PARAM: Final = "Mcp-Param-"
 SESSION: Final = "Mcp-Session-Id"
 _NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_NEVER_PASSED_ON: Final = frozenset(
-    {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect"}
-    | {"forwarded", "host", "keep-alive", "last-event-id", "origin", "proxy-authorization", "proxy-connection", "referer", "te", "trailer"}
-    | {"transfer-encoding", "upgrade", "via", "x-real-ip"}
-)
-_NEVER_PASSED_ON_PREFIXES: Final = ("mcp-", "proxy-", "sec-", "x-forwarded")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PLAIN: Final = re.compile(r"(?!=\?base64\?.*\?=\Z)[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", re.DOTALL)
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -124,13 +120,8 @@ def passed_on(headers: Mapping[str, str], allowed: frozenset[str]) -> dict[str, 
     return {
         name: value
         for name, value in headers.items()
-        if name.lower() in allowed and may_be_passed_on(name.lower()) and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
+        if name.lower() in allowed and may_be_passed_on(name) and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
     }
-
-
-def may_be_passed_on(name: str) -> bool:
-    """Whether a client's header of this name (lower case) may go on at all."""
-    return name not in _NEVER_PASSED_ON and not name.startswith(_NEVER_PASSED_ON_PREFIXES)
 
 
 def _declared(schema: JsonObject, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
