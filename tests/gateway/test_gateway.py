@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from licet.gateway.answers import META_CALL
+from licet.gate.results import Denied, Failed, Result
+from licet.gateway.answers import META_CALL, answer_of
 from licet.gateway.connection import NotSeen, NotSent, Refused
 from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RpcError
+from licet.model import CallId, Decision
 from tests.gateway.world import CONFIG, CRM, LEGACY, MODERN, GatewayWorld, gateway_world
 
 READ = {"name": "crm__get", "arguments": {"id": "C-1"}}
@@ -142,6 +144,24 @@ def test_a_client_from_outside_is_not_told_what_lies_behind_the_gateway(w: Gatew
     outcome = w.records()[-1]
     assert outcome.payload.message == "the environment variable `CRM_TOKEN` is not set"
     assert "`CRM_TOKEN`" in ask(w, "tools/call", READ)["content"][0]["text"], "whoever wraps a server for themselves is told"
+
+
+def test_a_client_from_outside_is_not_told_where_the_ledger_is(w: GatewayWorld) -> None:
+    where = "the ledger `/srv/licet.db` is locked"
+    unwritten = Decision(verdict="deny", code="log_unavailable", message=where)
+    unrecorded = Failed(message=where, code="outcome_not_recorded", call=CallId("c"), executed=True, retry=False, receipt=None, status="ok")
+    incoming = w.incoming("tools/call", READ)
+    shown = msgspec.structs.replace(incoming, acting=msgspec.structs.replace(incoming.acting, credential="key"))
+    told: dict[str, Result] = {
+        "the audit log cannot be used at the moment; nothing was done, try again later": Denied(
+            decision=unwritten, call=CallId("c"), receipt=None
+        ),
+        "it ran, but its outcome cannot be recorded at the moment, so its result is withheld. "
+        "It may have been done: look before calling again": unrecorded,
+    }
+    for text, result in told.items():
+        assert answer_of(result, shown)["content"][0]["text"] == text
+        assert where in answer_of(result, incoming)["content"][0]["text"], "whoever wraps a server for themselves is told"
 
 
 def test_an_error_of_an_upstream_is_its_clients(w: GatewayWorld) -> None:

@@ -85,7 +85,8 @@ def _denied(denied: Denied, incoming: Incoming) -> JsonObject:
     if code == _UNKNOWN_TOOL and incoming.method == CALL:
         raise RpcError(INVALID_PARAMS, f"unknown tool: {message}", data=meta)
     if code == "log_unavailable":
-        return _refused(incoming, f"{message}; nothing was done, try again later", meta, code)
+        why = "the audit log cannot be used at the moment" if _is_outside(incoming) else message  # which says where the ledger is
+        return _refused(incoming, f"{why}; nothing was done, try again later", meta, code)
     return _refused(incoming, f"denied ({code}): {message}. {_AGAIN.get(code, _NEVER)}", meta, code)
 
 
@@ -106,7 +107,10 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
         status = 400 if code == MISSING_CAPABILITY else 200  # over HTTP the specification wants this one to be seen without reading it
         number = code if type(code) is int else INTERNAL_ERROR
         raise RpcError(number, str(error.get("message", "")), data=error.get("data"), http_status=status)
-    text = f"{reason_told(failed.error, failed.message, incoming)}. {_HELP[failed.retry]}"
+    why = reason_told(failed.error, failed.message, incoming)
+    if failed.code == "outcome_not_recorded" and _is_outside(incoming):
+        why = "it ran, but its outcome cannot be recorded at the moment, so its result is withheld"
+    text = f"{why}. {_HELP[failed.retry]}"
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
@@ -118,9 +122,14 @@ def reason_told(error: BaseException | None, message: str, incoming: Incoming) -
     Where it cannot be reached, the record or the log says which address or secret is at fault. Clients from outside are not told that;
     whoever wrapped a server for themselves is.
     """
-    if isinstance(error, NotSent) and incoming.acting.credential is not None:
+    if isinstance(error, NotSent) and _is_outside(incoming):
         return "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in its records and its log"
     return message
+
+
+def _is_outside(incoming: Incoming) -> bool:
+    """Whether the client is not of whoever runs the gateway: it shows a credential."""
+    return incoming.acting.credential is not None
 
 
 _NEVER: Final = "Calling again with the same arguments will not help"
