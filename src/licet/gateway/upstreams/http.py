@@ -7,8 +7,10 @@ again (`Last-Event-ID`), and a DELETE in the end.
 Rules:
 
 1. A session's id is sent to the upstream that gave it, and shown to nobody.
-2. A request is sent once. What is repeated was refused before anybody looked at it (401), or is the rest of an answer.
-3. A session that the upstream does not know any more is `SessionLost`: nothing of the request was done.
+2. A request is sent once. It is sent again, once, where it is certain that nobody acted on it (`statuses.py`); what is asked for again
+   otherwise is the rest of an answer.
+3. A session that the upstream does not know any more is `SessionLost`: nothing of the request was done. Only a request that named one can
+   lose it.
 4. Streams that end without an answer are taken up again at most `RESUMED` times in a row that give nothing, and after the time that the
    upstream asks for, within bounds.
 """
@@ -34,6 +36,7 @@ from licet.gateway.upstreams.http_client import HttpUpstream
 from licet.gateway.upstreams.http_reading import EVENTS, JSON, Reading
 from licet.gateway.upstreams.request_headers import SESSION, VERSION, Mirrors, modern_headers, modern_version, passed_on
 from licet.gateway.upstreams.sse import SseParser
+from licet.gateway.upstreams.statuses import Refusal
 from licet.gateway.upstreams.transport import Exchange, Receiver, SessionLost, TransportMaker
 from licet.model import JsonObject
 
@@ -46,8 +49,6 @@ GOODBYE_S: Final = 2.0
 _LAST_EVENT: Final = "Last-Event-ID"
 _SESSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _BOTH: Final = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENTS}"}
-_NO_SESSION: Final = -32_000
-"""With a 400 and a word about the session, what servers built on the reference SDK say of a session that they do not know."""
 _log = logging.getLogger("licet.gateway")
 
 
@@ -136,18 +137,14 @@ class HttpTransport:
         response = await self._post(message, request, headers, session)
         if request is None:
             response.release()
-            self._check_taken(response, message)
+            self._check_taken(response, message, session)
         else:
             await self._take_answer(response, request, session)
 
     async def _post(self, message: JsonObject, request: Exchange | None, headers: Mapping[str, str], session: str | None) -> ClientResponse:
         said = passed_on(headers, self._upstream.forwarded) if headers else {}
         said |= _BOTH | self._era_headers(message, session)
-        response = await self._upstream.request("POST", said, tenant=self._tenant, body=encode(message), exchange=request)
-        if session is not None and response.status == HTTPStatus.NOT_FOUND:
-            response.close()
-            raise self._lost(session)
-        return response
+        return await self._upstream.request("POST", said, tenant=self._tenant, body=encode(message), exchange=request)
 
     def _era_headers(self, message: JsonObject, session: str | None) -> dict[str, str]:
         params = message.get("params", {})
@@ -165,8 +162,10 @@ class HttpTransport:
             self._session = None
         return SessionLost(f"`{self._upstream.name}` does not know the session any more")
 
-    def _check_taken(self, response: ClientResponse, message: JsonObject) -> None:
-        if response.status >= HTTPStatus.BAD_REQUEST:
+    def _check_taken(self, response: ClientResponse, message: JsonObject, session: str | None) -> None:
+        if session is not None and response.status == HTTPStatus.NOT_FOUND:
+            raise self._lost(session)
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             _log.debug("upstream `%s` takes no `%s` (HTTP status %d)", self._upstream.name, message.get("method"), response.status)
             raise NotSent(f"`{self._upstream.name}` did not take a message (HTTP status {response.status})")
 
@@ -174,8 +173,8 @@ class HttpTransport:
 
     async def _take_answer(self, response: ClientResponse, request: Exchange, session: str | None) -> None:
         try:
-            if response.status >= HTTPStatus.BAD_REQUEST:
-                self._refused(await self._reading.refusal(response, request.id), request, response.status, session)
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+                self._refused(await self._reading.refusal(response), request, session)
             elif response.content_type == EVENTS:
                 self._note_session(response, request)
                 await self._take_stream(response, request)
@@ -198,12 +197,10 @@ class HttpTransport:
         else:
             response.close()
 
-    def _refused(self, message: JsonObject, request: Exchange, status: int, session: str | None) -> None:
-        error = message["error"]
-        unknown = status == HTTPStatus.BAD_REQUEST and error["code"] == _NO_SESSION and "session" in error["message"].lower()
-        if unknown and session is not None:
+    def _refused(self, refusal: Refusal, request: Exchange, session: str | None) -> None:
+        if session is not None and refusal.forgets_session and not refusal.answers(request.id):
             raise self._lost(session)
-        self._receiver.receive(message, request.id)
+        self._receiver.receive(refusal.answer(request.id, request.method), request.id)
 
     def _note_session(self, response: ClientResponse, request: Exchange) -> None:
         """Which session `initialize` has opened (rule 1)."""

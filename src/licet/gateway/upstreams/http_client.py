@@ -4,8 +4,8 @@ Rules:
 
 1. No redirect is followed, no cookie kept, no proxy or `.netrc` of the environment asked; nothing is decompressed. The connection goes to
    an address that the guard has looked at.
-2. A request shows the gateway's credential. One that is refused (401) is read again, and the request repeated once: a server that does
-   not know who asks has not looked at what is asked.
+2. A request shows the gateway's credential. One that is refused (401) is read again, and the request repeated once: it "has not been
+   applied" (RFC 9110, 15.5.2). What any other status means stands in `statuses.py`.
 3. `Exchange.sent` is true before the body of a request is handed to the connection. No server can act on headers alone.
 """
 
@@ -35,8 +35,6 @@ KEEPALIVE_S: Final = 4.0
 """Less than the 5 s after which uvicorn and Node close what is idle: who is second to close loses a request on the way."""
 _AGENT: Final = f"licet/{version('licet')}"
 _AUTOMATIC: Final = ("Content-Type",)
-_MOVED: Final = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
-"""The same request is to be made elsewhere. 302 and 303 may as well lead to the result of what was done (RFC 9110, 15.4.3 and 15.4.4)."""
 _NOT_REACHED: Final = (aiohttp.ClientConnectorError, aiohttp.ClientSSLError, aiohttp.InvalidURL, aiohttp.ConnectionTimeoutError)
 
 
@@ -125,20 +123,12 @@ class HttpUpstream:
             return Garbage("upstream_not_understood", f"what `{self.name}` answered is no HTTP")
         return NotSeen(f"the connection to `{self.name}` broke before it answered")
 
-    def refuses(self, status: int) -> NotSent:
-        """The upstream does not let the gateway in."""
-        return NotSent(f"`{self.name}` refuses the gateway's credential (HTTP status {status}); look at its `headers`")
-
     def _check(self, response: ClientResponse) -> None:
-        """What no answer of an upstream may be (rule 1)."""
+        """What no answer of an upstream may be (rules 1 and 2)."""
         status = response.status
         if status == HTTPStatus.UNAUTHORIZED:
             response.close()
-            raise self.refuses(status)
-        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            response.close()
-            said = f"`{self.name}` sends requests elsewhere (HTTP status {status}), which is not followed; write the right `url`"
-            raise NotSent(said) if status in _MOVED else Garbage("upstream_not_understood", said)
+            raise NotSent(f"`{self.name}` refuses the gateway's credential (HTTP status {status}); look at its `headers`")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             response.close()
             raise Garbage("upstream_not_understood", f"`{self.name}` compressed its answer, which it was not asked to")

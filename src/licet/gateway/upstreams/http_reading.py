@@ -3,7 +3,7 @@
 Rules:
 
 1. No more than `result_bytes` of a message is kept, whatever a header says about its length; what is beyond is not read at all.
-2. A status that says no is an error of the request, told in the upstream's own words where it said them in JSON-RPC.
+2. Of a status that says no, the error of JSON-RPC in it is read, or a short page. What it means stands in `statuses.py`.
 3. A stream is read until its request is answered. What comes behind is let go: within `LEFT_S` and a small buffer, so that the connection
    can be used again; else it is closed.
 """
@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 from aiohttp import ClientResponse
+from msgspec.structs import replace
 
-from licet.gateway.connection import Garbage, NotSent
-from licet.gateway.messages import INTERNAL_ERROR, MessageId, read_upstream_message
+from licet.gateway.connection import Garbage
+from licet.gateway.messages import read_upstream_message
 from licet.gateway.upstreams.http_client import HttpUpstream
 from licet.gateway.upstreams.sse import MESSAGE, Event, EventTooLarge, SseParser
+from licet.gateway.upstreams.statuses import SENTENCE_BYTES, Refusal
 from licet.gateway.upstreams.transport import Exchange
 from licet.model import JsonObject
 
 LEFT_S: Final = 1.0
 """How long the end of a stream that has given its answer is awaited."""
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 EVENTS: Final = "text/event-stream"
 
 
@@ -53,18 +55,22 @@ class Reading:
         """The one message of an answer. Raises `EndedAs`."""
         return self._decoded(await self._body(response))
 
-    async def refusal(self, response: ClientResponse, about: MessageId) -> JsonObject:
-        """The error that an answer with this status is, as the answer to this request (rule 2). Raises `EndedAs`."""
-        status = response.status
-        said = await self._error(response)
-        if said is None and status == HTTPStatus.FORBIDDEN:
-            raise self._upstream.refuses(status)
-        if said is None and status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise NotSent(f"`{self._upstream.name}` takes no more requests at the moment (HTTP status {status})")
-        if said is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Garbage("upstream_not_understood", f"`{self._upstream.name}` answered with HTTP status {status}")
-        error = said or {"code": INTERNAL_ERROR, "message": f"the upstream refused the request with HTTP status {status}"}
-        return {"jsonrpc": "2.0", "id": about, "error": error}
+    async def refusal(self, response: ClientResponse) -> Refusal:
+        """What an answer says whose status says no (rule 2)."""
+        found = Refusal(self._upstream.name, response.status)
+        if response.content_type == TEXT and 0 < (response.content_length or 0) <= SENTENCE_BYTES:
+            return replace(found, text=(await self._body(response)).decode(errors="replace").strip())
+        if response.content_type != JSON:
+            response.close()
+            return found
+        try:
+            message = await self.message(response)
+        except Garbage:
+            return found
+        error = message.get("error")
+        if isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str):
+            return replace(found, error=error, about=message.get("id"))
+        return found
 
     async def events(self, response: ClientResponse, parser: SseParser, exchange: Exchange | None) -> AsyncIterator[JsonObject]:
         """The messages of a stream, until it ends or breaks. Raises `Garbage`."""
@@ -102,17 +108,6 @@ class Reading:
     def _ended(self, response: ClientResponse) -> None:
         if (timer := self._left.pop(response, None)) is not None:
             timer.cancel()
-
-    async def _error(self, response: ClientResponse) -> JsonObject | None:
-        """The error of JSON-RPC in an answer; None where there is none."""
-        if response.content_type != JSON:
-            response.close()
-            return None
-        try:
-            error = (await self.message(response)).get("error")
-        except Garbage:
-            return None
-        return error if isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str) else None
 
     async def _body(self, response: ClientResponse) -> bytes:
         if (response.content_length or 0) > self._limit:
