@@ -106,4 +106,20 @@ GATEWAY_ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_gateway_that_dies_while_people_decide_leaves_the_request_to_the_next_one",
         "test_whatever_reached_an_upstream_of_gateways_that_die_under_load_is_known_and_was_sent_once",
     ),
+    "what people or users said, brought to several gateways at once": (
+        "test_one_approval_is_used_once_at_two_gateways_however_many_come_with_it",
+        "test_two_people_are_two_people_whatever_one_of_them_sends",
+        "test_the_key_of_an_agent_approves_nothing_and_that_of_a_person_calls_nothing",
+        "test_a_state_is_of_nobody_else_and_of_nothing_else_at_any_gateway",
+        "test_an_approval_of_one_definition_is_none_of_the_next_that_is_accepted",
+        "test_a_yes_at_one_gateway_is_none_to_the_question_of_another",
+    ),
+    "a record that is lost because the ledger is locked, or its client leaves": (
+        "test_a_ledger_that_is_locked_while_a_call_runs_keeps_its_result_and_its_record_comes_later",
+        "test_whoever_leaves_in_the_middle_of_a_call_leaves_its_record",
+    ),
+    "work that one credential leaves behind, so that others have no room": (
+        "test_what_one_credential_leaves_behind_is_bounded_and_others_are_served",
+        "test_calls_of_one_credential_that_never_end_leave_room_for_others",
+    ),
 }

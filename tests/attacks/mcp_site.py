@@ -189,10 +189,10 @@ class Guarded:
         found: list[Any] = self.replicas[-1].ask("GET", "/api/v1/requests", self.keys[person]).json["requests"]
         return found
 
-    def vote(self, person: str, shown: Any, verdict: str) -> Reply:
-        """A person votes on what they were shown."""
+    def vote(self, person: str, shown: Any, verdict: str, seen_by: str | None = None) -> Reply:
+        """A person votes on what they, or somebody else, were shown."""
         path = f"/api/v1/requests/{shown['id']}"
-        binding = self.replicas[-1].ask("GET", path, self.keys[person]).json["binding"]
+        binding = self.replicas[-1].ask("GET", path, self.keys[seen_by or person]).json["binding"]
         return self.replicas[-1].ask("POST", f"{path}/votes", self.keys[person], {"verdict": verdict, "binding": binding})
 
     def records(self, tenant: str = "acme") -> list[Read]:
