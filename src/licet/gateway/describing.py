@@ -4,7 +4,9 @@ Rules:
 
 1. What an upstream says over a connection is for those who share it (origins.py), and is asked anew after a while.
 2. Of an upstream that a caller may never use, the caller is told nothing: it is not even asked.
-3. An upstream that is down is described by its pinned tools. All of them are asked at the same time.
+3. An upstream that is down is described by its pinned tools. All of them are asked at the same time, and no client waits for one longer
+   than `WAIT_S` (`ALONE_S` where there is no other); nor at all for one that was waited for in vain a moment ago. It goes on being started
+   meanwhile, and is described by itself once it is there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from importlib import metadata
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -27,9 +29,19 @@ from licet.model import JsonObject
 
 FRESH_S: Final = 300.0
 """How long what an upstream says of itself is remembered: an upstream that was replaced is described so for no longer."""
+WAIT_S: Final = 5.0
+"""Whoever asks for all of them does not lose the others to one that is down. Long enough for most programs to start."""
+ALONE_S: Final = 20.0
+"""There is nothing else to tell, and clients of the older era ask once; their own patience is 60 s."""
+MISSED_S: Final = 30.0
+"""How long an upstream that was waited for in vain is not waited for again."""
 REMEMBERED: Final = 4_096
 """Of as many scopes."""
 _CARRIED: Final = frozenset({"tools", "resources", "prompts", "completions", "logging", "experimental", "extensions"})
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class _Facts(Struct, frozen=True, kw_only=True):
@@ -50,6 +62,8 @@ class Describing:
         self._calling = calling
         self._sight = sight
         self._facts: OrderedDict[tuple[str, Scope], _Facts] = OrderedDict()
+        self._missed: OrderedDict[tuple[str, Scope], float] = OrderedDict()
+        """When they were waited for in vain."""
         self._own: Final[JsonObject] = {"name": "licet", "title": "Licet gateway", "version": metadata.version("licet")}
 
     async def describe(self, incoming: Incoming) -> JsonObject:
@@ -76,17 +90,23 @@ class Describing:
         if known is not None and time.monotonic() - known.at < FRESH_S:
             return known
         try:
-            connection = await self._origins.connect(upstream, self._calling.voyage(incoming, upstream))
-        except EndedAs:
+            async with asyncio.timeout(self._patience_s(key, alone=incoming.upstream is not None)):
+                connection = await self._origins.connect(upstream, self._calling.voyage(incoming, upstream))
+        except (EndedAs, TimeoutError):
+            _remember(self._missed, key, time.monotonic())
             return known
+        self._missed.pop(key, None)
         found = _Facts(
             capabilities=connection.capabilities, info=connection.info, instructions=connection.instructions, at=time.monotonic()
         )
-        self._facts[key] = found
-        self._facts.move_to_end(key)
-        if len(self._facts) > REMEMBERED:
-            self._facts.popitem(last=False)
+        _remember(self._facts, key, found)
         return found
+
+    def _patience_s(self, key: tuple[str, Scope], *, alone: bool) -> float:
+        missed = self._missed.get(key)
+        if missed is not None and time.monotonic() - missed < MISSED_S:
+            return 0.0  # a connection that is there is given at once all the same
+        return ALONE_S if alone else WAIT_S
 
     def _carried(self, upstream: str, capabilities: JsonObject) -> JsonObject:
         """Those that the gateway carries: a client is not told of methods that nobody has classified."""
@@ -96,6 +116,14 @@ class Describing:
             for name, value in capabilities.items()
             if name in _CARRIED or any(full.startswith(f"{upstream}.{name}.") for full in known)
         }
+
+
+def _remember(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """The newest last, and the oldest gone where there are too many."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > REMEMBERED:
+        kept.popitem(last=False)
 
 
 def _capabilities(found: list[JsonObject]) -> JsonObject:
