@@ -179,6 +179,16 @@ def test_an_upstream_that_cannot_be_started_is_told(licet: Licet, p: Project) ->
     assert "`crm` could not be asked" in result.stderr
 
 
+def test_what_a_server_said_before_it_ended_is_told(licet: Licet, p: Project) -> None:
+    toml = p.folder / "licet.toml"
+    command = '["sh", "-c", "printf \'CRM_TOKEN is \\\\033[31mmissing\' >&2; exit 3"]'
+    toml.write_text(f'environment = "test"\n[tenants.acme]\n[upstreams.crm]\ncommand = {command}\nconnect_timeout_s = 5\n')
+    result = licet("catalog", "diff", "crm")
+    assert result.exit_code == Exit.ERROR
+    assert "upstream `crm` says: CRM_TOKEN is \\u{1b}[31mmissing" in result.stderr
+    assert "the process of upstream `crm` has ended: exit status 3" in result.stderr
+
+
 def test_a_lock_that_has_changed_meanwhile_is_not_overwritten(licet: Licet, p: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def somebody_else(*_: object) -> None:
         p.offers(PUT)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable, Mapping
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +19,14 @@ from licet.cli.faults import Refusal
 from licet.config import Settings, UpstreamSettings
 from licet.errors import CatalogInvalid
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import Connections
+from licet.gateway.connection import Connections, with_last_words
 from licet.names import quoted
 
 NEEDED: Final = ("aiohttp",)
+_LAST_LINES: Final = 10
+"""Of what a server says of itself while it is asked: what ended it comes last, and a package manager needs several lines to say that there
+is no such package."""
+_log = logging.getLogger("licet.gateway")
 
 
 def pool(settings: Mapping[str, UpstreamSettings], folder: Path) -> Connections:
@@ -70,11 +77,31 @@ def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, ten
         finally:
             await connections.close()
 
+    with _heard() as lines:
+        try:
+            return asyncio.run(ask())
+        except EndedAs as error:
+            step = next_step or f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
+            raise Refusal(Exit.ERROR, error.code, f"`{name}` could not be asked: {with_last_words(error, str(error))}", next_step=step, lines=tuple(lines)) from error
+
+
+@contextmanager
+def _heard() -> Iterator[deque[str]]:
+    """The last lines that are logged of upstreams meanwhile, their own on stderr among them: no other log is kept by these verbs."""
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    keeping, level = Keeping(), _log.level
+    _log.addHandler(keeping)
+    _log.setLevel(logging.INFO)
     try:
-        return asyncio.run(ask())
-    except EndedAs as error:
-        step = next_step or f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
-        raise Refusal(Exit.ERROR, error.code, f"`{name}` could not be asked: {error}", next_step=step) from error
+        yield lines
+    finally:
+        _log.setLevel(level)
+        _log.removeHandler(keeping)
 
 
 def pinned(upstream: str, unverified_definitions: list[Any]) -> tuple[dict[str, Pin], list[str]]:

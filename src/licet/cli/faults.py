@@ -45,9 +45,11 @@ class Fault(Struct, frozen=True, kw_only=True):
 class Refusal(Exception):
     """A verb cannot go on, and knows what to do about it."""
 
-    def __init__(self, exit_code: Exit, code: str, message: str, *, next_step: str | None = None, **details: Any) -> None:
+    def __init__(
+        self, exit_code: Exit, code: str, message: str, *, next_step: str | None = None, lines: tuple[str, ...] = (), **details: Any
+    ) -> None:
         super().__init__(message)
-        self.fault = Fault(exit=exit_code, code=code, message=message, next=next_step, details=details)
+        self.fault = Fault(exit=exit_code, code=code, message=message, next=next_step, lines=lines, details=details)
 
 
 def fault_of(error: BaseException) -> Fault:
