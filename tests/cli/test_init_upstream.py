@@ -130,6 +130,13 @@ def test_a_server_that_cannot_be_asked_leaves_nothing_and_a_way_to_go_on(licet: 
     assert list(folder.iterdir()) == []
 
 
+def test_a_server_that_ends_at_once_is_told_with_its_own_words(licet: Licet, folder: Path) -> None:
+    result = licet("init", "--from-upstream", "crm", "--", sys.executable, "-c", "raise SystemExit('\\x1b[2Jno TOKEN is set')")
+    assert result.exit_code == Exit.ERROR
+    assert "upstream `crm` says: \\u{1b}[2Jno TOKEN is set" in result.stderr
+    assert "\x1b" not in result.output
+
+
 @pytest.mark.parametrize("name", ["\U0001f600", "b\ud800c"])
 def test_a_name_beyond_ascii_is_refused_as_any_other(licet: Licet, folder: Path, name: str) -> None:
     result = licet("init", "--from-upstream", name, "--", "true")

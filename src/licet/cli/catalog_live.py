@@ -19,7 +19,7 @@ from licet.cli.faults import Refusal
 from licet.config import Settings, UpstreamSettings
 from licet.errors import CatalogInvalid
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import Connections, with_last_words
+from licet.gateway.connection import Connections
 from licet.names import quoted
 
 NEEDED: Final = ("aiohttp",)
@@ -82,7 +82,8 @@ def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, ten
             return asyncio.run(ask())
         except EndedAs as error:
             step = next_step or f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
-            raise Refusal(Exit.ERROR, error.code, f"`{name}` could not be asked: {with_last_words(error, str(error))}", next_step=step, lines=tuple(lines)) from error
+            message = f"`{name}` could not be asked: {error}"
+            raise Refusal(Exit.ERROR, error.code, message, next_step=step, lines=tuple(lines)) from error
 
 
 @contextmanager

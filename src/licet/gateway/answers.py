@@ -15,7 +15,7 @@ from typing import Any, Final
 from licet.catalog.upstream import CALL
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import NotSent, Refused
+from licet.gateway.connection import NotSent, Refused, with_last_words
 from licet.gateway.eras import CACHEABLE
 from licet.gateway.incoming import Incoming
 from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, NOT_PERMITTED, UNAVAILABLE, RpcError
@@ -110,7 +110,7 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
     why = reason_told(failed.error, failed.message, incoming)
     if failed.code == "outcome_not_recorded" and _is_outside(incoming):
         why = "it ran, but its outcome cannot be recorded at the moment, so its result is withheld"
-    text = f"{why}. {_HELP[failed.retry]}"
+    text = f"{why}. {_AGAIN_FAILED.get(failed.code, _HELP[failed.retry])}"
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
@@ -124,7 +124,7 @@ def reason_told(error: BaseException | None, message: str, incoming: Incoming) -
     """
     if isinstance(error, NotSent) and _is_outside(incoming):
         return "the server behind this cannot be reached at the moment; whoever runs the gateway finds why in its records and its log"
-    return message
+    return with_last_words(error, message)
 
 
 def _is_outside(incoming: Incoming) -> bool:
@@ -147,6 +147,9 @@ _HELP: Final = {
     True: "Nothing was done: the same call may be made again",
     False: "It may have been done: look before calling again",
 }
+
+_AGAIN_FAILED: Final = {"definition_drift": "Nothing was done. Calling again will not help until somebody accepts what is offered now"}
+"""Calls that were permitted and not made, where making them again does not help by itself."""
 
 
 def _first_text(result: JsonObject) -> str:

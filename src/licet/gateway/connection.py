@@ -22,8 +22,17 @@ from licet.model import JsonObject
 class NotSent(EndedAs):
     """The upstream could not be reached, so that it was never asked: it is down, cannot be started, or its credential cannot be had."""
 
+    last_words: tuple[str, ...] = ()
+    """What its process said last on stderr, as lines for a terminal. For whoever runs it, and in no record: it may say anything there."""
+
     def __init__(self, message: str) -> None:
         super().__init__("not_executed", "upstream_unavailable", message)
+
+
+def with_last_words(error: BaseException | None, message: str) -> str:
+    """What is told of this error to whoever runs the upstream, and to nobody else."""
+    said = error.last_words if isinstance(error, NotSent) else ()
+    return f"{message}; it said last: {' / '.join(said)}" if said else message
 
 
 class NotSeen(EndedAs):

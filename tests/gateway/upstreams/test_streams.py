@@ -22,6 +22,7 @@ class Streams:
     """An upstream in memory. `answering` answers every request that is no handshake."""
 
     streams = True
+    last_words: tuple[str, ...] = ()
 
     def __init__(self, era: Era, answering: Answering) -> None:
         self.era = era

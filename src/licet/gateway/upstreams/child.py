@@ -17,6 +17,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,9 @@ _LINE: Final = 2_000
 _LINES: Final = 200
 """Of stderr that are logged within `_PERIOD_S`, each so many characters long."""
 _PERIOD_S: Final = 60.0
+_LAST_LINES: Final = 5
+_LAST_CHARS: Final = 300
+"""Of stderr that are told to whoever runs an upstream that could not be started: so many lines, each so long."""
 _log = logging.getLogger("licet.gateway")
 
 
@@ -49,6 +53,7 @@ class Child:
         self._heard = b""
         self._watching: asyncio.Task[None] | None = None
         self._complaints: asyncio.BaseTransport | None = None
+        self._said = Complaints(upstream)
         with theirs:
             try:
                 self._keeper = subprocess.Popen(  # noqa: S603  licet.toml names the command
@@ -66,11 +71,16 @@ class Child:
                 self._lifeline.close()
                 raise NotSent(f"`{upstream}` cannot be started: {getattr(error, 'strerror', None) or error}") from error
 
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """What it said last on stderr."""
+        return tuple(self._said.last)
+
     async def running(self) -> None:
         """The command runs. Raises `NotSent`, with why it does not; whoever gives up stops it all the same."""
         assert self._keeper.stderr is not None
         loop = asyncio.get_running_loop()
-        self._complaints, _ = await loop.connect_read_pipe(lambda: Complaints(self._upstream), self._keeper.stderr)
+        self._complaints, _ = await loop.connect_read_pipe(lambda: self._said, self._keeper.stderr)
         word = await self._hear(b"\n")
         if word != "running":
             why = word.removeprefix("failed ") or "its keeper has died"
@@ -142,6 +152,7 @@ class Complaints(asyncio.Protocol):
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
+        self.last: deque[str] = deque(maxlen=_LAST_LINES)
         self._begun = b""
         self._skipping = False
         self._said = 0
@@ -178,6 +189,7 @@ class Complaints(asyncio.Protocol):
             self._withheld += 1
             return
         self._said += 1
+        self.last.append(text if len(text) <= _LAST_CHARS else f"{text[:_LAST_CHARS]}...")
         _log.info("upstream `%s` says: %s", self._upstream, text)
 
     def _turn_period(self) -> None:

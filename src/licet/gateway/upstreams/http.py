@@ -61,6 +61,7 @@ class HttpTransport:
     """One session over HTTP; of the modern era, where there are none, what its requests have in common."""
 
     streams = True
+    last_words: tuple[str, ...] = ()
 
     def __init__(self, receiver: Receiver, upstream: HttpUpstream, tenant: str | None) -> None:
         self._receiver = receiver

@@ -47,6 +47,10 @@ EACH: Final = 8
 """Sessions of the same callers: a person has a few clients, each of an era and with capabilities of its own."""
 
 
+LAST_WORDS_S: Final = 0.5
+"""How long the stderr of a process that could not be greeted is read: it has ended most of the time, and somebody waits to know why."""
+
+
 class Key(Struct, frozen=True):
     """Who shares a session."""
 
@@ -176,6 +180,10 @@ class Pool:
         session = UpstreamSession(key.upstream, way, declared=declared, told=self._tell)
         try:
             await session.open(protocol=settings.protocol, known=known, timeout_s=settings.connect_timeout_s, first=first)
+        except NotSent as error:
+            await asyncio.wait({self._ending_of(session)}, timeout=LAST_WORDS_S)
+            error.last_words = session.last_words
+            raise
         except BaseException:
             self._ending_of(session)
             raise

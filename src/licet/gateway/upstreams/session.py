@@ -101,6 +101,11 @@ class UpstreamSession:
         return self._handshakes
 
     @property
+    def last_words(self) -> tuple[str, ...]:
+        """As `Transport.last_words`."""
+        return self._transport.last_words
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more should be asked."""
         return self._fault is not None or self.is_of_other_era

@@ -63,6 +63,11 @@ class StdioTransport:
         self._garbage = 0
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """As `Transport.last_words`."""
+        return () if self._child is None else self._child.last_words
+
     async def start(self) -> None:
         """The process runs. Raises `NotSent`; whoever gives up closes it all the same."""
         environment = await self._environment()

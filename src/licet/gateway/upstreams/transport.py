@@ -68,6 +68,11 @@ class Transport(Protocol):
         """Whether each request has a stream of its own, as over HTTP: `send` lasts until it ends; in the modern era closing it cancels."""
         ...
 
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """What a process said last on stderr, bounded, with nothing in it that commands a terminal; complete once it is closed."""
+        ...
+
     async def start(self) -> None:
         """Be ready to send. Raises `NotSent`."""
         ...

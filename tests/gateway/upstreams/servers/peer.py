@@ -147,6 +147,7 @@ def _no_newline(_peer: Peer) -> None:
 _BEGINNINGS: dict[str, Callable[[Peer], object]] = {
     "ignores-sigterm": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "dies-at-start": lambda _: sys.exit(3),
+    "complains": lambda _: sys.exit("first\n" * 20 + "\x1b[2Jno `TOKEN` is set\n" + "x" * 5_000),
     "slow-start": lambda _: time.sleep(1),
     "garbage-first": _garbage,
     "only-garbage": _only_garbage,
