@@ -59,6 +59,8 @@ GATEWAY_ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_wrapped_server_is_not_given_the_descriptors_of_the_client",
         "test_nothing_that_a_client_writes_makes_it_somebody_else",
         "test_a_client_cannot_approve_the_call_that_waits_by_what_it_answers",
+        "test_no_line_of_a_client_ends_its_gateway_or_reaches_the_server_by_another_name",
+        "test_a_wrapped_server_that_is_killed_with_a_call_leaves_it_unknown_and_is_started_anew",
     ),
     "a `requestState` that is forged, stolen, replayed or of another call": (
         "test_a_state_of_an_approved_call_carries_no_other_call",
@@ -121,5 +123,8 @@ GATEWAY_ATTACKS: dict[str, tuple[str, ...]] = {
     "work that one credential leaves behind, so that others have no room": (
         "test_what_one_credential_leaves_behind_is_bounded_and_others_are_served",
         "test_calls_of_one_credential_that_never_end_leave_room_for_others",
+    ),
+    "a text of a client or an upstream that commands the terminal of whoever looks at the record": (
+        "test_nothing_that_a_client_or_an_upstream_wrote_commands_the_terminal_of_whoever_looks",
     ),
 }

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from licet.catalog.pins import LOCK_FILE, Lock, pins_of
+from licet.cli import main
 from licet.model import JsonObject
 from tests.attacks.behind import DONE, TOOLS, Asked
 from tests.attacks.mcp_site import Guarded, answer_in, body, guarded, headers
@@ -171,6 +173,40 @@ def test_whoever_leaves_in_the_middle_of_a_call_leaves_its_record(site: Guarded)
     assert set(ends) <= {"unknown", "ok"}  # who leaves last may be noticed too late
     assert [one.kind for one in found].count("outcome") == 20
     assert server.errors() == []
+
+
+EVIL = "\x1b[2J\x1b]0;mine\x07\u202eevil\u200b\r\nallowed\x9b31m\U000e0041"
+
+
+def test_nothing_that_a_client_or_an_upstream_wrote_commands_the_terminal_of_whoever_looks(site: Guarded) -> None:
+    site.serve()
+
+    def failing(asked: Asked) -> JsonObject | None:
+        error = {"code": -32_000, "message": EVIL, "data": EVIL}
+        asked.send(json.dumps({"jsonrpc": "2.0", "id": asked.message["id"], "error": error}).encode())
+        return None
+
+    site.crm.answering = lambda _: {"content": [{"type": "text", "text": EVIL}], "isError": True}
+    calls = [site.call("crm__set", {"id": EVIL, "amount": 5})["_meta"]["dev.licet/call"]["id"]]
+    site.crm.answering = failing
+    site.call("crm__set", {"id": EVIL, "amount": 6})
+    held = site.call("crm__set", {"id": EVIL, "amount": 5_000})
+    site.call(f"crm__{EVIL}", {"id": EVIL})
+    assert "requestState" in held
+    (shown,) = site.waiting("lena")
+    site.close()
+    for command in (
+        ("audit", "tail", "-n", "50"),
+        ("audit", "search"),
+        ("audit", "show", *calls),
+        ("audit", "unknown"),
+        ("approvals", "list"),
+        ("approvals", "show", shown["id"]),
+    ):
+        for form in ((), ("--json",)):
+            told = CliRunner().invoke(main, ["--config", str(site.folder / "licet.toml"), *command, *form])
+            assert told.exit_code == 0, told.output
+            assert not set(EVIL) & set(told.output) - set("[2J]0;mineviallowed31\n"), command
 
 
 def resident_mib(pid: int) -> int:

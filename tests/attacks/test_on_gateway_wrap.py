@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -77,3 +79,45 @@ def test_a_client_cannot_approve_the_call_that_waits_by_what_it_answers(folder: 
         assert message["result"]["_meta"]["dev.licet/call"]["code"] == "held"
         assert desk.end()[0] == 0
     assert {one["kind"] for one in recorded(folder) if "tool" in one} == {"hold"}
+
+
+ODD_LINES = (
+    b"\xff\xfe",
+    b"\x00",
+    b"[]",
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"\xc0\xae","arguments":{}}}',
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"add","arguments":{"a":1,"a":700,"b":2}}}',
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"ADD","arguments":{"a":1,"b":2}}}',
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"fake__add","arguments":{"a":1,"b":2}}}',
+    b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":" add","arguments":{"a":1,"b":2}}}',
+)
+
+
+def test_no_line_of_a_client_ends_its_gateway_or_reaches_the_server_by_another_name(folder: Path) -> None:
+    journal = folder / "calls"
+    with wrapped("--", "env", f"FAKE_JOURNAL={journal}", *commands.legacy(), at=folder) as desk:
+        desk.hello()
+        assert desk.process.stdin is not None
+        for line in ODD_LINES:
+            desk.process.stdin.write(line + b"\n")
+            desk.process.stdin.flush()
+            assert "error" in desk.read()
+        assert not journal.exists()
+        assert desk.call("add", a=1, b=2)["structuredContent"] == {"sum": 3}
+        assert desk.end()[0] == 0
+
+
+def test_a_wrapped_server_that_is_killed_with_a_call_leaves_it_unknown_and_is_started_anew(folder: Path) -> None:
+    with wrapped(at=folder) as desk:
+        desk.hello()
+        pid = desk.call("whoami")["structuredContent"]["pid"]
+        number = desk.send("tools/call", {"name": "never", "arguments": {"which": 1}})
+        desk.send("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
+        assert desk.read_message()["id"] == number + 1  # so that the first one has reached it too
+        os.kill(pid, signal.SIGKILL)
+        said = desk.read_message()
+        assert (said["id"], said["result"]["_meta"]["dev.licet/call"]["code"]) == (number, "upstream_gone")
+        assert desk.call("whoami")["structuredContent"]["pid"] != pid
+        assert desk.end()[0] == 0
+    ends = [one["outcome"] for one in recorded(folder) if one.get("tool", {}).get("name") == "fake__never" and "outcome" in one]
+    assert [(one["status"], one["code"]) for one in ends] == [("unknown", "upstream_gone")]
