@@ -97,6 +97,11 @@ def test_what_a_client_calls_its_capabilities_makes_no_report_of_its_own(w: Gate
     assert w.gateway.drift.knows("crm", mine)
 
 
+def test_nobody_is_told_to_call_again_a_tool_that_drifted(w: GatewayWorld) -> None:
+    changed(w)
+    assert call(w).endswith("Nothing was done. Calling again will not help until somebody accepts what is offered now")
+
+
 def test_a_denial_for_drift_is_recorded_and_nothing_was_sent(w: GatewayWorld) -> None:
     changed(w)
     call(w)
