@@ -33,9 +33,15 @@ class ModernUpstream:
     """Makes an upstream speak 2026-07-28: its streams last until they are cancelled, or ended here."""
 
     def __init__(
-        self, w: GatewayWorld, connection: FakeConnection, *, takes: Callable[[JsonObject], JsonObject] = lambda asked: asked
+        self,
+        w: GatewayWorld,
+        connection: FakeConnection,
+        *,
+        takes: Callable[[JsonObject], JsonObject] = lambda asked: asked,
+        is_silent: bool = False,
     ) -> None:
         connection.era = "modern"
+        self.is_silent = is_silent
         self._w = w
         self._connection = connection
         self._answering = connection.answering
@@ -53,7 +59,8 @@ class ModernUpstream:
         wanted = params["notifications"]
         self.open.append(wanted)
         end = self._end = asyncio.get_running_loop().create_future()
-        tell(self._w, self._connection, ACKNOWLEDGED, {"notifications": self._takes(wanted)})
+        if not self.is_silent:
+            self.acknowledge(wanted)
         self.opened.put_nowait(wanted)
         try:
             ended: JsonObject = await end
@@ -61,6 +68,9 @@ class ModernUpstream:
         finally:
             self.open.remove(wanted)
             self.closed.put_nowait(wanted)
+
+    def acknowledge(self, wanted: JsonObject) -> None:
+        tell(self._w, self._connection, ACKNOWLEDGED, {"notifications": self._takes(wanted)})
 
     def end(self, fault: Exception | None = None) -> None:
         assert self._end is not None
@@ -231,6 +241,32 @@ def test_what_nobody_watches_can_be_let_go_of(w: GatewayWorld) -> None:
 
     async def go() -> None:
         assert await Session(w).ask("resources/unsubscribe", {"uri": "crm://a"}) == {}
+
+    run(w, go)
+
+
+def test_what_somebody_needs_while_the_last_one_is_let_go_of_is_kept(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    crm, _ = stock(w)
+    go_on = asyncio.Event()
+
+    async def slow(method: str, params: Mapping[str, Any], voyage: Voyage) -> JsonObject:
+        if method == "resources/unsubscribe":
+            await go_on.wait()
+        return await crm(method, params, voyage)
+
+    async def go() -> None:
+        one, two = Session(w), Session(w)
+        await one.ask("resources/subscribe", {"uri": "crm://a"})
+        w.upstreams.crm.answering = slow
+        await one.ask("resources/unsubscribe", {"uri": "crm://a"})
+        await until(lambda: released(w.upstreams.crm) == ["crm://a"])
+        asking = asyncio.ensure_future(two.ask("resources/subscribe", {"uri": "crm://customer/C-1"}))
+        await until(lambda: two.state is not None and "crm://customer/C-1" in two.state.watched)
+        monkeypatch.setattr(listening, "KEEP_S", 0.01)
+        go_on.set()
+        await asking
+        w.upstreams.crm.handshakes += 1
+        assert [(await two.next())[0] for _ in range(4)] == [TOOLS, PROMPTS, RESOURCES, UPDATED], "it is subscribed to anew"
 
     run(w, go)
 
@@ -544,6 +580,88 @@ def test_a_modern_upstream_is_listened_to_for_clients_of_either_era(w: GatewayWo
         updated(w, "crm://a")
         method, params = await client.next()
         assert (method, params["uri"]) == (UPDATED, "crm://a")
+
+    run(w, go)
+
+
+def test_a_stream_does_not_wait_for_an_upstream_that_does_not_say_whether_it_tells(
+    w: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(w)
+    monkeypatch.setattr(listening, "PROMISED_S", 0.01)
+    monkeypatch.setattr(listening, "ACKNOWLEDGED_S", 1_000.0)
+
+    async def go() -> None:
+        upstream = ModernUpstream(w, w.upstreams.crm, is_silent=True)
+        stream = Streamed(w, {"resourceSubscriptions": ["crm://a"]}, upstream="crm")
+        assert await stream.acknowledged() == {"resourceSubscriptions": ["crm://a"]}
+        assert stream.heard.queue.empty()
+        wanted = await upstream.next_opened()
+        upstream.acknowledge(wanted)
+        assert (await stream.next())[0] == UPDATED, "what changed before it was listened to, nobody has seen"
+
+    run(w, go)
+
+
+def test_an_acknowledgment_that_nobody_waits_for_any_more_counts_all_the_same(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(w)
+    monkeypatch.setattr(listening, "PROMISED_S", 0.01)
+    monkeypatch.setattr(listening, "ACKNOWLEDGED_S", 0.01)
+
+    async def go() -> None:
+        upstream = ModernUpstream(w, w.upstreams.crm, is_silent=True)
+        session = Session(w)
+        error = await refusal(session.ask("resources/subscribe", {"uri": "crm://a"}))
+        assert error.code == UNAVAILABLE
+        assert "has not acknowledged a subscription" in str(error)
+        assert "resourceSubscriptions" in await upstream.next_opened()
+        assert "resourceSubscriptions" not in await upstream.next_opened(), "what nobody watches is let go of"
+        stream = Streamed(w, {"resourceSubscriptions": ["crm://a"]}, upstream="crm")
+        await stream.acknowledged()
+        upstream.acknowledge(await upstream.next_opened())
+        assert (await stream.next())[0] == UPDATED
+        await session.ask("resources/subscribe", {"uri": "crm://a"})
+
+    run(w, go)
+
+
+def test_what_was_begun_for_a_client_that_has_left_is_there_for_the_next(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(w)
+    monkeypatch.setattr(listening, "ACKNOWLEDGED_S", 1_000.0)
+
+    async def go() -> None:
+        upstream = ModernUpstream(w, w.upstreams.crm, is_silent=True)
+        left = asyncio.ensure_future(Session(w).ask("resources/subscribe", {"uri": "crm://a"}))
+        wanted = await upstream.next_opened()
+        left.cancel()
+        await asyncio.wait({left})
+        session = Session(w)
+        asking = asyncio.ensure_future(session.ask("resources/subscribe", {"uri": "crm://a"}))
+        await asyncio.sleep(0)
+        upstream.acknowledge(wanted)
+        assert await asking == {}
+        updated(w, "crm://a")
+        assert await session.next() == (UPDATED, {"uri": "crm://a"})
+        assert upstream.open == [wanted]
+
+    run(w, go)
+
+
+def test_a_stream_that_was_replaced_ends_also_where_the_client_that_needed_more_has_left(w: GatewayWorld) -> None:
+    stock(w)
+
+    async def go() -> None:
+        upstream = ModernUpstream(w, w.upstreams.crm)
+        one = Streamed(w, {"resourceSubscriptions": ["crm://a"]})
+        await one.acknowledged()
+        first = await upstream.next_opened()
+        upstream.is_silent = True
+        more = asyncio.ensure_future(Session(w).ask("resources/subscribe", {"uri": "crm://customer/C-1"}))
+        wider = await upstream.next_opened()
+        more.cancel()
+        await asyncio.wait({more})
+        upstream.acknowledge(wider)
+        assert await upstream.next_closed() == first
 
     run(w, go)
 

@@ -7,6 +7,9 @@ Rules:
    nobody has seen.
 3. A stream of a modern upstream that must carry more is replaced: the old one ends once the new one is there.
 4. An upstream that ends its streams again and again is asked less and less often.
+5. The stream of a client does not wait for an upstream that does not say whether it tells: the client is promised what it asked for, and
+   once the upstream is listened to, it is told that everything may have changed.
+6. What was begun for one client is not left half done because that client has left: others share it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.gate.steps import EndedAs
-from licet.gateway.connection import Connection, Connections, Refused, TooLong
+from licet.gateway.connection import Connection, Connections, NotSent, Refused, TooLong
 from licet.gateway.link import CannotAsk, ClientFacts, Voyage
 from licet.gateway.messages import METHOD_NOT_FOUND
 from licet.model import JsonObject
@@ -33,6 +36,8 @@ URIS: Final = "resourceSubscriptions"
 KEEP_S: Final = 30.0
 """How often it is looked whether a connection that subscriptions need is still the one that they were made on."""
 FIRST_PAUSE_S: Final = 1.0
+PROMISED_S: Final = 0.5
+"""How long a client's stream waits for what its upstreams say, before it is promised what it asked for."""
 ACKNOWLEDGED_S: Final = 10.0
 TIMEOUT_S: Final = 15.0
 
@@ -96,6 +101,8 @@ class Listener:
         self._stream: asyncio.Task[None] | None = None
         self._acknowledged: asyncio.Future[JsonObject] | None = None
         self._broken = False
+        self._gap = False
+        self._renewing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._poked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -103,7 +110,8 @@ class Listener:
     @property
     def is_over(self) -> bool:
         """Whether nothing is listened to, or about to be."""
-        return self._connection is None and not self._lock.locked() and (self._running is None or self._running.done())
+        idle = self._running is None or self._running.done()
+        return self._connection is None and idle and not self._renewing and not self._lock.locked()
 
     def keep(self) -> None:
         """From now on what is needed is listened to, whatever happens, until nothing is."""
@@ -120,12 +128,43 @@ class Listener:
         if connection is self._connection and self._acknowledged is not None and not self._acknowledged.done():
             taken = params.get("notifications")
             self._acknowledged.set_result(taken if isinstance(taken, dict) else {})
+            self._poked.set()  # it may be later than anybody waited for it
 
-    async def renew(self, *, look: bool = False) -> None:
-        """What is needed now is listened to, as far as the upstream lets it; `look` sees whether what was subscribed to still is.
+    async def begin(self) -> None:
+        """As `renew`, but waited for no longer than `PROMISED_S` (rule 5). Raises `EndedAs`, as far as it is known by then."""
+        work = self._renew_by_itself()
+        await asyncio.wait({work}, timeout=PROMISED_S)
+        if not work.done() or not self._is_heard():
+            self._gap = True
+        if work.done():
+            _done(work, self.upstream)
 
-        Raises `EndedAs` where the upstream cannot be asked.
-        """
+    async def renew(self) -> None:
+        """What is needed now is listened to, as far as the upstream lets it. Raises `EndedAs` where it cannot be asked."""
+        work = self._renew_by_itself()
+        await asyncio.wait({work})
+        _done(work, self.upstream)
+
+    def _renew_by_itself(self) -> asyncio.Task[None]:
+        """Rule 6."""
+        work = asyncio.create_task(self._renew())
+        self._renewing.add(work)
+        work.add_done_callback(self._renewed)
+        return work
+
+    def _renewed(self, work: asyncio.Task[None]) -> None:
+        self._renewing.discard(work)
+        if not work.cancelled():
+            work.exception()  # looked at, also where nobody waits for it any more
+
+    def _is_heard(self) -> bool:
+        """Whether what is needed is listened to, as far as the upstream has said."""
+        if self._connection is None or self._connection.era == "legacy" or not self._wanted:
+            return self._connection is not None
+        return self._acknowledged is not None and self._acknowledged.done()
+
+    async def _renew(self, *, look: bool = False) -> None:
+        """`look` sees whether what was subscribed to still is. Raises `EndedAs`."""
         async with self._lock:
             needs = self._needs()
             if not needs and self._connection is None:
@@ -135,29 +174,37 @@ class Listener:
                 await self._look(connection)
             lost = self._broken or (self._connection is not None and self._session != (connection, connection.handshakes))
             if lost:
+                self._gap = True
                 self._forget()
             self._connection, self._session = connection, (connection, connection.handshakes)
             if connection.era == "modern":
                 await self._listen(connection, needs)
             else:
                 await self._subscribe(connection, needs.uris)
-            if lost:
+            if self._gap and (lost or self._is_heard()):
+                self._gap = False
                 self._missed(needs)
 
     async def close(self) -> None:
         """Nothing is listened to any more."""
-        tasks = [task for task in (self._running, self._stream) if task is not None]
+        tasks = [task for task in (self._running, self._stream, *self._renewing) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def _run(self) -> None:
+        await self._follow()
+        while not await self._release():
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """What is needed is listened to, for as long as anything is."""
         pause_s = FIRST_PAUSE_S
         while self._is_needed():
             self._poked.clear()
             try:
-                await self.renew(look=True)
+                await self._renew(look=True)
                 wait_s = KEEP_S
             except EndedAs as error:
                 _log.info("licet: `%s` cannot be listened to: %s", self.upstream, error)
@@ -170,20 +217,24 @@ class Listener:
             if self._broken:  # rule 4
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, KEEP_S)
-        await self._release()
 
     def _is_needed(self) -> bool:
         """A legacy upstream tells of its lists unasked: no connection is kept for that alone, unless somebody wants it to be."""
         needs = self._needs()
         return bool(needs.uris or needs.held or (needs and (self._connection is None or self._connection.era == "modern")))
 
-    async def _release(self) -> None:
-        """Nobody needs anything any more."""
+    async def _release(self) -> bool:
+        """Nobody needs anything any more: whether that was still so when it was its turn, and is when it is done."""
         async with self._lock:
+            if self._is_needed():
+                return False
             connection, self._connection, self._session = self._connection, None, None
             if connection is not None:
                 await self._unsubscribe(connection, set(self._subscribed))
+            self._gap = False
             self._forget()
+        needs = self._needs()
+        return not (needs.uris or needs.held)
 
     def _forget(self) -> None:
         """What was subscribed to is gone."""
@@ -273,6 +324,13 @@ def tells_of_resources(connection: Connection) -> bool:
     """Whether the upstream says that it tells when a resource changes."""
     resources = connection.capabilities.get("resources")
     return isinstance(resources, dict) and resources.get("subscribe") is True
+
+
+def _done(work: asyncio.Task[None], upstream: str) -> None:
+    """What came of it. Raises `EndedAs`."""
+    if work.cancelled():
+        raise NotSent(f"`{upstream}` is not listened to any more")
+    work.result()
 
 
 def _never(upstream: str) -> Refused:

@@ -176,10 +176,10 @@ class Subscriptions:
         return honoured | ({URIS: watched} if watched else {})
 
     async def _begin_listening(self, upstream: str, incoming: Incoming, follower: Follower) -> None:
-        """The upstream is listened to. What it does not tell of is not watched; one that is down is listened to once it is back."""
+        """The upstream is listened to: one that is down or silent, once it answers. What it does not tell of is not watched."""
         listener = self._listener(upstream, incoming)
         with suppress(EndedAs):
-            await listener.renew()
+            await listener.begin()
         for uri in [uri for uri, whose in follower.watched.items() if whose == upstream]:
             if isinstance(listener.find_problem(uri), Refused):
                 del follower.watched[uri]
@@ -206,7 +206,8 @@ class Subscriptions:
         except EndedAs as error:
             watched.pop(uri, None)
             raise _cannot_watch(upstream, error, incoming) from error
-        listener.keep()
+        finally:
+            listener.keep()  # whatever came of it: what was begun for nobody else ends
         return {}
 
     def _unsubscribe(self, incoming: Incoming) -> JsonObject:
