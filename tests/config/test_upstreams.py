@@ -42,6 +42,16 @@ def test_a_header_that_would_not_be_passed_on_cannot_be_named(header: str) -> No
         read(f'url = "https://db.example/mcp"\nforward_headers = ["{header}"]')
 
 
+def test_a_word_that_is_none_of_those_known_is_told_with_those_that_are() -> None:
+    with pytest.raises(ConfigInvalid, match=r"upstreams\.db\.protocol.*'2024-11-05'; known: `2025-11-25`, `2026-07-28`, `auto`$"):
+        read('command = ["db"]\nprotocol = "2024-11-05"')
+
+
+def test_a_number_of_the_wrong_kind_is_told_without_words() -> None:
+    with pytest.raises(ConfigInvalid, match=r"upstreams\.db\.timeout_s.* expected a number, got text$"):
+        read('command = ["db"]\ntimeout_s = "60"')
+
+
 def test_what_can_be_named_is_passed_on() -> None:
     found = read('url = "https://db.example/mcp"\nforward_headers = ["X-Request-Id", "accept-language"]').forward_headers
     assert [may_be_passed_on(name) for name in found] == [True, True]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.inspect import LiteralType, StructType, type_info
 
 from licet.config.durations import parse_duration_s
 from licet.errors import ConfigInvalid
@@ -63,7 +64,8 @@ class Decoder:
             missing = re.fullmatch(r"Object missing required field `(.+)`", message)
             if missing:
                 raise self.invalid(_join(where, missing[1]), "is required") from error
-            raise self.invalid(_join(where, path.rstrip("`").removeprefix(".")), _spoken(message)) from error
+            key = path.rstrip("`").removeprefix(".")
+            raise self.invalid(_join(where, key), _spoken(message) + _choices(kind, key)) from error
 
     def duration_s(self, text: str, key: str) -> int:
         """Seconds of a duration such as `15m`."""
@@ -95,6 +97,15 @@ def _join(where: str, key: object) -> str:
     """A dotted key; a part of it may be missing."""
     separator = "" if not where or not key or str(key).startswith("[") else "."
     return f"{where}{separator}{key}"
+
+
+def _choices(kind: type, key: str) -> str:
+    """What the field may be, where it is one of a few words."""
+    told = type_info(kind)
+    for field in told.fields if isinstance(told, StructType) else ():
+        if field.encode_name == key and isinstance(field.type, LiteralType):
+            return f"; known: {', '.join(f'`{value}`' for value in field.type.values)}"
+    return ""
 
 
 _WORDS = {"array": "a list", "object": "a table", "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
