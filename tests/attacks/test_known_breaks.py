@@ -1,8 +1,7 @@
 """How systems of this kind were broken, each tried on this one.
 
 `ATTACKS` names every way that is known to have worked on at least one of them, with the tests here that try it; those on the gateway are in
-`gateway_attacks.py`. Nothing in a
-test below uses anything that the attacker would not have.
+`gateway_attacks.py`. Nothing in a test uses anything that the attacker would not have.
 """
 
 from __future__ import annotations
