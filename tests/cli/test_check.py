@@ -189,3 +189,15 @@ def test_a_tool_of_an_upstream_has_the_schema_that_is_pinned(licet: Licet, proje
     assert f"{place}: tool `files__read`: the template `File::{{folder:path}}` names `folder`" in licet("check").stdout
     (project / LOCK_FILE).write_text("{}")
     assert "licet.lock` cannot be read" in licet("check").stdout
+
+
+def test_a_table_of_an_upstream_that_is_not_there_is_told(licet: Licet, project: Path) -> None:
+    config = project / "licet.toml"
+    config.write_text(config.read_text() + UPSTREAM)
+    (project / "policies" / "base.cedar").write_text('@id("reads")\npermit (principal, action in Action::"read", resource);')
+    Lock({"files": pins_of([READ])}).write(project / LOCK_FILE)
+    assert "is of no upstream" not in licet("check").stdout
+    config.write_text(config.read_text() + '[tools.flies__read]\naccess = "read"\n')
+    result = licet("check", "--json")
+    told = "`[tools.flies__read]` is of no upstream: licet.toml has no `[upstreams.flies]`, but `files`"
+    assert (result.exit_code, envelope(result)["data"]["notes"]) == (Exit.OK, [told])

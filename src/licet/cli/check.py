@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -119,12 +120,23 @@ def _counted(settings: Settings, catalog: Catalog) -> Checked:
         tenants=len(settings.tenants),
         users=len(settings.users),
         policies=len(bundle.policies),
-        notes=tuple(
-            f"nobody says what `{name}` is, so calls of {', '.join(f'`{tool}`' for tool in tools)} cannot be resolved: "
-            f"declare `[resources.{name}]` or register a resolver"
-            for name, tools in catalog.undeclared_types().items()
-        ),
+        notes=(*_unresolved(catalog), *_of_no_upstream(settings)),
     )
+
+
+def _unresolved(catalog: Catalog) -> Iterator[str]:
+    for name, tools in catalog.undeclared_types().items():
+        calls = ", ".join(f"`{tool}`" for tool in tools)
+        yield f"nobody says what `{name}` is, so calls of {calls} cannot be resolved: declare `[resources.{name}]` or register a resolver"
+
+
+def _of_no_upstream(settings: Settings) -> Iterator[str]:
+    """Tables that read like an upstream's tool, and of which no upstream is there: a misspelt or renamed one leaves its tools unclassified."""
+    for name in settings.tools if settings.upstreams else ():
+        upstream, parted, _ = name.partition("__")
+        if parted and upstream not in settings.upstreams:
+            near = ", ".join(f"`{one}`" for one in get_close_matches(upstream, settings.upstreams, n=1) or settings.upstreams)
+            yield f"`[tools.{name}]` is of no upstream: licet.toml has no `[upstreams.{upstream}]`, but {near}"
 
 
 def _show(output: Output, found: Checked) -> None:
