@@ -304,6 +304,15 @@ def test_every_key_of_the_configuration_is_explained_and_no_other() -> None:
     assert keys_in_docs() == keys_in_source()
 
 
+def test_every_key_of_an_upstream_is_in_the_example_and_the_example_loads(tmp_path: Path) -> None:
+    section = (ROOT / "docs/configuration.md").read_text().split("## `[upstreams.NAME]`")[1].split("\n## ")[0]
+    example = section.split("```toml\n")[1].split("```")[0]
+    keys = set(re.findall(r"^(\w+) = ", example, re.MULTILINE)) | set(re.findall(r"^\[upstreams\.\w+\.(tenants)\.", example, re.MULTILINE))
+    assert keys == set(config.UpstreamSettings.__struct_fields__)
+    text = f'environment = "test"\n[tenants.globex]\n{example}'
+    assert set(config.loads(text, file=tmp_path / "licet.toml").upstreams) == {"crm", "notes"}
+
+
 def test_the_tables_named_here_are_all_there_are() -> None:
     assert {*TOP, *TABLES, "approvals", "file"} == set(Settings.__struct_fields__)
 
