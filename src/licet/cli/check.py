@@ -131,7 +131,7 @@ def _unresolved(catalog: Catalog) -> Iterator[str]:
 
 
 def _of_no_upstream(settings: Settings) -> Iterator[str]:
-    """Tables that read like an upstream's tool, and of which no upstream is there: a misspelt or renamed one leaves its tools unclassified."""
+    """Tables that read like those of an upstream that is not there: a misspelt or renamed one leaves its tools unclassified."""
     for name in settings.tools if settings.upstreams else ():
         upstream, parted, _ = name.partition("__")
         if parted and upstream not in settings.upstreams:
