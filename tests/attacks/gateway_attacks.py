@@ -47,6 +47,7 @@ GATEWAY_ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "an upstream that answers for another, or a caller who looks past what policy shows": (
         "test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it",
+        "test_templates_that_take_long_to_look_at_hold_nobody_up",
         "test_a_prompt_that_is_named_like_anothers_is_still_its_own_upstreams",
         "test_a_cursor_that_was_made_up_shows_nothing_that_the_list_would_not",
         "test_an_error_about_a_uri_names_no_upstream_that_is_not_the_callers",

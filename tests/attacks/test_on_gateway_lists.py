@@ -13,7 +13,9 @@ import pytest
 
 from licet.gateway import listing
 from licet.gateway.connection import NotSent
-from licet.gateway.messages import INVALID_PARAMS, NOT_PERMITTED, RpcError
+from licet.gateway.messages import INVALID_PARAMS, NOT_PERMITTED, UNAVAILABLE, RpcError
+from licet.gateway.routing import WORK_LIMIT
+from licet.gateway.uri_templates import UriTemplate
 from tests.gateway.listeners import RESOURCES, TOOLS, UPDATED, Session, Streamed
 from tests.gateway.lists_world import LISTS_CONFIG, LISTS_POLICIES, resource, stock
 from tests.gateway.world import GatewayWorld, gateway_world
@@ -63,6 +65,30 @@ def test_an_upstream_that_lists_what_is_anothers_does_not_get_to_answer_for_it(
             w.upstreams.told(upstream, RESOURCES, {})
         error = await refusal(w, "resources/read", {"uri": "crm://a"})
         assert (error.code, "`/mcp/crm` or `/mcp/notes`" in str(error)) == (INVALID_PARAMS, True)
+        assert "resources/read" not in notes.methods()
+
+    run(w, attack)
+
+
+def test_templates_that_take_long_to_look_at_hold_nobody_up(w: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URI is held against templates on the event loop: an upstream writes one part of that work, and a client the other."""
+    _, notes = stock(w)
+    notes.lists["resourceTemplates"] += [{"uriTemplate": "{+a}x" * 20 + str(number), "name": "t"} for number in range(100)]
+    looked_at: list[int] = []
+    matches = UriTemplate.matches
+
+    def counted(template: UriTemplate, uri: str) -> bool:
+        looked_at.append(template.steps * len(uri))
+        return matches(template, uri)
+
+    monkeypatch.setattr(UriTemplate, "matches", counted)
+
+    async def attack() -> None:
+        await w.ask("resources/read", {"uri": "crm://customer/1"})
+        looked_at.clear()
+        error = await refusal(w, "resources/read", {"uri": f"crm://customer/{'x' * 8_000}"})
+        assert (error.code, "not known whether `notes` offers it too" in str(error)) == (UNAVAILABLE, True)
+        assert sum(looked_at) <= 2 * 2 * WORK_LIMIT  # of two upstreams, whose lists are read twice
         assert "resources/read" not in notes.methods()
 
     run(w, attack)

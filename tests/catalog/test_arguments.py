@@ -136,6 +136,7 @@ def test_half_a_surrogate_pair_is_refused_wherever_it_stands(where: str) -> None
         ("uuid", "12345678-1234-1234-1234-123456789012", "12345678"),
         ("decimal", "-10.50", "1e5"),
         ("decimal", "0", "01"),
+        ("resolved-uri", "memo://a/b..c", "memo://a/%2e./c"),
     ],
 )
 def test_formats_are_asserted(name: str, good: str, bad: str) -> None:

@@ -21,6 +21,7 @@ from collections import OrderedDict
 from typing import Final, NoReturn
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
@@ -41,6 +42,8 @@ REMEMBERED_LIMIT: Final = 100_000
 """URIs and templates that are remembered in all."""
 TEMPLATES_LIMIT: Final = 500
 """Of one upstream: each is held against a URI that is looked for."""
+WORK_LIMIT: Final = 250_000
+"""Steps that one URI may take with the templates of one upstream, which is about 0.1 s: nobody else is answered meanwhile."""
 PAGES: Final = 100
 REFRESH_S: Final = 2.0
 """What is not found in a list that is older is looked for in a new one, before it is said not to be there."""
@@ -53,10 +56,20 @@ class Index(Struct, frozen=True):
     templates: tuple[UriTemplate, ...] = ()
     at: float = float("-inf")
     is_whole: bool = True
+    steps: int = 0
 
     def has(self, uri: str) -> bool:
-        """Whether this is a URI of the upstream, or one of its templates itself."""
-        return uri in self.uris or any(template.text == uri or template.matches(uri) for template in self.templates)
+        """Whether this is a URI of the upstream, or one of its templates itself. Where that takes too long it is not known, and False."""
+        if uri in self.uris or any(template.text == uri for template in self.templates):
+            return True
+        return self._is_bounded(uri) and any(template.matches(uri) for template in self.templates)
+
+    def knows(self, uri: str) -> bool:
+        """Whether the whole list is here, and could be held against this URI."""
+        return self.is_whole and self._is_bounded(uri)
+
+    def _is_bounded(self, uri: str) -> bool:
+        return self.steps * len(uri) <= WORK_LIMIT
 
     def __len__(self) -> int:
         return 1 + len(self.uris) + len(self.templates)
@@ -108,7 +121,7 @@ class Router:
         key = (upstream, scope)
         if key in self._indexes:
             index = self._indexes[key]
-            self._indexes[key] = Index(index.uris, index.templates, is_whole=index.is_whole)
+            self._indexes[key] = replace(index, at=_EMPTY.at)
 
     @property
     def _keeps_s(self) -> float:
@@ -133,7 +146,7 @@ class Router:
         """Who offers the URI by lists read since then, and of whom that is not known: they could not be asked, or list too much."""
         indexes = await asyncio.gather(*[self._index(name, incoming, since) for name in names])
         found = [name for name, index in zip(names, indexes, strict=True) if index is not None and index.has(uri)]
-        unknown = [name for name, index in zip(names, indexes, strict=True) if index is None or not index.is_whole]
+        unknown = [name for name, index in zip(names, indexes, strict=True) if index is None or not index.knows(uri)]
         return found, [name for name in unknown if name not in found]
 
     async def _index(self, upstream: str, incoming: Incoming, since: float) -> Index | None:
@@ -172,7 +185,8 @@ class Router:
         uris = await _names(connection, RESOURCES, voyage, ITEMS_LIMIT)
         templates = await _names(connection, TEMPLATES, voyage, TEMPLATES_LIMIT)
         is_whole = len(uris) < ITEMS_LIMIT and len(templates) < TEMPLATES_LIMIT
-        return Index(frozenset(uris), tuple(map(UriTemplate, templates)), began, is_whole)
+        read = tuple(map(UriTemplate, templates))
+        return Index(frozenset(uris), read, began, is_whole, sum(template.steps for template in read))
 
 
 async def _names(connection: Connection, kind: Kind, voyage: Voyage, limit: int) -> list[str]:

@@ -45,6 +45,11 @@ class UriTemplate:
         self.text: Final = text
         self._parts: Final = _parts(text)
 
+    @property
+    def steps(self) -> int:
+        """How often each character of a URI is looked at, at most."""
+        return len(self._parts)
+
     def matches(self, uri: str) -> bool:
         """Whether the template could have made this URI."""
         if not self._parts:
