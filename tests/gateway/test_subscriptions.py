@@ -132,6 +132,11 @@ async def refusal(work: Awaitable[Any]) -> RpcError:
     return caught.value
 
 
+def denials(w: GatewayWorld) -> list[tuple[str, str]]:
+    """The kind of each record, and the code that it was decided by."""
+    return [(record.kind, record.envelope.decision.code) for record in w.records() if record.envelope.decision is not None]
+
+
 def change(w: GatewayWorld, policies: str) -> None:
     (w.folder / "policies" / "all.cedar").write_text(policies)
     w.gate.reload()
@@ -183,6 +188,25 @@ def test_who_may_never_read_anything_of_an_upstream_is_told_nothing_of_it(w: Gat
         tell(w, w.upstreams.notes, PROMPTS)
         assert await session.next() == (PROMPTS, {})
         assert session.queue.empty()
+
+    run(w, go)
+
+
+def test_who_may_never_call_a_tool_of_an_upstream_is_not_told_that_its_tools_have_changed(w: GatewayWorld) -> None:
+    stock(w)
+
+    async def go() -> None:
+        wanted = {"toolsListChanged": True, "promptsListChanged": True}
+        caller, outsider = Streamed(w, wanted), Streamed(w, wanted, agent="outsider")
+        for stream in (caller, outsider):
+            await stream.acknowledged()
+        tell(w, w.upstreams.crm, TOOLS)
+        assert (await caller.next())[0] == TOOLS
+        w.gateway.subscriptions.tools_changed("crm")
+        assert (await caller.next())[0] == TOOLS
+        assert outsider.heard.queue.empty()
+        w.gateway.subscriptions.tools_changed()
+        assert (await outsider.next())[0] == TOOLS, "of what is in force everybody is told"
 
     run(w, go)
 
@@ -290,18 +314,44 @@ def test_the_subscriptions_of_a_session_that_is_gone_end(w: GatewayWorld, monkey
     run(w, go)
 
 
-@pytest.mark.parametrize("uri", ["crm://secret", "crm://contract"])
-def test_who_may_not_read_a_resource_cannot_watch_it(w: GatewayWorld, uri: str) -> None:
+def test_who_is_denied_a_resource_cannot_watch_it_and_the_denial_is_recorded(w: GatewayWorld) -> None:
     stock(w)
 
     async def go() -> None:
         session = Session(w, upstream="crm")
-        error = await refusal(session.ask("resources/subscribe", {"uri": uri}))
+        error = await refusal(session.ask("resources/subscribe", {"uri": "crm://secret"}))
+        assert error.code == NOT_PERMITTED
+        assert str(error).startswith("denied (forbidden): denied by `no-secrets`")
+        assert denials(w) == [("denial", "forbidden")]
+        assert w.upstreams.crm.sent == []
+
+    run(w, go)
+
+
+def test_what_people_would_have_to_approve_cannot_be_watched_and_nobody_is_asked(w: GatewayWorld) -> None:
+    stock(w)
+
+    async def go() -> None:
+        session = Session(w, upstream="crm")
+        error = await refusal(session.ask("resources/subscribe", {"uri": "crm://contract"}))
         assert (error.code, str(error)) == (
             NOT_PERMITTED,
-            f"`{uri}` cannot be read by this caller now, so that nothing is told of it either",
+            "`crm://contract` cannot be read by this caller now, so that nothing is told of it either",
         )
+        assert w.records() == []
         assert w.upstreams.crm.sent == []
+
+    run(w, go)
+
+
+def test_a_denied_entry_of_a_stream_is_recorded_and_the_others_are_watched(w: GatewayWorld) -> None:
+    stock(w)
+
+    async def go() -> None:
+        stream = Streamed(w, {"resourceSubscriptions": ["crm://secret", "crm://a"]}, upstream="crm")
+        assert await stream.acknowledged() == {"resourceSubscriptions": ["crm://a"]}
+        assert denials(w) == [("denial", "forbidden")]
+        await stream.leave()
 
     run(w, go)
 

@@ -4,7 +4,8 @@ Rules:
 
 1. A client of either era is told what it has asked for (a session is told of lists unasked), whichever era its upstreams speak.
 2. Who may not read a resource now is not told that it has changed: it is asked again whenever somebody is to be told. Who may never read
-   anything of an upstream is told nothing of it.
+   anything of an upstream is told nothing of it; nor of its tools, who may never call one. Who asks to be told of what is denied to them
+   gets the denial of a read, and that is recorded as any other.
 3. What an upstream says over a connection is for those who share it.
 4. That the tools have changed is also said when policies, the catalog or the directory have.
 """
@@ -16,6 +17,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
+
+from msgspec.structs import replace
 
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
@@ -99,7 +102,7 @@ class Subscriptions:
             for listener in self._listeners.values():
                 listener.acknowledged(connection, params)
         elif method == TOOLS_CHANGED:
-            self.tools_changed(upstream)
+            self._tell(Note(method, {}, upstream), self._sharing(upstream, scope))
         elif method in FILTER_OF:
             if method != PROMPTS_CHANGED:
                 self._router.forget(upstream, scope)
@@ -167,8 +170,8 @@ class Subscriptions:
             await asyncio.sleep(0)  # each is a decision: others have their turn
             with suppress(RpcError):
                 upstream = await self._router.find(incoming, uri)
-                if await self._sight.allows(incoming.acting, upstream, READ, {"uri": uri}):
-                    follower.watched[uri] = upstream
+                await self._check(incoming, upstream, uri)
+                follower.watched[uri] = upstream
         upstreams = {*self._concerned(follower, follower.lists - {LISTS[0]}), *follower.watched.values()}
         await asyncio.gather(*[self._begin_listening(upstream, incoming, follower) for upstream in sorted(upstreams)])
         honoured: JsonObject = {name: True for name in LISTS if name in follower.lists}
@@ -185,13 +188,20 @@ class Subscriptions:
                 del follower.watched[uri]
         listener.keep()
 
+    async def _check(self, incoming: Incoming, upstream: str, uri: str) -> None:
+        """Rule 2: what could not be read now is not watched. Raises `RpcError`."""
+        if not await self._sight.shows(incoming.acting, upstream, READ, {"uri": uri}):
+            read = replace(incoming, method=READ, params={"uri": uri})
+            await self._calling.call_method(read, upstream, {"uri": uri})  # it is denied there, where that is recorded
+        if not await self._sight.allows(incoming.acting, upstream, READ, {"uri": uri}):
+            raise RpcError(NOT_PERMITTED, f"`{uri[:200]}` cannot be read by this caller now, so that nothing is told of it either")
+
     # sessions of legacy clients
 
     async def _subscribe(self, incoming: Incoming) -> JsonObject:
         uri = text_of(incoming.params, "uri", incoming.method)
         upstream = await self._router.find(incoming, uri)
-        if not await self._sight.allows(incoming.acting, upstream, READ, {"uri": uri}):
-            raise RpcError(NOT_PERMITTED, f"`{uri[:200]}` cannot be read by this caller now, so that nothing is told of it either")
+        await self._check(incoming, upstream, uri)
         self._begin()
         watched = self._followed(incoming).watched
         if uri not in watched and len(watched) >= WATCHED_LIMIT:
@@ -270,8 +280,10 @@ class Subscriptions:
         return await self._sight.allows(follower.acting, note.upstream, READ, {"uri": note.uri})
 
     def _concerns(self, follower: Follower, name: str, upstream: str | None) -> bool:
-        if name == LISTS[0] or upstream is None:
+        if upstream is None:
             return True
+        if name == LISTS[0]:
+            return self._sight.uses(follower.acting, upstream)
         return self._sight.may_ever(follower.acting, upstream, _READS[name])
 
     def _concerned(self, follower: Follower, lists: Iterable[str]) -> set[str]:
