@@ -83,7 +83,9 @@ def look(upstreams: Mapping[str, UpstreamSettings], folder: Path, name: str, ten
         except EndedAs as error:
             step = next_step or f"see that `[upstreams.{name}]` is right, and that the server can be started or reached from here"
             message = f"`{name}` could not be asked: {error}"
-            raise Refusal(Exit.ERROR, error.code, message, next_step=step, lines=tuple(lines)) from error
+            raise Refusal(
+                Exit.ERROR, error.code, message, next_step=step, lines=tuple([line for line in lines if str(error) not in line])
+            ) from error
 
 
 @contextmanager

@@ -212,7 +212,9 @@ def test_a_process_that_reads_nothing_was_not_sent_what_it_never_took_in(tmp_pat
         (modern("odd-version"), "`it` speaks no version of the protocol that is known here: `2099-01-01`"),
     ],
 )
-def test_what_cannot_be_started_or_greeted_was_not_executed(tmp_path: Path, command: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_started_or_greeted_was_not_executed_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, command: tuple[str, ...], message: str
+) -> None:
     async def main() -> None:
         async with pool_of(command, tmp_path) as pool:
             with pytest.raises(NotSent) as refused:
@@ -220,6 +222,7 @@ def test_what_cannot_be_started_or_greeted_was_not_executed(tmp_path: Path, comm
             assert (str(refused.value), refused.value.status) == (message, "not_executed")
 
     asyncio.run(main())
+    assert caplog.record_tuples.count(("licet.gateway", logging.WARNING, f"licet: {message}")) == 1
 
 
 def test_a_handshake_that_is_not_answered_in_time_was_not_executed(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from licet.gateway.upstreams.handshake import OWN_INFO, Declared, NoHandshake, c
 from licet.gateway.upstreams.session import Told, UpstreamSession
 from licet.gateway.upstreams.ways import Ways
 from licet.model import JsonObject
+from licet.names import visible
 
 _SWEEP_S: Final = 30.0
 _log = logging.getLogger("licet.gateway")
@@ -147,7 +148,8 @@ class Pool:
         await self._make_room(key, settings)
         try:
             session = await self._open(key, voyage, _declared(settings, voyage.link.client))
-        except NotSent:
+        except NotSent as error:
+            _log.warning("licet: %s", visible(str(error)))  # clients from outside are told no more than that it is here
             backoff.failed()
             self._forget(key.upstream)  # it may be another now
             raise
