@@ -227,6 +227,7 @@ def test_two_clients_at_once_share_one_log_and_no_server(folder: Path) -> None:
 
 BROKEN = {
     "no configuration": (("--config", "none.toml"), "", "", Exit.USAGE, "there is no `none.toml` in `"),
+    "no configuration there": (("--config", "/nowhere/licet.toml"), "", "", Exit.USAGE, "there is no `/nowhere/licet.toml`\n"),
     "an unknown key": ((), WRAP, WRAP + "wat = 1\n", Exit.USAGE, "wat"),
     "an unknown upstream": (("--upstream", "crm"), "", "", Exit.USAGE, "licet.toml has no upstream `crm`, but `fake`"),
     "no caller": ((), WRAP, "", Exit.USAGE, "whose calls these are was not said"),

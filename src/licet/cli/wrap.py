@@ -111,7 +111,8 @@ def _opened(invocation: Invocation, *, verbose: bool) -> Gate:
 
     set_up("text", level=logging.DEBUG if verbose else logging.INFO)
     if invocation.app is None and not invocation.config_path.is_file():
-        message = f"there is no `{invocation.config_path}` in `{Path.cwd()}`"
+        where = "" if invocation.config_path.is_absolute() else f" in `{Path.cwd()}`"
+        message = f"there is no `{invocation.config_path}`{where}"
         step = "name it with its whole path: `--config /home/me/agent/licet.toml`; clients start programs in folders of their own"
         raise Refusal(Exit.USAGE, "config_invalid", message, next_step=step)
     return Gate(invocation.config_path.absolute()) if invocation.app is None else import_gate(invocation)
