@@ -159,6 +159,8 @@ class Subscriptions:
             self._streams.discard(follower)
             follower.left.set()
             self._renew_soon(follower)
+        # The page on cancellation wants `notifications/cancelled` here, and that on subscriptions a result, which says that this end is no
+        # fault. Of what was cancelled no result may follow, and the official Python client takes the one for a loss, the other for an end.
         return dressed({}, incoming, named)
 
     async def _honour(self, incoming: Incoming, follower: Follower, uris: list[str]) -> JsonObject:
