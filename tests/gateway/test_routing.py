@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from licet.gateway import routing
-from licet.gateway.connection import NotSent
+from licet.gateway import offers, routing
+from licet.gateway.connection import NotSent, Refused
 from licet.gateway.messages import INVALID_PARAMS, NOT_PERMITTED, UNAVAILABLE, RpcError
+from licet.model import JsonObject
 from tests.gateway.lists_world import LISTS_CONFIG, LISTS_POLICIES, resource, stock
 from tests.gateway.world import GatewayWorld, gateway_world
 
@@ -170,6 +171,79 @@ def test_an_upstream_that_lists_too_much_may_have_what_is_not_found_in_it(w: Gat
     crm.lists["resources"] = [resource("crm://x"), resource("notes://a")]
     notes.lists["resources"] = [resource("notes://a")]
     assert "not known whether `crm` offers it too" in str(refused(w, "resources/read", {"uri": "notes://a"}))
+
+
+Answer = Callable[[str, JsonObject], JsonObject]
+
+
+def _endless(_: str, params: JsonObject) -> JsonObject:
+    number = int(params.get("cursor", "0"))
+    return {"resources": [resource(f"crm://{number}")], "nextCursor": str(number + 1)}
+
+
+def _broken_off(_: str, params: JsonObject) -> JsonObject:
+    if "cursor" in params:
+        raise Refused({"code": -32_603, "message": "out of order"})
+    return {"resources": [resource("crm://a")], "nextCursor": "2"}
+
+
+def _refused(*_: object) -> JsonObject:
+    raise Refused({"code": -32_603, "message": "out of order"})
+
+
+def _unknown_later(_: str, params: JsonObject) -> JsonObject:
+    if "cursor" in params:
+        raise Refused({"code": -32_601, "message": "no such method"})
+    return {"resources": [resource("crm://a")], "nextCursor": "2"}
+
+
+PARTS: dict[str, Answer] = {
+    "more pages than are read": _endless,
+    "a later page refused": _broken_off,
+    "a later page of no method": _unknown_later,
+    "the first page refused": _refused,
+    "a page of too many": lambda *_: {"resources": [resource(f"crm://{number}") for number in range(offers.ITEMS_LIMIT + 1)]},
+    "a cursor that repeats": lambda *_: {"resources": [resource("crm://a")], "nextCursor": "1"},
+    "a cursor that is too long": lambda *_: {"resources": [resource("crm://a")], "nextCursor": "x" * (offers.CURSOR_LIMIT + 1)},
+    "a cursor that is none": lambda *_: {"resources": [resource("crm://a")], "nextCursor": 2},
+}
+
+
+@pytest.mark.parametrize("method", ["resources/list", "resources/templates/list"])
+@pytest.mark.parametrize("part", PARTS)
+def test_who_lists_what_another_upstream_may_have_is_not_given_the_read(w: GatewayWorld, part: str, method: str) -> None:
+    crm, notes = stock(w)
+    notes.lists["resources"].append(resource("crm://further/on"))
+
+    async def answering(asked: str, params: Mapping[str, Any], voyage: Any) -> JsonObject:
+        if asked != method:
+            return await crm(asked, params, voyage)
+        answer = PARTS[part](asked, dict(params))
+        items = answer.pop("resources")
+        return answer | (
+            {"resources": items} if method == "resources/list" else {"resourceTemplates": [{"uriTemplate": one["uri"]} for one in items]}
+        )
+
+    w.upstreams.crm.answering = answering
+    error = refused(w, "resources/read", {"uri": "crm://further/on"})
+    assert error.code == UNAVAILABLE
+    assert "is offered by `notes`, and it is not known whether `crm` offers it too" in str(error)
+    assert "resources/read" not in notes.methods()
+
+
+def test_a_template_that_is_too_long_to_be_read_may_make_what_is_asked_for(w: GatewayWorld) -> None:
+    crm, notes = stock(w)
+    crm.lists["resourceTemplates"] = [{"uriTemplate": "crm://further/{" + "x" * offers.NAME_LIMIT + "}"}]
+    notes.lists["resources"].append(resource("crm://further/on"))
+    assert refused(w, "resources/read", {"uri": "crm://further/on"}).code == UNAVAILABLE
+    assert "resources/read" not in notes.methods()
+
+
+def test_a_list_that_its_upstream_does_not_have_hides_nothing(w: GatewayWorld) -> None:
+    crm, notes = stock(w)
+    del crm.lists["resourceTemplates"]
+    ask(w, "resources/read", {"uri": "notes://1"})
+    assert "resources/read" in notes.methods()
 
 
 def test_what_an_upstream_listed_before_it_went_down_is_still_its_own(w: GatewayWorld) -> None:

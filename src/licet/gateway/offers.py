@@ -46,11 +46,12 @@ KINDS: Final = {kind.method: kind for kind in (RESOURCES, TEMPLATES, PROMPTS)}
 
 
 class Page(Struct, frozen=True):
-    """What was listed, what comes next, if anything, and what else the upstream said."""
+    """What was listed, what comes next, if anything, and what else the upstream said. `is_cut` says that the upstream lists more."""
 
     items: list[JsonObject]
     following: str | None
     rest: JsonObject
+    is_cut: bool = False
 
 
 async def read_page(connection: Connection, kind: Kind, cursor: str | None, voyage: Voyage) -> Page:
@@ -66,8 +67,15 @@ async def read_page(connection: Connection, kind: Kind, cursor: str | None, voya
     following = result.get("nextCursor")
     ends = not isinstance(following, str) or following == cursor or len(following) > CURSOR_LIMIT
     rest = {name: value for name, value in result.items() if name not in {kind.member, "nextCursor"}}
-    return Page(items, None if ends else following, rest)
+    is_cut = len(listed) > ITEMS_LIMIT or (ends and following is not None) or (kind is TEMPLATES and any(map(_is_too_long, listed)))
+    return Page(items, None if ends else following, rest, is_cut)
 
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT
+
+
+def _is_too_long(template: object) -> bool:
+    """Nobody reads so long a URI, but what such a template makes may be short."""
+    name = template.get(TEMPLATES.name) if isinstance(template, dict) else None
+    return isinstance(name, str) and len(name) > NAME_LIMIT

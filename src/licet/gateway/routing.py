@@ -11,6 +11,8 @@ Rules:
    the gate would deny all of them, one is asked all the same, so that there is a denial and its record.
 3. What upstreams list is remembered for those who share their connections, for as long as a client may keep a list; of one that cannot be
    asked now, what it listed last still counts.
+4. A list is whole where its last page says that none follows, and nothing of it was left out; or where the upstream does not know the
+   method. Whoever's list is not whole may have what is not found in it: nobody else is given that.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from licet.gateway.connection import Connection, Refused
 from licet.gateway.incoming import Incoming
 from licet.gateway.link import Voyage
 from licet.gateway.listening import unasked
-from licet.gateway.messages import INVALID_PARAMS, UNAVAILABLE, RpcError, text_of
+from licet.gateway.messages import INVALID_PARAMS, METHOD_NOT_FOUND, UNAVAILABLE, RpcError, text_of
 from licet.gateway.offers import ITEMS_LIMIT, RESOURCES, TEMPLATES, Kind, read_page
 from licet.gateway.origins import Origins, Scope
 from licet.gateway.sight import Sight
@@ -182,27 +184,28 @@ class Router:
         connection = await self._origins.connect(upstream, voyage)
         if not RESOURCES.is_declared(connection):
             return Index(at=began)
-        uris = await _names(connection, RESOURCES, voyage, ITEMS_LIMIT)
-        templates = await _names(connection, TEMPLATES, voyage, TEMPLATES_LIMIT)
-        is_whole = len(uris) < ITEMS_LIMIT and len(templates) < TEMPLATES_LIMIT
+        uris, has_uris = await _names(connection, RESOURCES, voyage, ITEMS_LIMIT)
+        templates, has_templates = await _names(connection, TEMPLATES, voyage, TEMPLATES_LIMIT)
         read = tuple(map(UriTemplate, templates))
-        return Index(frozenset(uris), read, began, is_whole, sum(template.steps for template in read))
+        return Index(frozenset(uris), read, began, has_uris and has_templates, sum(template.steps for template in read))
 
 
-async def _names(connection: Connection, kind: Kind, voyage: Voyage, limit: int) -> list[str]:
-    """What the upstream lists, as far as it is looked at. Raises `EndedAs`; a list that it does not have is empty."""
+async def _names(connection: Connection, kind: Kind, voyage: Voyage, limit: int) -> tuple[list[str], bool]:
+    """What the upstream lists, as far as it is looked at, and whether that is all (rule 4). Raises `EndedAs`."""
     found: list[str] = []
     cursor: str | None = None
     for _ in range(PAGES):
         try:
             page = await read_page(connection, kind, cursor, voyage)
-        except Refused:
-            break
+        except Refused as refused:
+            return found, cursor is None and refused.error.get("code") == METHOD_NOT_FOUND
         found += [item[kind.name] for item in page.items]
         cursor = page.following
-        if cursor is None or len(found) >= limit:
+        if page.is_cut or len(found) > limit:
             break
-    return found[:limit]
+        if cursor is None:
+            return found, True
+    return found[:limit], False
 
 
 def _nowhere(uri: str) -> NoReturn:
