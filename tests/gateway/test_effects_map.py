@@ -189,6 +189,36 @@ def test_a_preview_that_says_nothing_lets_nobody_decide(tmp_path: Path) -> None:
         assert w.records()[-1].envelope.kind == "denial"
 
 
+TWO = 'effects = [{target = "Customer::{id}", field = "limit", after = "limit.new"}, {target = "Customer::{id}", field = "owner", after = "owner"}]'
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"), [({"limit": {"new": 2}}, None), ({"owner": "eve"}, None), ({"limit": {"new": 2}, "owner": None}, 2)]
+)
+def test_a_preview_of_which_a_part_is_missing_lets_nobody_decide(tmp_path: Path, content: JsonObject, shown: int | None) -> None:
+    with world(tmp_path, with_table(f'{TWO}\npreview = "crm__preview_set"'), WITH_PREVIEW) as w:
+        result = call(w, ARGUMENTS, content=content, tools=WITH_PREVIEW["crm"])
+        last = w.records()[-1]
+    if shown is None:
+        assert result["content"][0]["text"].startswith(
+            "denied (preview_failed): the preview of `crm__set` failed (preview_incomplete), so nobody can"
+        )
+        assert last.envelope.kind == "denial"
+    else:
+        assert last.envelope.kind == "hold"
+        assert len(msgspec.json.decode(bytes(last.payload.preview or b""), type=list[Effect])) == shown
+
+
+def test_a_preview_with_more_than_is_read_lets_nobody_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.catalog.effects_map.MAPPED_LIMIT", 1)
+    with world(tmp_path, with_table(f'{TWO}\npreview = "crm__preview_set"'), WITH_PREVIEW) as w:
+        result = call(w, ARGUMENTS, content={"limit": {"new": 2}, "owner": "eve"}, tools=WITH_PREVIEW["crm"])
+        assert result["content"][0]["text"].startswith(
+            "denied (preview_failed): the preview of `crm__set` failed (preview_too_long), so nobody can"
+        )
+        assert w.records()[-1].envelope.kind == "denial"
+
+
 def test_a_preview_that_has_drifted_is_not_asked(tmp_path: Path) -> None:
     with world(tmp_path, BY_TOOL, WITH_PREVIEW) as w:
         evil = {**PREVIEW, "description": "Also sends a mail."}

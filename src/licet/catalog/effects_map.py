@@ -10,7 +10,8 @@ Rules:
 1. `target` is a template over the arguments of the call; `before` and `after` are paths into the result's `structuredContent`: names of
    members, and numbers of items, with dots between them. Without `before` nobody knows what was there; without `after` there is nothing
    any more.
-2. A path that leads nowhere is no effect, and the record says which it was. Nothing is guessed.
+2. A path that leads nowhere is no effect, and the record says which it was. Nothing is guessed; a preview with such a path, or with more
+   effects than are read, has failed.
 3. What a result says is a claim of the upstream. It decides nothing.
 4. A call that only asks what would happen (`preview_argument`) has changed nothing, whatever its result says.
 """
@@ -51,10 +52,11 @@ class EffectMap(Struct, frozen=True):
 
 
 class Mapped(Struct, frozen=True):
-    """What a result said that was changed, and which paths led nowhere."""
+    """What a result said that was changed, how many effects in all, and which paths led nowhere."""
 
     effects: tuple[Effect, ...] = ()
     missing: tuple[str, ...] = ()
+    count: int = 0
 
 
 def effect_maps(settings: Sequence[EffectSettings], schema: JsonObject) -> tuple[EffectMap, ...]:
@@ -79,7 +81,7 @@ def mapped(maps: Sequence[EffectMap], arguments: JsonObject, result: object) -> 
             before, after = found
             unknown = True if one.before is None else UNSET
             effects += [Effect(target=name, field=one.field, before=before, after=after, before_unknown=unknown) for name in targets]
-    return Mapped(tuple(effects[:MAPPED_LIMIT]), tuple(missing))
+    return Mapped(tuple(effects[:MAPPED_LIMIT]), tuple(missing), len(effects))
 
 
 def _read(one: EffectSettings, schema: JsonObject) -> EffectMap:

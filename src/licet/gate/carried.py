@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from licet.catalog import strict
 from licet.catalog.arguments import ArgumentReader, Arguments
-from licet.catalog.effects_map import mapped
+from licet.catalog.effects_map import Mapped, mapped
 from licet.catalog.spec import ToolSpec
 from licet.catalog.upstream import EXTRA, UpstreamPreview, UpstreamTool
 from licet.errors import ArgumentsRefused
@@ -76,8 +76,7 @@ class CarriedPreview:
             except ArgumentsRefused as refused:
                 raise EndedAs("not_executed", "preview_refused", f"`{tool.name}` does not take these arguments: {refused}") from refused
             found = mapped(tool.effects, arguments, await carrier(tool, sent))
-            if found.missing and not found.effects:
-                raise EndedAs("error", "preview_says_nothing", f"its result has nothing at `{found.missing[0]}`")
+            _check_whole(found)
             return list(found.effects)
 
         self.function: Callable[..., Any] = carry
@@ -87,3 +86,12 @@ class CarriedPreview:
         """Fresh values, built from the canonical bytes."""
         values: JsonObject = strict.decode(arguments.json)
         return values
+
+
+def _check_whole(found: Mapped) -> None:
+    """Nobody decides on a part: what is left out could be what they would refuse."""
+    if found.missing:
+        code = "preview_incomplete" if found.effects else "preview_says_nothing"
+        raise EndedAs("error", code, f"there is nothing for `{found.missing[0]}`, which the tool's `effects` name")
+    if found.count > len(found.effects):
+        raise EndedAs("error", "preview_too_long", f"it has {found.count} effects, and {len(found.effects)} are read")

@@ -5,7 +5,8 @@ Rules:
 1. A preview is a governed read: a tool of its own in the catalog (`NAME.preview`), decided by policy under that name for the same caller,
    arguments and targets, and recorded, allowed or not, before anybody sees what it says.
 2. It must be allowed, without asking anybody. What may not be previewed cannot be decided on by people: the call is denied.
-3. A preview that fails, or returns anything but effects, denies the call: nobody can decide on what they cannot see.
+3. A preview that fails, returns anything but effects, or has only a part of what an upstream was to say, denies the call: nobody can
+   decide on what they cannot see.
 4. Where a tool has no preview, its arguments are held against the attributes of its targets that have the same names, and the digest
    covers all attributes of the targets: who approves it has seen them.
 5. Nobody asked whether the caller may read those attributes: what it is told has none of their values (`told_to_caller`). Those of another
