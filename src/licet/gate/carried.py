@@ -91,7 +91,6 @@ class CarriedPreview:
 def _check_whole(found: Mapped) -> None:
     """Nobody decides on a part: what is left out could be what they would refuse."""
     if found.missing:
-        code = "preview_incomplete" if found.effects else "preview_says_nothing"
-        raise EndedAs("error", code, f"there is nothing for `{found.missing[0]}`, which the tool's `effects` name")
+        raise EndedAs("error", "preview_incomplete", f"there is nothing for `{found.missing[0]}`, which the tool's `effects` name")
     if found.count > len(found.effects):
         raise EndedAs("error", "preview_too_long", f"it has {found.count} effects, and {len(found.effects)} are read")
