@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 
 from licet.gate.acting import Acting
 from licet.gateway.incoming import Incoming
-from licet.gateway.link import CannotAsk, ClientFacts
+from licet.gateway.link import CannotAsk, ClientFacts, Link
 from licet.gateway.messages import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from licet.gateway.request_state import StateRefused
 from licet.gateway.rounds import ROUNDS, TRIES, Rounds, ask_before, executing
@@ -58,6 +60,41 @@ async def never(incoming: Incoming) -> JsonObject:
 
 def test_work_that_asks_nothing_is_answered_at_once(w: GatewayWorld) -> None:
     assert asyncio.run(Rounds(w.gate).answer(incoming(w), asking())) == {"answers": []}
+
+
+def test_what_was_answered_is_let_go_without_the_collector(w: GatewayWorld) -> None:
+    kept: list[weakref.ref[Link]] = []
+
+    async def work(incoming: Incoming) -> JsonObject:
+        kept.append(weakref.ref(incoming.link))
+        return {}
+
+    async def main() -> None:
+        await Rounds(w.gate).answer(incoming(w), work)
+        await asyncio.sleep(0)  # callbacks of what has ended
+        assert kept[0]() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
+def test_who_asks_after_the_answer_is_told_that_it_is_too_late(w: GatewayWorld) -> None:
+    links: list[Link] = []
+
+    async def work(incoming: Incoming) -> JsonObject:
+        links.append(incoming.link)
+        return {}
+
+    async def main() -> None:
+        await Rounds(w.gate).answer(incoming(w), work)
+        with pytest.raises(CannotAsk, match="answered already"):
+            await links[0].ask({"q": FORM})
+
+    asyncio.run(main())
 
 
 def test_a_question_is_answered_with_input_required_and_the_retry_goes_on_with_the_same_work(w: GatewayWorld) -> None:

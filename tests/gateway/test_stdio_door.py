@@ -607,3 +607,55 @@ def test_what_a_client_tells_in_its_session_is_heard() -> None:
     gateway = Echo()
     assert serve(gateway, talk) == []
     assert gateway.heard_of.count("notifications/roots/list_changed") == 1
+
+
+QUESTION = {"method": "elicitation/create", "params": {"message": "Sure?", "requestedSchema": {"type": "object", "properties": {}}}}
+
+
+def test_who_has_refused_a_question_is_told_of_its_request_and_asked_as_before() -> None:
+    async def answering(incoming: Incoming) -> JsonObject:
+        with pytest.raises(CannotAsk, match="the client refused: not now"):
+            await incoming.link.ask({"a": QUESTION, "b": QUESTION})
+        await incoming.link.notify("notifications/message", {"data": "going on"})
+        return {"again": await incoming.link.ask({"c": QUESTION})}
+
+    async def talk(client: Client) -> None:
+        await client.hello()
+        client.send(asks("tools/call"))
+        first, second = await client.read(), await client.read()
+        client.send({"jsonrpc": "2.0", "id": first["id"], "error": {"code": -1, "message": "not now"}})
+        told = [await client.read() for _ in range(3)]
+        assert {one["method"] for one in told} == {"notifications/cancelled", "notifications/message", "elicitation/create"}
+        withdrawn = next(one for one in told if one["method"] == "notifications/cancelled")
+        assert withdrawn["params"]["requestId"] == second["id"]
+        third = next(one for one in told if one["method"] == "elicitation/create")
+        client.send({"jsonrpc": "2.0", "id": third["id"], "result": {"action": "decline"}})
+        assert (await client.read())["result"] == {"again": {"c": {"action": "decline"}}}
+
+    assert serve(Echo(answering), talk) == []
+
+
+def test_a_client_that_reads_no_more_keeps_nothing_from_ending_while_it_is_asked() -> None:
+    async def answering(incoming: Incoming) -> JsonObject:
+        async def flood() -> None:
+            while True:
+                await incoming.link.notify("notifications/message", {"data": "x" * 10_000})
+
+        await asyncio.gather(incoming.link.ask({"a": QUESTION}), flood())
+        raise AssertionError
+
+    async def main() -> None:
+        client = Client()
+        door = StdioDoor(Echo(answering), Lines(client.theirs_in, client.theirs_out, limit_bytes=LIMIT), ACTING, "files")
+        serving = asyncio.ensure_future(door.serve())
+        try:
+            await client.hello()
+            client.send(asks("tools/call"))
+            while (await client.read())["method"] != "elicitation/create":
+                pass  # the flood has begun already
+            door.stop()
+            await serving
+        finally:
+            client.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))

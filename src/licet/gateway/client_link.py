@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+from licet.gateway.client_answers import ask_all, result_of
 from licet.gateway.client_session import ClientSession
 from licet.gateway.client_sse import Reply
 from licet.gateway.eras import META_PROGRESS
@@ -68,15 +69,7 @@ class LegacyRequest(ModernRequest):
 
     async def ask(self, requests: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
         """Ask the client, all at once; its results by the same keys. Raises `CannotAsk`."""
-        for wanted in requests.values():
-            if not self._client.takes(wanted):
-                raise CannotAsk(f"the client has not declared that it can be asked `{wanted.get('method')}`")
-        try:
-            async with asyncio.TaskGroup() as group:
-                asking = {key: group.create_task(self._ask(wanted)) for key, wanted in requests.items()}
-        except* CannotAsk as refused:
-            raise refused.exceptions[0] from None
-        return {key: task.result() for key, task in asking.items()}
+        return await ask_all(self._client, requests, self._ask)
 
     async def _ask(self, wanted: JsonObject) -> JsonObject:
         if self._over:
@@ -90,11 +83,4 @@ class LegacyRequest(ModernRequest):
             raise
         finally:
             self._session.asked_no_more(number)
-        if not isinstance(result := message.get("result"), dict):
-            raise CannotAsk(_why(message.get("error")))
-        return result
-
-
-def _why(error: object) -> str:
-    text = error.get("message") if isinstance(error, dict) else None
-    return f"the client refused: {text[:200]}" if isinstance(text, str) else "the client refused to answer"
+        return result_of(message)

@@ -164,6 +164,10 @@ class ModernLink:
         """Nobody is there to be told anything."""
         self._attached = None
 
+    def end(self) -> None:
+        """The work is done, and asks for nothing more."""
+        self._admit, self._wake = _refuse_ended, _do_nothing  # else a request and its work hold each other until the collector comes
+
 
 class _Piece:
     """One request's work, over all its rounds. It has an `id` once it was parked."""
@@ -280,6 +284,7 @@ class Rounds:
         if not piece.task.done():
             return self._park(piece)
         self._forget(piece)
+        piece.link.end()
         if piece.task.cancelled():
             raise RpcError(INTERNAL_ERROR, "the gateway ended this call: it is being stopped, or its time was over")
         return piece.task.result()
@@ -371,6 +376,14 @@ def _responses(unverified: object) -> dict[str, JsonObject]:
     if not isinstance(unverified, dict) or not all(isinstance(one, dict) for one in unverified.values()):
         raise RpcError(INVALID_PARAMS, "`inputResponses` is an object with one result for each of the `inputRequests`")
     return unverified
+
+
+def _refuse_ended() -> None:
+    raise CannotAsk("the request has been answered already")
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _used() -> StateRefused:

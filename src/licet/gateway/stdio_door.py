@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Collection, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -46,6 +46,8 @@ REQUESTS_AT_ONCE: Final = 1_000
 """A client that asks for more before anything was answered has lost count."""
 GRACE_S: Final = 1.0
 """For requests under way when the client has said all. Clients commonly wait two seconds before they kill."""
+ENDING_S: Final = 10.0
+"""For what has been cancelled, to record its outcome."""
 UNREAD: Final = 1_000
 """Of what is told without a request, in either direction: whoever does not read misses the rest."""
 _log = logging.getLogger("licet.gateway")
@@ -78,7 +80,7 @@ class StdioDoor:
         self._upstream = upstream
         self._session = SessionState()
         self._client: ClientFacts | None = None
-        self._asked = Asked(self._send)
+        self._asked = Asked(self._send, lambda message: self._aside(self._send(message)))
         self._running: dict[MessageId, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
@@ -95,10 +97,10 @@ class StdioDoor:
                 await self._let_end()
         finally:
             self._session.tell = None
-            ending = (reading, stopping, *self._running.values(), *self._telling)
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await _cancelled((reading, stopping, *self._running.values()))
+            if self._telling and not self._gone:
+                await asyncio.wait(tuple(self._telling), timeout=GRACE_S)  # that questions are withdrawn, where the client still reads
+            await _cancelled(tuple(self._telling))
             self._lines.close()
 
     def stop(self) -> None:
@@ -241,6 +243,17 @@ class StdioDoor:
         except Gone:
             self._gone = True
             self.stop()
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """These have ended; what does not end by being cancelled is left behind."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        done, _ = await asyncio.wait(tasks, timeout=ENDING_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # nobody else looks
 
 
 async def refuse_all(lines: Lines, error: RpcError) -> None:

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from licet.gateway.client_answers import ask_all, result_of
 from licet.gateway.eras import META_PROGRESS
 from licet.gateway.link import CannotAsk, ClientFacts
 from licet.gateway.messages import MessageId, notification, request
@@ -25,8 +26,9 @@ Send = Callable[[JsonObject], Awaitable[None]]
 class Asked:
     """What the client was asked, and has not answered."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, aside: Callable[[JsonObject], None]) -> None:
         self._send = send
+        self._aside = aside  # sends too, and nobody waits for it
         self._numbers = itertools.count(1)
         self._open: dict[MessageId, asyncio.Future[JsonObject]] = {}
 
@@ -39,13 +41,12 @@ class Asked:
             await self._send(request(number, str(wanted["method"]), wanted.get("params") or {}))
             message = await answer
         except asyncio.CancelledError:
-            await self._send(notification("notifications/cancelled", {"requestId": number, "reason": "no longer needed"}))
+            # Whoever is being cancelled waits for nothing: a client that reads no more would keep the process from ending.
+            self._aside(notification("notifications/cancelled", {"requestId": number, "reason": "no longer needed"}))
             raise
         finally:
             self._open.pop(number, None)
-        if not isinstance(result := message.get("result"), dict):
-            raise CannotAsk(_why(message.get("error")))
-        return result
+        return result_of(message)
 
     def answered(self, message: JsonObject) -> None:
         """The client answers. What belongs to no question is dropped (rule 2)."""
@@ -96,17 +97,4 @@ class StdioLink:
             raise CannotAsk("a client of this version is asked nothing while it waits for this request")
         if self._is_over:
             raise CannotAsk("its request is over")
-        for wanted in requests.values():
-            if not self._client.takes(wanted):
-                raise CannotAsk(f"the client has not declared that it can be asked `{wanted.get('method')}`")
-        try:
-            async with asyncio.TaskGroup() as group:
-                asking = {key: group.create_task(self._asked.ask(wanted)) for key, wanted in requests.items()}
-        except* CannotAsk as refused:
-            raise refused.exceptions[0] from None
-        return {key: task.result() for key, task in asking.items()}
-
-
-def _why(error: object) -> str:
-    text = error.get("message") if isinstance(error, dict) else None
-    return f"the client refused: {text[:200]}" if isinstance(text, str) else "the client refused to answer"
+        return await ask_all(self._client, requests, self._asked.ask)

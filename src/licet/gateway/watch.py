@@ -53,6 +53,7 @@ class Watch:
         self._timer.cancel()
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None  # how it ends refers to this, and would hold the request until the collector comes
         task, self._task = self._task, None
         if self.reason is not None and (kind is None or isinstance(error, Exception | asyncio.CancelledError)):
             # INVARIANT: nobody is answered who has left, was withdrawn or is not who they were, whatever the work has come to
