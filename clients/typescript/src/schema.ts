@@ -1173,6 +1173,8 @@ export interface components {
             ends_at: string | null;
             expires_at: string | null;
             id: string;
+            /** @enum {unknown} */
+            kind: "key" | "link" | "passkey" | "session";
             last_used_at: string | null;
             name: string;
             replaces: string | null;

@@ -166,6 +166,7 @@ class CredentialSeen(Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
+    kind: Literal["key", "link", "passkey", "session"]
     state: Literal["active", "broken", "ended", "ending", "expired"]
     tenants: tuple[str, ...]
     agents: tuple[str, ...]

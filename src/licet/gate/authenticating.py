@@ -40,14 +40,14 @@ class Authenticating:
             return microseconds(now())
 
         accepted = settings().identity
-        self._view = KeyView(store, writer) if accepted.api_keys else None
+        self._view = KeyView(store, writer)
         self.authenticator = Authenticator(
-            keys=None if self._view is None else ApiKeys(self._view, directory, now_us),
+            keys=ApiKeys(self._view, directory, now_us) if accepted.api_keys else None,
+            sessions=ApiKeys(self._view, directory, now_us, "session"),
             tokens=_tokens(settings, directory, now_us) if accepted.issuers else None,
             certificates=Certificates(settings, directory, now_us) if accepted.certificates else None,
         )
-        if self._view is not None:
-            self._view.start()
+        self._view.start()
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +57,7 @@ class Authenticating:
 
     def close(self) -> None:
         """The thread has ended; when keys were used last is written."""
-        if self._view is not None:
-            self._view.close()
+        self._view.close()
 
 
 def _tokens(settings: Callable[[], Settings], directory: Callable[[], Directory], now_us: Callable[[], int]) -> Tokens:

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from msgspec.structs import asdict, replace
 from licet.errors import ConditionLost, CredentialRefused, IntegrityBroken
 from licet.gate.key_view import content_of
 from licet.gate.text import readable
-from licet.identity.api_keys import ERASED, KeyContent, Minted, mint
+from licet.identity.api_keys import ERASED, KeyContent, Kind, Minted, digest_of, find_id, mint
 from licet.identity.authenticated import ANY, Authenticated
 from licet.identity.content import EVERY_TENANT, Agent, Service, User
 from licet.identity.directory import Directory
@@ -56,6 +57,7 @@ class CredentialSeen(Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
+    kind: Kind
     state: State
     tenants: tuple[str, ...]
     agents: tuple[str, ...]
@@ -118,7 +120,7 @@ class Credentials:
 
     def _end_of(self, who: Authenticated) -> int | None:
         """Rule 4: beyond what moment nothing is issued. A key that was replaced or ended ends then, whatever it was issued with."""
-        if who.method == "jwt":
+        if who.method in {"jwt", "session"}:
             return microseconds(self._now() + timedelta(seconds=LONGEST_BY_TOKEN_S))
         ends = [who.expires_at, self._recorded_end(who.credential) if who.method == "api_key" else None]
         return min([end for end in ends if end is not None], default=None)
@@ -138,11 +140,14 @@ class Credentials:
 
         Without `expires_s` the successor lives as long as the old one was to live; where rule 4 forbids that it is refused, not shortened,
         since nobody expects a key to end earlier than the one that it replaces. Raises `CredentialRefused` (`no_such_credential`,
-        `already_ended`, `bad_overlap` and those of `issue`), `IntegrityBroken` where the row is not what was issued, `StoreError`.
+        `not_a_key`, `already_ended`, `bad_overlap` and those of `issue`), `IntegrityBroken` where the row is not what was issued, and
+        `StoreError`.
         """
         if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
             raise CredentialRefused("bad_overlap", f"an overlap is from 0 to {LONGEST_OVERLAP_S // 86_400} days")
         old, content = self._get_sound(credential)
+        if content.kind != "key":
+            raise CredentialRefused("not_a_key", f"credential {quoted(credential)} is a {content.kind}, and has no successor: sign in anew")
         seen = self.show(credential)
         if seen.state in {"ended", "expired"}:
             raise CredentialRefused("already_ended", f"credential {quoted(credential)} has ended: issue a new one")
@@ -182,6 +187,28 @@ class Credentials:
     def show(self, credential: str) -> CredentialSeen:
         """The key of this id. Raises `CredentialRefused` (`no_such_credential`), `StoreError`."""
         return show_credential(self._store, credential, self._now())
+
+    def exchange(self, shown: str, opened: Callable[[str], KeyContent], *, expires_s: int) -> IssuedKey:
+        """What a link opens, which is good for one use: it ends with the record that issues this. `opened` is given the link's person.
+
+        Raises `CredentialRefused` (`bad_link`, whatever is wrong with it; those of `issue`), `IntegrityBroken`, `StoreError`.
+        """
+        id_ = find_id(shown)
+        row = None if id_ is None else self._store.find_credential(id_)
+        if id_ is None or row is None or not hmac.compare_digest(row.issued.digest, digest_of(shown)):
+            raise _bad_link()
+        found, link = self._get_sound(id_)
+        now = self._now()
+        usable = seen(found, read_issues(self._store), microseconds(now)).state == "active"
+        if link.kind != "link" or link.user is None or not usable:
+            raise _bad_link()
+        content = opened(link.user)
+        self._check(content)
+        try:
+            ending = (EndCredential(id_, microseconds(now)),)
+            return self._issue(content, expires_s, ending, {"act": "issue_credential", "used": id_}, link.user)
+        except CredentialRefused as error:
+            raise (_bad_link() if error.code == "already_ended" else error) from error
 
     def _issue(
         self, content: KeyContent, expires_s: int | None, ending: tuple[EndCredential, ...], act: JsonObject, by: str | None
@@ -297,6 +324,11 @@ class Credentials:
         return tuple([Subject(tenant, "User", user) for tenant in tenants or [OPERATOR_LOG]])
 
 
+def _bad_link() -> CredentialRefused:
+    """Whoever guesses learns nothing from it."""
+    return CredentialRefused("bad_link", "this link opens nothing: it was used, its time is over, or it is not whole; ask for a new one")
+
+
 def list_credentials(store: Store, now: datetime) -> tuple[CredentialSeen, ...]:
     """Every key, the oldest first. Raises `StoreError`."""
     issues = read_issues(store)
@@ -329,6 +361,7 @@ def seen(row: StoredCredential, issues: Issues, now: int) -> CredentialSeen:
     return CredentialSeen(
         id=issued.id,
         name=content.name,
+        kind=content.kind,
         state=_state(issued.expires_at, ends_at, now) if sound else "broken",
         tenants=content.tenants,
         agents=content.agents,

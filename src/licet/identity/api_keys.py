@@ -1,4 +1,4 @@
-"""API keys: `licet_<id>_<secret>`, each for some tenants and some callers, or for one person.
+"""Secrets that Licet issues, `licet_<id>_<secret>`: API keys for programs and people, sessions of the console, links to sign in with.
 
 Rules:
 
@@ -11,6 +11,7 @@ Rules:
    revived in the database is refused (ledger/issued.py).
 5. A revocation counts within a second: what was verified before holds only while the view of the records is fresh. The same goes for a
    user whom an erasure takes from a key.
+6. A secret serves for what it was issued for: a session is no API key, and a link opens one session and nothing else.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import os
 import re
 from base64 import b32encode
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from licet.errors import NotAuthenticated, StoreError
-from licet.identity.authenticated import Authenticated
+from licet.identity.authenticated import Authenticated, Method
 from licet.identity.directory import Directory
 from licet.identity.remembered import Remembered
 
@@ -42,11 +43,17 @@ ERASED: Final = "(erased user)"
 _SHAPE: Final = re.compile(r"licet_([a-z2-7]{16})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 
 
+Kind = Literal["key", "session", "link", "passkey"]
+"""What a credential is: an API key; a browser that somebody signed in with; a link that signs in once; a public key that signs votes."""
+_METHODS: Final[dict[Kind, Method]] = {"key": "api_key", "session": "session"}
+
+
 class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a key is for. Either of one `user` (a person), or for programs: the `agents`, `services` and `users` that it speaks for.
 
     `roles` are for what Licet itself permits. `replaces` is the key whose successor it is. Its JSON is stored, and the digest of that
     recorded: fields are append-only. `salt` keeps anybody from guessing what such a digest was made of, once the content is another.
+    `signed_in_by` is how a session was opened: `link`, `oidc` or `passkey`, and with which.
     """
 
     v: int = 1
@@ -59,6 +66,8 @@ class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     roles: tuple[str, ...] = ()
     replaces: str | None = None
     salt: str = ""
+    kind: Kind = "key"
+    signed_in_by: str = ""
 
 
 class Minted(Struct, frozen=True):
@@ -129,10 +138,13 @@ def find_id(shown: str) -> str | None:
 
 
 class ApiKeys:
-    """Verifies API keys. Safe to use from many threads."""
+    """Verifies API keys, or sessions. Safe to use from many threads."""
 
-    def __init__(self, source: KeySource, directory: Callable[[], Directory], now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, source: KeySource, directory: Callable[[], Directory], now_us: Callable[[], int], kind: Literal["key", "session"] = "key"
+    ) -> None:
         self._source = source
+        self._kind: Final = kind
         self._directory = directory
         self._now_us = now_us
         self._remembered = Remembered()
@@ -158,6 +170,8 @@ class ApiKeys:
             raise NotAuthenticated("unavailable", "store_unavailable", str(error)) from error
         if found is None or not hmac.compare_digest(found.digest, digest_of(shown)):
             raise NotAuthenticated("invalid_credential", "unknown_key", id_)
+        if found.content.kind != self._kind:
+            raise NotAuthenticated("invalid_credential", "wrong_kind", id_)
         self._check_time(found)
         directory = self._directory()
         verified = self._authenticated(found, directory)
@@ -182,7 +196,7 @@ class ApiKeys:
             if user is None or user.disabled:
                 raise NotAuthenticated("invalid_credential", "user_unknown_or_disabled", found.id)
         return Authenticated(
-            method="api_key",
+            method=_METHODS[self._kind],
             credential=found.id,
             tenants=content.tenants,
             user=content.user,

@@ -24,7 +24,7 @@ from licet.names import quoted
 ANY: Final = "*"
 """In a scope: every one that the directory has."""
 
-Method = Literal["api_key", "jwt", "mtls"]
+Method = Literal["api_key", "jwt", "mtls", "session"]
 
 
 class AskedCaller(Struct, frozen=True, kw_only=True):

@@ -50,8 +50,14 @@ class Authenticator:
     """Tells who speaks. Safe to use from many threads; what is None is not accepted."""
 
     def __init__(
-        self, *, keys: Verifies | None = None, tokens: Verifies | None = None, certificates: VerifiesCertificates | None = None
+        self,
+        *,
+        keys: Verifies | None = None,
+        tokens: Verifies | None = None,
+        certificates: VerifiesCertificates | None = None,
+        sessions: Verifies | None = None,
     ) -> None:
+        self._sessions = sessions
         self._keys = keys
         self._tokens = tokens
         self._certificates = certificates
@@ -80,6 +86,16 @@ class Authenticator:
         if checks is None:
             raise NotAuthenticated("invalid_credential", "kind_not_accepted")
         return checks.verify(shown, peer_certificate)
+
+    def find_known_session(self, shown: str) -> Authenticated | None:
+        """As `find_known`, by the secret in a browser's cookie."""
+        return None if self._sessions is None else self._sessions.find_known(shown, None)
+
+    def authenticate_session(self, shown: str) -> Authenticated:
+        """As `authenticate`, by the secret in a browser's cookie. Nothing else is taken from a cookie, and no session from a header."""
+        if self._sessions is None:
+            raise NotAuthenticated("invalid_credential", "kind_not_accepted")
+        return self._sessions.verify(shown, None)
 
     def _checks(self, shown: str) -> Verifies | None:
         return self._keys if shown.startswith(KEY_PREFIX) else self._tokens

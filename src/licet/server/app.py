@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable
@@ -32,7 +33,7 @@ from licet.errors import NotAuthenticated
 from licet.identity.authenticated import Authenticated
 from licet.identity.authenticator import Authenticator
 from licet.identity.resources import is_for
-from licet.server.endpoint import Answer, Asked, Endpoint, Serving
+from licet.server.endpoint import Answer, Asked, Endpoint, Handler, Serving
 from licet.server.exchange import Exchange, Scope, Send
 from licet.server.limits import AtOnce, Buckets, neighbourhood
 from licet.server.observing import Observer, Observers
@@ -70,7 +71,6 @@ class Api:
         self.waiting: Final = AtOnce(max(1, settings.connections // 2))
         self._workers: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="licet-http")
         self._checking: Final = ThreadPoolExecutor(CHECKING, thread_name_prefix="licet-who")
-        self._plain: Final = {e.operation for e in self.routes.endpoints if not inspect.iscoroutinefunction(e.handler)}
 
     def close(self) -> None:
         """The threads end with what they are at."""
@@ -99,24 +99,40 @@ class Api:
 
     async def _authenticated(self, authorization: str | None, certificate: bytes | None, client: str) -> Authenticated:
         known = self._authenticator.find_known(authorization, certificate)
+        return await self._verified(known, lambda: self._authenticator.authenticate(authorization, certificate), client)
+
+    async def _verified(self, known: Authenticated | None, verify: Callable[[], Authenticated], client: str) -> Authenticated:
         if known is not None:
             return known
         address = neighbourhood(client)
         if self._refusals.is_empty(address):
             raise Problem("too_many_requests", "too many credentials from this address were refused", retry_after_s=60)
         try:
-            return await self.run(lambda: self._authenticator.authenticate(authorization, certificate), self._checking)
+            return await self.run(verify, self._checking)
         except NotAuthenticated as refused:
             if refused.code != "unavailable":  # an outage of ours is nobody's guessing
                 self._refusals.take(address)
             self.observer.not_authenticated(refused.reason)
             raise
 
+    async def authenticate_session(self, shown: str, client: str) -> Authenticated:
+        """Whose browser this is, by its cookie. Raises as `authenticate`."""
+        return await self._verified(
+            self._authenticator.find_known_session(shown), lambda: self._authenticator.authenticate_session(shown), client
+        )
+
+    async def check_session_still(self, who: Authenticated, shown: str) -> None:
+        """As `check_still`, for a browser."""
+        await self._check_still(who, self._authenticator.find_known_session(shown), lambda: self._authenticator.authenticate_session(shown))
+
     async def check_still(self, who: Authenticated, authorization: str | None, certificate: bytes | None) -> None:
         """Who asked is still who they were. Raises `NotAuthenticated`; an outage of ours ends nothing that has begun."""
-        found = self._authenticator.find_known(authorization, certificate)
+        known = self._authenticator.find_known(authorization, certificate)
+        await self._check_still(who, known, lambda: self._authenticator.authenticate(authorization, certificate))
+
+    async def _check_still(self, who: Authenticated, known: Authenticated | None, verify: Callable[[], Authenticated]) -> None:
         try:
-            found = found or await self.run(lambda: self._authenticator.authenticate(authorization, certificate), self._checking)
+            found = known or await self.run(verify, self._checking)
         except NotAuthenticated as refused:
             if refused.code == "unavailable":
                 return
@@ -139,15 +155,20 @@ class Api:
 
     async def handle(self, endpoint: Endpoint, asked: Asked) -> Answer:
         """What the handler answers, if it has asked for permission."""
-        if endpoint.operation in self._plain:
-            answer = await self.run(lambda: endpoint.handler(asked))
-        else:
+        if _waits(endpoint.handler):
             answer = await endpoint.handler(asked)  # type: ignore[misc]  # a coroutine function, as looked up
+        else:
+            answer = await self.run(lambda: endpoint.handler(asked))
         if endpoint.action is not None and not asked.checked:
             _log.error("licet: `%s` answered without asking for permission; the answer was kept back", endpoint.operation)
             raise Problem("internal_error", "the answer was kept back")
         assert isinstance(answer, Answer)
         return answer
+
+
+@functools.cache
+def _waits(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -56,6 +56,12 @@ _encode = msgspec.json.Encoder().encode
 
 def list_requests(asked: Asked) -> Answer:
     """A page of requests, the one that expires first first."""
+    content = _encode(find_requests(asked))
+    return Answer(content=content, etag=hashlib.sha256(content).hexdigest()[:32])
+
+
+def find_requests(asked: Asked) -> RequestPage:
+    """That page, of those that whoever asks may see. Raises `Problem`."""
     params: ListRequests = asked.params
     wanted: tuple[OwnAction, ...] = READING if params.mine else ("requests.read",)
     tenants = _tenants(asked, wanted)
@@ -72,9 +78,7 @@ def list_requests(asked: Asked) -> Answer:
         one = stand(request, dossier.votes, asked.directory, asked.gate.now(), viewer=asked.who.user)
         if may(asked, request, wanted) and (not params.mine or _is_mine(asked, one)):
             found.append(shape_of(one))
-    page = RequestPage(requests=tuple(found), next=write_cursor("listRequests", params, place) if more else None)
-    content = _encode(page)
-    return Answer(content=content, etag=hashlib.sha256(content).hexdigest()[:32])
+    return RequestPage(requests=tuple(found), next=write_cursor("listRequests", params, place) if more else None)
 
 
 def _tenants(asked: Asked, wanted: Sequence[OwnAction]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def _served_gateway(gate: Gate) -> ServedGateway | None:
     return ServedGateway(gate, Pool(settings.upstreams, folder=settings.file.parent if settings.file is not None else Path.cwd()))
 
 
-def assemble(gate: Gate) -> Server:
-    """A server of this gate, which it closes when it ends. Raises `OperatorError` where anything does not load."""
+def assemble(gate: Gate, front: Callable[[Api, Application], Application] | None = None) -> Server:
+    """A server of this gate, which it closes when it ends. `front` puts something before the API and the gateway: the console.
+
+    Raises `OperatorError` where anything does not load.
+    """
     gate.seal()
     if gate.scene.own is None:
         OwnPolicies.read(gate.settings.policies, gate.scene.directory)  # says what is missing, and how to write it
@@ -62,6 +66,7 @@ def assemble(gate: Gate) -> Server:
         served = _served_gateway(gate)
         if served is not None:
             app = WithGateway(api, served.door, lambda: gate.settings)
+        app = app if front is None else front(api, app)
         app = app if tracer is None else Traced(app, tracer)
         server = Server(gate, app, closes=_Both(api, authenticating), beside=served, metrics=metrics.show)
     except BaseException:

@@ -172,7 +172,7 @@ def _evaluate_together(asked: Asked) -> Answer:
         return _told(asked.gate.evaluate(inquiry, inquirer=inquirer), asked, tenant)
     if len(together.evaluations) > TOGETHER_LIMIT:
         raise bad_request(f"at most {TOGETHER_LIMIT} questions are answered together")
-    asked.checked = True  # each question asks for itself, and one that may not be asked is an answer among others
+    asked.note_checked()  # each question asks for itself, and one that may not be asked is an answer among others
     found: list[tuple[Inquiry, str] | Problem] = [_item(asked, together, item, inquirer) for item in together.evaluations]
     stop_at = STOPS[together.options.evaluations_semantic]
     if stop_at == "deny":

@@ -89,7 +89,7 @@ async def report(asked: Asked) -> Answer:
         told = await asked.gate.areport(CallId(asked.params.id), said, may=lambda whose: _is_theirs(asked, "calls.report", whose))
     except ReportRefused as refused:
         if refused.code == "no_such_call":
-            asked.checked = True  # there was nobody to ask about
+            asked.note_checked()  # there was nobody to ask about
             raise not_found() from refused
         raise Problem(refused.code, str(refused), status=_REPORTING.get(refused.code, 409)) from refused
     return Answer(

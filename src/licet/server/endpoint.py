@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -55,7 +56,7 @@ class Serving:
 class Asked:
     """One request that may be answered: who asks, and for what."""
 
-    __slots__ = ("_asker", "body", "checked", "headers", "params", "path", "raw_body", "request_id", "serving", "who")
+    __slots__ = ("_asker", "_checked", "body", "headers", "params", "path", "raw_body", "request_id", "serving", "who")
 
     def __init__(  # one request
         self,
@@ -77,8 +78,23 @@ class Asked:
         self.headers = headers
         self.path = path
         self.request_id = request_id
-        self.checked = False
+        self._checked = [False]  # one for all that `with_input` makes of it
         self._asker: Asker | None = None
+
+    def with_input(self, params: Any, body: Any) -> Asked:
+        """The same request of the same one, for other parameters: a page is made of what several endpoints answer."""
+        other = copy(self)
+        other.params, other.body = params, body
+        return other
+
+    @property
+    def checked(self) -> bool:
+        """Whether permission was asked for."""
+        return self._checked[0]
+
+    def note_checked(self) -> None:
+        """Who may ask was decided in another way than by `decide`."""
+        self._checked[0] = True
 
     @property
     def gate(self) -> Gate:
@@ -111,7 +127,7 @@ class Asked:
 
     def decide(self, action: OwnAction, tenant: str, subject: EntityRef | None = None) -> OwnDecision:
         """Whether this one may do that there, the credential's own tenants being a wall before every policy."""
-        self.checked = True
+        self._checked[0] = True
         if not self._reaches(action, tenant):
             return OwnDecision(False, (), "the credential does not reach this tenant")
         return self._decide(action, tenant, subject)
@@ -124,7 +140,7 @@ class Asked:
 
     def allow(self, action: OwnAction, tenant: str, subject: EntityRef | None = None) -> None:
         """Nothing, where it is permitted. Raises `not_found` where the tenant is out of reach, `not_permitted` where policy says no."""
-        self.checked = True
+        self._checked[0] = True
         if not self._reaches(action, tenant):
             raise not_found()
         if not self._decide(action, tenant, subject).allowed:

@@ -24,6 +24,7 @@ from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.observing import CREDENTIAL, REQUEST_ID, Answered
 from licet.server.problems import Problem, bad_request
 from licet.server.reading import Disconnected, Receive, decode_body, decode_params, read_body
+from licet.server.routing import Routes
 
 if TYPE_CHECKING:
     from licet.server.app import Api
@@ -87,17 +88,16 @@ class Exchange:
             problem = self._problem(error)
             status, code = problem.status, problem.code
             if not self._begun:
-                plain = self._endpoint is not None and self._endpoint.plain_errors
-                await self._write(_as_answer(problem, self._request_id, plain=plain))
+                await self._write(self._refused(problem))
         finally:
             self._tell(status, code)
 
     async def _answered(self) -> Answer:
         api, scope = self._api, self._scope
-        self._endpoint, path = api.routes.find(scope["method"], _path_as_sent(scope))
+        self._endpoint, path = self._routes().find(scope["method"], _path_as_sent(scope))
         endpoint = self._endpoint
         if not endpoint.public:
-            self._who = await api.authenticate(self._authorization(), self._certificate(), self._client())
+            self._who = await self._authenticated()
             CREDENTIAL.set(self._who.credential)
             api.count(self._who)
         if not self._twice.isdisjoint(_ONCE):
@@ -143,7 +143,7 @@ class Exchange:
                 if leaving.done() and not working.done():
                     raise Disconnected
                 if not working.done() and self._endpoint is not None and not self._endpoint.public:
-                    await self._api.check_still(self._who, self._authorization(), self._certificate())
+                    await self._check_still()
             return working.result()
         finally:
             working.cancel()
@@ -158,6 +158,20 @@ class Exchange:
         if len(raw) <= LONG_BYTES:
             return decode_body(endpoint, self._headers, raw, self._api.settings.body_bytes)
         return await self._api.run(lambda: decode_body(endpoint, self._headers, raw, self._api.settings.body_bytes))
+
+    # what another front door does in its own way (licet.console)
+
+    def _routes(self) -> Routes:
+        return self._api.routes
+
+    async def _authenticated(self) -> Authenticated:
+        return await self._api.authenticate(self._authorization(), self._certificate(), self._client())
+
+    async def _check_still(self) -> None:
+        await self._api.check_still(self._who, self._authorization(), self._certificate())
+
+    def _refused(self, problem: Problem) -> Answer:
+        return _as_answer(problem, self._request_id, plain=self._endpoint is not None and self._endpoint.plain_errors)
 
     def _authorization(self) -> str | None:
         if b"authorization" in self._twice:

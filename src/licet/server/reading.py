@@ -129,7 +129,7 @@ def decode_params(endpoint: Endpoint, path: Mapping[str, str], query: bytes) -> 
             raise bad_request("this endpoint takes no parameters")
         return None
     values: dict[str, Any] = {name: _checked(text) for name, text in path.items()}
-    lists = _lists(endpoint.params)
+    lists = lists_of(endpoint.params)
     for name, text in _query(query):
         if name in lists:
             values.setdefault(name, []).append(text)
@@ -168,7 +168,8 @@ def _checked(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=512)
-def _lists(params: type[Struct]) -> frozenset[str]:
+def lists_of(params: type[Struct]) -> frozenset[str]:
+    """The fields that take several values."""
     return frozenset(name for name, kind in get_type_hints(params).items() if get_origin(kind) in {tuple, list})
 
 
