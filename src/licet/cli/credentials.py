@@ -72,7 +72,7 @@ def issue(
     expires_s = _expires_s(expires)
     if invocation.server is not None:
         return _tell_key(invocation, remote_acts.issue(invocation, content, expires_s, by))
-    with _opened(load_settings(invocation), create=True) as keys:
+    with opened_keys(load_settings(invocation), create=True) as keys:
         issued = keys.issue(content, expires_s=expires_s, by=by)
     return _tell_key(invocation, issued)
 
@@ -116,7 +116,7 @@ def rotate(invocation: Invocation, /, credential: str, overlap: str, expires: st
     expires_s = None if expires is None else _duration_s(expires)
     if invocation.server is not None:
         return _tell_key(invocation, remote_acts.rotate(invocation, credential, overlap_s, expires_s, by))
-    with _opened(load_settings(invocation)) as keys:
+    with opened_keys(load_settings(invocation)) as keys:
         issued = keys.rotate(credential, overlap_s=overlap_s, expires_s=expires_s, by=by)
     return _tell_key(invocation, issued)
 
@@ -131,7 +131,7 @@ def revoke(invocation: Invocation, /, credential: str, reason: str, by: str | No
     if invocation.server is not None:
         revoked = remote_acts.revoke(invocation, credential, reason, by)
     else:
-        with _opened(load_settings(invocation)) as keys:
+        with opened_keys(load_settings(invocation)) as keys:
             revoked = keys.revoke(credential, reason=reason, by=by)
     below = f"recorded as {revoked.receipt.log}:{revoked.receipt.index}"
     text = f"{revoked.credential.name} ({revoked.credential.id}) is good for nothing any more"
@@ -139,7 +139,7 @@ def revoke(invocation: Invocation, /, credential: str, reason: str, by: str | No
 
 
 @contextmanager
-def _opened(settings: Settings, *, create: bool = False) -> Iterator[Credentials]:
+def opened_keys(settings: Settings, *, create: bool = False) -> Iterator[Credentials]:
     """Where the keys of the settings' ledger are changed. `create` makes a ledger where there is none: a server needs a key first."""
     directory = Directory.from_settings(settings)
     with OpenLedger(settings, utc_now, create=create) as ledger:
@@ -186,6 +186,7 @@ def _show_all(output: Output, found: tuple[CredentialSeen, ...]) -> None:
 def _show(output: Output, one: CredentialSeen) -> None:
     output.mark(_MARKS[one.state], one.state, one.name, below=one.id)
     pairs = [
+        ("kind", "" if one.kind == "key" else one.kind),
         ("tenants", ", ".join(one.tenants)),
         ("person", one.user or ""),
         ("agents", ", ".join(one.agents)),

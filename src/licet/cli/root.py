@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "undo": "Take back what a call has changed, where policy allows it.",
     "audit": "Search, show, verify, prove and export the audit log.",
     "catalog": "Show and accept what upstream MCP servers offer.",
+    "console": "Let people into the web console.",
     "credentials": "Issue, list, replace and revoke API keys.",
     "keys": "Show, make and change the keys of the ledger.",
     "db": "Back the ledger up, restore it, and upgrade it.",

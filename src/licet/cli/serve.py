@@ -10,14 +10,16 @@ from typing import Literal
 
 import click
 
+from licet.cli.console import link_address
 from licet.cli.doctor_server import server_findings
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
 from licet.cli.invocation import Invocation
 from licet.cli.loading import import_gate
 from licet.gate.gate import Gate
+from licet.gate.signing_in import FIRST_LINK_S, has_anybody_signed_in, issue_link, who_lets_others_in
 
-NEEDED = ("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop")
+NEEDED = ("httptools", "jinja2", "prometheus_client", "starlette", "uvicorn", "uvloop")
 _log = logging.getLogger("licet.server")
 
 
@@ -51,20 +53,32 @@ def serve(invocation: Invocation, /, log_format: Literal["json", "text"] | None,
 
 
 def _serve(gate: Gate) -> bool:
+    from licet.console.app import Console  # noqa: PLC0415  as above
     from licet.server.assembly import assemble  # noqa: PLC0415  as above
     from licet.server.descriptors import raise_limit  # noqa: PLC0415  as above
 
     try:
-        server = assemble(gate)
+        server = assemble(gate, Console)
         if short := raise_limit(gate.settings.server.connections):
             _log.warning("licet: %s; raise the limit of this user (`ulimit -n`, `LimitNOFILE=`), or take fewer connections", short)
         for finding in server_findings(gate.settings):
             if finding.level != "ok":
                 _log.warning("licet: %s: %s; %s", finding.about, finding.message, finding.next or "look at it")
         _say_what_nobody_knows(gate)
+        _print_first_link(gate)
         return server.run()
     finally:
         gate.close()  # the server has, unless it could not even begin
+
+
+def _print_first_link(gate: Gate) -> None:
+    """Where nobody has ever signed in to the console: a link for whoever may let others in, on stdout alone, never in the log."""
+    if has_anybody_signed_in(gate.store, gate.now()) or (user := who_lets_others_in(gate.scene)) is None:
+        return
+    settings = gate.settings.server
+    issued = issue_link(gate.credentials, user, expires_s=FIRST_LINK_S)
+    address = link_address(settings.public_url or f"http://{settings.address}", issued.key)
+    click.echo(f"nobody has signed in to the console yet; this link lets `{user}` in, once, within a day:\n{address}")
 
 
 def _say_what_nobody_knows(gate: Gate) -> None:

@@ -1,0 +1,87 @@
+"""What every page has: the frame around it, who looks at it, and how times, words and ids are written.
+
+Rules:
+
+1. Templates escape everything that they are given. Nothing that somebody wrote is ever marked as safe.
+2. A page names the scripts and styles of this origin, with a nonce made for this answer; nothing else runs or is loaded.
+3. What an agent wrote stands in `untrusted` (macros.html), and nowhere else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jinja2
+
+from licet.console import cookies
+from licet.console.files import address
+from licet.console.menu import MENU
+from licet.console.wording import ago, number, utc
+from licet.model import OPERATOR_LOG
+from licet.server.endpoint import Answer, Asked
+from licet.server.problems import Problem
+
+HTML: Final = "text/html; charset=utf-8"
+_THEMES: Final = frozenset({"light", "dark"})
+
+
+_environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("licet.console"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_environment.filters |= {"ago": ago, "number": number, "utc": utc}
+_environment.globals["static"] = address
+
+
+def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple[str, str], ...] = (), **context: Any) -> Answer:
+    """A page for somebody who is signed in."""
+    secret = cookies.read(asked.headers, cookies.SESSION)
+    scene = asked.gate.scene
+    tenants = [name for name in sorted(asked.directory.tenants) if asked.decide("records.read", name).allowed]
+    frame = {
+        "who": asked.who,
+        "asker": asked.asker,
+        "path": asked.path,
+        "menu": MENU,
+        "waiting": 0,
+        "tenants": tenants,
+        "installation": OPERATOR_LOG,
+        "environment": scene.environment,
+        "form_token": "" if secret is None else cookies.form_token(secret),
+        "now": asked.gate.now(),
+    }
+    return _render(template, asked.headers, status, headers, frame | context)
+
+
+def bare_page(
+    headers: Mapping[bytes, bytes], template: str, *, status: int = 200, sent: tuple[tuple[str, str], ...] = (), **context: Any
+) -> Answer:
+    """A page for anybody: signing in, and what went wrong."""
+    return _render(template, headers, status, sent, context)
+
+
+def problem_page(problem: Problem, request_id: str, headers: Mapping[bytes, bytes]) -> Answer:
+    """What went wrong, in words, and what to do next."""
+    more = problem.headers
+    if problem.retry_after_s is not None:
+        more = (*more, ("Retry-After", str(problem.retry_after_s)))
+    return bare_page(headers, "problem.html", status=problem.status, sent=more, problem=problem, request_id=request_id)
+
+
+def _render(
+    template: str, asked: Mapping[bytes, bytes], status: int, headers: tuple[tuple[str, str], ...], context: Mapping[str, Any]
+) -> Answer:
+    nonce = secrets.token_urlsafe(18)
+    theme = cookies.read(asked, cookies.THEME)
+    text = _environment.get_template(template).render(nonce=nonce, theme=theme if theme in _THEMES else None, **context)
+    policy = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types htmx"
+    )
+    return Answer(content=text.encode(), media_type=HTML, status=status, headers=(("Content-Security-Policy", policy), *headers))

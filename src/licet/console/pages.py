@@ -1,0 +1,10 @@
+"""Every page of the console, one table as for the API (server/routes.py)."""
+
+from __future__ import annotations
+
+from licet.console.files import PAGES as FILES
+from licet.console.inbox import PAGES as INBOX
+from licet.console.sign_in import PAGES as SIGN_IN
+from licet.server.endpoint import Endpoint
+
+PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *SIGN_IN)

@@ -1,0 +1,51 @@
+"""How times and values are written for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_DAY: Final = 86_400
+_encode = msgspec.json.Encoder().encode
+
+
+def utc(at: int | datetime) -> datetime:
+    """A moment given in UTC microseconds, or as it is."""
+    return at if isinstance(at, datetime) else _EPOCH + timedelta(microseconds=at)
+
+
+def ago(at: int | datetime, now: datetime) -> str:
+    """How long ago, in the largest unit: `20 s ago`."""
+    return f"{span(int((now - utc(at)).total_seconds()))} ago"
+
+
+def left(seconds: int) -> str:
+    """What is left of a time: `4 min left`."""
+    return "past its time" if seconds <= 0 else f"{span(seconds)} left"
+
+
+def span(seconds: int) -> str:
+    """A time in its largest unit, and the next one where seconds matter: `45 s`, `4 min 12 s`, `3 h`, `2 days`."""
+    seconds = max(0, seconds)
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    if seconds < 10 * _MINUTE:
+        return f"{seconds // _MINUTE} min {seconds % _MINUTE} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE} min"
+    return f"{seconds // _HOUR} h" if seconds < 2 * _DAY else f"{seconds // _DAY} days"
+
+
+def quoted_value(value: Any) -> str:
+    """A value as JSON has it; a text is shown in quotes, so that it is not taken for a word of ours."""
+    return _encode(value).decode()
+
+
+def number(value: float) -> str:
+    """With commas between the thousands."""
+    return f"{value:,}"
