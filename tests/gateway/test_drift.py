@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from licet.catalog.pins import LOCK_FILE, Lock, pins_of
+from licet.errors import PolicyInvalid
 from licet.gateway import carrying
 from licet.gateway.link import VOYAGE
 from licet.testing import records
-from tests.gateway.world import CONFIG, GatewayWorld, gateway_world
+from tests.gateway.world import CONFIG, NOTES, GatewayWorld, gateway_world
 
 READ = {"name": "crm__get", "arguments": {"id": "C-1"}}
 
@@ -121,3 +123,42 @@ def test_who_may_never_call_a_tool_is_not_told_how_it_drifted(w: GatewayWorld) -
     text = str(asyncio.run(w.ask("tools/call", {"name": "crm__set", "arguments": {"id": "C-1", "amount": 1}}))["content"][0]["text"])
     assert text.startswith("denied (no_permit): ")
     assert "title" not in text
+
+
+def accept(folder: Path, tools: list[Any]) -> None:
+    Lock({"crm": pins_of(tools), "notes": pins_of(NOTES)}).write(folder / LOCK_FILE)
+
+
+def test_a_call_is_not_executed_by_a_definition_that_was_accepted_after_it_was_decided(w: GatewayWorld, tmp_path: Path) -> None:
+    crm = w.upstreams.crm
+    real = crm.request
+
+    async def request(method: str, params: Any, voyage: Any, *, timeout_s: float) -> Any:
+        if method == "tools/list":
+            crm.request = real  # type: ignore[method-assign]  # once
+            crm.tools[1] = {**crm.tools[1], "description": "Change a customer; amounts are in thousands now."}
+            accept(tmp_path, crm.tools)
+            assert w.gate.reload().changed
+        return await real(method, params, voyage, timeout_s=timeout_s)
+
+    crm.request = request  # type: ignore[method-assign]  # what happens while the call is on its way
+    write = {"name": "crm__set", "arguments": {"id": "C-1", "amount": 5}}
+    said = asyncio.run(w.ask("tools/call", write, agent="writer"))
+    assert said["isError"]
+    assert "is not the one that was accepted: it has changed: `/description`" in said["content"][0]["text"]
+    assert crm.sent == []
+    ended = [one.envelope.outcome for one in records(w.gate, "acme") if one.kind == "outcome"]
+    assert [(one.status, one.code) for one in ended if one is not None] == [("not_executed", "definition_drift")]
+    assert not asyncio.run(w.ask("tools/call", write, agent="writer")).get("isError")
+    assert len(crm.sent) == 1
+
+
+def test_a_reload_that_is_refused_forgets_no_drift(w: GatewayWorld, tmp_path: Path) -> None:
+    changed(w)
+    assert "not the one that was accepted" in call(w)
+    accept(tmp_path, [{**w.upstreams.crm.tools[0], "description": "a third"}, *w.upstreams.crm.tools[1:]])
+    (tmp_path / "policies" / "all.cedar").write_text("permit (")
+    with pytest.raises(PolicyInvalid):
+        w.gate.reload()
+    assert w.gateway.drift.find("crm__get") is not None
+    assert "crm__get" not in [tool["name"] for tool in asyncio.run(w.ask("tools/list"))["tools"]]

@@ -12,8 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from licet.catalog.live import LiveDefinitions
 from licet.catalog.spec import ToolSpec
-from licet.catalog.upstream import table_of, tool_name
+from licet.catalog.upstream import UpstreamTool, table_of, tool_name
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
 from licet.gate.draft import Draft, Inquired, Refused
@@ -142,12 +143,17 @@ def refuse_drifted(scene: Scene, name: str) -> None:
 def find_drift(scene: Scene, name: str) -> str | None:
     """How the tool of this name is known to be another one than was accepted, as a sentence; None where it is not."""
     tool = scene.offered.find(name)
-    if tool is None or tool.pin is None:
+    return None if tool is None else find_drift_of(scene.live, tool)
+
+
+def find_drift_of(live: LiveDefinitions, tool: UpstreamTool) -> str | None:
+    """As `find_drift`, of this very tool: a call that was decided by one definition is not executed by one that was accepted since."""
+    if tool.pin is None:
         return None
-    drift = scene.live.find(tool.upstream, tool.name, tool.pin)
+    drift = live.find(tool.upstream, tool.name, tool.pin)
     if drift is None:
         return None
-    which = "" if tool.spec.name == tool_name(tool.upstream, tool.name) else f" (by which `{name}` is computed)"
+    which = "" if tool.spec.name == tool_name(tool.upstream, tool.name) else f" (by which `{tool.spec.name}` is computed)"
     look = f"`licet catalog diff {tool.upstream}` shows it, and `licet catalog accept {tool.upstream} {tool.name}` takes it"
     return f"the tool `{tool.name}` of `{tool.upstream}`{which} is not the one that was accepted: it {drift}; {look}"
 

@@ -78,11 +78,14 @@ class Registry:
         other.probes.update(self.probes)
         other.carrier = self.carrier
         other.live = self.live
-        for upstream in settings.upstreams:
-            if self.offered.pins_of(upstream) != other.offered.pins_of(upstream):
-                other.live.forget(upstream)
         other.revision = self.revision
         return other
+
+    def supersede(self, former: Registry) -> None:
+        """This one is in force in place of another: what was seen of upstreams whose pins have changed is seen anew."""
+        for upstream in self._settings.upstreams:
+            if former.offered.pins_of(upstream) != self.offered.pins_of(upstream):
+                self.live.forget(upstream)
 
     def add_tool(self, tool: PythonTool) -> None:
         """Make a function known as a tool. Raises `CatalogInvalid` if the name is taken."""

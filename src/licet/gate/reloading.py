@@ -137,6 +137,7 @@ class Reloading:
             raise PolicyInvalid((f"`{fresh.policies / OWN_FILE}` is gone, and without it nobody may do anything: put it back",))
         registry = self._registry.under(fresh)
         changed = house.adopt(Basis(settings=fresh, registry=registry))
+        registry.supersede(self._registry)
         self.settings, self._registry = fresh, registry
         scene = house.scene
         return Reloaded(digest=scene.digest, bundle=scene.engine.bundle.digest, changed=changed, votes_taken_back=self._settle(house))

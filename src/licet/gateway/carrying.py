@@ -95,12 +95,18 @@ class Carrying:
 
     async def _find_drift(self, tool: UpstreamTool, connection: Connection, voyage: Voyage, *, is_new: bool) -> str | None:
         """How the tool has drifted. Some servers list tools only a moment after they were told that their client is ready."""
-        problem = self._drift.find(tool.spec.name)
+        problem = self._drift.find_of(tool)
         if problem is not None and is_new:
             await asyncio.sleep(SETTLING_S)
             self._compared[connection] = -RECHECK_S
             await self.compare(connection, voyage)
-            problem = self._drift.find(tool.spec.name)
+            problem = self._drift.find_of(tool)
+        if problem is None and not self._drift.knows(connection.upstream, voyage):
+            # What is accepted has changed since it was compared, and what was seen was forgotten with that.
+            await self.compare(connection, voyage)
+            if not self._drift.knows(connection.upstream, voyage):
+                raise NotSent(f"what is accepted of `{tool.upstream}` keeps changing: nothing was done, and the call may be made again")
+            problem = self._drift.find_of(tool)
         return problem
 
     async def _asked(self, connection: Connection, tool: UpstreamTool, params: JsonObject, voyage: Voyage) -> JsonObject:

@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from licet.gate.checks import find_drift
+from licet.catalog.upstream import UpstreamTool
+from licet.gate.checks import find_drift, find_drift_of
 from licet.gate.gate import Gate
 from licet.gateway.eras import ASKED_OF_CLIENTS
 from licet.gateway.link import Voyage
@@ -52,6 +53,10 @@ class Drift:
     def find(self, name: str) -> str | None:
         """How the tool of this name of the catalog has drifted, as a sentence; None if nobody has seen that it did."""
         return find_drift(self._gate.scene, name)
+
+    def find_of(self, tool: UpstreamTool) -> str | None:
+        """As `find`, by the definition that this tool was decided by: what was accepted since is another tool."""
+        return find_drift_of(self._gate.registry.live, tool)
 
     def knows(self, upstream: str, voyage: Voyage) -> bool:
         """Whether what the upstream lists for whoever this voyage is of was compared, and is remembered."""
