@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -637,25 +638,24 @@ def test_who_has_refused_a_question_is_told_of_its_request_and_asked_as_before()
 
 def test_a_client_that_reads_no_more_keeps_nothing_from_ending_while_it_is_asked() -> None:
     async def answering(incoming: Incoming) -> JsonObject:
-        async def flood() -> None:
-            while True:
-                await incoming.link.notify("notifications/message", {"data": "x" * 10_000})
+        if incoming.method == "resources/read":
+            await incoming.link.notify("notifications/message", {"data": "x" * 300_000})  # more than a pipe holds
+        return dict(await incoming.link.ask({"a": QUESTION}))
 
-        await asyncio.gather(incoming.link.ask({"a": QUESTION}), flood())
-        raise AssertionError
-
-    async def main() -> None:
+    async def main() -> bool:
         client = Client()
         door = StdioDoor(Echo(answering), Lines(client.theirs_in, client.theirs_out, limit_bytes=LIMIT), ACTING, "files")
         serving = asyncio.ensure_future(door.serve())
         try:
             await client.hello()
             client.send(asks("tools/call"))
-            while (await client.read())["method"] != "elicitation/create":
-                pass  # the flood has begun already
+            assert (await client.read())["method"] == "elicitation/create"
+            client.send(asks("resources/read", number=2))
+            while not os.get_blocking(client.theirs_out) and select.select([], [client.theirs_out], [], 0)[1]:  # noqa: ASYNC110  nothing tells that a pipe is full
+                await asyncio.sleep(0)
             door.stop()
-            await serving
+            return bool((await asyncio.wait({serving}, timeout=20))[0])
         finally:
             client.close()
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    assert asyncio.run(main()), "the door waits for a client that does not read"
