@@ -113,6 +113,32 @@ def test_addresses_and_localhost_are_names_of_the_gateway(w: DoorWorld, host: st
     assert w.modern("tools/list", headers={"host": host}).status == 200
 
 
+def test_a_page_that_may_ask_reads_its_answers_and_no_other_does(tmp_path: Path) -> None:
+    with door_world(tmp_path, config=CONFIG + '[gateway]\norigins = ["https://app.example.com"]\n') as w:
+        page = {"origin": "https://app.example.com", "host": "localhost:80"}
+        for reply in (w.modern("tools/list", headers=page), w.modern("tools/list", who=None, headers=page)):
+            assert reply.headers["access-control-allow-origin"] == "https://app.example.com"
+            assert reply.headers["vary"] == "origin"
+            assert "mcp-session-id" in reply.headers["access-control-expose-headers"]
+            assert "access-control-allow-credentials" not in reply.headers
+        for other in ({"host": "localhost:80"}, {"host": "localhost:80", "origin": "https://evil.example.com"}):
+            assert "access-control-allow-origin" not in w.modern("tools/list", headers=other).headers
+
+
+def test_a_browser_that_asks_before_it_sends_is_told_what_a_page_may_send(tmp_path: Path) -> None:
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "Authorization, mcp-name,x-other, cookie"}
+    with door_world(tmp_path, config=CONFIG + '[gateway]\norigins = ["https://app.example.com"]\n') as w:
+        page = {"origin": "https://app.example.com", "host": "localhost:80"}
+        reply = w.send("OPTIONS", b"", who=None, headers={**page, **wanted})
+        assert (reply.status, reply.headers["access-control-allow-origin"]) == (204, "https://app.example.com")
+        assert reply.headers["access-control-allow-headers"] == "authorization, mcp-name"
+        assert reply.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+        elsewhere = w.send("OPTIONS", b"", who=None, headers={**page, **wanted, "origin": "https://evil.example.com"})
+        assert (elsewhere.status, "access-control-allow-origin" in elsewhere.headers) == (403, False)
+        assert w.send("OPTIONS", b"", who=None, headers=page).status == 401, "no question of a browser's"
+        assert w.gateway.handed == []
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://localhost:1234", "file://"])
 def test_a_page_from_elsewhere_is_refused(w: DoorWorld, origin: str) -> None:
     reply = w.modern("tools/list", headers={"origin": origin, "host": "localhost:80"})

@@ -6,7 +6,8 @@ other belongs to the era of sessions (2025-11-25, basic/transports): `initialize
 Rules:
 
 1. In this order: from where it comes (admission.py); who asks; the message, within bounds; what headers say of it (header_rules.py); what
-   the credential's scopes allow; the gateway. Nothing of a request is looked at whose asker is not known.
+   the credential's scopes allow; the gateway. Nothing of a request is looked at whose asker is not known, but what a browser asks
+   before it sends one for a page that may ask (cross_origin.py).
 2. Who calls is taken from the credential of every single request. Headers `Licet-*` select among those that it speaks for, and no more.
 3. A session is found for its own principal alone; for anybody else it does not exist (404).
 4. A modern client that closes its connection has cancelled its request. A legacy one has not: it may come back for the answer. Both are
@@ -26,6 +27,7 @@ from licet.gate.gate import Gate
 from licet.gateway.admission import Admission
 from licet.gateway.client_facts import id_in
 from licet.gateway.client_session import ClientSession
+from licet.gateway.cross_origin import preflight
 from licet.gateway.eras import LEGACY_VERSIONS, META_VERSION, MODERN_VERSIONS
 from licet.gateway.header_rules import VERSION, mismatch
 from licet.gateway.http_legacy import LegacyDoor, accepts_stream
@@ -79,6 +81,11 @@ class HttpDoor:
         if problem is not None or not {"host", "origin"}.isdisjoint(visit.twice):
             await refuse(visit, RpcError(INVALID_REQUEST, problem or "`Host` or `Origin` stands twice", http_status=403))
             return
+        if (origin := visit.headers.get("origin")) is not None:
+            visit.share_with(origin)
+            if visit.verb == "OPTIONS" and (answer := preflight(visit.headers)) is not None:
+                await visit.answer(204, headers=answer)
+                return
         who = await visit.enter()
         try:
             acting = _acting(visit, who)
@@ -117,7 +124,7 @@ class HttpDoor:
                 message = read_client_message(raw, limit_bytes=limit)
             await (self._modern if _is_modern(version, message) else self._legacy).post(asked, message)
         except RpcError as error:
-            await refuse(visit, error, id_in(raw))
+            await refuse(visit, error, await visit.run(lambda: id_in(raw)) if len(raw) > LONG_BYTES else id_in(raw))
 
 
 def _acting(visit: Visit, who: Authenticated) -> Acting:

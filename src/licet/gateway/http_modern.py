@@ -16,6 +16,7 @@ from licet.gateway.link import ClientFacts
 from licet.gateway.messages import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, RpcError
 from licet.gateway.requested import Answers, Requested, outcome, scope_wanting
 from licet.gateway.session_state import SessionState
+from licet.gateway.sight import Sight
 from licet.gateway.watch import Watch
 from licet.model import JsonObject
 
@@ -29,6 +30,7 @@ class ModernDoor:
     def __init__(self, gate: Gate, gateway: Answers) -> None:
         self._gate = gate
         self._gateway = gateway
+        self._sight = Sight(gate)
         self._mirrored: dict[str, tuple[JsonObject, Mirrored]] = {}
 
     async def post(self, asked: Requested, message: JsonObject) -> None:
@@ -80,7 +82,7 @@ class ModernDoor:
             if len(self._mirrored) >= DEFINITIONS:
                 self._mirrored.clear()
             known = self._mirrored[full] = (definition, mirrored(definition.get("inputSchema", {})))
-        if known[1]:
+        if known[1] and self._sight.could(asked.acting, tool.spec):  # else it is as one that there is not, and nothing of it is told
             arguments: Any = params.get("arguments")
             check_params(asked.visit.headers, asked.visit.twice, known[1], arguments if isinstance(arguments, dict) else {})
 

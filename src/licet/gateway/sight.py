@@ -27,9 +27,10 @@ class Sight:
     def may_ever(self, acting: Acting, upstream: str, method: str) -> bool:
         """Whether some permit could match this caller for this method of the upstream (rule 1)."""
         tool = self._gate.scene.catalog.find_tool(method_name(upstream, method))
-        return tool is not None and self._could(acting, tool)
+        return tool is not None and self.could(acting, tool)
 
-    def _could(self, acting: Acting, tool: ToolSpec) -> bool:
+    def could(self, acting: Acting, tool: ToolSpec) -> bool:
+        """Whether some permit could match this caller for this tool."""
         scene = self._gate.scene
         try:
             principals = scene.directory.principals(caller_of(acting, scene))
@@ -40,7 +41,7 @@ class Sight:
     def uses(self, acting: Acting, upstream: str) -> bool:
         """Whether some permit could match this caller for anything of this upstream."""
         offered = self._gate.scene.offered.tools.values()
-        return any(self._could(acting, tool.spec) for tool in offered if tool.upstream == upstream)
+        return any(self.could(acting, tool.spec) for tool in offered if tool.upstream == upstream)
 
     def upstreams(self, acting: Acting, only: str | None, method: str) -> list[str]:
         """Of which upstreams this caller may ever read something, in the order of licet.toml; `only` this one, if it is named."""

@@ -37,6 +37,10 @@ class Visit(Protocol):
         """Names of headers that were sent more than once: two readers could see different ones."""
         ...
 
+    def share_with(self, origin: str) -> None:
+        """The answer may be read by this page."""
+        ...
+
     async def enter(self) -> Authenticated:
         """Who asks, counted within their limits. To be called first, once. Raises where nobody may enter."""
         ...

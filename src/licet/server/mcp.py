@@ -21,6 +21,7 @@ from typing import Final, Protocol, TypeVar
 from licet.config import Settings
 from licet.errors import NotAuthenticated
 from licet.gateway.challenges import challenge
+from licet.gateway.cross_origin import shared_with
 from licet.gateway.messages import INTERNAL_ERROR, INVALID_REQUEST, NOT_PERMITTED, UNAVAILABLE, RpcError
 from licet.gateway.requested import refusal
 from licet.gateway.visit import Left, Visit
@@ -99,6 +100,7 @@ class _Visited:
         self._place = False
         self._status, self._code = 0, ""
         self._over = False
+        self._shared: Mapping[str, str] = _NONE
 
     async def answer_by(self, door: Door) -> None:
         """Whatever happens, there is one answer, and it is told of."""
@@ -116,6 +118,10 @@ class _Visited:
             self._tell()
 
     # what the door asks for
+
+    def share_with(self, origin: str) -> None:
+        """The answer may be read by this page."""
+        self._shared = shared_with(origin)
 
     async def enter(self) -> Authenticated:
         """Rule 1. Raises `Problem`, `NotAuthenticated`."""
@@ -181,7 +187,7 @@ class _Visited:
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self._status = int(status)
         sent = [(b"x-request-id", self._request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
-        sent += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        sent += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers.items(), *self._shared.items())]
         await self._send({"type": "http.response.start", "status": int(status), "headers": sent})
 
     # who asks
