@@ -104,9 +104,9 @@ class Carrying:
         if problem is None and not self._drift.knows(connection.upstream, voyage):
             # What is accepted has changed since it was compared, and what was seen was forgotten with that.
             await self.compare(connection, voyage)
-            if not self._drift.knows(connection.upstream, voyage):
-                raise NotSent(f"what is accepted of `{tool.upstream}` keeps changing: nothing was done, and the call may be made again")
             problem = self._drift.find_of(tool)
+            if problem is None and not self._drift.knows(connection.upstream, voyage):  # asked last: another thread may forget
+                raise NotSent(f"what is accepted of `{tool.upstream}` keeps changing: nothing was done, and the call may be made again")
         return problem
 
     async def _asked(self, connection: Connection, tool: UpstreamTool, params: JsonObject, voyage: Voyage) -> JsonObject:
