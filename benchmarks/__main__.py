@@ -68,7 +68,7 @@ def joined(results: dict[str, list[Row]], failed: dict[str, str]) -> dict[str, A
     """What was measured now, beside what stands in results.json of others; `measured` says when each was measured, and on what."""
     before: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     kept = {name: rows for name, rows in before.get("results", {}).items() if name not in {*results, *failed}}
-    of_old = before.get("measured", dict.fromkeys(kept, before["machine"]) if kept else {})
+    of_old = before["measured"] if "measured" in before else dict.fromkeys(kept, before.get("machine"))
     measured = {**{name: of_old[name] for name in kept}, **dict.fromkeys(results, machine())}
     return {"measured": dict(sorted(measured.items())), "results": dict(sorted({**kept, **results}.items())), "failed": sorted(failed)}
 
