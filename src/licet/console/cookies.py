@@ -16,6 +16,7 @@ from typing import Final
 
 SESSION: Final = "__Host-licet"
 THEME: Final = "__Host-licet-theme"
+PLACE: Final = "__Host-licet-place"
 _ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
 
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import jinja2
+import msgspec
+from msgspec import Struct
 
 from licet.console import cookies
 from licet.console.files import address
-from licet.console.menu import MENU
+from licet.console.menu import menu_of
 from licet.console.wording import ago, number, utc
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked
@@ -43,20 +47,48 @@ def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple
     """A page for somebody who is signed in."""
     secret = cookies.read(asked.headers, cookies.SESSION)
     scene = asked.gate.scene
-    tenants = [name for name in sorted(asked.directory.tenants) if asked.decide("records.read", name).allowed]
+    tenants = tuple(name for name in asked.tenants("requests.read") if name != OPERATOR_LOG)
     frame = {
         "who": asked.who,
         "asker": asked.asker,
         "path": asked.path,
-        "menu": MENU,
-        "waiting": 0,
+        "menu": menu_of(asked),
+        "here": here_of(asked),
         "tenants": tenants,
+        "place": place_of(asked),
         "installation": OPERATOR_LOG,
         "environment": scene.environment,
         "form_token": "" if secret is None else cookies.form_token(secret),
         "now": asked.gate.now(),
     }
     return _render(template, asked.headers, status, headers, frame | context)
+
+
+def place_of(asked: Asked) -> str | None:
+    """The tenant that the pages are to be about; None for all that one may look at."""
+    chosen = cookies.read(asked.headers, cookies.PLACE)
+    return chosen if chosen is not None and asked.decide("requests.read", chosen).allowed else None
+
+
+def here_of(asked: Asked) -> str:
+    """The address of this page with its query, to come back to."""
+    given = to_query(asked.params)
+    return f"{asked.path}?{given}" if given else asked.path
+
+
+def to_query(params: Struct | None, **changes: Any) -> str:
+    """What was asked for as a query, with some of it changed (None takes it away). Parameters of the path are left out by the caller."""
+    if params is None:
+        return ""
+    found = {**msgspec.structs.asdict(params), **changes}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(params)}
+    pairs: list[tuple[str, Any]] = []
+    for name, value in found.items():
+        if value is None or value == defaults.get(name):
+            continue
+        several = value if isinstance(value, tuple | list | frozenset) else (value,)
+        pairs += [(name, one.isoformat() if isinstance(one, datetime) else one) for one in several]
+    return urlencode(pairs)
 
 
 def bare_page(

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from licet.approvals.aside import COMMENT_LIMIT
 from licet.approvals.viewed import Viewed
 from licet.console.frame import page
+from licet.console.looks import STATES
 from licet.console.wording import left, quoted_value
 from licet.ledger.wording import who
 from licet.model import LIVE_STATES, Effect, RequestState
@@ -30,15 +31,6 @@ SOON_S: Final = 5 * 60
 Show = Literal["mine", "all", "done"]
 _TABS: Final[tuple[tuple[Show, str], ...]] = (("mine", "Yours"), ("all", "All open"), ("done", "Decided"))
 _DONE: Final = tuple(str(state) for state in RequestState if state not in LIVE_STATES)
-_LOOKS: Final = {
-    "open": ("hold", "Held"),
-    "approved": ("allow", "Approved"),
-    "consumed": ("allow", "Used"),
-    "rejected": ("deny", "Rejected"),
-    "expired": ("deny", "Expired"),
-    "withdrawn": ("none", "Withdrawn"),
-    "superseded": ("none", "Asked anew"),
-}
 
 
 class ShowInbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,7 +105,7 @@ def _ask(asked: Asked, one: RequestShape) -> dict[str, Any]:
         "tool": one.tool if one.plan is None else f"Plan, step {one.step} of {one.steps}",
         "title": one.sentence,
         "who": who(one.agent, one.service, one.user),
-        "left": left(left_s) if one.state == "open" else _LOOKS[one.state][1],
+        "left": left(left_s) if one.state == "open" else STATES[one.state][1],
         "is_soon": one.state == "open" and left_s <= SOON_S,
         "have": sum(len(need.voters) for need in one.needs),
         "wanted": sum(need.count for need in one.needs),
@@ -125,7 +117,7 @@ def _shown(asked: Asked, found: Viewed) -> dict[str, Any]:
     """A request whole."""
     one = shape_of(found)
     now = asked.gate.now()
-    look, word = _LOOKS[one.state]
+    look, word = STATES[one.state]
     spec = asked.gate.scene.catalog.tools.get(one.tool)
     whole = one.expires_at - one.opened_at
     missing = sum(need.missing for need in one.needs)

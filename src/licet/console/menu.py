@@ -1,4 +1,4 @@
-"""What is in the side of every page."""
+"""What is in the side of every page, for whoever may look at it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ from typing import Final
 
 from msgspec import Struct
 
+from licet.policy.own import OwnAction
+from licet.server.endpoint import Asked
+
 
 class Entry(Struct, frozen=True):
-    """A page, by its name and where it is."""
+    """A page: its name, where it is, and what one must be permitted somewhere to see it in the menu."""
 
     name: str
     path: str
+    action: OwnAction | None = None
 
     def is_here(self, path: str) -> bool:
         """Whether the page that is looked at is this one, or below it."""
         return path == self.path or path.startswith(f"{self.path}/")
 
 
-MENU: Final = (("Decide", (Entry("Inbox", "/console/inbox"),)),)
+MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (("Decide", (Entry("Inbox", "/console/inbox", "requests.read"),)),)
+
+
+def menu_of(asked: Asked) -> list[tuple[str, list[Entry]]]:
+    """The entries by their groups, without those that lead nowhere for this one."""
+    found = [(name, [entry for entry in entries if entry.action is None or asked.tenants(entry.action)]) for name, entries in MENU]
+    return [(name, entries) for name, entries in found if entries]

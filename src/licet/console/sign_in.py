@@ -14,12 +14,12 @@ from msgspec import Meta, Struct
 
 from licet.console import cookies
 from licet.console.frame import bare_page
+from licet.console.inside import HOME, inside
 from licet.errors import CredentialRefused
 from licet.gate.signing_in import SESSION_S, end_session, open_by_link
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import Problem
 
-HOME: Final = "/console"
 Secret = Annotated[str, Meta(max_length=200)]
 
 
@@ -40,7 +40,7 @@ class UseLink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def show(asked: Asked) -> Answer:
     """Where one signs in."""
     params: SignIn = asked.params
-    return bare_page(asked.headers, "sign_in.html", link=params.link, there=_inside(params.next), refused=None)
+    return bare_page(asked.headers, "sign_in.html", link=params.link, there=inside(params.next), refused=None)
 
 
 def use_link(asked: Asked) -> Answer:
@@ -49,9 +49,9 @@ def use_link(asked: Asked) -> Answer:
     try:
         opened = open_by_link(asked.gate.credentials, body.link)
     except CredentialRefused as error:
-        return bare_page(asked.headers, "sign_in.html", status=403, link=None, there=_inside(body.next), refused=str(error))
+        return bare_page(asked.headers, "sign_in.html", status=403, link=None, there=inside(body.next), refused=str(error))
     cookie = cookies.write(cookies.SESSION, opened.key, max_age_s=SESSION_S)
-    return Answer(status=303, media_type="text/plain", headers=(cookie, ("Location", _inside(body.next))))
+    return Answer(status=303, media_type="text/plain", headers=(cookie, ("Location", inside(body.next))))
 
 
 def sign_out(asked: Asked) -> Answer:
@@ -61,11 +61,6 @@ def sign_out(asked: Asked) -> Answer:
     except CredentialRefused as error:
         raise Problem("conflict", str(error)) from error
     return Answer(status=303, media_type="text/plain", headers=(cookies.forget(cookies.SESSION), ("Location", "/console/sign-in")))
-
-
-def _inside(there: str) -> str:
-    """Rule 2."""
-    return there if there == HOME or (there.startswith((f"{HOME}/", f"{HOME}?")) and there.isprintable() and there.isascii()) else HOME
 
 
 PAGES: Final = (

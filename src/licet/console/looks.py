@@ -1,0 +1,60 @@
+"""What a verdict, an outcome or a kind of record looks like: its silhouette and its word, the same on every page.
+
+The silhouettes are in templates/sprite.svg, the colours in static/tokens.css under the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+
+class Look(NamedTuple):
+    """A silhouette by its name, and the word that always stands beside it."""
+
+    name: str
+    word: str
+
+
+ALLOW: Final = Look("allow", "Allow")
+HOLD: Final = Look("hold", "Hold")
+DENY: Final = Look("deny", "Deny")
+UNKNOWN: Final = Look("unknown", "Unknown")
+FROZEN: Final = Look("frozen", "Frozen")
+ERROR: Final = Look("error", "Error")
+VERDICTS: Final[Mapping[str, Look]] = {"allow": ALLOW, "hold": HOLD, "deny": DENY}
+OUTCOMES: Final[Mapping[str, Look]] = {
+    "ok": Look("allow", "Done"),
+    "error": ERROR,
+    "timeout": Look("unknown", "Timed out"),
+    "not_executed": Look("none", "Not executed"),
+    "unknown": UNKNOWN,
+}
+STATES: Final[Mapping[str, Look]] = {
+    "open": Look("hold", "Held"),
+    "approved": Look("allow", "Approved"),
+    "consumed": Look("allow", "Used"),
+    "rejected": Look("deny", "Rejected"),
+    "expired": Look("deny", "Expired"),
+    "withdrawn": Look("none", "Withdrawn"),
+    "superseded": Look("none", "Asked anew"),
+}
+_KINDS: Final[Mapping[str, Look]] = {
+    "freeze": FROZEN,
+    "recovery": UNKNOWN,
+    "gap": ERROR,
+    "expiry": Look("deny", "Expired"),
+}
+
+
+def look_of_envelope(envelope: Mapping[str, Any]) -> Look:
+    """How a record looks, by its decoded envelope: what became of a call, else what was decided, else what kind of record it is."""
+    outcome = envelope.get("outcome")
+    if isinstance(outcome, Mapping) and outcome.get("status") in OUTCOMES:
+        found = OUTCOMES[outcome["status"]]
+        return ALLOW if found.word == "Done" and envelope.get("decision") else found
+    decision = envelope.get("decision")
+    if isinstance(decision, Mapping) and decision.get("verdict") in VERDICTS:
+        return VERDICTS[decision["verdict"]]
+    kind = str(envelope.get("kind", ""))
+    return _KINDS.get(kind, Look("none", kind.replace("_", " ").capitalize()))
