@@ -8,7 +8,14 @@ RUN ?= $(BIN)/python -m
 # Two workers: the tests start processes of their own.
 TESTS ?= -n 2
 
-.PHONY: help demo test heavy check lint bench clients lock clean
+# The console is tested in a real browser, which Debian has; it is installed where that is allowed.
+browser: $(READY)
+	@$(BIN)/python -m tests.console.browser.finding || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "==> installing Chromium"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi; \
+		$(BIN)/python -m tests.console.browser.finding || echo "==> the tests in a browser will fail: there is none"; }
+
+.PHONY: help demo test heavy browser check lint bench clients lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,11 +31,11 @@ help:
 demo: $(READY)
 	@$(BIN)/licet demo --once
 
-test: $(READY)
+test: $(READY) browser
 	@echo "==> tests"
 	$(RUN) pytest $(TESTS)
 
-heavy: $(READY)
+heavy: $(READY) browser
 	@echo "==> heavy tests"
 	$(RUN) pytest $(TESTS) -m heavy
 
