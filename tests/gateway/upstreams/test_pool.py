@@ -218,6 +218,23 @@ def test_an_upstream_that_fails_again_and_again_is_left_alone(tmp_path: Path, mo
     asyncio.run(main())
 
 
+def test_whoever_is_refused_for_what_its_client_declares_makes_nobody_else_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.gateway.upstreams.backoff.FIRST_S", 20.0)
+
+    async def main() -> None:
+        async with pool_of(legacy("refuses-sampling"), tmp_path, share="all", protocol="2025-11-25", connect_timeout_s=5) as pool:
+            for what in range(2):
+                bad = voyage(FakeLink(capabilities={"sampling": {f"x{what}": {}}}), user="eve")
+                with pytest.raises(NotSent, match="go away"):
+                    await pool.connect("it", bad)
+            with pytest.raises(NotSent, match="has failed again and again"):
+                await pool.connect("it", voyage(FakeLink(capabilities={"sampling": {}}), user="eve"))
+            connection = await pool.connect("it", voyage(user="ada"))
+            assert (await call(connection, "whoami"))["structuredContent"]
+
+    asyncio.run(main())
+
+
 def test_a_session_that_failed_is_made_again_and_later_each_time() -> None:
     now = 100.0
     backoff = Backoff(lambda: now)

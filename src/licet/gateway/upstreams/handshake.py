@@ -71,6 +71,10 @@ class NoHandshake(NotSent):
     """It does not speak as was expected of it: it does not answer as its era would, or ended of the question."""
 
 
+class RefusedHandshake(NoHandshake):
+    """It speaks, and refused this client: another may be welcome."""
+
+
 class _OtherVersion(NotSent):
     """It greets with a version that is not known here, or with none."""
 
@@ -105,7 +109,8 @@ async def shake_hands(
     except NotSent:
         raise
     except EndedAs as error:
-        raise NoHandshake(f"`{upstream}` did not answer its handshake: {error}") from error
+        kind = RefusedHandshake if isinstance(error, Refused) else NoHandshake
+        raise kind(f"`{upstream}` did not answer its handshake: {error}") from error
 
 
 async def _find_out(call: Call, declared: Declared, upstream: str, probe_s: float) -> Agreed:

@@ -11,7 +11,8 @@ Rules:
 4. No more sessions than `at_once` for an upstream, and of those `EACH` at most, or half, for callers who share: one that nobody uses
    makes room, their own first, and where there is none a call is not executed. What a client declares of itself makes no more room, and
    ends no backoff.
-5. A session that has failed is not used again. The next call makes another, not too soon after a failure (`backoff`).
+5. A session that has failed is not used again. The next call makes another, not too soon after a failure (`backoff`). An upstream that
+   refuses what one caller's client declares makes that caller wait, nobody with whom it shares the upstream.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from licet.gateway.connection import Connection, NotSent
 from licet.gateway.eras import Era
 from licet.gateway.link import ClientFacts, Voyage
 from licet.gateway.upstreams.backoff import Backoff
-from licet.gateway.upstreams.handshake import OWN_INFO, Declared, NoHandshake, carried_capabilities, is_sound_info
+from licet.gateway.upstreams.handshake import OWN_INFO, Declared, NoHandshake, RefusedHandshake, carried_capabilities, is_sound_info
 from licet.gateway.upstreams.session import Told, UpstreamSession
 from licet.gateway.upstreams.ways import Ways
 from licet.model import JsonObject
@@ -142,15 +143,16 @@ class Pool:
 
     async def _make(self, key: Key, voyage: Voyage) -> UpstreamSession:
         settings = self._settings[key.upstream]
-        backoff = self._backoff(key)
+        own: Whose = (key.upstream, voyage.tenant, (voyage.agent, voyage.service, voyage.user))
         self._retire(key)
-        await self._wait_turn(key, backoff, settings)
+        for whose in dict.fromkeys((key.whose, own)):
+            await self._wait_turn(self._backoff(whose), settings, key.upstream)
         await self._make_room(key, settings)
         try:
             session = await self._open(key, voyage, _declared(settings, voyage.link.client))
         except NotSent as error:
             _log.warning("licet: %s", visible(str(error)))  # clients from outside are told no more than that it is here
-            backoff.failed()
+            self._backoff(own if isinstance(error, RefusedHandshake) else key.whose).failed()
             self._forget(key.upstream)  # it may be another now
             raise
         self._eras[key.upstream, voyage.link.client.era] = session.era
@@ -214,7 +216,7 @@ class Pool:
         session = self._sessions.get(key)
         if session is not None:
             lasted_s = asyncio.get_running_loop().time() - self._born[key]
-            self._backoff(key).failed(lasted_s=lasted_s)
+            self._backoff(key.whose).failed(lasted_s=lasted_s)
             if session.is_of_other_era:
                 self._forget(key.upstream)
             self._end(key)
@@ -224,14 +226,14 @@ class Pool:
         for known in [one for one in self._eras if one[0] == upstream]:
             del self._eras[known]
 
-    def _backoff(self, key: Key) -> Backoff:
+    def _backoff(self, whose: Whose) -> Backoff:
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
-        return self._backoffs.setdefault(key.whose, Backoff(asyncio.get_running_loop().time))
+        return self._backoffs.setdefault(whose, Backoff(asyncio.get_running_loop().time))
 
-    async def _wait_turn(self, key: Key, backoff: Backoff, settings: UpstreamSettings) -> None:
+    async def _wait_turn(self, backoff: Backoff, settings: UpstreamSettings, upstream: str) -> None:
         if (left_s := backoff.left_s) > settings.connect_timeout_s:
-            raise NotSent(f"`{key.upstream}` has failed again and again; it is tried again in {left_s:.0f} s")
+            raise NotSent(f"`{upstream}` has failed again and again; it is tried again in {left_s:.0f} s")
         if left_s:
             await asyncio.sleep(left_s)
 
@@ -283,8 +285,7 @@ class Pool:
             for session in [one for one in self._leaving if one.is_idle or one.is_over]:
                 self._leaving.remove(session)
                 self._ending_of(session)
-            making = {key.whose for key in self._making}
-            for whose in [one for one, backoff in self._backoffs.items() if backoff.is_over and one not in making]:
+            for whose in [one for one, backoff in self._backoffs.items() if backoff.is_over]:
                 del self._backoffs[whose]
 
     def _tell(self, session: Connection, method: str, params: JsonObject) -> None:

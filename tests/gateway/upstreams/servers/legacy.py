@@ -79,7 +79,7 @@ class Legacy(Peer):
     def _initialize(self, request: Request) -> Json:
         if "never-initializes" in self.modes:
             raise Silent
-        if "refuses" in self.modes:
+        if "refuses" in self.modes or ("refuses-sampling" in self.modes and "sampling" in request.params["capabilities"]):
             raise Failure(-32_000, "go away")
         self.client = request.params
         asked = request.params["protocolVersion"]
