@@ -201,3 +201,16 @@ def test_a_table_of_an_upstream_that_is_not_there_is_told(licet: Licet, project:
     result = licet("check", "--json")
     told = "`[tools.flies__read]` is of no upstream: licet.toml has no `[upstreams.flies]`, but `files`"
     assert (result.exit_code, envelope(result)["data"]["notes"]) == (Exit.OK, [told])
+
+
+def test_tools_of_which_licet_toml_says_nothing_and_a_folder_that_is_not_there_are_told(licet: Licet, project: Path) -> None:
+    config = project / "licet.toml"
+    config.write_text(config.read_text() + UPSTREAM.replace("[upstreams.files]\n", '[upstreams.files]\ncwd = "gone"\n'))
+    (project / "policies" / "base.cedar").write_text('@id("reads")\npermit (principal, action in Action::"read", resource);')
+    Lock({"files": pins_of([READ, {**READ, "name": "write"}, {**READ, "name": "zap"}])}).write(project / LOCK_FILE)
+    notes = envelope(licet("check", "--json"))["data"]["notes"]
+    assert "2 tools of `files` cannot be called until licet.toml says what they can do, such as `[tools.files__write]`" in notes
+    assert f"`[upstreams.files]` starts in `{project / 'gone'}`, which is no folder" in notes
+    Lock({"files": pins_of([READ])}).write(project / LOCK_FILE)
+    (project / "gone").mkdir()
+    assert envelope(licet("check", "--json"))["data"]["notes"] == []

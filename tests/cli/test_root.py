@@ -137,3 +137,7 @@ def test_help_and_version_load_no_room_of_the_gate(tmp_path: Path) -> None:
     for arguments in (["--help"], ["version"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_also_told_as_an_option(licet: Licet) -> None:
+    assert licet("--version").stdout == licet("version").stdout != ""

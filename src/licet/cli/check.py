@@ -11,7 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from licet import config
+from licet.catalog.pins import read_lock
 from licet.catalog.spec import Catalog
+from licet.catalog.upstream import tool_name
+from licet.cli.catalog_live import lock_of
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault
 from licet.cli.invocation import Invocation
@@ -120,7 +123,7 @@ def _counted(settings: Settings, catalog: Catalog) -> Checked:
         tenants=len(settings.tenants),
         users=len(settings.users),
         policies=len(bundle.policies),
-        notes=(*_unresolved(catalog), *_of_no_upstream(settings)),
+        notes=(*_unresolved(catalog), *_of_no_upstream(settings), *_unclassified(settings), *_of_no_folder(settings)),
     )
 
 
@@ -137,6 +140,22 @@ def _of_no_upstream(settings: Settings) -> Iterator[str]:
         if parted and upstream not in settings.upstreams:
             near = ", ".join(f"`{one}`" for one in get_close_matches(upstream, settings.upstreams, n=1) or settings.upstreams)
             yield f"`[tools.{name}]` is of no upstream: licet.toml has no `[upstreams.{upstream}]`, but {near}"
+
+
+def _unclassified(settings: Settings) -> Iterator[str]:
+    """Tools of upstreams that are accepted, and of which licet.toml says nothing: each call of one is denied."""
+    lock = read_lock(lock_of(settings))
+    for upstream in settings.upstreams:
+        silent = sorted(name for name in lock.of(upstream) if tool_name(upstream, name) not in settings.tools)
+        if silent:
+            table = f"`[tools.{tool_name(upstream, silent[0])}]`"
+            yield f"{counted(len(silent), 'tool')} of `{upstream}` cannot be called until licet.toml says what they can do, such as {table}"
+
+
+def _of_no_folder(settings: Settings) -> Iterator[str]:
+    for upstream, one in settings.upstreams.items():
+        if one.cwd is not None and not one.cwd.is_dir():
+            yield f"`[upstreams.{upstream}]` starts in `{one.cwd}`, which is no folder"
 
 
 def _show(output: Output, found: Checked) -> None:

@@ -85,6 +85,8 @@ class Root(click.Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and end the process with its exit code; it never returns, whatever mode is asked for."""
         arguments = list(sys.argv[1:] if args is None else args)
+        if arguments[:1] == ["--version"]:
+            arguments[0] = "version"
         extra.pop("standalone_mode", None)
         sys.exit(_run(self, arguments, prog_name or "licet", extra))
 

@@ -69,7 +69,8 @@ class Child:
                 )
             except (OSError, ValueError) as error:  # no such folder; a null byte in a word
                 self._lifeline.close()
-                raise NotSent(f"`{upstream}` cannot be started: {getattr(error, 'strerror', None) or error}") from error
+                where = f" in {quoted(str(cwd))}" if isinstance(error, OSError) and error.filename == str(cwd) else ""
+                raise NotSent(f"`{upstream}` cannot be started{where}: {getattr(error, 'strerror', None) or error}") from error
 
     @property
     def last_words(self) -> tuple[str, ...]:
