@@ -22,7 +22,10 @@ class Entry(Struct, frozen=True):
         return path == self.path or path.startswith(f"{self.path}/")
 
 
-MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (("Decide", (Entry("Inbox", "/console/inbox", "requests.read"),)),)
+MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
+    ("Decide", (Entry("Inbox", "/console/inbox", "requests.read"),)),
+    ("Find out", (Entry("Subjects", "/console/subjects", "records.read"),)),
+)
 
 
 def menu_of(asked: Asked) -> list[tuple[str, list[Entry]]]:

@@ -6,6 +6,7 @@ from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
+from licet.console.subject import PAGES as SUBJECT
 from licet.server.endpoint import Endpoint
 
-PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PREFERENCES, *SIGN_IN)
+PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PREFERENCES, *SIGN_IN, *SUBJECT)
