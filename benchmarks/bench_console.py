@@ -73,6 +73,7 @@ access = "write"
 access = "destructive"
 [server]
 listen = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
 reload = false
 requests_per_minute = 1000000
 """

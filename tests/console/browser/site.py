@@ -26,6 +26,7 @@ from tests.world import CONFIG, POLICIES, World, populate
 SERVER = """
 [server]
 listen = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
 reload = false
 """
 
