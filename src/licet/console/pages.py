@@ -7,6 +7,7 @@ from licet.console.inbox import PAGES as INBOX
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
 from licet.console.subject import PAGES as SUBJECT
+from licet.console.subject_undo import PAGES as SUBJECT_UNDO
 from licet.server.endpoint import Endpoint
 
-PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PREFERENCES, *SIGN_IN, *SUBJECT)
+PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO)

@@ -12,29 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 from msgspec import Meta, Struct
 
 from licet.console.frame import page, place_of
 from licet.console.subject_address import HERE, PERSON, Subject, asking_for, path_of
 from licet.console.subject_story import ABOUT_CALLS, Day, Event, Gathered, by_days, event_of
-from licet.console.wording import quoted_value
+from licet.console.subject_undo import path_to
+from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
 from licet.gate.story import records_of_story
 from licet.gate.undoing import undo_name
 from licet.ledger.entries import Entry, read_entry
-from licet.ledger.record import Payload, decode_payload, read_envelope
 from licet.ledger.wording import counted
 from licet.model import OPERATOR_LOG
 from licet.server import records
 from licet.server.endpoint import Answer, Asked, Endpoint
-from licet.server.shapes_records import RecordPage, RecordShape
+from licet.server.shapes_records import RecordPage
 
 Show = Literal["all", "changes"]
 _CHANGES: Final = ("intent", "outcome", "recovery", "hold")
 _PAGE: Final = 100
 """Records of one page: some fifty calls."""
-UNDO_PATH: Final = "/console/undo"
 _Text = Annotated[str, Meta(max_length=1_000)]
 
 
@@ -104,7 +102,7 @@ def _page(asked: Asked, subject: Subject, form: dict[str, Any]) -> Answer:
         show=params.show,
         agent=params.agent,
         agents=sorted({event.agent for event in events}),
-        here=path_of(subject),
+        base=path_of(subject),
         acts={
             "export": path_of(subject, "export") if asked.decide("records.export", subject.tenant).allowed else None,
             "erase": path_of(subject, "erase") if asked.decide("erasures.perform", subject.tenant).allowed else None,
@@ -140,13 +138,6 @@ def _story(asked: Asked, entry: Entry) -> Gathered:
         one for one in told if one.envelope.call in taken_back and one.envelope.outcome is not None and one.envelope.outcome.status == "ok"
     ]
     return Gathered(own or [entry], ends[-1].envelope.at if ends else None)
-
-
-def entry_of(shape: RecordShape) -> Entry:
-    """A record of the API, read as people read it."""
-    payload = None if shape.payload is None else bytes(shape.payload)
-    opened = Payload() if payload is None else decode_payload(payload)
-    return Entry(shape.log, shape.index, read_envelope(bytes(shape.envelope), payload), opened, shape.closed or "")
 
 
 def _tally(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -187,21 +178,13 @@ def _line(asked: Asked, event: Event) -> dict[str, Any]:
     has_undo = scene.catalog.find_tool(undo_name(event.tool)) is not None
     return {
         "event": event,
-        "effects": [
-            {
-                "field": effect.field,
-                "target": str(effect.target),
-                "before": quoted_value(effect.before) if effect.has_before else "not known",
-                "after": quoted_value(effect.after),
-            }
-            for effect in event.effects
-        ],
-        "several": len({effect.target for effect in event.effects}) > 1,
-        "undo": f"{UNDO_PATH}/{quote(event.log, safe='')}/{event.call}"
-        if event.can_be_undone and has_undo and asked.decide("calls.undo", event.log).allowed
+        "more": pieces(event.more),
+        "effects": shown_effects(event.effects),
+        "undo": path_to(event.log, event.call)
+        if event.call and event.can_be_undone and has_undo and asked.decide("calls.undo", event.log).allowed
         else None,
-        "record": f"/console/audit/{quote(event.log, safe='')}/{event.index}",
-        "why": f"/console/why/{quote(event.log, safe='')}/{event.index}" if event.kind == "denied" else None,
+        "record": record_path(event.log, event.index),
+        "why": why_path(event.log, event.index) if event.kind == "denied" else None,
         "request": f"/console/inbox/{event.request}" if event.request and event.kind in {"open", "ended"} else None,
     }
 

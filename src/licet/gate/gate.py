@@ -183,26 +183,28 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
         await waiting.wait_async((request,), seconds_to_wait(timeout_s))
         return await waiting.poll_async(request)
 
-    def undo(self, call: CallId, *, reason: str | None = None, wait: float | None = None) -> Result:
+    def undo(self, call: CallId, *, reason: str | None = None, wait: float | None = None, acting: Acting | None = None) -> Result:
         """Propose the reverse of a call that reported its effects, as a governed call of its tool's undo, in the name of whoever acts now.
 
-        `wait` as in `call`. At most one undo of a call is ever executed, whoever proposes it. Raises `UndoRefused` where nothing can be
-        proposed (nothing is recorded then), `IntegrityBroken` where a record cannot be decoded, and as `call`.
+        `wait` as in `call`. `acting` is who proposes, where that was found out from a credential. At most one undo of a call is ever
+        executed, whoever proposes it. Raises `UndoRefused` where nothing can be proposed (nothing is recorded then), `IntegrityBroken`
+        where a record cannot be decoded, and as `call`.
         """
-        return self._run(self._undo_draft(call, reason, wait))
+        return self._run(self._undo_draft(call, reason, wait, acting))
 
     async def aundo(self, call: CallId, *, reason: str | None = None, wait: float | None = None) -> Result:
         """As `undo`, on the running event loop."""
         return await self._arun(self._undo_draft(call, reason, wait))
 
-    def reversal(self, call: CallId) -> Reversal:
+    def reversal(self, call: CallId, *, acting: Acting | None = None) -> Reversal:
         """The call that `undo` would propose now. Records nothing, executes nothing. Raises as `undo`."""
         house = self._opened()
-        return reversal_of(house.store, house.scene, acting_for(self._token), call)
+        return reversal_of(house.store, house.scene, acting or acting_for(self._token), call)
 
-    def _undo_draft(self, call: CallId, reason: str | None, wait: float | None) -> Draft:
-        found = self.reversal(call)
-        return self._draft(found.tool, found.arguments, found.key, reason, wait=wait, undoes=found.undoes)
+    def _undo_draft(self, call: CallId, reason: str | None, wait: float | None, acting: Acting | None = None) -> Draft:
+        found = self.reversal(call, acting=acting)
+        with nullcontext() if acting is None else ActingBlock(self._token, acting):
+            return self._draft(found.tool, found.arguments, found.key, reason, wait=wait, undoes=found.undoes)
 
     def plan(
         self,
