@@ -246,7 +246,8 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `preview_digest` is the SHA-256 (hex) of the preview that is voted on.
     `summary` is what an approver is shown: JSON bytes of the call as it was held (arguments, targets, preview, reason).
-    A request that is one step of a plan says of which `plan`, which `step` (from 1), and of how many `steps`.
+    A request that is one step of a plan says of which `plan`, which `step` (from 1), and of how many `steps`. `passkey` says that approvals
+    need one: it is written only then.
     """
 
     id: RequestId
@@ -266,11 +267,36 @@ class Request(Struct, frozen=True, kw_only=True):
     plan: PlanId | None = None
     step: int = 0
     steps: int = 0
+    passkey: bool | UnsetType = UNSET
 
 
 def asker_of(request: Request) -> str:
     """The caller of a request as one text: tenant, agent, service and user."""
     return "\0".join([request.tenant, request.agent or "", request.service or "", request.user or ""])
+
+
+class Passkey(Struct, frozen=True, kw_only=True):
+    """A public key of one person, as an authenticator made it for one origin (WebAuthn). `id` and `key` (COSE) are base64url, unpadded."""
+
+    id: str
+    key: str
+    rp_id: str
+    origin: str
+
+
+class Assertion(Struct, frozen=True, kw_only=True):
+    """What somebody signed with a passkey when they voted (ledger/passkeys.py says what was signed, and checks it).
+
+    `credential` is the id under which the passkey was registered, `passkey` the passkey as it was then. What the authenticator gave is
+    base64url, unpadded. `votes` are the digests (SHA-256, hex) of all votes that were signed together, this one's among them.
+    """
+
+    credential: str
+    passkey: Passkey
+    authenticator_data: str
+    client_data: str
+    signature: str
+    votes: tuple[str, ...]
 
 
 class Vote(Struct, frozen=True, kw_only=True):
@@ -280,7 +306,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     preview digest and obligations (each with its policy's text digest and the principal it fired for). `credential` is the id of the
     credential that the voter showed; `operating_user` the operating system's user who cast the vote on a local store, where none was shown.
     `channel` says through what the vote came where the voter did not come to Licet themselves (`mcp`: a client of the gateway said that its
-    user answered so): it is written only then.
+    user answered so): it is written only then. `assertion` is what the voter signed it with, where they signed.
     """
 
     request: RequestId
@@ -293,6 +319,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     operating_user: str | None = None
     credential: str | None = None
     channel: VoteChannel | UnsetType = UNSET
+    assertion: Assertion | UnsetType = UNSET
 
 
 class TakenBack(Struct, frozen=True, kw_only=True):

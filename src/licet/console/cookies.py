@@ -17,6 +17,7 @@ from typing import Final
 SESSION: Final = "__Host-licet"
 THEME: Final = "__Host-licet-theme"
 PLACE: Final = "__Host-licet-place"
+CHALLENGE: Final = "__Host-licet-challenge"
 _ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
+from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
 from licet.console.subject import PAGES as SUBJECT
 from licet.console.subject_undo import PAGES as SUBJECT_UNDO
+from licet.console.you import PAGES as YOU
 from licet.server.endpoint import Endpoint
 
-PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO)
+PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PASSKEYS, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO, *YOU)

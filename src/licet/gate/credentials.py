@@ -8,7 +8,8 @@ Rules:
 3. A successor is for the very same as the key that it replaces. The old one goes on until the overlap is over, and not longer.
 4. Whoever showed a credential issues nothing that outlives it: a key of one day, stolen, would be one for ever. A token is the exception,
    since it says when it is to be renewed and not how long its owner is trusted: what was issued by one lives `LONGEST_BY_TOKEN_S` at most.
-5. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
+5. A passkey lasts until it is revoked, and is no exception: its secret is in a device of its person's, who has just signed in.
+6. The record names who did it: a user of the directory if one is named, and the credential that was shown, or else the operating user.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from licet.ledger.writer import Writer
 from licet.model import OPERATOR_LOG, JsonObject, Receipt
 from licet.names import name_problem, quoted
 from licet.store.contract import Change, Store
-from licet.store.credentials import EndCredential, PutCredential, StoredCredential
+from licet.store.credentials import EndCredential, PutCredential, StoredCredential, TouchCredentials
 
 NAME_LIMIT = 200
 LONGEST_OVERLAP_S = 30 * 86_400
@@ -135,6 +136,17 @@ class Credentials:
         self._check_user(by)
         return self._issue(content, expires_s, (), {"act": "issue_credential"}, by)
 
+    def register(self, content: KeyContent, *, id_: str, expires_s: int | None = None, by: str | None = None) -> IssuedKey:
+        """What can be issued once under this id, and not bound by rule 4: a passkey (rule 5), or the session that one opens.
+
+        Raises `CredentialRefused` (`credential_exists`; those of `issue`), `StoreError`.
+        """
+        self._check(content)
+        self._check_user(by)
+        own = copy(self)
+        own._until = None  # noqa: SLF001 - its own copy
+        return own._issue(content, expires_s, (), {"act": "issue_credential"}, by, id_)  # noqa: SLF001 - as above
+
     def rotate(self, credential: str, *, overlap_s: int, expires_s: int | None = None, by: str | None = None) -> IssuedKey:
         """A successor of this key, for the same. The old one ends when the overlap is over, if it does not earlier.
 
@@ -188,6 +200,18 @@ class Credentials:
         """The key of this id. Raises `CredentialRefused` (`no_such_credential`), `StoreError`."""
         return show_credential(self._store, credential, self._now())
 
+    def find_active(self, credential: str) -> KeyContent | None:
+        """What the credential of this id is for, where it is what was issued and has not ended. Raises `StoreError`."""
+        row = self._store.find_credential(credential)
+        if row is None:
+            return None
+        issues = read_issues(self._store)
+        return content_of(row) if seen(row, issues, microseconds(self._now())).state in {"active", "ending"} else None
+
+    def note_use(self, credential: str) -> None:
+        """The credential was used now. Written a little later; nothing rests on it."""
+        self._writer.submit(Filing((), (TouchCredentials(((credential, microseconds(self._now())),)),)))
+
     def exchange(self, shown: str, opened: Callable[[str], KeyContent], *, expires_s: int) -> IssuedKey:
         """What a link opens, which is good for one use: it ends with the record that issues this. `opened` is given the link's person.
 
@@ -210,11 +234,17 @@ class Credentials:
         except CredentialRefused as error:
             raise (_bad_link() if error.code == "already_ended" else error) from error
 
-    def _issue(
-        self, content: KeyContent, expires_s: int | None, ending: tuple[EndCredential, ...], act: JsonObject, by: str | None
+    def _issue(  # noqa: PLR0917  one issue, in its parts
+        self,
+        content: KeyContent,
+        expires_s: int | None,
+        ending: tuple[EndCredential, ...],
+        act: JsonObject,
+        by: str | None,
+        id_: str | None = None,
     ) -> IssuedKey:
         now = self._now()
-        minted: Minted = mint()
+        minted: Minted = mint(id_)
         issued = IssuedCredential(
             id=minted.id,
             digest=minted.digest,
@@ -229,6 +259,8 @@ class Credentials:
         try:
             receipts = self._writer.submit(Filing((said,), changes)).wait()
         except ConditionLost as lost:
+            if lost.condition == "credential_exists":
+                raise CredentialRefused("credential_exists", "this was used or registered before") from lost
             raise CredentialRefused("already_ended", "the credential was ended by somebody else at the same moment") from lost
         return IssuedKey(credential=self.show(minted.id), key=minted.key, receipt=receipts[0])
 

@@ -32,6 +32,7 @@ from licet.errors import NotAuthenticated, StoreError
 from licet.identity.authenticated import Authenticated, Method
 from licet.identity.directory import Directory
 from licet.identity.remembered import Remembered
+from licet.model import Passkey
 
 SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 10
@@ -53,7 +54,7 @@ class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
 
     `roles` are for what Licet itself permits. `replaces` is the key whose successor it is. Its JSON is stored, and the digest of that
     recorded: fields are append-only. `salt` keeps anybody from guessing what such a digest was made of, once the content is another.
-    `signed_in_by` is how a session was opened: `link`, `oidc` or `passkey`, and with which.
+    `signed_in_by` is how a session was opened: `link`, `oidc` or `passkey`, and with which. `passkey` is the public key of a passkey.
     """
 
     v: int = 1
@@ -68,6 +69,7 @@ class KeyContent(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     salt: str = ""
     kind: Kind = "key"
     signed_in_by: str = ""
+    passkey: Passkey | None = None
 
 
 class Minted(Struct, frozen=True):
@@ -118,12 +120,17 @@ class KeySource(Protocol):
         ...
 
 
-def mint() -> Minted:
-    """A key that nobody has seen."""
-    id_ = b32encode(os.urandom(_ID_BYTES)).decode().lower()
+def mint(id_: str | None = None) -> Minted:
+    """A key that nobody has seen, of this id if one is given."""
+    id_ = b32encode(os.urandom(_ID_BYTES)).decode().lower() if id_ is None else id_
     secret = _base62(int.from_bytes(os.urandom(SECRET_BYTES)), _SECRET_CHARACTERS)
     key = f"licet_{id_}_{secret}{_checksum(id_, secret)}"
     return Minted(id_, key, digest_of(key))
+
+
+def id_made_of(value: bytes) -> str:
+    """The id of what can be issued once for this value: two of one id are not issued, whoever tries."""
+    return b32encode(hashlib.sha256(value).digest()[:_ID_BYTES]).decode().lower()
 
 
 def digest_of(key: str) -> bytes:

@@ -123,6 +123,7 @@ def _named(row: StoredCredential, log: str, user: str) -> NamedIn | None:
         name=word(user).sub(ERASED, content.name)[:_NAME_LIMIT],
         user=ERASED if content.user == user else content.user,
         users=tuple(dict.fromkeys([ERASED if name == user else name for name in content.users])),
+        passkey=None if content.user == user else content.passkey,
     )
     return None if left == content else NamedIn(row, content, left)
 
