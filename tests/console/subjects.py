@@ -25,9 +25,9 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 
 @contextmanager
-def subject_world(policies: str = "") -> Iterator[ConsoleWorld]:
-    """That world, with more policies."""
-    with world(PEOPLE, {"policies.cedar": POLICIES + UNDO + policies, OWN_FILE: default_text()}) as inner:
+def subject_world(policies: str = "", own: str | None = None) -> Iterator[ConsoleWorld]:
+    """That world, with more policies, or other permissions of its own."""
+    with world(PEOPLE, {"policies.cedar": POLICIES + UNDO + policies, OWN_FILE: default_text() if own is None else own}) as inner:
         populate(inner)
         made = ConsoleWorld(inner)
         try:

@@ -10,6 +10,7 @@ from licet.console.sign_in import PAGES as SIGN_IN
 from licet.console.subject import PAGES as SUBJECT
 from licet.console.subject_undo import PAGES as SUBJECT_UNDO
 from licet.console.you import PAGES as YOU
+from licet.console.why import PAGES as WHY
 from licet.server.endpoint import Endpoint
 
-PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PASSKEYS, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO, *YOU)
+PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PASSKEYS, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO, *YOU, *WHY)

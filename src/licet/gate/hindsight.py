@@ -133,16 +133,25 @@ def recall(store: Store, entry: Entry) -> Past | str:
     manifest = _manifest(store, decision.bundle)
     if manifest is None:
         return "the policies of that time are not in this ledger"
-    bundle, catalog, directory = [_snapshot(store, digest) for digest in (manifest.bundle, manifest.catalog, manifest.directory)]
-    if bundle is None or catalog is None or directory is None:
+    parts = (manifest.bundle, manifest.catalog, manifest.directory, manifest.schema)
+    bundle, catalog, directory, schema = [_snapshot(store, digest) for digest in parts]
+    if bundle is None or catalog is None or directory is None or schema is None:
         return "the policies of that time are not in this ledger"
-    context = entry.payload.context or {}
     try:
         tools = Catalog.from_snapshot(catalog)
-        engine = Engine.load(Bundle.from_content(bundle), tools, Directory.from_content(directory), meters=tuple(context.get("meters", {})))
+        engine = Engine.load(Bundle.from_content(bundle), tools, Directory.from_content(directory), meters=_meters(schema))
     except OperatorError as error:
         return f"the policies of that time do not load any more: {error}"
     return Past(engine, _question(entry, tools))
+
+
+def _meters(schema: bytes) -> tuple[str, ...]:
+    """The meters that policies could read: a record of a call that was denied before they were has none of them."""
+    found: set[str] = set()
+    for action in msgspec.json.decode(schema)[""]["actions"].values():
+        context = action.get("appliesTo", {}).get("context", {}).get("attributes", {})
+        found |= set(context.get("meters", {}).get("attributes", {}))
+    return tuple(sorted(found))
 
 
 def _unread(entry: Entry) -> str | None:
