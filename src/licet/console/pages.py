@@ -8,9 +8,23 @@ from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
 from licet.console.subject import PAGES as SUBJECT
+from licet.console.subject_erase import PAGES as SUBJECT_ERASE
+from licet.console.subject_export import PAGES as SUBJECT_EXPORT
 from licet.console.subject_undo import PAGES as SUBJECT_UNDO
-from licet.console.you import PAGES as YOU
 from licet.console.why import PAGES as WHY
+from licet.console.you import PAGES as YOU
 from licet.server.endpoint import Endpoint
 
-PAGES: tuple[Endpoint, ...] = (*FILES, *INBOX, *PASSKEYS, *PREFERENCES, *SIGN_IN, *SUBJECT, *SUBJECT_UNDO, *YOU, *WHY)
+PAGES: tuple[Endpoint, ...] = (
+    *FILES,
+    *INBOX,
+    *PASSKEYS,
+    *PREFERENCES,
+    *SIGN_IN,
+    *SUBJECT,
+    *SUBJECT_ERASE,
+    *SUBJECT_EXPORT,
+    *SUBJECT_UNDO,
+    *YOU,
+    *WHY,
+)
