@@ -72,7 +72,9 @@ def place_of(asked: Asked) -> str | None:
 
 def here_of(asked: Asked) -> str:
     """The address of this page with its query, to come back to."""
-    given = to_query(asked.params)
+    parts = set(asked.path.split("/"))
+    named = () if asked.params is None else msgspec.structs.fields(asked.params)
+    given = to_query(asked.params, **{field.name: None for field in named if field.required and getattr(asked.params, field.name) in parts})
     return f"{asked.path}?{given}" if given else asked.path
 
 

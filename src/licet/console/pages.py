@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
+from licet.console.live import PAGES as LIVE
 from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
@@ -18,6 +19,7 @@ from licet.server.endpoint import Endpoint
 PAGES: tuple[Endpoint, ...] = (
     *FILES,
     *INBOX,
+    *LIVE,
     *PASSKEYS,
     *PREFERENCES,
     *SIGN_IN,

@@ -94,14 +94,22 @@ class Showing(Exchange):
             raise Problem("not_permitted", "this was sent from a page of somebody else")
 
     def _refused(self, problem: Problem) -> Answer:
-        path = self._scope["path"]
         if problem.status == HTTPStatus.UNAUTHORIZED and self._scope["method"] == "GET":
-            query = self._scope["query_string"].decode("latin-1")
-            there = quote(f"{path}?{query}" if query else path, safe="")
-            # Fragments that a page asks for are not led away: the page itself is to go.
-            headers = (("HX-Redirect", f"{SIGN_IN}?next={there}"),) if b"hx-request" in self._headers else ()
-            return Answer(status=303, media_type="text/plain", headers=(*headers, ("Location", f"{SIGN_IN}?next={there}")))
+            there = f"{SIGN_IN}?next={quote(self._page(), safe='')}"
+            if b"hx-request" in self._headers:  # a part of a page is not led away, nor its stream: the page itself is to go
+                return Answer(status=401, media_type="text/plain", headers=(("HX-Redirect", there),))
+            return Answer(status=303, media_type="text/plain", headers=(("Location", there),))
         return problem_page(problem, self._request_id, self._headers)
+
+    def _page(self) -> str:
+        """The address of the page that is asked for, or is open."""
+        path, query = self._scope["path"], self._scope["query_string"].decode("latin-1")
+        try:
+            shown = urlsplit(self._headers.get(b"hx-current-url", b"").decode("latin-1"))
+            path, query = (shown.path, shown.query) if shown.path else (path, query)
+        except ValueError:  # nothing that a browser sends
+            pass
+        return f"{path}?{query}" if query else path
 
     def _answer_headers(self, answer: Answer, status: int, length: int | None) -> list[tuple[bytes, bytes]]:
         found = super()._answer_headers(answer, status, length)

@@ -103,6 +103,11 @@ class Conditions:
         """Whoever waits for people is answered with how things stand, now and from now on; calls go on being taken."""
         self._opened().waiting.close()
 
+    @property
+    def has_stopped_waiting(self) -> bool:
+        """Whether `stop_waiting` was called: what would go on for ever is to end."""
+        return self._opened().waiting.is_closed
+
     def _unreadable(self) -> str | None:
         self._opened().store.logs()
         return None

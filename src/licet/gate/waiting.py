@@ -138,6 +138,11 @@ class Waiting:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._closed.is_set()
+
     # what callers use
 
     def poll(self, request: RequestId) -> RequestState:

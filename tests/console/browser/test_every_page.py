@@ -28,6 +28,7 @@ roles = ["licet-admin", "licet-auditor", "licet-approver"]
 WITHOUT_PAGE = {
     "console": "leads on",
     "consoleFile": "a file",
+    "consoleLive": "a stream",
     "consoleSignIn": "looked at by everybody who signs in",
 }
 """GET endpoints that are no page of their own, and why."""
