@@ -3,7 +3,8 @@
 Rules:
 
 1. The cookie holds the secret of a session and nothing else. Scripts cannot read it (`HttpOnly`), other sites cannot send it
-   (`SameSite=Strict`), and no other host or path can set it (`__Host-`).
+   (`SameSite=Strict`), and no other host or path can set it (`__Host-`). The one that waits for somebody to come back from an identity
+   provider comes with a link from there as well (`Lax`), and opens nothing by itself.
 2. A form carries a token that only whoever has the secret can make (HMAC-SHA256 under it), so that a page of somebody else's cannot.
 """
 
@@ -17,8 +18,10 @@ from typing import Final
 SESSION: Final = "__Host-licet"
 THEME: Final = "__Host-licet-theme"
 PLACE: Final = "__Host-licet-place"
+VIEWS: Final = "__Host-licet-views"
 CHALLENGE: Final = "__Host-licet-challenge"
-_ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=Strict"
+PROVIDER: Final = "__Host-licet-provider"
+_ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite="
 
 
 def read(headers: Mapping[bytes, bytes], name: str) -> str | None:
@@ -30,7 +33,7 @@ def read(headers: Mapping[bytes, bytes], name: str) -> str | None:
 
 def write(name: str, value: str, *, max_age_s: int) -> tuple[str, str]:
     """The header that sets it."""
-    return ("Set-Cookie", f"{name}={value}; Max-Age={max_age_s}; {_ATTRIBUTES}")
+    return ("Set-Cookie", f"{name}={value}; Max-Age={max_age_s}; {_ATTRIBUTES}{'Lax' if name == PROVIDER else 'Strict'}")
 
 
 def forget(name: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from licet.ledger.told import Told
+
 
 class Look(NamedTuple):
     """A silhouette by its name, and the word that always stands beside it."""
@@ -45,6 +47,24 @@ _KINDS: Final[Mapping[str, Look]] = {
     "gap": ERROR,
     "expiry": Look("deny", "Expired"),
 }
+
+
+_MARKS: Final[Mapping[str, str]] = {
+    "allow": "allow",
+    "ok": "allow",
+    "hold": "hold",
+    "deny": "deny",
+    "unknown": "unknown",
+    "error": "error",
+    "fail": "error",
+    "warn": "error",
+}
+"""The marks of the sentences of `licet audit` (ledger/told.py)."""
+
+
+def look_of_told(told: Told) -> Look:
+    """How a record looks that is told so."""
+    return Look(_MARKS.get(told.mark, "none"), told.word.capitalize())
 
 
 def look_of_envelope(envelope: Mapping[str, Any]) -> Look:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from licet.console.audit import PAGES as AUDIT
 from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
 from licet.console.live import PAGES as LIVE
+from licet.console.oidc import PAGES as OIDC
 from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.sign_in import PAGES as SIGN_IN
@@ -13,10 +15,12 @@ from licet.console.subject_erase import PAGES as SUBJECT_ERASE
 from licet.console.subject_export import PAGES as SUBJECT_EXPORT
 from licet.console.subject_undo import PAGES as SUBJECT_UNDO
 from licet.console.why import PAGES as WHY
+from licet.console.why_ask import PAGES as WHY_ASK
 from licet.console.you import PAGES as YOU
 from licet.server.endpoint import Endpoint
 
 PAGES: tuple[Endpoint, ...] = (
+    *AUDIT,
     *FILES,
     *INBOX,
     *LIVE,
@@ -29,4 +33,5 @@ PAGES: tuple[Endpoint, ...] = (
     *SUBJECT_UNDO,
     *YOU,
     *WHY,
+    *WHY_ASK,
 )

@@ -52,18 +52,24 @@ def export(asked: Asked) -> Answer:
     if not sizes:
         raise not_found()
     # Before the moment of the records, so that its own record is in it: a store in memory takes none while it is read.
-    credential = asked.who.credential
-    if not _EXPORTS.enter(credential):
-        raise Problem("too_many_requests", f"{_AT_ONCE} exports of this credential are being made already", retry_after_s=10)
+    leave = taking_turns(asked)
     with ExitStack() as unless_made:
-        unless_made.callback(_EXPORTS.leave, credential)
+        unless_made.callback(leave)
         note_reading(asked, "export", {"format": params.format}, tuple(sizes), shown=sum(sizes.values()), payloads=params.payloads)
         ledger.notary.turn()  # what is exported is signed
-        parts = _Parts(lambda sink: _write(ledger.store, tenant, params, sink), lambda: _EXPORTS.leave(credential))
+        parts = Parts(lambda sink: _write(ledger.store, tenant, params, sink), leave)
         unless_made.pop_all()  # from now on its thread leaves when it ends
     name = f"{tenant or 'ledger'}{_SUFFIX[params.format]}"
     headers = (("Content-Disposition", _attached(name)),)
     return Answer(stream=parts, media_type=_MEDIA.get(params.format, "application/x-ndjson"), headers=headers)
+
+
+def taking_turns(asked: Asked) -> Callable[[], None]:
+    """An export of this credential begins; what is given back ends it. Raises `Problem` where there are enough of them."""
+    credential = asked.who.credential
+    if not _EXPORTS.enter(credential):
+        raise Problem("too_many_requests", f"{_AT_ONCE} exports of this credential are being made already", retry_after_s=10)
+    return lambda: _EXPORTS.leave(credential)
 
 
 def _attached(name: str) -> str:
@@ -140,7 +146,7 @@ class _Pipe:
         raise BrokenPipeError
 
 
-class _Parts:
+class Parts:
     """What `write` writes, made by a thread of its own as it is taken, for as long as somebody takes it.
 
     An error breaks the stream off, so that nobody takes it for whole.

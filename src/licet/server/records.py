@@ -40,6 +40,7 @@ from licet.server.shapes_records import (
     Story,
 )
 from licet.store.contract import StoredRecord
+from licet.store.finder import Found, Wanted
 from licet.store.index_rollups import HOUR_US
 
 _DEFAULT_SINCE = timedelta(days=30)
@@ -47,30 +48,48 @@ _BARS = 50_000
 """More bars than a chart shows, and less than takes long to write."""
 
 
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for, in which logs, and how the reading is told."""
+
+    logs: tuple[str, ...]
+    wanted: Wanted
+    told: dict[str, object]
+
+
 def search(asked: Asked) -> Answer:
     """A page of records, the newest first."""
     params: SearchRecords = asked.params
-    logs = asked.chosen("records.read", params.tenant)
+    sought = sought_by(asked, params)
     after = None if params.cursor is None else read_cursor("searchRecords", params, params.cursor, str)
+    found = find(asked, sought, limit=params.limit, after=after)
+    note_reading(asked, "search", sought.told, sought.logs, shown=len(found.records), payloads=params.payloads)
+    page = RecordPage(
+        records=tuple([shape_of(record, payloads=params.payloads) for record in found.records]),
+        next=None if found.next is None else write_cursor("searchRecords", params, found.next),
+    )
+    return Answer(body=page)
+
+
+def sought_by(asked: Asked, params: SearchRecords) -> Sought:
+    """What these parameters look for, in logs where this one may read. Raises `Problem`."""
+    logs = asked.chosen("records.read", params.tenant)
     given = _given(params)
-    searching = asked.gate.ledger.search()
     wanted = wanted_of(
         {**given, "tenant": logs[0] if len(logs) == 1 else None},
         tuple(asked.gate.scene.catalog.resources),
         since_us=None if params.since is None else microseconds(params.since),
         until_us=None if params.until is None else microseconds(params.until),
     )
+    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+    return Sought(logs=logs, wanted=wanted, told=told)
+
+
+def find(asked: Asked, sought: Sought, *, limit: int, after: str | None) -> Found:
+    """A page of it; nothing is recorded. Raises `Problem` for what cannot be searched for."""
     try:
-        found = searching.finder.find(wanted, limit=params.limit, after=after, logs=logs)
+        return asked.gate.ledger.search().finder.find(sought.wanted, limit=limit, after=after, logs=sought.logs)
     except ValueError as error:
         raise bad_request("this cannot be searched for", str(error)) from error
-    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
-    note_reading(asked, "search", told, logs, shown=len(found.records), payloads=params.payloads)
-    page = RecordPage(
-        records=tuple([shape_of(record, payloads=params.payloads) for record in found.records]),
-        next=None if found.next is None else write_cursor("searchRecords", params, found.next),
-    )
-    return Answer(body=page)
 
 
 def get_record(asked: Asked) -> Answer:

@@ -24,7 +24,7 @@ import apsw
 from licet import process
 from licet.errors import GateClosed, StoreUnavailable
 from licet.store import forks, index_forget, index_text, index_tiles
-from licet.store.index_ask import Count, Page, Query, count_up_to, find_page
+from licet.store.index_ask import Count, Moments, Page, Query, count_up_to, find_moments, find_page
 from licet.store.index_forget import Run
 from licet.store.index_open import (
     IndexDamaged,
@@ -143,6 +143,12 @@ class Index:
         with self._reading() as con:
             self._check_text(con, query)
             return count_up_to(con, query, limit, patience_s)
+
+    def moments(self, query: Query, *, limit: int = 10_000, patience_s: float = PATIENCE_S) -> Moments:
+        """When each record that matches was made, the newest `limit` of them. Raises as `search` does."""
+        with self._reading() as con:
+            self._check_text(con, query)
+            return find_moments(con, query, limit, patience_s)
 
     def rollup(self, by: By, *, since_us: int, until_us: int, log: str | None = None, hours: int = 1) -> tuple[Bar, ...]:
         """How many records there were in each `hours` hours from the hour of `since_us` on, by tool, verdict or outcome."""

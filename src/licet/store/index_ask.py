@@ -58,6 +58,13 @@ class Page(Struct, frozen=True):
     next: str | None
 
 
+class Moments(Struct, frozen=True):
+    """When the records that match were made (UTC microseconds), the newest first: all of them if `exact`, or the newest."""
+
+    at: tuple[int, ...]
+    exact: bool
+
+
 class Count(Struct, frozen=True):
     """How many records match: all of them if `exact`, or at least that many."""
 
@@ -91,6 +98,13 @@ def count_up_to(con: apsw.Connection, query: Query, limit: int, patience_s: floa
     span = _span_of(query)
     found = _Search(con, query, patience_s).find(span, limit + 1)
     return Count(min(len(found.docs), limit), len(found.docs) <= limit and found.reached <= span.start)
+
+
+def find_moments(con: apsw.Connection, query: Query, limit: int, patience_s: float) -> Moments:
+    """See `Index.moments`. The connection is in a read transaction."""
+    span = _span_of(query)
+    found = _Search(con, query, patience_s).find(span, limit + 1)
+    return Moments(tuple([doc >> TIE_BITS for doc in found.docs[:limit]]), len(found.docs) <= limit and found.reached <= span.start)
 
 
 def docs_of(con: apsw.Connection, filters: Filters) -> list[int]:

@@ -1,0 +1,43 @@
+"""What pages say of a record: where it is, who called, what it was about."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from licet.ledger.entries import Entry
+from licet.ledger.record import parse_ref
+
+
+def place_path(log: str, index: int) -> str:
+    """The page of a record."""
+    return f"/console/audit/{quote(log, safe='')}/{index}"
+
+
+def subject_path(tenant: str, kind: str, identifier: str) -> str:
+    """The page of a target."""
+    return f"/console/subjects?{urlencode({'tenant': tenant, 'type': kind, 'id': identifier})}"
+
+
+def targets_of(entry: Entry) -> list[dict[str, Any]]:
+    """The targets, by type and id where they can be read, else by pseudonym."""
+    found = []
+    for name in entry.envelope.targets:
+        if '::"' in name:
+            ref = parse_ref(name)
+            known = ref.type != "Tenant"
+            found.append(
+                {"type": ref.type, "id": ref.id, "name": name, "path": subject_path(entry.log, ref.type, ref.id) if known else None}
+            )
+        else:
+            kind, _, pseudonym = name.partition("::")
+            found.append({"type": kind, "id": pseudonym, "name": name, "path": None})
+    return found
+
+
+def caller_of(entry: Entry) -> dict[str, str | None]:
+    """Who called: an agent or service, and for whom."""
+    actor = entry.envelope.actor
+    if actor is None:
+        return {"agent": None, "service": None, "user": None}
+    return {"agent": actor.agent, "service": actor.service, "user": actor.user}

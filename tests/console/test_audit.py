@@ -1,0 +1,188 @@
+"""The audit explorer: one filter for table, chart and export, every look recorded, and nothing shown of what is out of reach."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from licet.console.audit_chart import HEIGHT, LEAST, draw
+from licet.ledger.exports.as_csv import verify_csv
+from tests.console.world import Browser, ConsoleWorld, console_world, text_of
+from tests.world import CONFIG
+
+AUDITORS = """
+[users.rita]
+tenants = ["acme", "globex"]
+roles = ["licet-auditor"]
+[users.otto]
+tenants = ["globex"]
+roles = ["licet-auditor"]
+"""
+MARKUP = """'"><script>alert(1)</script>"""
+ROW = re.compile(r"<tr id=")
+
+
+@pytest.fixture
+def served() -> Iterator[ConsoleWorld]:
+    with console_world(CONFIG.replace("[groups]", AUDITORS + "[groups]")) as found:
+        with found.world.alice(workflow="ticket-1", reason=MARKUP):
+            found.gate.call("crm.lookup", {"customer_id": "C-1"})
+            found.gate.call("crm.lookup", {"customer_id": "C-2"})
+            found.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 2_500})
+            found.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 50_000})
+            found.gate.call("crm.lookup", {"customer_id": MARKUP})
+        yield found
+
+
+@pytest.fixture
+def rita(served: ConsoleWorld) -> Browser:
+    return served.enter("rita")
+
+
+def table(browser: Browser, **query: str) -> str:
+    reply = browser.get(f"/console/audit?{urlencode(query)}")
+    assert reply.status == 200, text_of(reply)
+    return reply.content.decode()
+
+
+def count(browser: Browser, **query: str) -> int:
+    return len(ROW.findall(table(browser, **query)))
+
+
+def test_every_record_is_a_line_and_filters_narrow_it(rita: Browser) -> None:
+    everything = count(rita)
+    assert everything > 8
+    assert 0 < count(rita, verdict="deny") < everything
+    assert count(rita, verdict="deny", tool="crm.lookup") == 2
+    assert count(rita, tool="billing.adjust", verdict="hold") == 1
+    assert count(rita, target="Customer/C-2") == 1
+    assert count(rita, workflow="ticket-1") > 4
+    assert count(rita, workflow="nothing") == 0
+    assert count(rita, text="C-2") >= 1
+
+
+def test_the_chart_counts_what_the_table_lists(rita: Browser) -> None:
+    shown = text_of(rita.get("/console/audit?tool=crm.lookup"))
+    assert re.search(r"Allow 1 Hold 0 Deny 2\b", shown), shown
+    assert re.search(r"Allow 0 Hold 0 Deny 2\b", text_of(rita.get("/console/audit?tool=crm.lookup&verdict=deny")))
+
+
+def test_every_value_is_a_link_that_filters_by_it(rita: Browser) -> None:
+    page = table(rita, tool="billing.adjust")
+    links = set(re.findall(r'href="(/console/audit\?[^"]*)"', page))
+    assert "/console/audit?tool=billing.adjust&amp;agent=support-bot" in links
+    assert "/console/audit?tool=billing.adjust&amp;verdict=hold" in links
+    for link in links:
+        assert rita.get(link.replace("&amp;", "&")).status == 200, link
+
+
+def test_one_look_is_one_reading(served: ConsoleWorld, rita: Browser) -> None:
+    before = (
+        served.world.kinds().count("access") + served.world.kinds("operator").count("access") + served.world.kinds("globex").count("access")
+    )
+    table(rita, tool="crm.lookup", target="Customer/C-1")
+    after = (
+        served.world.kinds().count("access") + served.world.kinds("operator").count("access") + served.world.kinds("globex").count("access")
+    )
+    assert after == before + 1
+
+
+def test_pages_go_on_where_they_ended_and_a_cursor_is_of_its_own_question(served: ConsoleWorld, rita: Browser) -> None:
+    for _ in range(60):
+        with served.world.alice():
+            served.gate.call("crm.lookup", {"customer_id": "C-1"})
+    first = table(rita, tool="crm.lookup")
+    older = re.search(r'href="(/console/audit\?[^"]*cursor=[^"]*)"', first)
+    assert older is not None
+    second = rita.get(older[1].replace("&amp;", "&")).content.decode()
+    ids = [set(re.findall(r'<tr id="([^"]+)"', one)) for one in (first, second)]
+    assert len(ids[0]) == 50
+    assert ids[1]
+    assert not ids[0] & ids[1]
+    cursor = older[1].partition("cursor=")[2].partition("&")[0]
+    assert rita.get(f"/console/audit?tool=billing.adjust&cursor={cursor}").status == 400
+
+
+def test_nothing_of_another_tenant_is_shown_by_any_filter(served: ConsoleWorld) -> None:
+    otto = served.enter("otto")
+    for query in ({}, {"target": "Customer/C-1"}, {"workflow": "ticket-1"}, {"text": "C-1"}, {"range": "all"}):
+        assert "support-bot" not in table(otto, **query)
+    assert otto.get("/console/audit?tenant=acme").status == 404
+    assert otto.get("/console/audit?tenant=nowhere").status == 404
+    assert otto.get("/console/audit/export?tenant=acme").status == 404
+
+
+def test_whoever_may_not_read_the_log_sees_none_of_it(served: ConsoleWorld) -> None:
+    lena = served.enter("lena")
+    for path in ("/console/audit", "/console/audit/export"):
+        assert lena.get(path).status == 403
+    assert "/console/audit" not in lena.get("/console/inbox").content.decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["verdict=maybe", "outcome=fine", "kind=nothing", "since=yesterday", "range=1y", "nope=1", "cursor=abc", "tool=a&tool=b", "live=2"],
+)
+def test_what_is_no_filter_is_refused_in_words(rita: Browser, query: str) -> None:
+    reply = rita.get(f"/console/audit?{query}")
+    assert reply.status == 400
+    assert "Back to the start" in text_of(reply)
+
+
+def test_what_agents_write_is_text(rita: Browser) -> None:
+    page = table(rita)
+    assert "<script>alert" not in page
+    page = table(rita, tool=MARKUP, text=MARKUP)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_an_export_has_what_the_table_has(served: ConsoleWorld, rita: Browser) -> None:
+    lines = rita.get("/console/audit/export?tool=crm.lookup&format=jsonl").content.decode().splitlines()
+    records, end = [json.loads(line) for line in lines[:-1]], json.loads(lines[-1])
+    assert end == {"licet_excerpt": {"records": len(records), "complete": True}}
+    assert {record["envelope"]["tool"]["name"] for record in records} == {"crm.lookup"}
+    assert len(records) == count(rita, tool="crm.lookup")
+    content = rita.get("/console/audit/export?tool=crm.lookup").content
+    assert not verify_csv(io.BytesIO(content)).problems
+    rows = list(csv.reader(io.StringIO(content.decode())))
+    assert len(rows) == len(records) + 2
+    said = [record for record in served.world.records("operator") + served.world.records() if record.kind == "access"]
+    assert any("audit export" in str(record.payload) for record in said)
+
+
+def test_views_are_kept_in_this_browser_and_nothing_else_is(rita: Browser) -> None:
+    kept = rita.send("/console/audit", "/console/audit/views", {"name": MARKUP[:40], "query": "verdict=deny&tool=crm.lookup"})
+    assert kept.status == 303
+    cookie = kept.headers["set-cookie"].partition(";")[0]
+    page = rita.get("/console/audit", {"cookie": f"__Host-licet={rita.cookie}; {cookie}"}).content.decode()
+    assert "&lt;script&gt;" in page
+    assert "/console/audit?tool=crm.lookup&amp;verdict=deny" in page
+    for name, query in (("x", "nope=1"), ("", "verdict=deny"), ("x", "tool=a&tool=b"), ("x" * 61, "")):
+        assert rita.send("/console/audit", "/console/audit/views", {"name": name, "query": query}).status == 400
+    for value in ("abc", "e30", quote("[{}]"), "A" * 5_000):
+        assert rita.get("/console/audit", {"cookie": f"__Host-licet={rita.cookie}; __Host-licet-views={value}"}).status == 200
+
+
+def test_bars_that_stand_for_anything_are_seen_and_none_is_too_high() -> None:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    at = int(since.timestamp()) * 1_000_000
+    chart = draw({"allow": [at] * 100_000, "hold": [at], "deny": [at]}, since, since + timedelta(days=1))
+    parts = {part.verdict: part for part in chart.bars[0].parts}
+    assert parts["hold"].height >= LEAST * 0.9
+    assert sum(part.height for part in parts.values()) <= HEIGHT + 0.2
+    assert all(part.y >= -0.1 for part in parts.values())
+    assert chart.bars[0].label.endswith("1 deny, 1 hold, 100,000 allow")
+    empty = draw({}, since, since)
+    assert empty.totals == {"allow": 0, "hold": 0, "deny": 0}
+    years = draw({"deny": [at]}, since - timedelta(days=9_000), since + timedelta(days=1))
+    assert len(years.bars) <= 200
+    assert years.totals["deny"] == 1
