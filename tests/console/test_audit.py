@@ -186,3 +186,11 @@ def test_bars_that_stand_for_anything_are_seen_and_none_is_too_high() -> None:
     years = draw({"deny": [at]}, since - timedelta(days=9_000), since + timedelta(days=1))
     assert len(years.bars) <= 200
     assert years.totals["deny"] == 1
+
+
+def test_signing_in_is_told_in_words(served: ConsoleWorld, rita: Browser) -> None:
+    served.enter("lena")
+    shown = text_of(rita.get("/console/audit"))
+    assert "lena signed in to the console by a link" in shown
+    assert "made a link by which lena can sign in once" in shown
+    assert "cannot be read" not in shown

@@ -259,6 +259,7 @@ _PARTS = {
     "directory": "the directory",
     "schema": "the schema of the policies",
     "bundle": "the bundle of policies",
+    "own": "the text of the permissions of Licet itself",
     "scene": "what all decisions rest on",
 }
 

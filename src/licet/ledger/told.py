@@ -89,11 +89,13 @@ def tell_keys(envelope: Envelope, detail: JsonObject) -> Told:
 
 
 def tell_admin(_envelope: Envelope, detail: JsonObject) -> Told:
-    """A twin of a masked record, a backup, a restore, a loss that was accepted."""
+    """A twin of a masked record, a credential, a backup, a restore, a loss that was accepted."""
     if "twin" in detail:
         act = f"a call reached for another tenant: {detail.get('tool')}; its record is call {detail['twin']}"
         return Told("note", "twin", act)
     done, by, reason = detail.get("act"), _by(detail), _text(detail.get("reason"))
+    if isinstance(done, str) and done.endswith("_credential"):
+        return _tell_credential(done, detail, reason)
     if done == "backup":
         length = detail.get("bytes")
         return Told("note", "backup", f"{by} made the backup {detail.get('file')}{f' ({size(length)})' if isinstance(length, int) else ''}")
@@ -104,6 +106,31 @@ def tell_admin(_envelope: Envelope, detail: JsonObject) -> Told:
         was = f"it was {detail.get('origin')} with {counted(detail.get('size', 0), 'entry', 'entries')} in its head log"
         return Told("warn", "loss", f"{by} accepted that records are lost, and the head log began anew; before, {was}", reason)
     return Told("note", "admin", "something was done to the ledger, and what it was cannot be read")
+
+
+def _tell_credential(done: str, detail: JsonObject, reason: str) -> Told:
+    by = _text(detail.get("by")) or f"operating user {_text(detail.get('operating_user')) or 'unknown'}"
+    shown = _text(detail.get("credential"))
+    if done == "revoke_credential":
+        return Told("note", "ended", f"{by} ended the credential {shown}", reason)
+    content = detail.get("content")
+    content = content if isinstance(content, dict) else {}
+    whose, kind = _text(content.get("user")), content.get("kind", "key")
+    if kind == "session":
+        return Told(
+            "note",
+            "sign-in",
+            f"{whose} signed in to the console by {_WAYS.get(_text(content.get('signed_in_by')), 'an identity provider')}",
+        )
+    if kind == "link":
+        return Told("note", "link", f"{by} made a link by which {whose} can sign in once")
+    if kind == "passkey":
+        return Told("note", "passkey", f"{whose} added the passkey `{_text(content.get('name'))}`")
+    verb = "issued" if done == "issue_credential" else f"replaced {_text(content.get('replaces'))} by"
+    return Told("note", "key", f"{by} {verb} the API key {shown} (`{_text(content.get('name'))}`)")
+
+
+_WAYS = {"link": "a link", "passkey": "a passkey"}
 
 
 def tell_freeze(envelope: Envelope, detail: JsonObject) -> Told:

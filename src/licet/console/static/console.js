@@ -2,6 +2,8 @@
 // Nothing here writes markup, sends anything, or decides anything.
 
 const ZONED = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const TICK = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
+const SHORT = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 function span(seconds) {
@@ -20,7 +22,8 @@ function zone(root) {
   for (const time of root.querySelectorAll("time.at:not([data-zoned])")) {
     const at = new Date(time.dateTime);
     const today = new Date(now()).toDateString() === at.toDateString();
-    time.textContent = (today && !time.classList.contains("with-date") ? CLOCK : ZONED).format(at);
+    if (time.classList.contains("tick")) time.textContent = (today ? SHORT : TICK).format(at);
+    else time.textContent = (today && !time.classList.contains("with-date") ? CLOCK : ZONED).format(at);
     time.dataset.zoned = "";
   }
 }
