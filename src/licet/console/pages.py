@@ -5,10 +5,12 @@ from __future__ import annotations
 from licet.console.audit import PAGES as AUDIT
 from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
+from licet.console.inbox_plan import PAGES as INBOX_PLAN
 from licet.console.live import PAGES as LIVE
 from licet.console.oidc import PAGES as OIDC
 from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.preferences import PAGES as PREFERENCES
+from licet.console.record import PAGES as RECORD
 from licet.console.sign_in import PAGES as SIGN_IN
 from licet.console.subject import PAGES as SUBJECT
 from licet.console.subject_erase import PAGES as SUBJECT_ERASE
@@ -23,9 +25,12 @@ PAGES: tuple[Endpoint, ...] = (
     *AUDIT,
     *FILES,
     *INBOX,
+    *INBOX_PLAN,
     *LIVE,
+    *OIDC,
     *PASSKEYS,
     *PREFERENCES,
+    *RECORD,
     *SIGN_IN,
     *SUBJECT,
     *SUBJECT_ERASE,
