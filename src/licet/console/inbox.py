@@ -9,28 +9,33 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from licet.approvals.aside import COMMENT_LIMIT
-from licet.approvals.viewed import Viewed
-from licet.console.frame import page
-from licet.console.looks import STATES
-from licet.console.wording import left, quoted_value
-from licet.ledger.wording import who
-from licet.model import LIVE_STATES, Effect, RequestState
+from licet.console.frame import page, place_of
+from licet.console.inbox_request import line_of, whole_of
+from licet.console.waiting import COUNTED, counted
+from licet.model import LIVE_STATES, RequestState
 from licet.server import approvals
 from licet.server.endpoint import Answer, Asked, Endpoint
-from licet.server.shapes_approvals import Binding, CastVote, Id, ListRequests, OneRequest, RequestShape, Verdict
+from licet.server.problems import Problem
+from licet.server.shapes_approvals import Binding, CastVote, Id, ListRequests, OneRequest, TakeBack, Verdict
 from licet.server.visible import find_visible, shape_of
 
-SOON_S: Final = 5 * 60
 Show = Literal["mine", "all", "done"]
 _TABS: Final[tuple[tuple[Show, str], ...]] = (("mine", "Yours"), ("all", "All open"), ("done", "Decided"))
 _DONE: Final = tuple(str(state) for state in RequestState if state not in LIVE_STATES)
+_EMPTY: Final[dict[Show, tuple[str, str]]] = {
+    "mine": (
+        "Nobody is waiting for you",
+        "A call that needs your vote appears here within two seconds, and wherever you let Licet notify you.",
+    ),
+    "all": ("Nothing waits", "Calls that policy holds for a person appear here until they are decided, or their time is over."),
+    "done": ("Nothing was decided yet", "Requests that were approved and used, rejected, withdrawn or too late appear here."),
+}
 
 
 class ShowInbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +46,7 @@ class ShowInbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ShowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request, and which are listed beside it."""
+    """A request or a plan, and which are listed beside it."""
 
     id: Id
     show: Show = "mine"
@@ -63,122 +68,90 @@ def begin(asked: Asked) -> Answer:  # noqa: ARG001  everybody begins here
 def show_inbox(asked: Asked) -> Answer:
     """The list."""
     params: ShowInbox = asked.params
-    return _page(asked, params.show, params.cursor, None)
+    return inbox(asked, params.show, cursor=params.cursor)
 
 
 def show_request(asked: Asked) -> Answer:
     """One request, beside the list."""
-    return _page(asked, asked.params.show, None, find_visible(asked, asked.params.id))
+    return inbox(asked, asked.params.show, shown=whole_of(asked, shape_of(find_visible(asked, asked.params.id))))
 
 
 def vote(asked: Asked) -> Answer:
     """Cast the vote of the person who is signed in."""
     body: Vote = asked.body
     cast = CastVote(binding=body.binding, verdict=body.verdict, comment=body.comment.strip() or None)
-    approvals.vote(asked.with_input(OneRequest(id=asked.params.id), cast))
+    try:
+        approvals.vote(asked.with_input(OneRequest(id=asked.params.id), cast))
+    except Problem as problem:
+        return _too_late(asked, problem)
+    return _seen(asked)
+
+
+def take_back(asked: Asked) -> Answer:
+    """Take back the vote of the person who is signed in."""
+    try:
+        approvals.take_back(asked.with_input(OneRequest(id=asked.params.id), TakeBack()))
+    except Problem as problem:
+        return _too_late(asked, problem)
+    return _seen(asked)
+
+
+def withdraw(asked: Asked) -> Answer:
+    """Withdraw a request."""
+    try:
+        approvals.withdraw(asked.with_input(OneRequest(id=asked.params.id), None))
+    except Problem as problem:
+        return _too_late(asked, problem)
+    return _seen(asked)
+
+
+def _seen(asked: Asked) -> Answer:
+    """Back to the request, which says what has become of it."""
     return Answer(status=303, media_type="text/plain", headers=(("Location", f"/console/inbox/{asked.params.id}"),))
 
 
-def _page(asked: Asked, show: Show, cursor: str | None, shown: Viewed | None) -> Answer:
-    listed = approvals.find_requests(asked.with_input(_query(show, cursor), None))
+def _too_late(asked: Asked, problem: Problem) -> Answer:
+    """The request as it stands now, where somebody or something was faster (rule 3). Raises the problem where it is another."""
+    if problem.status != HTTPStatus.CONFLICT:
+        raise problem
+    one = shape_of(find_visible(asked, asked.params.id))
+    here = f"/console/inbox/{one.id}"
+    return inbox(asked, "mine", shown=whole_of(asked, one), refused=problem, status=problem.status, here=here)
+
+
+def inbox(asked: Asked, show: Show, *, cursor: str | None = None, **context: Any) -> Answer:
+    """The list, and beside it what is looked at: `shown` (a request) or `plan`."""
+    place = place_of(asked)
+    listed = approvals.find_requests(asked.with_input(_query(show, place, cursor), None), with_own=True)
+    lines = [line_of(asked, one, show) for one in listed.requests]
+    lines = [line for at, line in enumerate(lines) if line["plan"] is None or line["plan"] not in {one["plan"] for one in lines[:at]}]
+    here = (context.get("plan") or context.get("shown") or {}).get("id")
+    at = next((at for at, line in enumerate(lines) if here is not None and here in {line["id"], line["plan"]}), None)
+    title, text = _EMPTY[show]
+    shown = {"shown": None, "plan": None, "refused": None}
     return page(
         asked,
         "inbox.html",
         show=show,
-        tabs=[{"show": name, "name": word, "count": None} for name, word in _TABS],
-        asks=[_ask(asked, one) for one in listed.requests],
+        tabs=[{"show": name, "name": word, "count": _count(asked, name, place)} for name, word in _TABS],
+        asks=lines,
+        at=at,
+        next_ask=lines[at + 1] if at is not None and at + 1 < len(lines) else None,
         following=listed.next,
-        shown=None if shown is None else _shown(asked, shown),
+        nothing=(title, text),
+        **shown | context,
     )
 
 
-def _query(show: Show, cursor: str | None) -> ListRequests:
-    return ListRequests(mine=show == "mine", state=_DONE if show == "done" else (), cursor=cursor)  # type: ignore[arg-type]  # the states' own words
+def _query(show: Show, place: str | None, cursor: str | None) -> ListRequests:
+    state = _DONE if show == "done" else ()
+    return ListRequests(mine=show == "mine", state=state, tenant=place, cursor=cursor)  # type: ignore[arg-type]  # the states' own words
 
 
-def _ask(asked: Asked, one: RequestShape) -> dict[str, Any]:
-    """A request as a line of the list."""
-    left_s = int((one.expires_at - asked.gate.now()).total_seconds())
-    mine = "your vote is missing" if one.may_vote else (one.why_not or "")
-    return {
-        "id": one.id,
-        "tool": one.tool if one.plan is None else f"Plan, step {one.step} of {one.steps}",
-        "title": one.sentence,
-        "who": who(one.agent, one.service, one.user),
-        "left": left(left_s) if one.state == "open" else STATES[one.state][1],
-        "is_soon": one.state == "open" and left_s <= SOON_S,
-        "have": sum(len(need.voters) for need in one.needs),
-        "wanted": sum(need.count for need in one.needs),
-        "note": mine if one.state == "open" else "",
-    }
-
-
-def _shown(asked: Asked, found: Viewed) -> dict[str, Any]:
-    """A request whole."""
-    one = shape_of(found)
-    now = asked.gate.now()
-    look, word = STATES[one.state]
-    spec = asked.gate.scene.catalog.tools.get(one.tool)
-    whole = one.expires_at - one.opened_at
-    missing = sum(need.missing for need in one.needs)
-    effects = one.preview or ()
-    several = len({effect.target for effect in effects}) > 1
-    return {
-        "id": one.id,
-        "title": one.sentence,
-        "look": look,
-        "word": word,
-        "tool": one.tool,
-        "touches": sorted(spec.touches) if spec is not None else (),
-        "is_live": one.state == "open",
-        "left": left(found.expires_in_s),
-        "left_s": max(0, found.expires_in_s),
-        "whole_s": max(1, whole // timedelta(seconds=1)),
-        "previewed": {"tool": "previewed by the tool", "arguments": "as the arguments say"}.get(one.previewed_by or "", ""),
-        "effects": [
-            {"field": _field(effect, several), "before": quoted_value(effect.before), "after": quoted_value(effect.after)}
-            for effect in effects
-        ],
-        "about": "" if several or not effects else _named(effects[0].target),
-        "who": who(one.agent, one.service, one.user),
-        "author": ("agent" if one.agent else "caller", one.agent or one.service or one.user),
-        "opened_at": one.opened_at,
-        "needs": list(_needs(one)),
-        "reason": one.reason,
-        "arguments": [(name, quoted_value(value)) for name, value in _members(one.arguments)],
-        "binding": one.binding,
-        "may_vote": one.may_vote,
-        "why_not": one.why_not if one.state == "open" else None,
-        "last": "Last vote needed." if missing == 1 else "",
-        "now": now,
-    }
-
-
-def _field(effect: Effect, several: bool) -> str:  # noqa: FBT001  of one of several targets
-    return f"{_named(effect.target)}, {effect.field}" if several else effect.field
-
-
-def _named(target: str) -> str:
-    """`Customer::"C-412"` as people say it."""
-    kind, found, name = target.partition('::"')
-    return f"{kind} {name.removesuffix(chr(34))}" if found else target
-
-
-def _members(arguments: Any) -> list[tuple[str, Any]]:
-    return list(arguments.items()) if isinstance(arguments, dict) else []
-
-
-def _needs(one: RequestShape) -> Iterator[dict[str, Any]]:
-    for need in one.needs:
-        left_over = f"{', '.join(need.may_vote)} may vote" if need.missing and need.may_vote else ""
-        yield {
-            "reason": need.reason,
-            "policy": need.policy,
-            "have": len(need.voters),
-            "wanted": need.count,
-            "votes": [vote for vote in one.votes if vote.voter in need.voters or vote.verdict == "reject"],
-            "left": left_over,
-        }
+def _count(asked: Asked, show: Show, place: str | None) -> str:
+    if show == "done":
+        return ""
+    return counted(asked, ListRequests(mine=show == "mine", tenant=place, limit=COUNTED))
 
 
 PAGES: Final = (
@@ -221,5 +194,25 @@ PAGES: Final = (
         handler=vote,
         params=OneRequest,
         body=Vote,
+    ),
+    Endpoint(
+        method="POST",
+        path="/console/inbox/{id}/take-back",
+        operation="consoleTakeBack",
+        summary="Take back one's vote on a request",
+        tag="console",
+        action="requests.vote",
+        handler=take_back,
+        params=OneRequest,
+    ),
+    Endpoint(
+        method="POST",
+        path="/console/inbox/{id}/withdraw",
+        operation="consoleWithdraw",
+        summary="Withdraw a request",
+        tag="console",
+        action="requests.withdraw_own",
+        handler=withdraw,
+        params=OneRequest,
     ),
 )

@@ -66,7 +66,7 @@ class Change(Struct, frozen=True):
 
 
 class Watch:
-    """What all streams of a process know of the store. It looks only while somebody listens."""
+    """What all streams of a process know of the store. It looks only while somebody listens. `moves` grows when requests have moved."""
 
     def __init__(self, serving: Serving) -> None:
         self._gate: Final = serving.gate
@@ -77,6 +77,7 @@ class Watch:
         self._sizes: dict[str, int] = {}
         self._noted: dict[str, tuple[datetime, Change]] = {}
         self._begun: datetime | None = None
+        self.moves = 0
 
     @property
     def is_looking(self) -> bool:
@@ -135,6 +136,7 @@ class Watch:
             self._begun = now
             return ()
         changes = tuple([change for change in found if change.has_records or change.requests or change.is_long])
+        self.moves += any(change.requests or change.is_long for change in changes)
         self._noted |= {change.log: (now, change) for change in changes}
         return changes
 

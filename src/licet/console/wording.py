@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from unicodedata import category
 
 import msgspec
 
@@ -11,6 +12,9 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
 _DAY: Final = 86_400
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_FILLERS: Final = "\u115f\u1160\u3164\uffa0\u2800"
+"""Letters and signs by their category, and blank."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,6 +48,18 @@ def span(seconds: int) -> str:
 def quoted_value(value: Any) -> str:
     """A value as JSON has it; a text is shown in quotes, so that it is not taken for a word of ours."""
     return _encode(value).decode()
+
+
+def plain(text: str) -> str:
+    """The text with every character written out that is not seen, or that turns others around."""
+    return "".join([f"\\u{ord(one):04x}" if category(one) in _UNSEEN or one in _FILLERS else one for one in text])
+
+
+def text_or_value(value: Any) -> str:
+    """A value to be decided on, nothing of it unseen: as `quoted_value`, but a text keeps its lines."""
+    if isinstance(value, str) and "\n" in value:
+        return '"' + "\n".join([plain(line) for line in value.replace("\r\n", "\n").split("\n")]) + '"'
+    return plain(quoted_value(value))
 
 
 def number(value: float) -> str:

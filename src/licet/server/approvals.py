@@ -60,10 +60,10 @@ def list_requests(asked: Asked) -> Answer:
     return Answer(content=content, etag=hashlib.sha256(content).hexdigest()[:32])
 
 
-def find_requests(asked: Asked) -> RequestPage:
-    """That page, of those that whoever asks may see. Raises `Problem`."""
+def find_requests(asked: Asked, *, with_own: bool = False) -> RequestPage:
+    """That page, of those that whoever asks may see; `with_own`, also of those that were made for them. Raises `Problem`."""
     params: ListRequests = asked.params
-    wanted: tuple[OwnAction, ...] = READING if params.mine else ("requests.read",)
+    wanted: tuple[OwnAction, ...] = READING if params.mine or with_own else ("requests.read",)
     tenants = _tenants(asked, wanted)
     place = None if params.cursor is None else _place(asked, params.cursor, tenants)
     states = tuple(map(RequestState, params.state)) or tuple(LIVE_STATES)
