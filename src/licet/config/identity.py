@@ -11,11 +11,13 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from licet.config.decoding import Decoder
 from licet.errors import ConfigInvalid
@@ -27,8 +29,23 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 CERTIFICATE = "x509"
 """The issuer part of a login that is a client certificate."""
 CERTIFICATE_KINDS = ("uri", "dns", "subject")
+SECRET_PLACE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+")
 LOGIN_LIMIT = 1_000
 """Characters. A subject of OpenID Connect has 255 at most, an issuer is a URL."""
+
+
+class SignInSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`sign_in` of an issuer: people sign in to the console by it (OpenID Connect).
+
+    `name` stands in the address that the provider leads back to, `button` on the page. `client_secret` says where it comes from
+    (`env:NAME`, `file:PATH`); a client without one is known by PKCE alone.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
+    client_id: Annotated[str, Meta(min_length=1, max_length=500)]
+    client_secret: str | None = None
+    scopes: tuple[Annotated[str, Meta(pattern="^[!#-\\[\\]-~]{1,100}$")], ...] = ("openid",)
+    button: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
 
 
 class IssuerSettings(Struct, frozen=True, kw_only=True):
@@ -37,7 +54,7 @@ class IssuerSettings(Struct, frozen=True, kw_only=True):
     `jwks` is the URL of its keys, or `file:PATH`. `types` are accepted values of the header `typ`. `client_claim` names the client that the
     token was issued to. `roles_claim` and `tenant_claim` are dotted paths into the claims. `roles` maps values of `roles_claim` to roles of
     the token's subject, `scopes` those of `scope` to roles of whoever shows the token, `tenants` values of `tenant_claim` to tenants.
-    `bound` accepts only tokens that are bound to the client's certificate (RFC 8705).
+    `bound` accepts only tokens that are bound to the client's certificate (RFC 8705). By `sign_in` people sign in to the console.
     """
 
     issuer: str
@@ -56,6 +73,7 @@ class IssuerSettings(Struct, frozen=True, kw_only=True):
     refresh_s: int = 300
     refetch_s: int = 30
     outage_s: int = 86_400
+    sign_in: SignInSettings | None = None
 
 
 class IdentitySettings(Struct, frozen=True, kw_only=True):
@@ -85,6 +103,7 @@ class WrittenIssuer(Struct, frozen=True, kw_only=True):
     refresh: str = "5m"
     refetch: str = "30s"
     outage: str = "1d"
+    sign_in: dict[str, Any] | None = None
 
 
 class WrittenIdentity(Struct, frozen=True, kw_only=True):
@@ -107,6 +126,10 @@ def read_identity(decoder: Decoder, table: object, folder: Path, tenants: Mappin
     for place, name in enumerate(names):
         if name in names[:place]:
             raise decoder.invalid(f"identity.issuers[{place}].issuer", f"is {quoted(name)}, which is there twice")
+    ways = [None if issuer.sign_in is None else issuer.sign_in.name for issuer in issuers]
+    for place, way in enumerate(ways):
+        if way is not None and way in ways[:place]:
+            raise decoder.invalid(f"identity.issuers[{place}].sign_in.name", f"is {quoted(way)}, as another issuer's is")
     return IdentitySettings(api_keys=written.api_keys, certificates=written.certificates, issuers=issuers)
 
 
@@ -173,7 +196,27 @@ def _issuer(decoder: Decoder, table: object, where: str, folder: Path, tenants: 
         refresh_s=decoder.duration_s(written.refresh, f"{where}.refresh"),
         refetch_s=decoder.duration_s(written.refetch, f"{where}.refetch"),
         outage_s=decoder.duration_s(written.outage, f"{where}.outage"),
+        sign_in=None if written.sign_in is None else _sign_in(decoder, written, f"{where}.sign_in", folder),
     )
+
+
+def _sign_in(decoder: Decoder, issuer: WrittenIssuer, where: str, folder: Path) -> SignInSettings:
+    read = decoder.struct(issuer.sign_in, SignInSettings, where)
+    try:
+        Address.parse(issuer.issuer, "an issuer")
+    except ConfigInvalid as error:
+        raise decoder.invalid(where, f"needs an issuer that can be asked where people sign in: {error}") from error
+    if "openid" not in read.scopes:
+        raise decoder.invalid(f"{where}.scopes", "must hold `openid`: without it the issuer does not say who has signed in")
+    if read.client_id == issuer.audience and "jwt" in {kind.lower().removeprefix("application/") for kind in issuer.types}:
+        message = "is the `audience` of the issuer, whose `types` hold `JWT`: what says who has signed in would be a credential of the API"
+        raise decoder.invalid(f"{where}.client_id", message)
+    if read.client_secret is None:
+        return read
+    scheme, _, rest = read.client_secret.partition(":")
+    if not SECRET_PLACE.fullmatch(read.client_secret):
+        raise decoder.invalid(f"{where}.client_secret", "must say where it comes from, `env:NAME` or `file:PATH`; never the secret itself")
+    return replace(read, client_secret=f"file:{folder / rest}") if scheme == "file" else read
 
 
 def _jwks(decoder: Decoder, text: str, where: str, folder: Path) -> str:

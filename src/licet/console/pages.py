@@ -28,6 +28,7 @@ PAGES: tuple[Endpoint, ...] = (
     *INBOX_PLAN,
     *LIVE,
     *OIDC,
+    *OIDC,
     *PASSKEYS,
     *PREFERENCES,
     *RECORD,

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from licet.console import cookies
 from licet.console.frame import bare_page
 from licet.console.inside import HOME, inside
+from licet.console.oidc import buttons
 from licet.errors import CredentialRefused
 from licet.gate.signing_in import SESSION_S, end_session, open_by_link
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -40,7 +41,7 @@ class UseLink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def show(asked: Asked) -> Answer:
     """Where one signs in."""
     params: SignIn = asked.params
-    return bare_page(asked.headers, "sign_in.html", link=params.link, there=inside(params.next), refused=None)
+    return bare_page(asked.headers, "sign_in.html", link=params.link, there=inside(params.next), refused=None, providers=buttons(asked))
 
 
 def use_link(asked: Asked) -> Answer:
@@ -49,7 +50,8 @@ def use_link(asked: Asked) -> Answer:
     try:
         opened = open_by_link(asked.gate.credentials, body.link)
     except CredentialRefused as error:
-        return bare_page(asked.headers, "sign_in.html", status=403, link=None, there=inside(body.next), refused=str(error))
+        there, ways = inside(body.next), buttons(asked)
+        return bare_page(asked.headers, "sign_in.html", status=403, link=None, there=there, refused=str(error), providers=ways)
     cookie = cookies.write(cookies.SESSION, opened.key, max_age_s=SESSION_S)
     return Answer(status=303, media_type="text/plain", headers=(cookie, ("Location", inside(body.next))))
 

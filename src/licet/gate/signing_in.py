@@ -13,9 +13,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
+
 from licet.gate.credentials import Credentials, IssuedKey, Revoked, list_credentials
 from licet.gate.scene import Scene
-from licet.identity.api_keys import KeyContent
+from licet.identity.api_keys import KeyContent, id_made_of
 from licet.identity.authenticated import ANY, Authenticated
 from licet.model import OPERATOR_LOG
 from licet.policy.own import Asker
@@ -38,9 +40,13 @@ def open_by_link(credentials: Credentials, shown: str) -> IssuedKey:
     return credentials.exchange(shown, lambda user: _session(user, "link"), expires_s=SESSION_S)
 
 
-def open_for(credentials: Credentials, user: str, signed_in_by: str) -> IssuedKey:
-    """A session of somebody whom another proof has named: an identity provider, or a passkey. Raises as `issue_link`."""
-    return credentials.issue(_session(user, signed_in_by), expires_s=SESSION_S, by=user)
+def open_for(credentials: Credentials, user: str, signed_in_by: str, *, proof: bytes, tenants: tuple[str, ...] = (ANY,)) -> IssuedKey:
+    """The session, of these tenants alone, of somebody whom an identity provider has named. A proof opens one session, in whatever process.
+
+    Raises `CredentialRefused` (`credential_exists` where the proof was used before; `unknown_user`, `user_disabled`), `StoreError`.
+    """
+    content = replace(_session(user, signed_in_by), tenants=tenants)
+    return credentials.register(content, id_=id_made_of(b"licet-provider-1\0" + proof), expires_s=SESSION_S, by=user)
 
 
 def end_session(credentials: Credentials, who: Authenticated) -> Revoked:

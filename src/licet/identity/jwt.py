@@ -119,9 +119,9 @@ class Tokens:
             self._accepted = accepted = self._read(settings, accepted.issuers)
         unverified = read_token(shown)
         issuer, keys = accepted.find(unverified.claims.get("iss"))
-        algorithm, kid = _check_header(unverified.header, issuer)
+        algorithm, kid = check_header(unverified.header, issuer)
         key, key_set = keys.find(kid, algorithm)
-        claims = _verify_signature(shown, key)
+        claims = verify_signature(shown, key)
         expires_at = check_claims(claims, issuer, self._now_us() / 1_000_000, gateway_resource(settings))
         _check_binding(claims, issuer, peer_certificate)
         verified = replace(
@@ -197,22 +197,22 @@ def _scopes(claims: JsonObject) -> tuple[str, ...]:
     return tuple(scope.split()) if isinstance(scope, str) else ()
 
 
-def _check_header(header: JsonObject, issuer: IssuerSettings) -> tuple[str, str | None]:
-    """Algorithm and key id. Rules 2 and 3."""
+def check_header(header: JsonObject, issuer: IssuerSettings, *, untyped: bool = False) -> tuple[str, str | None]:
+    """Algorithm and key id; `untyped` where a `typ` may be missing. Raises `NotAuthenticated` (rules 2 and 3)."""
     algorithm, kind, kid = header.get("alg"), header.get("typ"), header.get("kid")
     if algorithm not in issuer.algorithms:
         raise _refused("algorithm_not_allowed")
     if "crit" in header or "b64" in header:
         raise _refused("critical_header")
-    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in issuer.types:
+    if not (untyped and kind is None) and (not isinstance(kind, str) or kind.lower().removeprefix("application/") not in issuer.types):
         raise _refused("wrong_type")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= KID_LIMIT):
         raise _refused("malformed")
     return str(algorithm), kid
 
 
-def _verify_signature(shown: str, key: VerificationKey) -> JsonObject:
-    """The claims that were signed, read from the very bytes that the signature is of (rule 5)."""
+def verify_signature(shown: str, key: VerificationKey) -> JsonObject:
+    """The claims that were signed, read from the very bytes that the signature is of. Raises `NotAuthenticated` (rule 5)."""
     try:
         signed = deserialize_compact(shown, key.key, registry=_REGISTRY)
     except (JoseError, ValueError, TypeError) as error:
