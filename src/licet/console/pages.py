@@ -28,7 +28,6 @@ PAGES: tuple[Endpoint, ...] = (
     *INBOX_PLAN,
     *LIVE,
     *OIDC,
-    *OIDC,
     *PASSKEYS,
     *PREFERENCES,
     *RECORD,
