@@ -12,6 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from webauthn.helpers import encode_cbor
 
+from licet import Gate
+from licet.identity.api_keys import KeyContent, id_of_passkey
+from licet.model import Passkey
+
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
 ORIGIN = "https://licet.example.com"
 Kind = Literal["es256", "eddsa", "rs256"]
@@ -55,6 +59,16 @@ class Authenticator:
             return encode_cbor({1: 1, 3: -8, -1: 6, -2: public.public_bytes_raw()})
         found = public.public_numbers()
         return encode_cbor({1: 3, 3: -257, -1: found.n.to_bytes(256), -2: found.e.to_bytes(3)})
+
+    @property
+    def passkey(self) -> Passkey:
+        """What a registration keeps of it."""
+        return Passkey(id=coded(self.id), key=coded(self.key), rp_id=self.rp_id, origin=self.origin)
+
+    def give_to(self, gate: Gate, user: str) -> str:
+        """It is registered for this person; the id of the credential."""
+        content = KeyContent(name="Laptop", tenants=("*",), user=user, kind="passkey", passkey=self.passkey)
+        return gate.credentials.register(content, id_=id_of_passkey(self.id), by=user).credential.id
 
     def sign(self, signed: bytes) -> bytes:
         """By the private key."""

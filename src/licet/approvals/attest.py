@@ -42,6 +42,12 @@ def attest_rows(found: Dossier) -> None:
         raise IntegrityBroken(f"the votes on request `{request.id}` are not those that the log has")
 
 
+def times_voted(found: Dossier, voter: str) -> int:
+    """How often this user has voted on the request, whether their vote stands or not. Raises as `attest`."""
+    details = [_detail(record, found.request) for record in found.records if record.kind == "vote"]
+    return sum(detail["vote"]["voter"] == voter for detail in details if detail.get("taken_back") is None)
+
+
 def _ballot(detail: JsonObject) -> tuple[str, bool]:
     """The person of a vote record, and whether it casts a vote or takes one back."""
     taken_back = detail.get("taken_back")

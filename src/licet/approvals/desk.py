@@ -9,7 +9,9 @@ Rules:
 4. A vote can be taken back for as long as its request is not over; what is approved without it no longer is not. Who is in none of the
    groups that are asked any more has no vote: theirs are taken back when the directory that says so comes into force.
 5. What is past its time is expired first, with a record of its own, whoever looks.
-6. A vote that comes through a channel (a client of the gateway) is the confirmation of the user whom the call is made for, or their no. It
+6. A request that asks for passkeys is approved by votes that were signed with one, on exactly what is voted (approvals/signing.py). Saying
+   no takes none: it must stay easy, and changes nothing.
+7. A vote that comes through a channel (a client of the gateway) is the confirmation of the user whom the call is made for, or their no. It
    counts for nothing else that the request asks.
 """
 
@@ -27,6 +29,7 @@ from msgspec.structs import replace
 
 from licet.approvals.aside import Aside, aside
 from licet.approvals.attest import attest
+from licet.approvals.signing import ShownAssertion, sign
 from licet.approvals.standing import Standing, binding_of, is_confirmed_by, most_telling, needs_of, standing, why_not
 from licet.approvals.states import Event, next_state, sources
 from licet.approvals.viewed import subjects_of
@@ -36,7 +39,7 @@ from licet.ledger.record import Actor, ApprovalEntry, Kind, Payload, ToolEntry, 
 from licet.ledger.seal import Filing, Statement, state
 from licet.ledger.writer import Writer
 from licet.model import LIVE_STATES, Caller, PlanId, Receipt, Request, RequestId, RequestState, TakenBack, Vote, VoteChannel
-from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, TakeBackVote
+from licet.store.contract import AddVote, Change, Dossier, MoveRequest, Store, TakeBackVote, TouchCredentials
 
 Verdict = Literal["approve", "reject"]
 T = TypeVar("T")
@@ -103,17 +106,18 @@ class Desk:
         credential: str | None = None,
         binding: str | None = None,
         channel: VoteChannel | None = None,
+        signed: ShownAssertion | None = None,
     ) -> Cast:
         """Cast a vote. `comment` is of `COMMENT_LIMIT` characters at most; `credential` the id of the one that was shown, if one was.
 
         `binding` is that of what the voter looked at, where they say so: a vote on anything else is refused (`not_as_shown`). `channel` is
-        through what the vote came, where the voter did not come themselves (rule 6).
+        through what the vote came, where the voter did not come themselves (rule 7). `signed` is what a passkey has signed, where one has.
 
         Raises `VoteRefused` where this person may not, `KeyError` when there is no such request, `IntegrityBroken` when it is not what the
         log says was held, `StoreError`.
         """
         looked_at = {} if binding is None else {request: binding}
-        return self._vote({request: verdict}, voter, aside(comment, operating_user, credential, channel), looked_at)[0]
+        return self._vote({request: verdict}, voter, aside(comment, operating_user, credential, channel), looked_at, signed)[0]
 
     def vote_plan(
         self,
@@ -125,8 +129,11 @@ class Desk:
         operating_user: str | None = None,
         credential: str | None = None,
         bindings: Mapping[int, str] | None = None,
+        signed: ShownAssertion | None = None,
     ) -> tuple[Cast, ...]:
         """Cast a vote on each of these steps of a plan, all at once or none. `bindings` are those that were looked at. Raises as `vote`.
+
+        They are signed together, in the order of the steps.
 
         Of the steps that people were asked about together: a plan and a number name what was shown under them once, and nothing that has
         taken its place since. What was asked later is voted on by the id of its request.
@@ -142,7 +149,7 @@ class Desk:
             raise VoteRefused("asked_later", message)
         chosen = {steps[step].id: verdicts[step] for step in sorted(verdicts)}
         looked_at = {steps[step].id: binding for step, binding in (bindings or {}).items() if step in steps}
-        return self._vote(chosen, voter, aside(comment, operating_user, credential), looked_at)
+        return self._vote(chosen, voter, aside(comment, operating_user, credential), looked_at, signed)
 
     def plan(self, plan: PlanId) -> tuple[Shown, ...]:
         """The requests of a plan as they stand, by their steps; of a step that was held anew, the last.
@@ -232,11 +239,16 @@ class Desk:
         return Cast(replace(found, state=RequestState.WITHDRAWN), self._move(found, Event.WITHDRAW, detail))
 
     def _vote(
-        self, verdicts: Mapping[RequestId, Verdict], voter: str, beside: Aside, looked_at: Mapping[RequestId, str]
+        self,
+        verdicts: Mapping[RequestId, Verdict],
+        voter: str,
+        beside: Aside,
+        looked_at: Mapping[RequestId, str],
+        signed: ShownAssertion | None,
     ) -> tuple[Cast, ...]:
         if not all(verdict in {"approve", "reject"} for verdict in verdicts.values()):
             raise VoteRefused("unknown_verdict", "a vote is `approve` or `reject`")
-        return self._until_settled(lambda: self._cast(verdicts, voter, beside, looked_at))
+        return self._until_settled(lambda: self._cast(verdicts, voter, beside, looked_at, signed))
 
     def _until_settled(self, act: Callable[[], T]) -> T:
         """What `act` does, worked out again for as long as somebody else votes at the same moment."""
@@ -248,33 +260,24 @@ class Desk:
                     raise VoteRefused(lost.condition, str(lost)) from lost
 
     def _cast(
-        self, verdicts: Mapping[RequestId, Verdict], voter: str, beside: Aside, looked_at: Mapping[RequestId, str]
+        self,
+        verdicts: Mapping[RequestId, Verdict],
+        voter: str,
+        beside: Aside,
+        looked_at: Mapping[RequestId, str],
+        signed: ShownAssertion | None,
     ) -> tuple[Cast, ...]:
         now = self._now()
         statements: list[Statement] = []
         changes: list[Change] = []
         after: list[Request] = []
-        for request, verdict in verdicts.items():
-            dossier = self._votable(request)
-            found = dossier.request
-            self._may_vote(found, voter)
-            if beside.channel is not UNSET and not is_confirmed_by(found, voter):  # rule 6
-                raise VoteRefused("not_through_this", "through a client only the user whom the call is made for decides, to confirm it")
-            binding = binding_of(found.key, found.preview_digest, found.obligations)
-            if looked_at.get(request, binding) != binding:
-                raise VoteRefused("not_as_shown", f"request `{request}` is not what was looked at: look at it again, then vote")
-            vote = Vote(
-                request=found.id,
-                voter=voter,
-                person=self._directory.person_of(voter),
-                verdict=verdict,
-                at=now,
-                binding=binding,
-                comment=beside.comment,
-                operating_user=beside.operating_user,
-                credential=beside.credential,
-                channel=beside.channel,
-            )
+        dossiers = [self._votable(request) for request in verdicts]
+        votes = [self._checked(dossier.request, voter, verdicts[dossier.request.id], beside, looked_at) for dossier in dossiers]
+        assertion = sign(self._store, list(zip(dossiers, votes, strict=True)), signed)
+        if assertion is not UNSET:
+            changes.append(TouchCredentials(((assertion.credential, microseconds(now)),)))
+        for dossier, unsigned in zip(dossiers, votes, strict=True):
+            found, vote = dossier.request, replace(unsigned, assertion=assertion)
             event = self._event_of(found, (*dossier.votes, vote))
             statements.append(self._vote_record(found, vote, event, now))
             changes.append(AddVote(vote, found.tenant, dossier.ballots))
@@ -283,6 +286,27 @@ class Desk:
             after.append(found if event is None else replace(found, state=next_state(found.state, event)))
         receipts = self._writer.submit(Filing(tuple(statements), tuple(changes))).wait()
         return tuple([Cast(request, receipt) for request, receipt in zip(after, receipts, strict=True)])
+
+    def _checked(self, found: Request, voter: str, verdict: Verdict, beside: Aside, looked_at: Mapping[RequestId, str]) -> Vote:
+        """The vote, which this person may cast on this request, and on what they looked at. Raises `VoteRefused`."""
+        self._may_vote(found, voter)
+        if beside.channel is not UNSET and not is_confirmed_by(found, voter):  # rule 7
+            raise VoteRefused("not_through_this", "through a client only the user whom the call is made for decides, to confirm it")
+        binding = binding_of(found.key, found.preview_digest, found.obligations)
+        if looked_at.get(found.id, binding) != binding:
+            raise VoteRefused("not_as_shown", f"request `{found.id}` is not what was looked at: look at it again, then vote")
+        return Vote(
+            request=found.id,
+            voter=voter,
+            person=self._directory.person_of(voter),
+            verdict=verdict,
+            at=self._now(),
+            binding=binding,
+            comment=beside.comment,
+            operating_user=beside.operating_user,
+            credential=beside.credential,
+            channel=beside.channel,
+        )
 
     def _take_back(self, taken: TakenBack) -> Cast:
         dossier = self._store.get_dossier(taken.request)

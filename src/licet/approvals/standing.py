@@ -6,7 +6,7 @@ Rules:
    known and not disabled, of the request's tenant (unless the group is of operator scope), and in the group that is asked.
 2. The user that the call acts for never counts toward an approval, under any of that person's ids. A confirmation is theirs alone.
    Where a policy says `@separation("agent-owner")`, neither does the person who owns the agent, under any id. A vote that came through a
-   channel counts toward a confirmation alone.
+   channel counts toward a confirmation alone. Where the request asks for passkeys, an approval that is not signed counts for nothing.
 3. Distinct means distinct people. One person counts toward one need; who counts where is a maximum matching, so that the order
    of voting never decides whether a request can be met.
 4. One rejection ends it.
@@ -126,7 +126,7 @@ def _kept_apart(request: Request, need: Need, voter: str, directory: Directory) 
 def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> Standing:
     """Count the votes as the rules of this module say."""
     bound = binding_of(request.key, request.preview_digest, request.obligations)
-    valid = [vote for vote in votes if vote.request == request.id and vote.binding == bound]
+    valid = [vote for vote in votes if vote.request == request.id and vote.binding == bound and not _is_unsigned(request, vote)]
     rejected = next((vote.voter for vote in valid if vote.verdict == "reject"), None)
     # By the person whom the directory of now sees behind an id: two ids that have since been found to be one person are one vote.
     by_person = {directory.person_of(vote.voter): vote for vote in valid if vote.verdict == "approve"}
@@ -137,6 +137,11 @@ def standing(request: Request, votes: Sequence[Vote], directory: Directory) -> S
             fits[vote.voter] = [at for at in fits[vote.voter] if needs[at].kind == "confirmation"]
     seats = _seat(needs, fits)
     return Standing(tuple(NeedStanding(need, tuple(sorted(seats[at]))) for at, need in enumerate(needs)), rejected)
+
+
+def _is_unsigned(request: Request, vote: Vote) -> bool:
+    """Whether a signature is missing: what was signed was checked when the vote was cast, and is checked by whoever verifies the ledger."""
+    return request.passkey is True and vote.verdict == "approve" and vote.assertion is UNSET
 
 
 def find_unmeetable(request: Request, directory: Directory) -> Need | None:

@@ -150,7 +150,9 @@ class Reader:
         expires_s = self._decoder.duration_s(written.expires, f"{where}.expires")
         if expires_s > LONGEST_EXPIRY_S:
             raise self._decoder.invalid(f"{where}.expires", f"is `{written.expires}`, longer than {LONGEST_EXPIRY_S // 86_400} days")
-        return ApprovalSettings(expires_s=expires_s, open_per_caller=written.open_per_caller)
+        return ApprovalSettings(
+            expires_s=expires_s, open_per_caller=written.open_per_caller, passkey_for=tuple(sorted(set(written.passkey_for)))
+        )
 
     def _freeze(self, table: object, groups: Mapping[str, object]) -> FreezeSettings:
         freeze = self._decoder.struct(table, FreezeSettings, "freeze")

@@ -17,8 +17,11 @@ from licet.config.postgres import PostgresSettings, is_postgres
 from licet.config.server import ServerSettings
 from licet.config.upstreams import GatewaySettings, UpstreamSettings, WrapSettings
 from licet.errors import ConfigInvalid
+from licet.model import Access, Touch
 
 Timeout = Annotated[float, Meta(gt=0, le=3_600)]
+RiskClass = Literal[Touch, Access]
+"""What a tool touches, or its access."""
 RequireReason = Literal["never", "writes", "always"]
 
 
@@ -74,11 +77,13 @@ class MeterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ApprovalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[approvals]`. `expires_s` (written `expires = "15m"`) is how long a request, and an approval given to it, can be used.
 
-    `open_per_caller` is how many requests of one caller (agent or service, for one user) may wait for people at a time.
+    `open_per_caller` is how many requests of one caller (agent or service, for one user) may wait for people at a time. Approvals of tools
+    that touch, or are of an access class, in `passkey_for` are signed with a passkey.
     """
 
     expires_s: int = 900
     open_per_caller: int = 100
+    passkey_for: tuple[RiskClass, ...] = ()
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

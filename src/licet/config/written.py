@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from licet.config.settings import RequireReason, WitnessServer
+from licet.config.settings import RequireReason, RiskClass, WitnessServer
 
 
 class Document(Struct, kw_only=True):
@@ -65,3 +65,4 @@ class WrittenApprovals(Struct):
 
     expires: str = "15m"
     open_per_caller: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    passkey_for: tuple[RiskClass, ...] = ()

@@ -5,7 +5,8 @@ Rules:
 1. The key binds a request to the exact call: tenant, caller, tool and its definition, arguments, targets with their tenant and environment,
    environment; of an undo, the call that it takes back. Session and trace stay out, so a restarted agent that calls again finds its
    request.
-2. Nothing a vote covers is wider than what the voter saw: obligations, policy texts and preview are compared with those of now.
+2. Nothing a vote covers is wider than what the voter saw: obligations, policy texts and preview are compared with those of now. What was
+   decided without a passkey is held anew where one is needed now.
 3. Votes are counted under the directory of now, at consumption.
 4. What no longer fits is held anew, and the hold says what changed.
 5. An approval is used only if the log bears it out: request and votes are held against their records first.
@@ -18,7 +19,7 @@ from collections.abc import Generator
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from licet.approvals.attest import attest
@@ -175,6 +176,8 @@ def _run_that_ended(draft: Draft, request: Request) -> str | None:
 def _what_is_asked_beyond(draft: Draft, request: Request) -> str | None:
     """Why the request does not cover what the policies ask for now; None where it does."""
     assert draft.decision is not None
+    if needs_passkey(draft) and request.passkey is not True:
+        return "approvals of this tool are signed with a passkey now"
     asked = {_asks(obligation) for obligation in request.obligations}
     beyond = [o.policy for o in draft.decision.obligations if _asks(o) not in asked]
     return f"policy `{beyond[0]}` now asks for something that was not decided on" if beyond else None
@@ -193,6 +196,15 @@ _decode_shown = msgspec.json.Decoder(_Shown).decode
 def _shown_in(request: Request) -> tuple[tuple[Effect, ...] | None, PreviewedBy | None]:
     shown = _decode_shown(request.summary)
     return shown.preview, shown.previewed_by
+
+
+def needs_passkey(draft: Draft) -> bool:
+    """Whether approvals of this call are signed with a passkey, by what its tool is now (`approvals.passkey_for`)."""
+    assert draft.scene is not None
+    assert draft.spec is not None
+    spec = draft.spec
+    classes = {*spec.touches, spec.access, *(("write",) if spec.access == "destructive" else ())}
+    return not classes.isdisjoint(draft.scene.settings.approvals.passkey_for)
 
 
 def _asks(obligation: Obligation) -> tuple[str, ...]:
@@ -232,6 +244,7 @@ def _new_request(draft: Draft, key: str, grounds: Grounds) -> Request:
         plan=planned.plan if planned is not None else None,
         step=planned.step if planned is not None else 0,
         steps=planned.steps if planned is not None else 0,
+        passkey=True if needs_passkey(draft) else UNSET,
     )
 
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from licet.errors import CredentialRefused
 from licet.gate.credentials import Credentials, CredentialSeen, IssuedKey, list_credentials, show_credential
 from licet.gate.signing_in import SESSION_S
-from licet.identity.api_keys import KeyContent, id_made_of
+from licet.identity.api_keys import KeyContent, id_made_of, id_of_passkey
 from licet.identity.authenticated import ANY, Authenticated
 from licet.ledger.passkeys import decode_base64url
 from licet.model import Passkey
@@ -47,11 +47,6 @@ class KeptPasskey(Struct, frozen=True):
     at: datetime
 
 
-def passkey_credential(passkey: str) -> str:
-    """The id of the credential of this passkey, which is named as its authenticator names it. Raises `AssertionInvalid`."""
-    return id_made_of(b"licet-passkey-1\0" + decode_base64url(passkey))
-
-
 def is_fresh(store: Store, who: Authenticated, now: datetime) -> bool:
     """Whether whoever asks has signed in a moment ago (rule 2). Raises `StoreError`."""
     if who.method != "session":
@@ -69,12 +64,12 @@ def register_passkey(credentials: Credentials, store: Store, who: Authenticated,
     if len(passkeys_of(store, who.user, made.at)) >= PASSKEYS_LIMIT:
         raise CredentialRefused("too_many_passkeys", f"a person has {PASSKEYS_LIMIT} passkeys at most: remove one first")
     content = KeyContent(name=made.name, tenants=(ANY,), user=who.user, kind="passkey", passkey=made.passkey)
-    return credentials.showing(who).register(content, id_=passkey_credential(made.passkey.id), by=who.user)
+    return credentials.showing(who).register(content, id_=id_of_passkey(decode_base64url(made.passkey.id)), by=who.user)
 
 
 def find_passkey(credentials: Credentials, passkey: str) -> FoundPasskey | None:
     """The passkey of this id, if it is good now. Raises `AssertionInvalid`, `StoreError`."""
-    credential = passkey_credential(passkey)
+    credential = id_of_passkey(decode_base64url(passkey))
     content = credentials.find_active(credential)
     if content is None or content.kind != "passkey" or content.passkey is None or content.user is None:
         return None

