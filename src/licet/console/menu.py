@@ -24,7 +24,14 @@ class Entry(Struct, frozen=True):
 
 MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
     ("Decide", (Entry("Inbox", "/console/inbox", "requests.read"),)),
-    ("Find out", (Entry("Audit", "/console/audit", "records.read"), Entry("Subjects", "/console/subjects", "records.read"))),
+    (
+        "Find out",
+        (
+            Entry("Audit", "/console/audit", "records.read"),
+            Entry("Traces", "/console/traces", "records.read"),
+            Entry("Subjects", "/console/subjects", "records.read"),
+        ),
+    ),
 )
 
 

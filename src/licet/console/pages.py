@@ -16,6 +16,7 @@ from licet.console.subject import PAGES as SUBJECT
 from licet.console.subject_erase import PAGES as SUBJECT_ERASE
 from licet.console.subject_export import PAGES as SUBJECT_EXPORT
 from licet.console.subject_undo import PAGES as SUBJECT_UNDO
+from licet.console.trace import PAGES as TRACE
 from licet.console.why import PAGES as WHY
 from licet.console.why_ask import PAGES as WHY_ASK
 from licet.console.you import PAGES as YOU
@@ -36,6 +37,7 @@ PAGES: tuple[Endpoint, ...] = (
     *SUBJECT_ERASE,
     *SUBJECT_EXPORT,
     *SUBJECT_UNDO,
+    *TRACE,
     *YOU,
     *WHY,
     *WHY_ASK,

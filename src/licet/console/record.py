@@ -82,7 +82,7 @@ def show(asked: Asked) -> Answer:
         effects=shown_effects(entry.payload.effects),
         deviates=envelope.outcome is not None and envelope.outcome.deviates,
         preview=_preview(entry),
-        arguments=_arguments(entry),
+        arguments=arguments_of(entry),
         result=_json(bytes(entry.payload.result)),
         detail=_json(msgspec.json.encode(entry.detail) if entry.detail else b""),
         reason=entry.payload.reason,
@@ -193,7 +193,8 @@ def _why(asked: Asked, entry: Entry) -> dict[str, Any] | None:
     return {"policies": policies, "note": found.note or "", "may_read": may_read}
 
 
-def _arguments(entry: Entry) -> list[dict[str, Any]]:
+def arguments_of(entry: Entry) -> list[dict[str, Any]]:
+    """The arguments by name; what was hidden is marked as that."""
     raw = bytes(entry.payload.arguments)
     hidden = any(said.partition(":")[2].startswith(("arguments", "payload")) for said in entry.envelope.redactions)
     members = _decode(raw) if raw else {}
