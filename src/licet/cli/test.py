@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
 from typing import Literal
 
 import click
 from msgspec import Struct
-from msgspec.structs import replace
 
 from licet.cli.exits import Exit
 from licet.cli.faults import Fault, Refusal
 from licet.cli.invocation import Invocation
-from licet.cli.loading import Loaded, load
+from licet.cli.loading import load
 from licet.cli.output import Output
 from licet.cli.wording import counted
-from licet.gate.acting import Acting
-from licet.gate.rehearsal import Rehearsal
-from licet.gate.session import SessionFacts
+from licet.gate.suites import run_suites
 from licet.model import Decision
-from licet.policy.suite import CaseResult, SuiteCase, junit, read_cases, run
+from licet.policy.suite import CaseResult, junit, read_cases
 
 
 class Ran(Struct, frozen=True, kw_only=True):
@@ -57,35 +52,13 @@ def test(invocation: Invocation, /, form: Literal["text", "junit"], only: str | 
     if not cases:
         message = f"`{loaded.settings.policies}` has no test of that kind" if only else f"`{loaded.settings.policies}` has no `*.test.yaml`"
         raise Refusal(Exit.TESTS_FAILED, "no_tests", message, next_step="policies without tests are guesses: `licet init` shows some")
-    with ExitStack() as stack:
-        results = run(cases, _checker(loaded, stack))
+    results = run_suites(cases, loaded.settings, loaded.registry, loaded.snapshots)
     failed = sum(not result.passed for result in results)
     fault = None if not failed else Fault(exit=Exit.TESTS_FAILED, code="tests_failed", message=f"{counted(failed, 'test')} failed")
     if form == "junit" and not invocation.as_json:
         click.echo(junit(results), nl=False)
         return int(Exit.OK if fault is None else fault.exit)
     return invocation.answer(_summary(results), lambda output: _show(output, results, failed), fault=fault)
-
-
-def _checker(loaded: Loaded, stack: ExitStack) -> Callable[[SuiteCase], Decision]:
-    """Decides a case; one rehearsal for each file's targets and each environment."""
-    rehearsals: dict[tuple[int, str], Rehearsal] = {}
-
-    def check(case: SuiteCase) -> Decision:
-        environment = case.environment or loaded.settings.environment
-        rehearsal = rehearsals.get((id(case.resources), environment))
-        if rehearsal is None:
-            settings = replace(loaded.settings, environment=environment)
-            rehearsal = stack.enter_context(closing(Rehearsal(settings, loaded.registry, case.resources, loaded.snapshots)))
-            rehearsals[id(case.resources), environment] = rehearsal
-        caller, session = case.caller, case.session
-        acting = Acting(tenant=caller.tenant, agent=caller.agent, service=caller.service, user=caller.user)
-        facts = SessionFacts(session.labels, session.calls, session.meters)
-        return rehearsal.check(acting, case.tool, case.arguments, now=case.now, session=facts).decision
-
-    # Policies that do not load are one fault with its own exit code, not a failure of every case.
-    Rehearsal(loaded.settings, loaded.registry, {}, loaded.snapshots).close()
-    return check
 
 
 def _summary(results: tuple[CaseResult, ...]) -> Summary:

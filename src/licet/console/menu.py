@@ -11,11 +11,12 @@ from licet.server.endpoint import Asked
 
 
 class Entry(Struct, frozen=True):
-    """A page: its name, where it is, and what one must be permitted somewhere to see it in the menu."""
+    """A page: its name, where it is, and what one must be permitted somewhere (or the `other`) to see it in the menu."""
 
     name: str
     path: str
     action: OwnAction | None = None
+    other: OwnAction | None = None
 
     def is_here(self, path: str) -> bool:
         """Whether the page that is looked at is this one, or below it."""
@@ -23,7 +24,7 @@ class Entry(Struct, frozen=True):
 
 
 MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
-    ("Decide", (Entry("Inbox", "/console/inbox", "requests.read"),)),
+    ("Decide", (Entry("Inbox", "/console/inbox", "requests.read", "requests.read_own"),)),
     (
         "Find out",
         (
@@ -32,10 +33,15 @@ MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("Subjects", "/console/subjects", "records.read"),
         ),
     ),
+    ("Rules", (Entry("Policies", "/console/policies", "policies.read"),)),
 )
 
 
 def menu_of(asked: Asked) -> list[tuple[str, list[Entry]]]:
     """The entries by their groups, without those that lead nowhere for this one."""
-    found = [(name, [entry for entry in entries if entry.action is None or asked.tenants(entry.action)]) for name, entries in MENU]
+    found = [(name, [entry for entry in entries if _is_open(asked, entry)]) for name, entries in MENU]
     return [(name, entries) for name, entries in found if entries]
+
+
+def _is_open(asked: Asked, entry: Entry) -> bool:
+    return entry.action is None or any(asked.tenants(action) for action in (entry.action, entry.other) if action is not None)

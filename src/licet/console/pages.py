@@ -9,6 +9,7 @@ from licet.console.inbox_plan import PAGES as INBOX_PLAN
 from licet.console.live import PAGES as LIVE
 from licet.console.oidc import PAGES as OIDC
 from licet.console.passkeys import PAGES as PASSKEYS
+from licet.console.policies import PAGES as POLICIES
 from licet.console.preferences import PAGES as PREFERENCES
 from licet.console.record import PAGES as RECORD
 from licet.console.sign_in import PAGES as SIGN_IN
@@ -30,6 +31,7 @@ PAGES: tuple[Endpoint, ...] = (
     *LIVE,
     *OIDC,
     *PASSKEYS,
+    *POLICIES,
     *PREFERENCES,
     *RECORD,
     *SIGN_IN,
