@@ -10,6 +10,7 @@ import pytest
 
 from licet.gate.credentials import list_credentials
 from licet.gate.results import Held, Ok
+from licet.model import RequestId
 from tests.console.world import Browser, ConsoleWorld, console_world, text_of
 from tests.gate.proof import assert_whole
 
@@ -23,10 +24,18 @@ def served() -> Iterator[ConsoleWorld]:
         assert_whole(made.gate)
 
 
-def held(served: ConsoleWorld) -> str:
+def held(served: ConsoleWorld) -> RequestId:
     request = served.world.held(AMOUNT).request
     assert request is not None
     return request
+
+
+def suspended(served: ConsoleWorld) -> RequestId:
+    with served.world.alice():
+        found = served.gate.call("account.suspend", {"customer_id": "C-1"})
+    assert isinstance(found, Held)
+    assert found.request is not None
+    return found.request
 
 
 def cast(browser: Browser, request: str, verdict: str = "approve", comment: str = "") -> Any:
@@ -144,3 +153,119 @@ def test_every_page_loads_nothing_from_elsewhere_and_runs_nothing_of_its_own(ser
         assert "require-trusted-types-for 'script'" in policy
         assert not any(bad in page for bad in ("http://", "https://", " style=", "javascript:", " onclick", "<script>"))
         assert (reply.headers["x-frame-options"], reply.headers["cache-control"]) == ("DENY", "no-store")
+
+
+def test_the_menu_and_the_tabs_say_how_many_wait(served: ConsoleWorld) -> None:
+    lena = served.enter("lena")
+    assert 'class="count"' not in lena.get("/console/inbox").content.decode()
+    held(served)
+    assert "Yours 1 All open 1 Decided" in text_of(lena.get("/console/inbox"))
+    assert "Inbox 1 waiting" in text_of(lena.get("/console/inbox?show=all"))
+    assert "Inbox 1 waiting" in text_of(lena.get("/console/you"))
+    assert "waiting" not in text_of(served.enter("alice").get("/console/inbox?show=all"))  # she may not vote on her own
+
+
+def test_somebody_who_approves_nothing_sees_what_was_asked_for_them(served: ConsoleWorld) -> None:
+    with served.gate.acting(agent="support-bot", user="alice"):
+        found = served.gate.call("account.suspend", {"customer_id": "C-1"})
+    assert isinstance(found, Held)
+    alice, carl = served.enter("alice"), served.enter("carl")
+    assert str(found.request) in alice.get("/console/inbox?show=all").content.decode()
+    page = alice.get(f"/console/inbox/{found.request}")
+    assert page.status == 200
+    assert "Withdraw this request" in text_of(page)
+    assert str(found.request) not in carl.get("/console/inbox?show=all").content.decode()
+    assert carl.get(f"/console/inbox/{found.request}").status == 404
+    assert "Inbox" in text_of(carl.get("/console/inbox"))
+
+
+def test_who_was_too_late_is_shown_what_has_become_of_it(served: ConsoleWorld) -> None:
+    request = held(served)
+    first, second = served.enter("lena"), served.enter("lena")
+    binding = second.get(f"/console/inbox/{request}").content.decode().partition('name="binding" value="')[2][:64]
+    assert cast(first, request, "reject").status == 303
+    reply = second.send("/console/inbox", f"/console/inbox/{request}/vote", {"binding": binding, "verdict": "approve"})
+    assert reply.status == 409
+    text = text_of(reply)
+    assert "This was not counted, and nothing was changed by it" in text
+    assert "Rejected" in text
+    assert 'name="verdict"' not in reply.content.decode()
+    assert f'hx-get="/console/inbox/{request}"' in reply.content.decode()  # not the address of the form, which is no page
+
+
+def test_after_a_vote_the_page_says_what_it_has_brought_about(served: ConsoleWorld) -> None:
+    request = held(served)
+    lena = served.enter("lena")
+    cast(lena, request)
+    assert "You approved it. The agent may make this call now, once." in text_of(lena.get(f"/console/inbox/{request}"))
+    assert isinstance(served.world.adjust(AMOUNT), Ok)
+    assert "You approved it. The call was made." in text_of(lena.get(f"/console/inbox/{request}"))
+
+
+def test_of_two_votes_the_first_says_that_one_more_is_needed(served: ConsoleWorld) -> None:
+    request = suspended(served)
+    dana, omar = served.enter("dana"), served.enter("omar")
+    text = text_of(dana.get(f"/console/inbox/{request}"))
+    assert "0 of 2 votes You may vote, as dana dana-two and omar may vote" in text or "You may vote, as dana omar may vote" in text
+    assert cast(dana, request).status == 303
+    assert "You approved it. 1 more vote needed." in text_of(dana.get(f"/console/inbox/{request}"))
+    assert "`dana-two` has voted on it already" in text_of(served.enter("dana-two").get(f"/console/inbox/{request}"))
+    assert "Last vote needed." in text_of(omar.get(f"/console/inbox/{request}"))
+
+
+def test_a_vote_is_taken_back_and_the_call_waits_again(served: ConsoleWorld) -> None:
+    request = suspended(served)
+    dana = served.enter("dana")
+    here = f"/console/inbox/{request}"
+    assert "Take your vote back" not in text_of(dana.get(here))
+    cast(dana, request)
+    assert dana.send(here, f"{here}/take-back").status == 303
+    assert "0 of 2 votes" in text_of(dana.get(here))
+    assert [record.kind for record in served.world.records()].count("vote") == 2  # the vote, and that it was taken back
+    reply = dana.send(here, f"{here}/take-back")
+    assert reply.status == 409
+    assert "This was not counted" in text_of(reply)
+
+
+def test_a_request_is_withdrawn_by_whom_it_was_made_for_and_by_nobody_else(served: ConsoleWorld) -> None:
+    request = held(served)
+    here = f"/console/inbox/{request}"
+    lena, alice, carl = served.enter("lena"), served.enter("alice"), served.enter("carl")
+    assert "Withdraw this request" not in text_of(lena.get(here))
+    assert lena.send(here, f"{here}/withdraw").status in {403, 404}
+    assert carl.send("/console/inbox", f"{here}/withdraw").status == 404
+    assert served.gate.store.get_request(request).state == "open"
+    assert alice.send(here, f"{here}/withdraw").status == 303
+    assert served.gate.store.get_request(request).state == "withdrawn"
+    assert cast(lena, request).status in {400, 409}
+    assert votes(served) == []
+    assert alice.send("/console/inbox", f"{here}/withdraw").status == 409
+
+
+def test_withdrawing_and_taking_back_need_the_pages_own_token(served: ConsoleWorld) -> None:
+    request = held(served)
+    alice = served.enter("alice")
+    for act in ("withdraw", "take-back"):
+        assert alice.post(f"/console/inbox/{request}/{act}", {"form_token": "0" * 64}).status == 403
+        assert alice.get(f"/console/inbox/{request}/{act}").status == 405
+    assert served.gate.store.get_request(request).state == "open"
+
+
+def test_a_tenant_that_is_chosen_in_the_side_narrows_the_list(served: ConsoleWorld) -> None:
+    request = held(served)
+    lena = served.enter("lena")
+    for place, found in (("acme", True), ("globex", True), ("nowhere", True)):  # a place that she may not look at is none
+        page = lena.get("/console/inbox", headers={"cookie": f"__Host-licet={lena.cookie}; __Host-licet-place={place}"})
+        assert (request in page.content.decode()) is found
+
+
+def test_characters_that_nobody_sees_are_written_out(served: ConsoleWorld) -> None:
+    served.world.customers["C-1\u202e\u200b"] = {"tenant": "acme", "vip": False, "balance": 1, "suspended": False}
+    with served.world.alice():
+        found = served.gate.call("billing.adjust", {"customer_id": "C-1\u202e\u200b", "amount_cents": AMOUNT})
+    if not isinstance(found, Held):
+        return  # refused before anybody is asked, which is as good
+    page = served.enter("lena").get(f"/console/inbox/{found.request}").content.decode()
+    assert "\u202e" not in page
+    assert "\u200b" not in page
+    assert "\\u202e\\u200b" in page

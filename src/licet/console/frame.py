@@ -22,6 +22,7 @@ from msgspec import Struct
 from licet.console import cookies
 from licet.console.files import address
 from licet.console.menu import menu_of
+from licet.console.waiting import waiting_for
 from licet.console.wording import ago, number, utc
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked
@@ -48,6 +49,7 @@ def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple
     secret = cookies.read(asked.headers, cookies.SESSION)
     scene = asked.gate.scene
     tenants = tuple(name for name in asked.tenants("requests.read") if name != OPERATOR_LOG)
+    place = place_of(asked)
     frame = {
         "who": asked.who,
         "asker": asked.asker,
@@ -55,7 +57,8 @@ def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple
         "menu": menu_of(asked),
         "here": here_of(asked),
         "tenants": tenants,
-        "place": place_of(asked),
+        "place": place,
+        "waiting": context["waiting"] if "waiting" in context else waiting_for(asked, place),
         "installation": OPERATOR_LOG,
         "environment": scene.environment,
         "form_token": "" if secret is None else cookies.form_token(secret),

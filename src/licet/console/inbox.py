@@ -127,18 +127,19 @@ def inbox(asked: Asked, show: Show, *, cursor: str | None = None, **context: Any
     lines = [line for at, line in enumerate(lines) if line["plan"] is None or line["plan"] not in {one["plan"] for one in lines[:at]}]
     here = (context.get("plan") or context.get("shown") or {}).get("id")
     at = next((at for at, line in enumerate(lines) if here is not None and here in {line["id"], line["plan"]}), None)
-    title, text = _EMPTY[show]
+    counts = {name: _count(asked, name, place) for name, _ in _TABS}
     shown = {"shown": None, "plan": None, "refused": None}
     return page(
         asked,
         "inbox.html",
         show=show,
-        tabs=[{"show": name, "name": word, "count": _count(asked, name, place)} for name, word in _TABS],
+        tabs=[{"show": name, "name": word, "count": counts[name]} for name, word in _TABS],
+        waiting=counts["mine"],
         asks=lines,
         at=at,
         next_ask=lines[at + 1] if at is not None and at + 1 < len(lines) else None,
         following=listed.next,
-        nothing=(title, text),
+        nothing=_EMPTY[show],
         **shown | context,
     )
 

@@ -60,6 +60,7 @@ def whole_of(asked: Asked, one: RequestShape) -> dict[str, Any]:
     return {
         "id": one.id,
         "title": sentence_of(one),
+        "brief": brief_of(one),
         "look": look,
         "word": word,
         "state": one.state,

@@ -25,15 +25,7 @@ class Entry(Struct, frozen=True):
 
 MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
     ("Decide", (Entry("Inbox", "/console/inbox", "requests.read", "requests.read_own"),)),
-    (
-        "Find out",
-        (
-            Entry("Audit", "/console/audit", "records.read"),
-            Entry("Traces", "/console/traces", "records.read"),
-            Entry("Subjects", "/console/subjects", "records.read"),
-        ),
-    ),
-    ("Rules", (Entry("Policies", "/console/policies", "policies.read"),)),
+    ("Find out", (Entry("Audit", "/console/audit", "records.read"), Entry("Subjects", "/console/subjects", "records.read"))),
 )
 
 

@@ -47,7 +47,7 @@ def _count(asked: Asked, place: str | None) -> str:
 
 
 def counted(asked: Asked, params: ListRequests) -> str:
-    """How many requests a list has, as far as it is counted. Raises as the list does."""
+    """How many lines a list has, a plan being one, as far as it is counted. Raises as the list does."""
     page = approvals.find_requests(asked.with_input(params, None), with_own=True)
-    found = len(page.requests)
+    found = len({one.plan or one.id for one in page.requests})
     return f"{found}+" if page.next is not None else str(found or "")

@@ -43,5 +43,6 @@ def test_of_two_browsers_one_is_told_that_it_was_too_late(site: Site, visit: Vis
     second.page.wait_for_load_state()
     expect(second.page.locator("main")).to_contain_text("approved")
     assert site.gate.store.get_request(request).state is RequestState.APPROVED
+    second.page.wait_for_timeout(500)
     first.complaints.clear()
     second.complaints.clear()  # a refused form is an answer with 4xx, which a browser notes
