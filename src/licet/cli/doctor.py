@@ -18,6 +18,7 @@ from licet.cli.doctor_remote import remote_findings
 from licet.cli.doctor_rules import rule_findings
 from licet.cli.doctor_server import server_findings
 from licet.cli.doctor_setup import config_findings, policy_findings, runtime_findings, safety_findings
+from licet.cli.doctor_sign_in import sign_in_findings
 from licet.cli.doctor_store import store_findings
 from licet.cli.doctor_witness import witness_findings
 from licet.cli.exits import Exit
@@ -68,6 +69,7 @@ def doctor(invocation: Invocation, /, tools_user: str | None, production: bool) 
         findings += witness_findings(loaded.settings)
         findings += notify_findings(loaded.settings, os.environ)
         findings += server_findings(loaded.settings)
+        findings += sign_in_findings(loaded.settings, os.environ)
         findings += safety_findings(loaded.settings, user)
     return _told(
         invocation,
