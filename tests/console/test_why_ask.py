@@ -39,7 +39,7 @@ def test_the_draft_is_a_diff_of_a_file_with_its_line_its_owner_and_what_it_chang
     assert '+ principal == Agent::"support-bot",' in text
     assert '+ principal == User::"alice",' in text
     assert '+ resource == Customer::"C-2"' in text
-    assert "This call Allow allowed by access-acme-0-1" in text
+    assert "This call Allow Allowed by access-acme-0-1" in text
     assert "like it decided as before" in text
     assert "mailto:?subject=Access%20to%20crm.lookup" in page.content.decode()
     assert served.gate.scene.engine.bundle.digest == bundle

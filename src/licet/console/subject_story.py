@@ -131,7 +131,7 @@ def _ended(begun: Entry, end: Entry, by_kind: dict[str, Entry], undone_at: int |
     else:
         event = _event("error", begun, ERROR, _say(begun, "used", ", which ", "failed"))
         more = f"{_first_of(outcome.code, 'It ended with an error')}; what it changed until then is not known"
-    event.more, event.at, event.index = _sentence(more), end.envelope.at, end.index
+    event.more, event.at, event.index = sentence(more), end.envelope.at, end.index
     return event
 
 
@@ -158,7 +158,7 @@ def _held(by_kind: dict[str, Entry], entries: Sequence[Entry]) -> Event:
         said = _say(hold, "asked to use", f"; the request {'' if state == 'expired' else 'was '}", look.word.lower())
     votes_told = f"Approved by {listed(approving)} so far. " if approving and state is None else ""
     nothing = "" if state is None else " Nothing changed."
-    more = f"{votes_told}{_sentence(message_of(hold))}{nothing}"
+    more = f"{votes_told}{sentence(message_of(hold))}{nothing}"
     return _event("open" if state is None else "ended", hold, look, said, more=more, request=request, at=entries[-1].envelope.at)
 
 
@@ -166,14 +166,14 @@ def _denied(denial: Entry) -> Event:
     times = denial.envelope.decision.count if denial.envelope.decision is not None else None
     end = f", {counted(times, 'more time')} within a minute" if times else ""
     said = _say(denial, "tried to use", " and was ", "denied", end)
-    return _event("denied", denial, DENY, said, more=_sentence(message_of(denial)))
+    return _event("denied", denial, DENY, said, more=sentence(message_of(denial)))
 
 
 def _read(entry: Entry) -> Event:
     outcome = entry.envelope.outcome
     if outcome is not None and outcome.status != "ok":
         look = UNKNOWN if outcome.status in UNSEEN else ERROR
-        return _event("failed", entry, look, _say(entry, "read with", ", which ", "failed"), more=_sentence(outcome.code or outcome.status))
+        return _event("failed", entry, look, _say(entry, "read with", ", which ", "failed"), more=sentence(outcome.code or outcome.status))
     user = entry.envelope.actor.user if entry.envelope.actor is not None else None
     event = _event("read", entry, QUIET, (), reads={_tool(entry): 1}, readers=() if user is None else (user,))
     event.said = _readings(event)
@@ -232,7 +232,7 @@ def _first_of(text: str | None, otherwise: str) -> str:
     return text or otherwise
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """With a capital letter and a full stop."""
     return "" if not text else f"{text[0].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 

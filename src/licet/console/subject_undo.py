@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from licet.console.frame import page
 from licet.console.looks import DENY
 from licet.console.subject_address import Subject, path_of
-from licet.console.subject_story import Gathered, event_of
+from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
 from licet.errors import UndoRefused
 from licet.gate.acting import Acting
@@ -61,7 +61,8 @@ def path_to(log: str, call: str) -> str:
 def show(asked: Asked) -> Answer:
     """What would be taken back, or why nothing can be; and what came of a proposal."""
     params: OneUndo = asked.params
-    begun = _begun(asked)
+    entries = _call(asked)
+    begun = entries[0]
     reversal, refused = None, None
     try:
         reversal = asked.gate.reversal(CallId(params.call), acting=_acting(asked, begun))
@@ -72,11 +73,11 @@ def show(asked: Asked) -> Answer:
         "subject_undo.html",
         call=params.call,
         action=path_to(params.log, params.call),
-        event=event_of(Gathered([begun])),
+        event=event_of(Gathered(entries)),
         tool=begun.envelope.tool.name if begun.envelope.tool is not None else "",
         proposer=_proposer(asked, begun),
         reversal=None if reversal is None else _shown(reversal),
-        refused=None if refused is None else pieces(str(refused)),
+        refused=None if refused is None else pieces(sentence(str(refused))),
         elsewhere=_elsewhere(asked, begun, refused),
         made=_made(asked) if params.made else None,
         record=record_path(params.log, begun.index),
@@ -87,7 +88,7 @@ def show(asked: Asked) -> Answer:
 def propose(asked: Asked) -> Answer:
     """The undo is proposed, and what came of it is on the page that follows. Raises `UndoRefused` where there is nothing to propose."""
     params: OneUndo = asked.params
-    begun = _begun(asked)
+    begun = _call(asked)[0]
     reason = asked.body.reason.strip() or None
     result = asked.gate.undo(CallId(params.call), reason=reason, acting=_acting(asked, begun))
     there = f"{path_to(params.log, params.call)}?made={_recorded(result)}"
@@ -99,17 +100,17 @@ def _recorded(result: Result) -> str:
     return "again" if isinstance(result, Denied) and result.receipt is None else str(result.call)
 
 
-def _begun(asked: Asked) -> Entry:
-    """The record with which the call began, in this log alone. Raises `Problem`; that it is looked at is recorded."""
+def _call(asked: Asked) -> list[Entry]:
+    """The records of the call in this log alone, from the one with which it began. Raises `Problem`; that it is looked at is recorded."""
     params: OneUndo = asked.params
     asked.allow("calls.undo", params.log)
     asked.allow("records.read", params.log)
     story = records.get_story(asked.with_input(OneStory(id=params.call), None)).body
-    entries = [entry_of(shape) for shape in story.records if shape.log == params.log]
-    found = [entry for entry in entries if entry.envelope.call == params.call and entry.envelope.kind == "intent"]
-    if not found:
+    entries = [entry for shape in story.records if shape.log == params.log and (entry := entry_of(shape)).envelope.call == params.call]
+    begun = [entry for entry in entries if entry.envelope.kind == "intent"]
+    if not begun:
         raise not_found()
-    return found[0]
+    return [begun[0], *(entry for entry in entries if entry.envelope.kind in {"outcome", "recovery"})]
 
 
 def _acting(asked: Asked, begun: Entry) -> Acting:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from licet.console.frame import page
 from licet.console.looks import FROZEN, VERDICTS, Look
 from licet.console.subject_address import Subject, path_of
-from licet.console.subject_story import Gathered, event_of
+from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import entry_of, pieces, record_path, why_path
 from licet.console.why_facts import facts_of, nearest_of, next_of
 from licet.gate.hindsight import Reasons, decided_in
@@ -45,7 +45,7 @@ def show(asked: Asked) -> Answer:
         event=event_of(Gathered([entry])),
         look=_look(decision),
         code=decision.code,
-        message=pieces(decision.message),
+        message=pieces(sentence(decision.message)),
         next_step=pieces(next_of(decision.code)),
         nearest=nearest_of(reasons.unpermitted),
         shut=reasons.shut,

@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.console.frame import page
-from licet.console.subject_story import Gathered, event_of
+from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import pieces, record_path, why_path
 from licet.console.why import HERE, explained, may_read, people_who
 from licet.console.why_draft import Draft, Ground, NoDraft, draft_of
@@ -72,9 +72,9 @@ def show(asked: Asked) -> Answer:
         record=record_path(entry.log, entry.index),
         owners=owners,
         draft=draft,
-        diff=[] if draft is None else [(line[:1], line) for line in draft.diff.splitlines()],
-        with_it=() if draft is None else pieces(draft.decision.message),
-        because=pieces(none),
+        diff=[] if draft is None else [("" if line.startswith("+++") else line[:1], line) for line in draft.diff.splitlines()],
+        with_it=() if draft is None else pieces(sentence(draft.decision.message)),
+        because=pieces(sentence(none)),
         trial=trial,
         may_read=may_read(asked),
         text=text,
@@ -160,7 +160,7 @@ def _request(asked: Asked, entry: Entry, draft: Draft | None) -> str:
     said = "".join(text for text, _ in event_of(Gathered([entry])).said)
     at = why_path(entry.log, entry.index)
     where = f"{asked.serving.public_url}{at}" if asked.serving.public_url else at
-    told: list[Any] = [said, f"Licet said: {message_of(entry)}.", f"Why, in the console: {where} (record {entry.place})"]
+    told: list[Any] = [said, f"Licet said: {sentence(message_of(entry))}", f"Why, in the console: {where} (record {entry.place})"]
     if draft is not None:
         told += [f"A permit for this call alone, for {draft.file} from line {draft.line} on:", draft.diff]
     return "\n\n".join(told)

@@ -23,9 +23,10 @@ from msgspec import Struct
 from licet.catalog.spec import Catalog
 from licet.errors import PolicyInvalid
 from licet.identity.directory import Directory
-from licet.model import Decision, EntityRef, Principal, PrincipalKind, Target
+from licet.model import Decision, EntityRef, Principal, Target
 from licet.policy.bundle import Bundle, Policy
 from licet.policy.engine import Engine, Question
+from licet.policy.evaluation import LINKS
 from licet.policy.explain import Explanation, explain
 from licet.policy.shape import DecimalShape, RecordShape, Scalar, SetShape, Shape
 from licet.policy.views import OTHERS, view_of
@@ -150,17 +151,14 @@ def permit_text(question: Question, principal: Principal, target: Target, name: 
     )
 
 
-_LINKS: Final[dict[PrincipalKind, str]] = {"User": "on_behalf_of", "Agent": "agent", "Service": "service"}
-
-
 def _links(question: Question, principal: Principal) -> Iterator[str]:
     """The rest of the caller, as this principal sees it: whoever else uses the same agent, or is used by it, is not meant."""
     others = {other.kind: other for other in question.principals if other is not principal}
-    for kind, name in _LINKS.items():
-        if kind in others:
-            yield f"context has {name} && context.{name} == {entity(others[kind].ref)}"
-        else:
-            yield f"!(context has {name})"
+    if not others:
+        yield "!(context has on_behalf_of)"
+    for kind, other in others.items():  # a user has an agent or a service beside it, and each of those a user
+        name = LINKS[kind]
+        yield f"context has {name} && context.{name} == {entity(other.ref)}"
 
 
 def _of_input(question: Question) -> Iterator[str]:
