@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlencode
 
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from licet.console.frame import place_of
 from licet.server.endpoint import Asked
@@ -83,6 +85,23 @@ class ShowAudit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def chosen(self) -> dict[str, str]:
         """The filters that are set, the text left out."""
         return {name: value for name, _ in FILTERS if (value := getattr(self, name))}
+
+
+class Addresses:
+    """Addresses of the explorer with some of what was asked for changed, from the first page on. A page has a thousand of them."""
+
+    def __init__(self, params: ShowAudit) -> None:
+        given = {name: str(getattr(params, name)) for name in _DEFAULTS if name != "cursor"}
+        self._given: Final = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+
+    def __call__(self, **changes: str) -> str:
+        """This page with other values; an empty one, or what is asked for anyway, takes one away."""
+        found = self._given | changes
+        pairs = [(name, found[name]) for name in _DEFAULTS if name in found and found[name] not in ("", _DEFAULTS[name])]
+        return f"{HERE}?{urlencode(pairs)}" if pairs else HERE
+
+
+_DEFAULTS: Final[Mapping[str, str]] = MappingProxyType({field.name: str(field.default) for field in fields(ShowAudit)})
 
 
 def search_of(asked: Asked, params: ShowAudit) -> SearchRecords:

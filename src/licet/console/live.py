@@ -185,7 +185,7 @@ async def _stream(asked: Asked, watch: Watch) -> AsyncIterator[bytes]:
         for name in first:
             yield _event(name)
         while watch.is_looking:
-            changes = await _next(heard)
+            changes = await heard_next(heard)
             names = await asyncio.to_thread(_names, asked, changes) if changes else ()
             for name in names:
                 yield _event(name)
@@ -197,7 +197,7 @@ async def _stream(asked: Asked, watch: Watch) -> AsyncIterator[bytes]:
         watch.leave(heard)
 
 
-async def _next(heard: asyncio.Queue[tuple[Change, ...]]) -> tuple[Change, ...]:
+async def heard_next(heard: asyncio.Queue[tuple[Change, ...]]) -> tuple[Change, ...]:
     """All that was heard, once there is anything; nothing where it is quiet for long."""
     try:
         found = list(await asyncio.wait_for(heard.get(), ALIVE_S))
@@ -226,10 +226,9 @@ def _missed(asked: Asked, watch: Watch) -> tuple[str, ...]:
     return tuple([name for name, actions in (("requests", READING), ("records", _ACTIONS[-1:])) if any(map(asked.tenants, actions))])
 
 
-def _names(before: Asked, changes: Iterable[Change]) -> tuple[str, ...]:
-    """Which events these changes are for whoever listens (rule 2)."""
-    # Made anew: what `before` knows of the roles and groups of its person is as old as the stream.
-    asked = Asked(
+def asked_anew(before: Asked) -> Asked:
+    """Whoever listens asks once more: what `before` knows of the roles and groups of its person is as old as the stream."""
+    return Asked(
         before.serving,
         before.who,
         params=None,
@@ -239,6 +238,11 @@ def _names(before: Asked, changes: Iterable[Change]) -> tuple[str, ...]:
         path=before.path,
         request_id=before.request_id,
     )
+
+
+def _names(before: Asked, changes: Iterable[Change]) -> tuple[str, ...]:
+    """Which events these changes are for whoever listens (rule 2)."""
+    asked = asked_anew(before)
     found = {
         "requests": any(_sees_request(asked, change) for change in changes),
         "records": any(change.has_records and asked.decide("records.read", change.log).allowed for change in changes),
