@@ -18,7 +18,7 @@ from licet import config
 from licet.approvals.states import TRANSITIONS
 from licet.catalog.declared import ResourceSettings, ToolSettings
 from licet.config import Settings, written
-from licet.config.identity import WrittenIdentity, WrittenIssuer
+from licet.config.identity import SignInSettings, WrittenIdentity, WrittenIssuer
 from licet.config.notify import KINDS, WrittenNotify
 from licet.errors import OperatorError, ResolverRefused, ServerError
 from licet.ledger.record import Actor, ApprovalEntry, DecisionEntry, Envelope, Kind, OutcomeEntry, PayloadEntry, ToolEntry
@@ -286,7 +286,7 @@ TOP = ("environment", "timezone", "store", "keys", "policies", "roles", "cross_t
 def keys_in_source() -> set[str]:
     tables = {f"{table}.{key}" for table, kind in TABLES.items() for key in kind.__struct_fields__}
     channels = {f"notify.{key}" for kind in KINDS.values() for key in kind.__struct_fields__}
-    issuers = {f"identity.{key}" for key in WrittenIssuer.__struct_fields__}
+    issuers = {f"identity.{key}" for kind in (WrittenIssuer, SignInSettings) for key in kind.__struct_fields__}
     return {*TOP, *tables, *channels, *issuers}
 
 
