@@ -24,8 +24,17 @@ class Entry(Struct, frozen=True):
 
 
 MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
+    ("", (Entry("Overview", "/console/overview", "records.read"),)),
     ("Decide", (Entry("Inbox", "/console/inbox", "requests.read", "requests.read_own"),)),
-    ("Find out", (Entry("Audit", "/console/audit", "records.read"), Entry("Subjects", "/console/subjects", "records.read"))),
+    (
+        "Find out",
+        (
+            Entry("Audit", "/console/audit", "records.read"),
+            Entry("Traces", "/console/traces", "records.read"),
+            Entry("Subjects", "/console/subjects", "records.read"),
+        ),
+    ),
+    ("Rules", (Entry("Permissions", "/console/permissions", "directory.read"), Entry("Policies", "/console/policies", "policies.read"))),
 )
 
 

@@ -7,7 +7,9 @@ from licet.console.files import PAGES as FILES
 from licet.console.inbox import PAGES as INBOX
 from licet.console.inbox_plan import PAGES as INBOX_PLAN
 from licet.console.live import PAGES as LIVE
+from licet.console.matrix import PAGES as MATRIX
 from licet.console.oidc import PAGES as OIDC
+from licet.console.overview import PAGES as OVERVIEW
 from licet.console.passkeys import PAGES as PASSKEYS
 from licet.console.policies import PAGES as POLICIES
 from licet.console.preferences import PAGES as PREFERENCES
@@ -30,7 +32,9 @@ PAGES: tuple[Endpoint, ...] = (
     *INBOX_PLAN,
     *LIVE,
     *OIDC,
+    *OVERVIEW,
     *PASSKEYS,
+    *MATRIX,
     *POLICIES,
     *PREFERENCES,
     *RECORD,

@@ -1,0 +1,57 @@
+"""How often what was used: counts for pages about agents and tools, bounded, and told as one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from licet.ledger.record import microseconds
+from licet.server.endpoint import Asked
+from licet.store.index_ask import Query
+from licet.store.index_terms import Field
+
+DAYS: Final = 90
+MOST: Final = 1_000
+"""What is more is told as `1,000 or more`."""
+KINDS: Final = ("intent", "call", "denial", "hold")
+"""One record of each is one call that was proposed."""
+
+
+class Used(Struct, frozen=True):
+    """How many calls; `exact` unless there are more than were counted."""
+
+    number: int
+    exact: bool
+
+    def __str__(self) -> str:
+        return f"{self.number:,}{'' if self.exact else '+'}"
+
+
+class Usage:
+    """Counts over the last `DAYS` days, in logs that may be read."""
+
+    def __init__(self, asked: Asked, logs: Sequence[str]) -> None:
+        self._asked = asked
+        self._logs = tuple(logs)
+        self.since: Final[datetime] = asked.gate.now() - timedelta(days=DAYS)
+        self._index = asked.gate.ledger.search().index
+
+    def count(self, *, agent: str | None = None, tool: str | None = None, verdict: str | None = None) -> Used:
+        """Calls of this agent, tool and verdict."""
+        found = self._index.count(self._query(agent, tool, verdict), limit=MOST)
+        return Used(found.number, found.exact)
+
+    def last(self, *, agent: str | None = None, tool: str | None = None) -> int | None:
+        """When the newest was (UTC microseconds)."""
+        found = self._index.moments(self._query(agent, tool, None), limit=1)
+        return found.at[0] if found.at else None
+
+    def _query(self, agent: str | None, tool: str | None, verdict: str | None) -> Query:
+        filters: dict[Field, tuple[str, ...]] = {"log": self._logs, "kind": KINDS}
+        for field, value in (("agent", agent), ("tool", tool), ("verdict", verdict)):
+            if value is not None:
+                filters[field] = (value,)  # type: ignore[index]  # the fields' own names
+        return Query(filters=filters, since_us=microseconds(self.since))

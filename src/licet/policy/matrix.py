@@ -1,0 +1,58 @@
+"""What policies can say of a principal and a tool, whatever the arguments and targets: the cells of a matrix of permissions.
+
+Rules:
+
+1. A cell never says `deny` where some call could be allowed or held, `hold` where one could be allowed, nor `allow` where one could be
+   held or denied: what depends on arguments, targets or context says so (`conditional`, `mix`).
+2. It is read off scopes, which Cedar looks at before any condition (`slices`), and off whether a policy has conditions at all.
+3. It is of one principal. A call needs the permission of every principal of its caller, so an agent that acts for a user may do what both
+   may do: never more than its own cell.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cedarpy import pst
+from msgspec import Struct
+
+from licet.model import Principal
+from licet.policy.bundle import Policy
+from licet.policy.engine import Engine
+from licet.policy.slices import admits
+
+Standing = Literal["allow", "conditional", "mix", "hold", "deny"]
+"""Always allowed; allowed or denied by conditions; allowed, held or denied by them; held at best; never allowed."""
+
+
+class Cell(Struct, frozen=True):
+    """What can come of it, and the policies that can speak: permits, those that hold, and those that forbid."""
+
+    standing: Standing
+    permits: tuple[Policy, ...]
+    holds: tuple[Policy, ...]
+    forbids: tuple[Policy, ...]
+
+
+def cell_of(engine: Engine, tool: str, principal: Principal) -> Cell:
+    """The cell of this principal and tool."""
+    found = [policy for policy in engine.frame(tool).policies if admits(policy.tree.principal, principal)]
+    permits = tuple([policy for policy in found if str(policy.effect) == "permit"])
+    holds = tuple([policy for policy in found if policy.obligation is not None])
+    forbids = tuple([policy for policy in found if str(policy.effect) != "permit" and policy.obligation is None])
+    return Cell(_standing(permits, holds, forbids), permits, holds, forbids)
+
+
+def is_conditional(policy: Policy) -> bool:
+    """Whether it speaks of some calls of its scope and not of others."""
+    return bool(policy.tree.clauses) or not isinstance(policy.tree.resource, pst.ScopeAny)
+
+
+def _standing(permits: tuple[Policy, ...], holds: tuple[Policy, ...], forbids: tuple[Policy, ...]) -> Standing:
+    if not permits or not all(map(is_conditional, forbids)):
+        return "deny"
+    if not all(map(is_conditional, holds)):
+        return "hold"
+    if holds:
+        return "mix"
+    return "allow" if not forbids and not all(map(is_conditional, permits)) else "conditional"

@@ -1,0 +1,116 @@
+"""The matrix of permissions as the console shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.console.world import Browser, ConsoleWorld, console_world, text_of
+from tests.world import CONFIG
+
+PEOPLE = """
+[users.rita]
+tenants = ["acme", "globex"]
+roles = ["licet-admin", "licet-auditor"]
+[users.otto]
+tenants = ["globex"]
+roles = ["licet-auditor"]
+"""
+
+
+@pytest.fixture
+def served() -> Iterator[ConsoleWorld]:
+    with console_world(CONFIG.replace("[groups]", PEOPLE + "[groups]")) as found:
+        with found.world.alice():
+            found.gate.call("crm.lookup", {"customer_id": "C-1"})
+            found.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 50_000})
+        with found.gate.acting(agent="night-bot", tenant="acme"):
+            found.gate.call("account.suspend", {"customer_id": "C-1"})
+        yield found
+
+
+@pytest.fixture
+def rita(served: ConsoleWorld) -> Browser:
+    return served.enter("rita")
+
+
+def cell(page: str, name: str, tool: str) -> str:
+    found = page.partition(f'title="{name}, {tool}: ')[2].partition('"')[0]
+    assert found, (name, tool)
+    return found
+
+
+def test_cells_say_what_may_be_and_how_often_it_was(rita: Browser) -> None:
+    page = rita.get("/console/permissions").content.decode()
+    assert cell(page, "support-bot", "crm.lookup") == "allowed under conditions, 1 call"
+    assert cell(page, "support-bot", "billing.adjust") == "allowed or held, by its arguments, 1 call"
+    assert cell(page, "support-bot", "account.suspend") == "held, never used"
+    assert cell(page, "night-bot", "account.suspend") == "denied, 1 call"
+    assert cell(page, "night-bot", "billing.refund") == "denied"
+    assert "1 tried" in page
+
+
+def test_roles_are_compared_too(rita: Browser) -> None:
+    page = rita.get("/console/permissions?by=roles").content.decode()
+    assert cell(page, "support", "crm.lookup") == "allowed under conditions"
+    assert cell(page, "support", "billing.adjust") == "denied"
+
+
+def test_a_cell_opens_its_rules_and_its_calls(rita: Browser) -> None:
+    page = rita.get("/console/permissions/cell?name=support-bot&tool=billing.adjust")
+    shown = text_of(page)
+    for word in ("billing-writes", "adjust-needs-lead", "tenant-wall", "1 of Group", "Asks for", "1 call"):
+        assert word in shown, word
+    assert "/console/audit?agent=support-bot&amp;tool=billing.adjust&amp;verdict=hold&amp;range=30d" in page.content.decode()
+
+
+def test_a_frozen_agent_is_shown_as_such(served: ConsoleWorld, rita: Browser) -> None:
+    served.gate.freeze("agent", "support-bot", reason="odd")
+    assert cell(rita.get("/console/permissions").content.decode(), "support-bot", "crm.lookup").startswith("frozen; else allowed")
+
+
+def test_agents_of_other_tenants_stand_nowhere(served: ConsoleWorld) -> None:
+    otto = served.enter("otto")
+    page = otto.get("/console/permissions").content.decode()
+    assert "free-bot" in page
+    assert "support-bot" not in page
+    assert "night-bot" not in page
+    for name in ("support-bot", "nobody"):
+        assert otto.get(f"/console/permissions/cell?name={name}&tool=crm.lookup").status == 404
+    assert otto.get("/console/permissions/cell?name=free-bot&tool=none").status == 404
+
+
+def test_counts_are_of_logs_that_may_be_read(served: ConsoleWorld) -> None:
+    with served.gate.acting(agent="free-bot", tenant="acme", user="alice"):
+        served.gate.call("crm.lookup", {"customer_id": "C-1"})
+    otto, rita = served.enter("otto"), served.enter("rita")
+    assert cell(otto.get("/console/permissions").content.decode(), "free-bot", "crm.lookup").endswith("never used")
+    assert cell(rita.get("/console/permissions").content.decode(), "free-bot", "crm.lookup").endswith("1 call")
+
+
+def test_one_look_is_one_reading(served: ConsoleWorld, rita: Browser) -> None:
+    def readings() -> int:
+        return sum(served.world.kinds(log).count("access") for log in ("acme", "globex", "operator"))
+
+    before = readings()
+    rita.get("/console/permissions")
+    assert readings() == before + 1
+    rita.get("/console/permissions/cell?name=support-bot&tool=crm.lookup")
+    assert readings() == before + 2
+
+
+def test_whoever_may_not_read_the_directory_sees_nothing(served: ConsoleWorld) -> None:
+    lena = served.enter("lena")
+    assert lena.get("/console/permissions").status == 403
+    assert lena.get("/console/permissions/cell?name=support-bot&tool=crm.lookup").status == 403
+
+
+@pytest.mark.parametrize("query", ["by=tools", "start=x", "nope=1"])
+def test_what_is_no_matrix_is_refused(rita: Browser, query: str) -> None:
+    assert rita.get(f"/console/permissions?{query}").status == 400
+
+
+def test_a_start_beyond_the_end_is_an_empty_page(rita: Browser) -> None:
+    for start in (-5, 10**9):
+        assert rita.get(f"/console/permissions?start={start}").status == 200

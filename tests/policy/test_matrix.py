@@ -1,0 +1,89 @@
+"""Cells of the matrix never say what some call would belie."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from licet.gate.results import Denied, Held, Ok
+from licet.model import Principal
+from licet.policy.matrix import Standing, cell_of
+from tests.world import CONFIG, POLICIES, World, world
+
+HELD = '@id("p") permit (principal, action, resource); @id("f") @require_approval("1 of Group::\\"billing-leads\\"") '
+TOOLS = {
+    "crm.lookup": st.fixed_dictionaries({"customer_id": st.sampled_from(["C-1", "C-2", "G-1", "C-9"])}),
+    "billing.adjust": st.fixed_dictionaries({"customer_id": st.sampled_from(["C-1", "C-2"]), "amount_cents": st.integers(-5, 2_000_000)}),
+    "account.suspend": st.fixed_dictionaries({"customer_id": st.sampled_from(["C-1", "C-2"])}),
+}
+CALLS = st.sampled_from(sorted(TOOLS)).flatmap(lambda name: st.tuples(st.just(name), TOOLS[name]))
+CALLERS = st.sampled_from(
+    [("support-bot", "alice"), ("support-bot", "carl"), ("night-bot", None), ("free-bot", "alice"), ("free-bot", None)]
+)
+
+
+def standings(w: World, agent: str, user: str | None, tool: str) -> list[Standing]:
+    """Of every principal of such a call."""
+    directory = w.gate.scene.directory
+    found = [Principal(kind="Agent", id=agent, tenant="acme", roles=directory.agents[agent].roles)]
+    if user is not None:
+        groups = tuple(name for name in directory.groups if directory.is_member(user, name))
+        found.append(Principal(kind="User", id=user, tenant="acme", roles=directory.users[user].roles, groups=groups))
+    return [cell_of(w.gate.scene.engine, tool, one).standing for one in found]
+
+
+@given(call=CALLS, caller=CALLERS)
+def test_no_call_belies_its_cells(call: tuple[str, dict[str, object]], caller: tuple[str, str | None]) -> None:
+    tool, arguments = call
+    agent, user = caller
+    with world() as w:
+        with w.gate.acting(agent=agent, user=user, tenant="acme"):
+            result = w.gate.call(tool, arguments)
+        found = standings(w, agent, user, tool)
+    if isinstance(result, Ok):
+        assert not {"deny", "hold"} & {*found}, (found, result)
+    elif isinstance(result, Held):
+        assert "deny" not in found
+        assert {"hold", "mix"} & {*found}
+    elif isinstance(result, Denied) and result.decision.code in {"forbidden", "not_permitted"}:
+        assert {*found} - {"allow"}, result.decision
+
+
+@pytest.mark.parametrize(
+    ("policies", "standing"),
+    [
+        ("", "deny"),
+        ('@id("p") permit (principal, action, resource);', "allow"),
+        ('@id("p") permit (principal in Role::"billing", action, resource);', "deny"),
+        ('@id("p") permit (principal, action in Action::"write", resource);', "deny"),
+        ('@id("p") permit (principal, action, resource is Customer);', "conditional"),
+        ('@id("p") permit (principal, action, resource) when { context.session.calls < 3 };', "conditional"),
+        ('@id("p") permit (principal, action, resource); @id("f") forbid (principal, action, resource);', "deny"),
+        ('@id("p") permit (principal, action, resource); @id("f") forbid (principal, action, resource is Customer);', "conditional"),
+        (
+            HELD + "forbid (principal, action, resource);",
+            "hold",
+        ),
+        (
+            HELD + "forbid (principal, action, resource) when { context.session.calls > 3 };",
+            "mix",
+        ),
+    ],
+)
+def test_each_standing(policies: str, standing: Standing) -> None:
+    """Of an agent whose only role is `support`, for a tool that reads."""
+    other = '@id("other") permit (principal in Role::"security", action, resource);'
+    with world(CONFIG, other + policies) as w:
+        w.gate.seal()
+        agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
+        assert cell_of(w.gate.scene.engine, "crm.lookup", agent).standing == standing
+
+
+def test_the_small_worlds_own_cells() -> None:
+    with world(CONFIG, POLICIES) as w:
+        w.gate.seal()
+        assert standings(w, "support-bot", None, "account.suspend") == ["hold"]
+        assert standings(w, "support-bot", None, "billing.adjust") == ["mix"]
+        assert standings(w, "night-bot", None, "billing.adjust") == ["deny"]
+        assert standings(w, "night-bot", None, "crm.lookup") == ["conditional"]
