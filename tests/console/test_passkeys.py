@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,13 +15,17 @@ from msgspec.structs import replace
 from licet.console.challenges import LIFE_S
 from licet.gate.credentials import list_credentials
 from licet.gate.passkeys import FRESH_S, PASSKEYS_LIMIT
+from licet.gate.plans import PlannedCall
+from licet.gate.results import Ok
 from licet.identity.api_keys import KeyContent
+from licet.ledger.passkeys import challenge_of, vote_digest
 from licet.model import OPERATOR_LOG
 from licet.testing import records
 from tests.console.authenticator import PRESENT, Authenticator, Kind
 from tests.console.world import HOST, SAME, Browser, ConsoleWorld, console_world, cookie_of, text_of
 from tests.gate.proof import assert_whole
 from tests.server.world import Reply
+from tests.world import CONFIG
 
 
 @pytest.fixture
@@ -29,14 +35,14 @@ def served() -> Iterator[ConsoleWorld]:
         assert_whole(made.gate)
 
 
-def challenge_of(browser: Browser) -> str:
+def asked_of(browser: Browser) -> str:
     reply = browser.send("/console/you", "/console/you/passkeys/challenge")
     assert reply.status == 200, reply.json
     return str(reply.json["challenge"])
 
 
 def add(browser: Browser, made: Authenticator, name: str = "Laptop", **more: Any) -> Reply:
-    return browser.send("/console/you", "/console/you/passkeys", {**made.register(challenge_of(browser), **more), "name": name})
+    return browser.send("/console/you", "/console/you/passkeys", {**made.register(asked_of(browser), **more), "name": name})
 
 
 def begin(served: ConsoleWorld) -> tuple[str, str]:
@@ -91,7 +97,7 @@ def test_adding_and_signing_in_are_records_with_the_public_key_and_with_what_the
 
 def test_a_session_of_a_while_ago_adds_no_passkey(served: ConsoleWorld) -> None:
     lena, made = served.enter("lena"), Authenticator()
-    fields = made.register(challenge_of(lena))
+    fields = made.register(asked_of(lena))
     served.world.clock.advance(timedelta(seconds=LIFE_S - 1))
     assert "Add a passkey" in text_of(lena.get("/console/you"))
     served.world.clock.advance(timedelta(seconds=FRESH_S - LIFE_S + 2))
@@ -105,7 +111,7 @@ def test_a_session_of_a_while_ago_adds_no_passkey(served: ConsoleWorld) -> None:
 
 def test_a_challenge_to_add_is_of_its_session(served: ConsoleWorld) -> None:
     lena, other, dana = served.enter("lena"), served.enter("lena"), served.enter("dana")
-    fields = Authenticator().register(challenge_of(lena))
+    fields = Authenticator().register(asked_of(lena))
     for browser in (other, dana):
         assert browser.send("/console/you", "/console/you/passkeys", fields).json == {"refused": "Too much time has passed: try again."}
     challenge, _ = begin(served)  # and one to sign in is not one to add
@@ -242,3 +248,117 @@ def test_a_passkey_is_no_session_and_no_link(served: ConsoleWorld) -> None:
     key = served.gate.credentials.issue(content, expires_s=None).key
     assert Browser(served, key).get("/console/you").status == 303
     assert served.use(key).status == 403
+
+
+# votes
+
+
+@pytest.fixture
+def risky() -> Iterator[ConsoleWorld]:
+    with console_world(CONFIG + 'passkey_for = ["money"]\n') as made:
+        yield made
+        assert_whole(made.gate)
+
+
+def sign(browser: Browser, page: str, made: Authenticator, verdict: str = "approve", comment: str = "", **more: str) -> str:
+    """What the script of the page signs, of what the page says."""
+    shown = browser.get(page).content.decode()
+    facts = [dict(re.findall(r'(data-[a-z-]+|value)="([^"]*)"', tag)) for tag in re.findall(r"<[^>]* data-votes-on=[^>]*>", shown)]
+    voter = re.findall(r'data-voter="([^"]*)"', shown)[0]
+    bindings = [one.get("value") or re.findall(rf'value="{verdict}\.([0-9a-f]{{64}})"', shown)[at] for at, one in enumerate(facts)]
+    digests = [
+        vote_digest(
+            log=one["data-log"],
+            request=one["data-votes-on"],
+            binding=binding,
+            verdict=verdict,
+            voter=more.get("voter", voter),
+            number=int(one["data-number"]),
+            comment=comment,
+        )
+        for one, binding in zip(facts, bindings, strict=True)
+    ]
+    return json.dumps(made.answer(challenge_of(digests)))
+
+
+def held(served: ConsoleWorld) -> str:
+    request = served.world.held().request
+    assert request is not None
+    return f"/console/inbox/{request}"
+
+
+def cast(browser: Browser, page: str, assertion: str, verdict: str = "approve", comment: str = "") -> Reply:
+    binding = browser.get(page).content.decode().partition('name="binding" value="')[2][:64]
+    fields = {"binding": binding, "verdict": verdict, "comment": comment, "assertion": assertion}
+    return browser.send(page, f"{page}/vote", fields)
+
+
+def test_an_approval_of_what_is_risky_is_signed_on_the_page(risky: ConsoleWorld) -> None:
+    lena, made, page = risky.enter("lena"), Authenticator(), held(risky)
+    shown = text_of(lena.get(page))
+    assert "you have none that is good here: add one . Rejecting takes none." in shown
+    add(lena, made)
+    assert "Approving takes your passkey, and JavaScript. Rejecting takes neither." in text_of(lena.get(page))
+    refused = cast(lena, page, "")
+    assert refused.status == 403
+    assert "is signed with a passkey: approve it in the console" in text_of(refused)
+    assert cast(lena, page, sign(lena, page, made, comment="ok"), comment=" ok ").status == 303
+    assert isinstance(risky.world.adjust(50_000), Ok)
+
+
+def test_what_was_signed_for_another_vote_is_refused_on_the_page(risky: ConsoleWorld) -> None:
+    lena, made, page = risky.enter("lena"), Authenticator(), held(risky)
+    add(lena, made)
+    for assertion, comment in (
+        (sign(lena, page, made, verdict="reject"), ""),
+        (sign(lena, page, made, voter="dana"), ""),
+        (sign(lena, page, made), "another"),
+        ("{", ""),
+        ("[]", ""),
+        ('{"id": 1}', ""),
+    ):
+        assert cast(lena, page, assertion, comment=comment).status in {400, 422}
+    assert risky.world.kinds().count("vote") == 0
+
+
+def test_a_rejection_on_the_page_takes_none(risky: ConsoleWorld) -> None:
+    lena, page = risky.enter("lena"), held(risky)
+    assert cast(lena, page, "", "reject").status == 303
+
+
+def test_the_api_says_where_to_approve(risky: ConsoleWorld) -> None:
+    request = held(risky).rpartition("/")[2]
+    content = KeyContent(name="lena's", tenants=("acme",), user="lena")
+    key = risky.gate.credentials.issue(content, expires_s=None).key
+    binding = risky.get(f"/api/v1/requests/{request}", who=key).json["binding"]
+    reply = risky.post(f"/api/v1/requests/{request}/votes", key, {"verdict": "approve", "binding": binding})
+    assert (reply.status, reply.code) == (403, "passkey_needed")
+    body = {"verdict": "approve", "binding": binding, "assertion": "{}"}
+    assert risky.post(f"/api/v1/requests/{request}/votes", key, body).status == 400
+
+
+def test_the_steps_of_a_plan_are_signed_together(risky: ConsoleWorld) -> None:
+    lena, made = risky.enter("lena"), Authenticator()
+    add(lena, made)
+    calls = [PlannedCall("billing.adjust", {"customer_id": "C-1", "amount_cents": cents}) for cents in (50_000, 60_000)]
+    with risky.world.alice():
+        found = risky.gate.plan(calls)
+    page = f"/console/inbox/plans/{found.plan}"
+    shown = lena.get(page).content.decode()
+    bindings = re.findall(r'value="approve\.([0-9a-f]{64})"', shown)
+    assert len(bindings) == 2
+    fields = {f"step_{at}": f"approve.{binding}" for at, binding in enumerate(bindings, 1)}
+    assert lena.send(page, f"{page}/vote", fields).status == 403
+    one_alone = {"step_1": fields["step_1"], "assertion": sign(lena, page, made)}
+    assert lena.send(page, f"{page}/vote", one_alone).status == 422  # both were signed
+    assert lena.send(page, f"{page}/vote", {**fields, "assertion": sign(lena, page, made)}).status == 303
+    votes = [record.payload.detail["vote"] for record in risky.world.records() if record.kind == "vote" and record.payload.detail]
+    assert [len(vote["assertion"]["votes"]) for vote in votes] == [2, 2]
+    assert found.plan is not None
+    assert {one.request.state for one in risky.gate.approvals.plan(found.plan)} == {"approved"}
+
+
+def test_what_is_not_risky_shows_nothing_of_passkeys(served: ConsoleWorld) -> None:
+    page = served.enter("lena").get(held(served)).content.decode()
+    assert 'data-passkey="vote"' not in page
+    assert "asskey" not in text_of(served.enter("lena").get(held(served)))

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from licet.approvals.aside import COMMENT_LIMIT
 from licet.console.frame import page, place_of
 from licet.console.inbox_request import line_of, whole_of
+from licet.console.signing import Signed, read_signed, signer_of
 from licet.console.waiting import COUNTED, counted
 from licet.model import LIVE_STATES, RequestState
 from licet.server import approvals
@@ -58,6 +59,7 @@ class Vote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     binding: Binding
     verdict: Verdict
     comment: Annotated[str, Meta(max_length=COMMENT_LIMIT)] = ""
+    assertion: Signed = ""
 
 
 def begin(asked: Asked) -> Answer:  # noqa: ARG001  everybody begins here
@@ -81,7 +83,7 @@ def vote(asked: Asked) -> Answer:
     body: Vote = asked.body
     cast = CastVote(binding=body.binding, verdict=body.verdict, comment=body.comment.strip() or None)
     try:
-        approvals.vote(asked.with_input(OneRequest(id=asked.params.id), cast))
+        approvals.cast_vote(asked.with_input(OneRequest(id=asked.params.id), cast), read_signed(body.assertion))
     except Problem as problem:
         return _too_late(asked, problem)
     return _seen(asked)
@@ -129,6 +131,8 @@ def inbox(asked: Asked, show: Show, *, cursor: str | None = None, **context: Any
     at = next((at for at, line in enumerate(lines) if here is not None and here in {line["id"], line["plan"]}), None)
     counts = {name: _count(asked, name, place) for name, _ in _TABS}
     shown = {"shown": None, "plan": None, "refused": None}
+    whole = context.get("shown")
+    votable = context["plan"]["steps"] if context.get("plan") else [whole] if whole else []
     return page(
         asked,
         "inbox.html",
@@ -140,6 +144,7 @@ def inbox(asked: Asked, show: Show, *, cursor: str | None = None, **context: Any
         next_ask=lines[at + 1] if at is not None and at + 1 < len(lines) else None,
         following=listed.next,
         nothing=_EMPTY[show],
+        signer=signer_of(asked, votable),
         **shown | context,
     )
 

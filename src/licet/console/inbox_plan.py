@@ -17,6 +17,7 @@ from msgspec import Meta
 from licet.approvals.aside import COMMENT_LIMIT
 from licet.console.inbox import ShowRequest, inbox
 from licet.console.inbox_request import whole_of
+from licet.console.signing import Signed, read_signed
 from licet.gate.plans import STEPS_LIMIT
 from licet.server import approvals
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -27,7 +28,7 @@ _Choice = Annotated[str, Meta(pattern="^((approve|reject)\\.[0-9a-f]{64})?$")]
 _NAMES: Final = {f"step_{number}": number for number in range(1, STEPS_LIMIT + 1)}
 VotePlan: Final = msgspec.defstruct(
     "VotePlan",
-    [*[(name, _Choice, "") for name in _NAMES], ("comment", Annotated[str, Meta(max_length=COMMENT_LIMIT)], "")],
+    [*[(name, _Choice, "") for name in _NAMES], ("comment", Annotated[str, Meta(max_length=COMMENT_LIMIT)], ""), ("assertion", Signed, "")],
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
@@ -51,7 +52,9 @@ def vote_on_plan(asked: Asked) -> Answer:
     votes = tuple([StepVote(step=step, verdict=verdict, binding=binding) for step, (verdict, _, binding) in chosen.items()])
     comment = asked.body.comment.strip() or None
     try:
-        approvals.vote_on_plan(asked.with_input(params, CastPlanVotes(votes=votes, comment=comment)))
+        approvals.cast_votes_on_plan(
+            asked.with_input(params, CastPlanVotes(votes=votes, comment=comment)), read_signed(asked.body.assertion)
+        )
     except Problem as problem:
         if problem.status != HTTPStatus.CONFLICT:
             raise

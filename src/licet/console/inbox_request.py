@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from licet.console.looks import STATES
+from licet.console.signing import votes_on
 from licet.console.wording import left, plain, text_or_value
 from licet.ledger.wording import counted, listed, who
 from licet.model import LIVE_STATES, Effect, RequestId
@@ -79,6 +80,7 @@ def whole_of(asked: Asked, one: RequestShape) -> dict[str, Any]:
         "arguments": [(plain(name), text_or_value(value)) for name, value in _members(one.arguments)],
         "binding": one.binding,
         "may_vote": one.may_vote,
+        "sign": votes_on(asked, one),
         "why_not": one.why_not if one.state == "open" else None,
         "said": _said(asked, one),
         "may_take_back": own_vote(asked, one) is not None and one.state in LIVE_STATES,

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -90,6 +91,13 @@ def open_by_passkey(credentials: Credentials, found: FoundPasskey, challenge: by
 def passkeys_of(store: Store, user: str, now: datetime) -> tuple[CredentialSeen, ...]:
     """The passkeys of this person that are good now, the oldest first. Raises `StoreError`."""
     return tuple([one for one in _of(store, user, now) if one.kind == "passkey"])
+
+
+def ids_of(credentials: Credentials, store: Store, user: str, origins: Collection[str], now: datetime) -> tuple[str, ...]:
+    """What authenticators call the passkeys of this person that are good now and at one of these origins. Raises `StoreError`."""
+    found = [credentials.find_active(one.id) for one in passkeys_of(store, user, now)]
+    passkeys = [content.passkey for content in found if content is not None and content.passkey is not None]
+    return tuple([passkey.id for passkey in passkeys if passkey.origin in origins])
 
 
 def sessions_of(store: Store, user: str, now: datetime) -> tuple[CredentialSeen, ...]:

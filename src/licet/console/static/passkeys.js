@@ -80,6 +80,81 @@ async function act(form, does) {
   }
 }
 
+// Votes: the challenge is made here, of what the page shows (docs/ledger-format.md, Signed votes).
+
+const LINE = new TextEncoder();
+
+async function sha256(lines) {
+  return crypto.subtle.digest("SHA-256", LINE.encode(lines.join("\n")));
+}
+
+const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+function chosen(form, submitter) {
+  const votes = [];
+  for (const place of form.querySelectorAll("[data-votes-on]")) {
+    const single = place.matches("input");
+    const value = single ? `${submitter?.value}.${place.value}` : place.querySelector("input:checked")?.value;
+    const [verdict, binding] = (value ?? "").split(".");
+    const { votesOn: request, log, number, needs } = place.dataset;
+    if (binding) votes.push({ request, log, number, needs: needs !== undefined, verdict, binding });
+  }
+  return votes;
+}
+
+async function sign(form, votes) {
+  const comment = form.elements.comment;
+  comment.value = comment.value.trim();
+  const said = hex(await sha256([comment.value]));
+  const digests = [];
+  for (const { log, request, binding, verdict, number } of votes) {
+    digests.push(hex(await sha256(["licet-vote-1", log, request, binding, verdict, form.dataset.voter, number, said])));
+  }
+  const ids = form.dataset.keys.split(" ").filter((id) => id !== "");
+  if (ids.length === 0) throw new Refused("You have no passkey that is good here: add one first.");
+  const given = await navigator.credentials.get({
+    publicKey: {
+      challenge: await sha256(["licet-votes-1", ...digests]),
+      rpId: form.dataset.rp,
+      allowCredentials: ids.map((id) => ({ type: "public-key", id: bytes(id) })),
+      userVerification: "required",
+    },
+  });
+  form.elements.assertion.value = JSON.stringify({
+    id: given.id,
+    client_data: text(given.response.clientDataJSON),
+    authenticator_data: text(given.response.authenticatorData),
+    signature: text(given.response.signature),
+  });
+}
+
+const signed = new WeakSet();
+
+async function vote(form, votes, submitter) {
+  say(form, "Waiting for your passkey.");
+  try {
+    await sign(form, votes);
+    signed.add(form);
+    form.requestSubmit(submitter);
+  } catch (error) {
+    say(form, told(error));
+  }
+}
+
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (form.dataset.passkey !== "vote" || !window.PublicKeyCredential || signed.delete(form)) return;
+    const votes = chosen(form, event.submitter);
+    if (!votes.some((one) => one.needs && one.verdict === "approve")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    vote(form, votes, event.submitter);
+  },
+  true,
+);
+
 if (window.PublicKeyCredential) {
   for (const form of document.querySelectorAll("form[data-passkey]")) {
     const does = DOES[form.dataset.passkey];
