@@ -17,6 +17,7 @@ from licet.policy.own import default_text
 from tests.console.subjects import HOSTILE, PEOPLE, at, look_up, subject_world
 from tests.console.world import ConsoleWorld, text_of
 from tests.gate.proof import assert_whole
+from tests.gate.test_undo import done, undo
 from tests.world import POLICIES, world_on
 
 
@@ -62,10 +63,14 @@ def test_arguments_effects_and_the_deciding_policy_are_shown(served: ConsoleWorl
     assert "Allowed by billing-writes" in allowed
     assert "policies/policies.cedar:10" in allowed
     assert '10 @id("billing-writes")' in allowed
+    ended = text_of(browser.get(place(served, "outcome")))  # the same call: what was decided is told with what came of it
+    assert "amount_cents 2500" in ended
+    assert "Allowed by billing-writes" in ended
 
 
 def test_the_path_tells_what_was_held_voted_on_and_done(served: ConsoleWorld) -> None:
     held = served.world.held(50_000)
+    assert held.request is not None
     served.gate.approvals.vote(held.request, "lena", "approve", comment="checked <b>twice</b>")
     served.world.adjust(50_000)
     page = served.enter("lena").get(place(served, "outcome"))
@@ -74,6 +79,17 @@ def test_the_path_tells_what_was_held_voted_on_and_done(served: ConsoleWorld) ->
     assert "checked <b>twice</b>" in text
     assert "checked <b>" not in page.content.decode()
     assert f"/console/inbox/{held.request}" in served.enter("lena").get(place(served, "hold")).content.decode()
+
+
+def test_changes_are_shown_with_before_and_after_and_an_undo_is_linked(served: ConsoleWorld) -> None:
+    call = done(served.world, plan="pro")
+    browser = served.enter("lena")
+    changed = place(served, "outcome")
+    before = browser.get(changed)
+    assert "<ins>&#34;pro&#34;</ins>" in before.content.decode()
+    assert "take this back" not in text_of(before)
+    undo(served.world, call)
+    assert "take this back" in text_of(browser.get(changed))
 
 
 def test_a_secret_is_said_to_be_redacted() -> None:

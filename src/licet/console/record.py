@@ -24,7 +24,7 @@ from licet.console.record_story import facts_of, moment_of, path_of, trace_path,
 from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
 from licet.console.wording import quoted_value
 from licet.errors import IntegrityBroken
-from licet.gate.hindsight import Reasons
+from licet.gate.hindsight import Reasons, decided_in
 from licet.ledger.entries import UNREADABLE_BECAUSE, Entry, tell
 from licet.ledger.token_checks import MARKER
 from licet.ledger.wording import counted
@@ -69,6 +69,8 @@ def show(asked: Asked) -> Answer:
     entry = entry_of(shape)
     envelope = entry.envelope
     story = _story(asked, entry)
+    own = [one for one in story if one.envelope.call == envelope.call] if envelope.call is not None else [entry]
+    decided = entry if envelope.decision is not None else decided_in(own) or entry
     return page(
         asked,
         "record.html",
@@ -82,13 +84,15 @@ def show(asked: Asked) -> Answer:
         effects=shown_effects(entry.payload.effects),
         deviates=envelope.outcome is not None and envelope.outcome.deviates,
         preview=_preview(entry),
-        arguments=arguments_of(entry),
+        arguments=arguments_of(entry if entry.payload.arguments else decided),
+        decided=None if decided is entry else decided,
+        decided_path=record_path(decided.log, decided.index),
         result=_json(bytes(entry.payload.result)),
         detail=_json(msgspec.json.encode(entry.detail) if entry.detail else b""),
-        reason=entry.payload.reason,
-        author=_author(entry),
-        message=pieces(entry.payload.message or ""),
-        why=_why(asked, entry),
+        reason=entry.payload.reason or decided.payload.reason,
+        author=_author(decided),
+        message=pieces(decided.payload.message or ""),
+        why=_why(asked, decided),
         votes=list(votes_of(story)),
         request=None if envelope.approval is None else f"/console/inbox/{quote(envelope.approval.request, safe='')}",
         undone_by=[record_path(one.log, one.index) for one in story if one.detail.get("undoes") == envelope.call],
@@ -98,7 +102,7 @@ def show(asked: Asked) -> Answer:
         trace=trace_path(entry),
         neighbours=neighbours_of(asked, entry),
         here=record_path(entry.log, entry.index),
-        why_path=why_path(entry.log, entry.index),
+        why_path=why_path(decided.log, decided.index),
     )
 
 
