@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,14 +87,17 @@ class Visitor:
 
 
 @contextmanager
-def served(folder: Path, config: str = CONFIG, policies: str = POLICIES, server: str = SERVER) -> Iterator[Site]:
-    """A world on a file in this folder, served until the end."""
+def served(
+    folder: Path, config: str = CONFIG, policies: str = POLICIES, server: str = SERVER, more: Callable[[World], None] = lambda _: None
+) -> Iterator[Site]:
+    """A world on a file in this folder, with more tools than it has, served until the end."""
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(policies)
     (folder / "policies" / OWN_FILE).write_text(default_text())
     with Gate(loads(config + server, file=folder / "licet.toml")) as gate:
         site = Site(gate, Clock())
         populate(site)
+        more(site)
         running = assemble(gate, Console)
         thread = threading.Thread(target=running.run)
         thread.start()

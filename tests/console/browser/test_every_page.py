@@ -30,6 +30,11 @@ WITHOUT_PAGE = {
     "consoleFile": "a file",
     "consoleLive": "a stream",
     "consoleSignIn": "looked at by everybody who signs in",
+    "consoleExportSubject": "a file",
+    "consoleWhyCall": "leads on",
+    **dict.fromkeys(
+        ("consoleUndo", "consoleErase", "consoleErased", "consoleWhy", "consoleAskForAccess"), "looked at in test_subject_in_a_browser.py"
+    ),
 }
 """GET endpoints that are no page of their own, and why."""
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
