@@ -34,7 +34,14 @@ MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("Subjects", "/console/subjects", "records.read"),
         ),
     ),
-    ("Rules", (Entry("Permissions", "/console/permissions", "directory.read"), Entry("Policies", "/console/policies", "policies.read"))),
+    (
+        "Rules",
+        (
+            Entry("Permissions", "/console/permissions", "directory.read"),
+            Entry("Policies", "/console/policies", "policies.read"),
+            Entry("Inventory", "/console/inventory", "directory.read"),
+        ),
+    ),
 )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from licet.console.audit import PAGES as AUDIT
 from licet.console.files import PAGES as FILES
+from licet.console.freezes import PAGES as FREEZES
 from licet.console.inbox import PAGES as INBOX
 from licet.console.inbox_plan import PAGES as INBOX_PLAN
+from licet.console.inventory import PAGES as INVENTORY
 from licet.console.live import PAGES as LIVE
 from licet.console.matrix import PAGES as MATRIX
 from licet.console.oidc import PAGES as OIDC
@@ -34,6 +36,8 @@ PAGES: tuple[Endpoint, ...] = (
     *OIDC,
     *OVERVIEW,
     *PASSKEYS,
+    *FREEZES,
+    *INVENTORY,
     *MATRIX,
     *POLICIES,
     *PREFERENCES,

@@ -1,0 +1,139 @@
+"""What is stopped: placed and lifted here through the API's own functions, effective at once in every process on the store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from licet.console.frame import page
+from licet.gate.freeze import REASON_LIMIT
+from licet.ledger.frozen import Scope
+from licet.model import OPERATOR_LOG
+from licet.server import freezes
+from licet.server.endpoint import Answer, Asked, Endpoint
+from licet.server.shapes_records import Name
+
+HERE: Final = "/console/freezes"
+_SCOPES: Final = (("agent", "an agent"), ("tool", "a tool"), ("tenant", "a tenant"), ("session", "a session"), ("everything", "everything"))
+Optional = Annotated[str, Meta(max_length=1_000)]
+Why = Annotated[str, Meta(min_length=1, max_length=REASON_LIMIT)]
+
+
+class ShowFreezes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A page of them."""
+
+    cursor: str | None = None
+
+
+class ShowForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be stopped, as far as that is known."""
+
+    scope: Scope = "agent"
+    name: Optional = ""
+    tenant: Optional = ""
+
+
+class Freeze(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be stopped, where, and why; an empty field is none."""
+
+    scope: Scope
+    reason: Why
+    name: Optional = ""
+    tenant: Optional = ""
+    anyway: bool = False
+
+
+class OneFreeze(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A freeze."""
+
+    id: Name
+
+
+class Lift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why it goes on."""
+
+    reason: Why
+
+
+def show(asked: Asked) -> Answer:
+    """What is stopped."""
+    found: freezes.Freezes = freezes.list_freezes(asked.with_input(freezes.ListFreezes(cursor=asked.params.cursor), None)).body
+    return page(
+        asked,
+        "freezes.html",
+        freezes=found.freezes,
+        following=found.next,
+        may_place=bool(asked.tenants("freezes.place")),
+        may_lift={one.id for one in found.freezes if asked.decide("freezes.lift", one.tenant or OPERATOR_LOG).allowed},
+    )
+
+
+def show_form(asked: Asked) -> Answer:
+    """What would be stopped, and what that means, before it is."""
+    tenants = [name for name in asked.tenants("freezes.place") if name != OPERATOR_LOG]
+    everywhere = asked.decide("freezes.place", OPERATOR_LOG).allowed
+    if not tenants and not everywhere:
+        asked.allow("freezes.place", OPERATOR_LOG)
+    return page(asked, "freeze.html", query=asked.params, scopes=_SCOPES, own_tenants=tenants, everywhere=everywhere, limit=REASON_LIMIT)
+
+
+def place(asked: Asked) -> Answer:
+    """It is frozen."""
+    body: Freeze = asked.body
+    given = freezes.PlaceFreeze(
+        scope=body.scope, reason=body.reason.strip(), name=body.name.strip() or None, tenant=body.tenant or None, anyway=body.anyway
+    )
+    freezes.place(asked.with_input(None, given))
+    return Answer(status=303, media_type="text/plain", headers=(("Location", HERE),))
+
+
+def lift(asked: Asked) -> Answer:
+    """It is frozen no more."""
+    freezes.lift(asked.with_input(freezes.OneFreeze(id=asked.params.id), freezes.LiftFreeze(reason=asked.body.reason.strip())))
+    return Answer(status=303, media_type="text/plain", headers=(("Location", HERE),))
+
+
+PAGES: Final = (
+    Endpoint(
+        method="GET",
+        path=HERE,
+        operation="consoleFreezes",
+        summary="What is stopped",
+        tag="console",
+        action="freezes.read",
+        handler=show,
+        params=ShowFreezes,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{HERE}/place",
+        operation="consoleFreeze",
+        summary="What would be stopped",
+        tag="console",
+        action="freezes.place",
+        handler=show_form,
+        params=ShowForm,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{HERE}/place",
+        operation="consolePlaceFreeze",
+        summary="Stop it, at once",
+        tag="console",
+        action="freezes.place",
+        handler=place,
+        body=Freeze,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{HERE}/{{id}}/lift",
+        operation="consoleLiftFreeze",
+        summary="Let it go on",
+        tag="console",
+        action="freezes.lift",
+        handler=lift,
+        params=OneFreeze,
+        body=Lift,
+    ),
+)
