@@ -197,3 +197,15 @@ def test_an_id_that_no_target_can_have_finds_nothing(served: ConsoleWorld) -> No
     for identifier in ("a\nb", "\r\nset-cookie: x", "\u2028"):
         page = served.enter("lena").get(at(identifier))
         assert (page.status, sentences(page)) == (200, [])
+
+
+def test_what_failed_and_what_nobody_saw_the_end_of_are_not_told_as_changes(served: ConsoleWorld) -> None:
+    with served.world.alice():
+        served.gate.call("plan.seats", {"customer_id": "C-404", "seats": 1})
+    del served.world.customers["C-1"]["balance"]
+    served.world.adjust(2_500)
+    assert told(served) == ["support-bot used billing.adjust with amount_cents 2500, on behalf of alice, which failed."]
+    page = text_of(served.enter("lena").get(at()))
+    assert "KeyError; what it changed until then is not known." in page
+    assert "1 failed call" in page
+    assert "changes" not in page.partition("failed call")[0].rpartition("Erase")[2]

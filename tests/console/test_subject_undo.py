@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from licet.errors import UndoRefused
 from licet.gate.credentials import list_credentials
 from licet.model import CallId
 from licet.testing import vote
@@ -147,3 +148,18 @@ def test_a_form_of_somebody_elses_page_proposes_nothing(served: ConsoleWorld) ->
 def test_what_came_of_it_is_not_made_up_from_the_address(served: ConsoleWorld) -> None:
     call = done(served.world, plan="pro")
     assert served.enter("ada").get(f"{path(call)}?made={call}").status == 404
+
+
+def test_where_the_application_is_not_at_hand_it_says_who_can_undo_it(served: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = done(served.world, plan="pro")
+    ada = served.enter("ada")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UndoRefused("no_undo", "`plan.set` has no undo in this process")
+
+    monkeypatch.setattr(served.gate, "reversal", refuse)
+    page = ada.get(path(call))
+    assert f"licet --app MODULE:GATE undo {call}" in text_of(page)
+    assert 'class="act-form"' not in page.content.decode()
+    assert ada.send("/console/inbox", path(call), {"reason": ""}).status == 422
+    assert undone(served) == 0
