@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 import pytest
 
+from licet.console import audit_found
 from licet.console.audit_chart import HEIGHT, LEAST, draw
 from licet.ledger.exports.as_csv import verify_csv
+from tests.console.test_live import Heard, listening
 from tests.console.world import Browser, ConsoleWorld, console_world, text_of
 from tests.world import CONFIG
 
@@ -186,6 +189,89 @@ def test_bars_that_stand_for_anything_are_seen_and_none_is_too_high() -> None:
     years = draw({"deny": [at]}, since - timedelta(days=9_000), since + timedelta(days=1))
     assert len(years.bars) <= 200
     assert years.totals["deny"] == 1
+
+
+def test_where_there_is_much_the_chart_is_counted_by_the_hour(rita: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = re.search(r"Allow \d+ Hold \d+ Deny \d+", text_of(rita.get("/console/audit")))
+    assert exact is not None
+    monkeypatch.setattr(audit_found, "DRAWN", 0)
+    for query in ("", "?range=all", "?range=30d"):
+        shown = text_of(rita.get(f"/console/audit{query}"))
+        assert exact[0] in shown, shown
+        assert re.search(r"per (1 h|\d+ h|day|\d+ days);", shown), shown
+    assert re.search(r"Allow 0 Hold 0 Deny [1-9]", text_of(rita.get("/console/audit?verdict=deny")))
+    assert re.search(r"drawn from where", text_of(rita.get("/console/audit?tool=crm.lookup&range=all")))
+
+
+def test_the_tail_shows_what_comes_in_and_is_one_reading(served: ConsoleWorld, rita: Browser) -> None:
+    def readings() -> int:
+        return sum(served.world.kinds(log).count("access") for log in ("acme", "globex", "operator"))
+
+    before = readings()
+    with listening(served, rita, "tool=crm.lookup", path="/console/audit/tail") as heard:
+        assert (heard.status, heard.media_type) == (200, "text/event-stream")
+        wait_for(heard, 'id="found"')
+        assert readings() == before + 1
+        for name in ("C-77", "C-78"):
+            heard.forget()
+            with served.world.alice():
+                served.gate.call("crm.lookup", {"customer_id": name})
+            wait_for(heard, name)
+        newest = re.findall(r'<tr id="([^"]+)"', heard.text)
+        assert len(newest) == len(set(newest))
+        heard.rest(1.0)
+        heard.forget()
+        rita.get("/console/audit")
+        assert '<tr id="' not in "".join(heard.rest(1.0)) + heard.text  # a reading is no news
+        assert readings() == before + 2
+    said = [record for log in ("acme", "operator") for record in served.world.records(log) if record.kind == "access"]
+    assert any("audit tail" in str(record.payload) for record in said)
+
+
+def test_a_tail_shows_no_other_tenant_and_ends_with_its_session(served: ConsoleWorld) -> None:
+    otto = served.enter("otto")
+    assert otto.get("/console/audit/tail?tenant=acme").status == 404
+    assert otto.get("/console/audit/tail?nope=1").status == 400
+    assert served.enter("lena").get("/console/audit/tail").status == 403
+    with listening(served, otto, path="/console/audit/tail") as heard:
+        wait_for(heard, 'id="found"')
+        with served.world.alice():
+            served.gate.call("crm.lookup", {"customer_id": "C-79"})
+        heard.rest(1.0)
+        assert "support-bot" not in heard.text
+        assert "C-79" not in heard.text
+        assert otto.send("/console/you", "/console/sign-out").status == 303
+        end = time.monotonic() + 3
+        while not heard.has_ended:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=0001-01-01T00:00&until=9999-12-31T23:59",
+        "since=2026-01-01T00:00&until=1999-01-01T00:00",
+        "since=9999-12-31T23:59",
+        "until=0001-01-01T00:00",
+        "since=0001-01-01T00:00%2B14:00",
+        "until=9999-12-31T23:59-14:00",
+    ],
+)
+def test_absurd_times_are_answered(rita: Browser, query: str) -> None:
+    assert rita.get(f"/console/audit?{query}").status in {200, 400}
+
+
+def test_thousands_of_parameters_are_refused(rita: Browser) -> None:
+    assert rita.get("/console/audit?" + "&".join(f"p{number}=1" for number in range(3_000))).status in {400, 414}
+    assert rita.get("/console/audit?kind=" + ",".join(["intent"] * 5_000)).status in {200, 400}
+
+
+def wait_for(heard: Heard, text: str, within_s: float = 3.0) -> None:
+    end = time.monotonic() + within_s
+    while text not in heard.text:
+        assert time.monotonic() < end, (text, heard.text[-500:])
+        time.sleep(0.02)
 
 
 def test_signing_in_is_told_in_words(served: ConsoleWorld, rita: Browser) -> None:

@@ -63,7 +63,7 @@ class Heard:
 
 
 @contextmanager
-def listening(served: ConsoleWorld, browser: Browser, query: str = "", **headers: str) -> Iterator[Heard]:
+def listening(served: ConsoleWorld, browser: Browser, query: str = "", path: str = "/console/live", **headers: str) -> Iterator[Heard]:
     """A page's stream, until the page is left."""
     heard, gone = Heard(), asyncio.Event()
     scope = {
@@ -71,8 +71,8 @@ def listening(served: ConsoleWorld, browser: Browser, query: str = "", **headers
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": "GET",
-        "path": "/console/live",
-        "raw_path": b"/console/live",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [
             (b"host", HOST.encode()),

@@ -123,6 +123,6 @@ def search_of(asked: Asked, params: ShowAudit) -> SearchRecords:
 def _moment(name: str, typed: str) -> str:
     try:
         found = datetime.fromisoformat(typed)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).isoformat()
-    except ValueError as error:
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError) as error:
         raise bad_request("a filter is not as it must be", f"`{name}` is a moment such as 2026-11-23T14:30") from error

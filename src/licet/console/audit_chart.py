@@ -66,16 +66,23 @@ class Chart(Struct, frozen=True):
 
 def draw(moments: Mapping[str, Iterable[int]], since: datetime, until: datetime, *, complete: bool = True) -> Chart:
     """A chart of when what happened (UTC microseconds, by verdict: `allow`, `hold`, `deny`)."""
+    return draw_counted({verdict: [(at, 1) for at in found] for verdict, found in moments.items()}, since, until, complete=complete)
+
+
+def draw_counted(
+    moments: Mapping[str, Iterable[tuple[int, int]]], since: datetime, until: datetime, *, complete: bool = True, least_step: int = 60
+) -> Chart:
+    """A chart of when what happened how often; no bar is of fewer seconds than `least_step`."""
     seconds = max(60.0, (until - since).total_seconds())
-    step = next((one for one in _STEPS if seconds / one <= BARS), _DAY * ceil(seconds / BARS / _DAY))
+    step = next((one for one in _STEPS if seconds / one <= BARS and one >= least_step), _DAY * ceil(seconds / BARS / _DAY))
     first = int(since.timestamp()) // step * step
     count = min(2 * BARS, int(until.timestamp() - first) // step + 1)
     counted = {verdict: [0] * count for verdict in _ORDER}
     for verdict, found in moments.items():
-        for at in found:
+        for at, times in found:
             number = (at // 1_000_000 - first) // step
             if 0 <= number < count:
-                counted[verdict][number] += 1
+                counted[verdict][number] += times
     sums = [sum(counted[verdict][number] for verdict in _ORDER) for number in range(count)]
     most = max([*sums, 1])
     width = WIDTH / count

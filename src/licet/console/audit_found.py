@@ -11,21 +11,30 @@ from typing import Any, Final
 import msgspec
 
 from licet.console.audit_ask import RANGES, Addresses, ShowAudit, search_of
-from licet.console.audit_chart import Bar, Chart, draw, since_of
+from licet.console.audit_chart import Bar, Chart, draw, draw_counted, since_of
 from licet.console.frame import to_query
 from licet.console.looks import Look, look_of_told
 from licet.console.records import caller_of, place_path, targets_of
 from licet.ledger.entries import Entry, read_entry, tell
+from licet.ledger.record import microseconds
 from licet.ledger.wording import duration
 from licet.server.cursors import read_cursor, write_cursor
 from licet.server.endpoint import Asked
 from licet.server.problems import bad_request
 from licet.server.records import Sought, find
+from licet.store.index_rollups import HOUR_US
 
 ROWS: Final = 50
-DRAWN: Final = 5_000
+DRAWN: Final = 3_000
 """Of each verdict: more are not read for a picture."""
+DRAWN_BY_TEXT: Final = 500
 COUNTED: Final = 10_000
+COUNTED_BY_TEXT: Final = 1_000
+"""Lists of words are longer than those of fields."""
+PATIENCE_S: Final = 0.02
+"""For the picture, and for the number: what is not counted in time is said to be more."""
+EARLIEST: Final = datetime.fromtimestamp(0, UTC)
+VERDICTS: Final = ("allow", "hold", "deny")
 
 
 def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
@@ -45,7 +54,7 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
         "rows": [row_of(read_entry(record)) for record in found.records],
         "count": _count(asked, sought),
         "link": link,
-        "chart": _chart(asked, sought, search.since, search.until),
+        "chart": _chart(asked, params, sought, search.since, search.until),
         "following": None if found.next is None else to_query(asked_for, cursor=write_cursor("consoleAudit", asked_for, found.next)),
         "ranges": RANGES,
         "is_filtered": bool(params.chosen or params.text),
@@ -57,25 +66,55 @@ def _count(asked: Asked, sought: Sought) -> dict[str, Any]:
     searching = asked.gate.ledger.search()
     query = searching.finder.query_of(sought.wanted)
     query = msgspec.structs.replace(query, filters={**query.filters, "log": sought.logs})
+    bound = COUNTED if sought.wanted.text is None else COUNTED_BY_TEXT
     try:
-        found = searching.index.count(query, limit=COUNTED)
+        found = searching.index.count(query, limit=bound, patience_s=PATIENCE_S)
     except ValueError as error:
         raise bad_request("this cannot be searched for", str(error)) from error
     return {"number": found.number, "exact": found.exact}
 
 
-def _chart(asked: Asked, sought: Sought, since: datetime | None, until: datetime | None) -> Chart:
+def _chart(asked: Asked, params: ShowAudit, sought: Sought, since: datetime | None, until: datetime | None) -> Chart:
+    """Drawn from the moments of the newest that match, or, where only time and verdict are asked for, from what is counted by the hour."""
     finder = asked.gate.ledger.search().finder
+    bound = DRAWN if sought.wanted.text is None else DRAWN_BY_TEXT
+    now = asked.gate.now()
+    end = min(until or now, now)
+    since = None if since is None else min(max(since, EARLIEST), end)  # nothing is drawn of years in which there is nothing
+    if not set(params.chosen) - {"verdict", "since", "until"} and not (params.text or params.actor):
+        counted = _by_the_hour(asked, params, sought.logs, since, end)
+        if counted is not None:
+            return counted
     found = {
-        verdict: finder.moments(sought.wanted, limit=DRAWN, logs=sought.logs, verdict=verdict) for verdict in ("allow", "hold", "deny")
+        verdict: finder.moments(sought.wanted, limit=bound, logs=sought.logs, verdict=verdict, patience_s=PATIENCE_S)
+        for verdict in VERDICTS
     }
     moments = {verdict: one.at for verdict, one in found.items()}
-    until = until or asked.gate.now()
-    begin = since or since_of(moments.values(), until)
-    cut = [one.at[-1] for one in found.values() if not one.exact and one.at]
+    begin = since or since_of(moments.values(), end)
+    cut = [one.reached for one in found.values() if not one.exact]
     if cut:  # rule 2 of audit_chart
-        begin = max(begin, datetime.fromtimestamp(max(cut) / 1_000_000, UTC))
-    return draw(moments, min(begin, until), until, complete=not cut)
+        begin = max(begin, datetime.fromtimestamp(min(max(cut) / 1_000_000, end.timestamp()), UTC))
+    return draw(moments, min(begin, end), end, complete=not cut)
+
+
+def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: datetime | None, until: datetime) -> Chart | None:
+    """Where there is more than is drawn one by one; a denial that stands for many counts as many.
+
+    None where there is not, and for what hours are too coarse for.
+    """
+    first, last = 0 if since is None else microseconds(since), microseconds(until) + 1
+    if last - first < 3 * HOUR_US:
+        return None
+    index = asked.gate.ledger.search().index
+    found: dict[str, list[tuple[int, int]]] = {verdict: [] for verdict in VERDICTS if params.verdict in ("", verdict)}
+    for log in logs:
+        for bar in index.rollup("verdict", since_us=first, until_us=last, log=log):
+            if bar.value in found:
+                found[bar.value].append((bar.hour * HOUR_US, bar.count))
+    if max((sum(number for _, number in one) for one in found.values()), default=0) <= DRAWN:
+        return None
+    begin = since or since_of([[at for at, _ in one] for one in found.values()], until)
+    return draw_counted(found, begin, until, least_step=3_600)
 
 
 def row_of(entry: Entry) -> dict[str, Any]:

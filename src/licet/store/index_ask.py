@@ -59,10 +59,11 @@ class Page(Struct, frozen=True):
 
 
 class Moments(Struct, frozen=True):
-    """When the records that match were made (UTC microseconds), the newest first: all of them if `exact`, or the newest."""
+    """When the records that match were made (UTC microseconds), the newest first: all of them if `exact`, or those from `reached` on."""
 
     at: tuple[int, ...]
     exact: bool
+    reached: int
 
 
 class Count(Struct, frozen=True):
@@ -104,7 +105,9 @@ def find_moments(con: apsw.Connection, query: Query, limit: int, patience_s: flo
     """See `Index.moments`. The connection is in a read transaction."""
     span = _span_of(query)
     found = _Search(con, query, patience_s).find(span, limit + 1)
-    return Moments(tuple([doc >> TIE_BITS for doc in found.docs[:limit]]), len(found.docs) <= limit and found.reached <= span.start)
+    is_cut = len(found.docs) > limit
+    reached = found.docs[limit - 1] if is_cut else found.reached
+    return Moments(tuple([doc >> TIE_BITS for doc in found.docs[:limit]]), not is_cut and reached <= span.start, reached >> TIE_BITS)
 
 
 def docs_of(con: apsw.Connection, filters: Filters) -> list[int]:
