@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from licet import Gate
+from licet.config import loads
+from licet.testing import Clock
 from tests.console.browser.site import Site, Visitor
+from tests.world import CONFIG, populate
 
 pytestmark = pytest.mark.heavy
 Visit = Callable[..., Visitor]
@@ -55,3 +60,16 @@ def test_a_page_that_nothing_happens_to_asks_for_nothing(site: Site, visit: Visi
     lena.asked_for.clear()
     page.wait_for_timeout(2_500)
     assert lena.asked_for == []
+
+
+def test_what_another_process_opens_and_decides_shows_too(site: Site, visit: Visit, tmp_path: Path) -> None:
+    """Another opening of the same ledger, with a store of its own, as another server or the command line has it."""
+    page = visit("lena").go("/console/inbox")
+    page.wait_for_timeout(1_500)
+    with Gate(loads(CONFIG, file=tmp_path / "licet.toml")) as gate:
+        other = Site(gate, Clock())
+        populate(other)
+        request = other.request()
+        expect(page.locator(f'a.ask[href*="{request}"]')).to_be_visible(timeout=PROMISED_MS)
+        gate.approvals.vote(request, "lena", "reject")
+        expect(page.locator(f'a.ask[href*="{request}"]')).to_have_count(0, timeout=PROMISED_MS)
