@@ -55,6 +55,14 @@ def test_what_an_agent_wrote_stands_apart(served: ConsoleWorld) -> None:
     assert page.count("alert(1)") == quoted.count("alert(1)") == HOSTILE.count("alert(1)")
 
 
+def test_what_an_agent_wrote_stands_apart_on_the_page_of_a_held_call_too(served: ConsoleWorld) -> None:
+    with served.world.alice(reason=HOSTILE):
+        served.gate.call("billing.adjust", {"customer_id": "C-1", "amount_cents": 50_000})
+    page = served.enter("lena").get(place(served, "hold")).content.decode()
+    quoted = page.partition("<blockquote>")[2].partition("</blockquote>")[0]
+    assert page.count("alert(1)") == quoted.count("alert(1)") == HOSTILE.count("alert(1)")
+
+
 def test_arguments_effects_and_the_deciding_policy_are_shown(served: ConsoleWorld) -> None:
     served.world.adjust(2_500)
     browser = served.enter("lena")
@@ -205,6 +213,7 @@ def test_a_checkpoint_that_was_edited_is_broken(tmp_path: Path, monkeypatch: pyt
         served.gate.ledger.notary.turn()
         monkeypatch.setattr(type(served.gate.ledger.notary), "turn", lambda _self: None)  # else the next one is signed, and whole
         con = apsw.Connection(str(served.gate.settings.store_path))
+        con.set_busy_timeout(10_000)  # the notary signs beside it
         con.execute("UPDATE checkpoints SET note = CAST(substr(note, 1, length(note) - 12) || 'AAAAAAAAAA=\n' AS BLOB)")
         con.close()
         text = text_of(browser.get("/console/audit/acme/0"))
@@ -262,6 +271,7 @@ def test_what_somebody_has_edited_is_broken_and_says_where(tmp_path: Path, edit:
         browser = served.enter("lena")
         assert "Verified just now" in text_of(browser.get("/console/audit/acme/1"))
         con = apsw.Connection(str(served.gate.settings.store_path))
+        con.set_busy_timeout(10_000)  # the notary signs beside it
         base = con.execute("SELECT min(place) FROM records WHERE kind = 'call'").get
         con.execute(edit.format(place=base + 1, before=base))
         assert con.changes() > 0

@@ -88,7 +88,7 @@ def show(asked: Asked) -> Answer:
         decided=None if decided is entry else decided,
         decided_path=record_path(decided.log, decided.index),
         result=_json(bytes(entry.payload.result)),
-        detail=_json(msgspec.json.encode(entry.detail) if entry.detail else b""),
+        detail=_detail(entry),
         reason=entry.payload.reason or decided.payload.reason,
         author=_author(decided),
         message=pieces(decided.payload.message or ""),
@@ -214,6 +214,12 @@ def _preview(entry: Entry) -> str:
     if not entry.payload.preview or entry.payload.effects:
         return ""
     return _json(bytes(entry.payload.preview))
+
+
+def _detail(entry: Entry) -> str:
+    """What belongs to this kind of record; the summary of a request is told above, and has what the agent wrote (rule 4)."""
+    told = {name: value for name, value in entry.detail.items() if name != "request"}
+    return _json(msgspec.json.encode(told)) if told else ""
 
 
 def _json(raw: bytes) -> str:
