@@ -22,6 +22,7 @@ from msgspec import Struct
 from licet.console import cookies
 from licet.console.files import address
 from licet.console.menu import menu_of
+from licet.console.overview_ledger import seal_of
 from licet.console.waiting import waiting_for
 from licet.console.wording import ago, number, utc
 from licet.model import OPERATOR_LOG
@@ -63,6 +64,7 @@ def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple
         "environment": scene.environment,
         "form_token": "" if secret is None else cookies.form_token(secret),
         "now": asked.gate.now(),
+        "seal": seal_of(asked),
     }
     return _render(template, asked.headers, status, headers, frame | context)
 

@@ -62,11 +62,6 @@ class Vote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     assertion: Signed = ""
 
 
-def begin(asked: Asked) -> Answer:  # noqa: ARG001  everybody begins here
-    """Where somebody begins who was sent nowhere else."""
-    return Answer(status=303, media_type="text/plain", headers=(("Location", "/console/inbox"),))
-
-
 def show_inbox(asked: Asked) -> Answer:
     """The list."""
     params: ShowInbox = asked.params
@@ -161,15 +156,6 @@ def _count(asked: Asked, show: Show, place: str | None) -> str:
 
 
 PAGES: Final = (
-    Endpoint(
-        method="GET",
-        path="/console",
-        operation="console",
-        summary="Where one begins",
-        tag="console",
-        action=None,
-        handler=begin,
-    ),
     Endpoint(
         method="GET",
         path="/console/inbox",
