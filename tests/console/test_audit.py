@@ -262,6 +262,12 @@ def test_absurd_times_are_answered(rita: Browser, query: str) -> None:
     assert rita.get(f"/console/audit?{query}").status in {200, 400}
 
 
+def test_where_nothing_is_found_each_filter_can_be_taken_off(rita: Browser) -> None:
+    page = table(rita, tool="crm.lookup", workflow="nothing", text="C-2")
+    assert 'href="/console/audit?text=C-2&amp;tool=crm.lookup">Take off workflow' in page
+    assert 'href="/console/audit?tool=crm.lookup&amp;workflow=nothing">Take off text' in page
+
+
 def test_thousands_of_parameters_are_refused(rita: Browser) -> None:
     assert rita.get("/console/audit?" + "&".join(f"p{number}=1" for number in range(3_000))).status in {400, 414}
     assert rita.get("/console/audit?kind=" + ",".join(["intent"] * 5_000)).status in {200, 400}

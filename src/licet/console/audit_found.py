@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from licet.console.audit_ask import RANGES, Addresses, ShowAudit, search_of
+from licet.console.audit_ask import FILTERS, RANGES, Addresses, ShowAudit, search_of
 from licet.console.audit_chart import Bar, Chart, draw, draw_counted, since_of
 from licet.console.frame import to_query
 from licet.console.looks import Look, look_of_told
@@ -57,6 +57,7 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
         "chart": _chart(asked, params, sought, search.since, search.until),
         "following": None if found.next is None else to_query(asked_for, cursor=write_cursor("consoleAudit", asked_for, found.next)),
         "ranges": RANGES,
+        "offs": [(word, address(**{name: ""})) for name, word in (("text", "text"), *FILTERS) if getattr(params, name)],
         "is_filtered": bool(params.chosen or params.text),
     }
 
