@@ -15,9 +15,11 @@ from licet.approvals.signing import ShownAssertion
 from licet.approvals.standing import binding_of, standing
 from licet.approvals.viewed import get_request
 from licet.errors import VoteRefused
+from licet.gate.forgetting import forget
 from licet.gate.results import Held, Ok
 from licet.identity.api_keys import KeyContent
 from licet.ledger.passkeys import challenge_of, vote_digest
+from licet.ledger.vault import Subject
 from licet.model import Assertion, RequestId
 from tests.console.authenticator import PRESENT, Authenticator, Kind, coded
 from tests.gate.proof import assert_whole, report_of
@@ -347,3 +349,14 @@ def test_an_api_key_in_the_place_of_a_passkey_is_found(there: World, monkeypatch
     issued = there.gate.credentials.issue(KeyContent(name="x", tenants=("acme",), user="lena"), expires_s=None)
     (found,) = forge(there, monkeypatch, lambda request: assertion(there, Authenticator(), issued.credential.id, request))
     assert "no record registers the passkey" in found
+
+
+def test_a_ledger_is_whole_after_a_voter_was_erased(there: World, key: Authenticator) -> None:
+    request = held(there)
+    approve(there, request, signed(key, digest(there, request)))
+    operator = there.gate.ledger.operator(there.gate.settings, "olga")
+    forget(there.gate.ledger, there.gate.settings, operator, Subject("acme", "User", "lena"), "asked for")
+    report = assert_whole(there.gate)
+    assert report.erased > 0
+    (row,) = there.gate.store.credentials()
+    assert key.passkey.key.encode() not in row.issued.content

@@ -60,7 +60,6 @@ def show(asked: Asked) -> Answer:
         here_works=place_of(asked) is not None,
         not_here=NOT_HERE,
         again=_AGAIN,
-        wanted_for=(),
     )
 
 

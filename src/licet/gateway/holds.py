@@ -179,7 +179,7 @@ class _Settling:
         """The question whether to do this, where this client may be asked it for this user (rule 3)."""
         acting = self._incoming.acting
         waits = any(need.need.kind == "confirmation" and need.missing > 0 for need in viewed.needs)
-        if not waits or viewed.state != "open" or viewed.refused is not None or viewed.viewer is None:
+        if not waits or viewed.state != "open" or viewed.refused is not None or viewed.viewer is None or viewed.request.passkey is True:
             return None
         if not acting.is_named or viewed.viewer != viewed.request.user:
             return None
