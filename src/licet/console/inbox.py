@@ -18,12 +18,12 @@ from licet.approvals.aside import COMMENT_LIMIT
 from licet.console.frame import page, place_of
 from licet.console.inbox_request import line_of, whole_of
 from licet.console.signing import Signed, read_signed, signer_of
-from licet.console.waiting import COUNTED, counted
+from licet.console.waiting import COUNTED, counted, lines_of
 from licet.model import LIVE_STATES, RequestState
 from licet.server import approvals
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import Problem
-from licet.server.shapes_approvals import Binding, CastVote, Id, ListRequests, OneRequest, TakeBack, Verdict
+from licet.server.shapes_approvals import Binding, CastVote, Id, ListRequests, OneRequest, RequestPage, RequestShape, TakeBack, Verdict
 from licet.server.visible import find_visible, shape_of
 
 Show = Literal["mine", "all", "done"]
@@ -119,12 +119,19 @@ def _too_late(asked: Asked, problem: Problem) -> Answer:
 def inbox(asked: Asked, show: Show, *, cursor: str | None = None, **context: Any) -> Answer:
     """The list, and beside it what is looked at: `shown` (a request) or `plan`."""
     place = place_of(asked)
-    listed = approvals.find_requests(asked.with_input(_query(show, place, cursor), None), with_own=True)
+    waits = approvals.find_requests(asked.with_input(ListRequests(tenant=place, limit=COUNTED), None), with_own=True)
+    listed = waits
+    if waits.next is not None or cursor is not None or show == "done":
+        listed = approvals.find_requests(asked.with_input(_query(show, place, cursor), None), with_own=True)
+    elif show == "mine":
+        listed = RequestPage(requests=_mine(waits), next=None)
     lines = [line_of(asked, one, show) for one in listed.requests]
     lines = [line for at, line in enumerate(lines) if line["plan"] is None or line["plan"] not in {one["plan"] for one in lines[:at]}]
     here = (context.get("plan") or context.get("shown") or {}).get("id")
     at = next((at for at, line in enumerate(lines) if here is not None and here in {line["id"], line["plan"]}), None)
-    counts = {name: _count(asked, name, place) for name, _ in _TABS}
+    counts = {"mine": lines_of(_mine(waits)), "all": lines_of(waits.requests), "done": ""}
+    if waits.next is not None:
+        counts |= {"mine": counted(asked, ListRequests(mine=True, tenant=place, limit=COUNTED)), "all": f"{counts['all']}+"}
     shown = {"shown": None, "plan": None, "refused": None}
     whole = context.get("shown")
     votable = context["plan"]["steps"] if context.get("plan") else [whole] if whole else []
@@ -149,10 +156,8 @@ def _query(show: Show, place: str | None, cursor: str | None) -> ListRequests:
     return ListRequests(mine=show == "mine", state=state, tenant=place, cursor=cursor)  # type: ignore[arg-type]  # the states' own words
 
 
-def _count(asked: Asked, show: Show, place: str | None) -> str:
-    if show == "done":
-        return ""
-    return counted(asked, ListRequests(mine=show == "mine", tenant=place, limit=COUNTED))
+def _mine(waits: RequestPage) -> tuple[RequestShape, ...]:
+    return tuple([one for one in waits.requests if one.may_vote])
 
 
 PAGES: Final = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Iterable
 from typing import Final
 
 from licet.console.live import watch_of
@@ -15,7 +16,7 @@ from licet.errors import IntegrityBroken, StoreError
 from licet.server import approvals
 from licet.server.endpoint import Asked, Serving
 from licet.server.problems import Problem
-from licet.server.shapes_approvals import ListRequests
+from licet.server.shapes_approvals import ListRequests, RequestShape
 
 COUNTED: Final = 99
 KEPT_S: Final = 10.0
@@ -49,5 +50,10 @@ def _count(asked: Asked, place: str | None) -> str:
 def counted(asked: Asked, params: ListRequests) -> str:
     """How many lines a list has, a plan being one, as far as it is counted. Raises as the list does."""
     page = approvals.find_requests(asked.with_input(params, None), with_own=True)
-    found = len({one.plan or one.id for one in page.requests})
-    return f"{found}+" if page.next is not None else str(found or "")
+    found = lines_of(page.requests)
+    return f"{found}+" if page.next is not None else found
+
+
+def lines_of(requests: Iterable[RequestShape]) -> str:
+    """How many lines these are, a plan being one; empty for none."""
+    return str(len({one.plan or one.id for one in requests}) or "")
