@@ -37,10 +37,10 @@ def test_calls_and_denials_are_counted_and_lead_to_the_explorer(served: ConsoleW
     served.world.adjust(2_500)
     served.world.adjust(2_500, "G-1")
     served.world.held()
-    for back in ("24h", "7d", "30d"):
+    for back in ("1h", "24h", "7d", "30d"):
         page = served.enter("lena").get(f"{HERE}?range={back}")
         text = text_of(page)
-        assert "Allow 1 Hold 1 Deny 1" in text, (back, text[200:600])
+        assert "Allow 2 Hold 1 Deny 1" in text, (back, text[200:600])
         assert "billing.adjust 1 +1" in text
         assert "Waiting for a vote 1" in text
         assert f"/console/audit?range={back}&amp;tool=billing.adjust&amp;verdict=deny" in page.content.decode()
