@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 
@@ -43,3 +44,16 @@ def test_at_the_address_of_what_it_was_it_is_kept_by_nobody(served: ConsoleWorld
 @pytest.mark.parametrize("name", ["other.css", "..%2Fapp.py", "%2e%2e", "htmx.js"])
 def test_there_are_no_other_files(served: ConsoleWorld, name: str) -> None:
     assert served.get(f"/console/static/0000000000000000/{name}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("GZIP", True), ("", False), ("br", False), ("gzip;q=0", False), ("gzip; q=0.0", False)],
+)
+def test_whoever_takes_gzip_is_given_it(accepted: str, packed: bool) -> None:  # noqa: FBT001  a case
+    with console_world() as served:
+        plain = served.get(address("console.css"))
+        sent = served.get(address("console.css"), headers={"accept-encoding": accepted})
+    assert (sent.headers.get("content-encoding") == "gzip") is packed
+    assert (gzip.decompress(sent.content) if packed else sent.content) == plain.content
+    assert sent.headers["vary"] == "Accept-Encoding"

@@ -1,10 +1,13 @@
 """Styles, scripts and the icon. Their addresses hold a digest of what they are, so a browser keeps them for ever.
 
+They go out as gzip to whoever takes that: they are the same for everybody and hold no secret, which a page does.
+
 What is not ours (htmx and two of its extensions) is here as its package has it; tests/console/test_files.py holds it against its digest.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from importlib import resources
 from typing import Final
@@ -20,6 +23,8 @@ _FOR_EVER: Final = (("Cache-Control", "public, max-age=31536000, immutable"),)
 
 class _File(Struct, frozen=True):
     content: bytes
+    packed: bytes
+    """The same, as gzip."""
     media_type: str
     digest: str
 
@@ -29,7 +34,7 @@ def _read() -> dict[str, _File]:
     for entry in resources.files("licet.console").joinpath("static").iterdir():
         if (kind := entry.name.rpartition(".")[2]) in _MEDIA:
             content = entry.read_bytes()
-            found[entry.name] = _File(content, _MEDIA[kind], hashlib.sha256(content).hexdigest()[:16])
+            found[entry.name] = _File(content, gzip.compress(content, mtime=0), _MEDIA[kind], hashlib.sha256(content).hexdigest()[:16])
     return found
 
 
@@ -53,7 +58,19 @@ def _show(asked: Asked) -> Answer:
     if found is None:
         raise not_found()
     kept = _FOR_EVER if asked.params.digest == found.digest else (("Cache-Control", "no-cache"),)
-    return Answer(content=found.content, media_type=found.media_type, headers=kept)
+    headers = (*kept, ("Vary", "Accept-Encoding"))
+    if _takes_gzip(asked.header("accept-encoding") or ""):
+        return Answer(content=found.packed, media_type=found.media_type, headers=(*headers, ("Content-Encoding", "gzip")))
+    return Answer(content=found.content, media_type=found.media_type, headers=headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an `Accept-Encoding` names it (RFC 9110, 12.5.3)."""
+    for part in accepted.split(","):
+        coding, _, weight = part.replace(" ", "").lower().partition(";q=")
+        if coding == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 PAGES: Final = (

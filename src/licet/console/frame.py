@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -75,10 +76,14 @@ def place_of(asked: Asked) -> str | None:
     return chosen if chosen is not None and asked.decide("requests.read", chosen).allowed else None
 
 
+_fields = lru_cache(maxsize=256)(msgspec.structs.fields)
+"""Of a type of parameters: found out once, not for each link."""
+
+
 def here_of(asked: Asked) -> str:
     """The address of this page with its query, to come back to."""
     parts = set(asked.path.split("/"))
-    named = () if asked.params is None else msgspec.structs.fields(asked.params)
+    named = () if asked.params is None else _fields(asked.params)
     given = to_query(asked.params, **{field.name: None for field in named if field.required and getattr(asked.params, field.name) in parts})
     return f"{asked.path}?{given}" if given else asked.path
 
@@ -88,7 +93,7 @@ def to_query(params: Struct | None, **changes: Any) -> str:
     if params is None:
         return ""
     found = {**msgspec.structs.asdict(params), **changes}
-    defaults = {field.name: field.default for field in msgspec.structs.fields(params)}
+    defaults = {field.name: field.default for field in _fields(params)}
     pairs: list[tuple[str, Any]] = []
     for name, value in found.items():
         if value is None or value == defaults.get(name):
