@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from licet.console.subject_address import Subject, path_of
 from licet.ledger.entries import Entry
 from licet.ledger.record import parse_ref
 
@@ -12,11 +13,6 @@ from licet.ledger.record import parse_ref
 def place_path(log: str, index: int) -> str:
     """The page of a record."""
     return f"/console/audit/{quote(log, safe='')}/{index}"
-
-
-def subject_path(tenant: str, kind: str, identifier: str) -> str:
-    """The page of a target."""
-    return f"/console/subjects?{urlencode({'tenant': tenant, 'type': kind, 'id': identifier})}"
 
 
 def targets_of(entry: Entry) -> list[dict[str, Any]]:
@@ -27,7 +23,7 @@ def targets_of(entry: Entry) -> list[dict[str, Any]]:
             ref = parse_ref(name)
             known = ref.type != "Tenant"
             found.append(
-                {"type": ref.type, "id": ref.id, "name": name, "path": subject_path(entry.log, ref.type, ref.id) if known else None}
+                {"type": ref.type, "id": ref.id, "name": name, "path": path_of(Subject(entry.log, ref.type, ref.id)) if known else None}
             )
         else:
             kind, _, pseudonym = name.partition("::")
