@@ -147,6 +147,15 @@ def _forged(header: dict[str, Any], claims: dict[str, Any]) -> str:
     return token[:-8] + ("AAAAAAAA" if token[-8:] != "AAAAAAAA" else "BBBBBBBB")
 
 
+def named(case: object) -> str | None:
+    """An id that is the same in every process."""
+    if callable(case):
+        return getattr(case, "__name__", "changed").strip("_<>")
+    if isinstance(case, dict):
+        return ", ".join(f"{name}={named(value) if callable(value) else value}" for name, value in case.items())[:80]
+    return None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -177,7 +186,7 @@ def _forged(header: dict[str, Any], claims: dict[str, Any]) -> str:
         {"answer": {"code": ""}},
         {"answer": {"error": "access_denied"}},
     ],
-    ids=str,
+    ids=named,
 )
 def test_an_answer_that_is_not_for_this_signs_nobody_in(visit: Visit, wrong: dict[str, Any]) -> None:
     for name, value in wrong.items():
@@ -254,7 +263,7 @@ def test_an_address_that_would_end_the_attribute_is_text(visit: Visit) -> None:
         {"authorization_endpoint": "https://a.example.com/\r\nSet-Cookie: a=b"},
         {"token_endpoint_auth_methods_supported": 7},
     ],
-    ids=str,
+    ids=named,
 )
 def test_a_provider_that_says_it_is_elsewhere_is_not_gone_to(visit: Visit, metadata: dict[str, Any]) -> None:
     visit.peer.metadata = metadata
@@ -271,6 +280,7 @@ def test_a_provider_that_says_it_is_elsewhere_is_not_gone_to(visit: Visit, metad
         ("/.well-known/openid-configuration", (200, {}, b"<html>")),
         ("/.well-known/openid-configuration", (200, {}, b'{"issuer": "a", "issuer": "b"}')),
     ],
+    ids=named,
 )
 def test_what_is_no_description_of_a_provider_is_not_read(visit: Visit, path: str, answer: tuple[int, dict[str, str], bytes]) -> None:
     visit.peer.raw[path] = answer

@@ -125,6 +125,7 @@ def test_a_page_within_a_page_of_somebody_else_signs_nothing() -> None:
         Authenticator("eddsa").key[:-1],
         b"\xa2\x01\x02\x01\x02",
     ],
+    ids=[str(number) for number in range(16)],
 )
 def test_what_is_no_key_of_ours_is_refused(key: bytes) -> None:
     with pytest.raises(AssertionInvalid):

@@ -14,7 +14,7 @@ from licet.console.audit_ask import FILTERS, RANGES, Addresses, ShowAudit, searc
 from licet.console.audit_chart import Bar, Chart, draw, draw_counted, since_of
 from licet.console.frame import to_query
 from licet.console.looks import Look, look_of_told
-from licet.console.records import caller_of, place_path, targets_of
+from licet.console.records import caller_of, record_path, targets_of
 from licet.ledger.entries import Entry, read_entry, tell
 from licet.ledger.record import microseconds
 from licet.ledger.wording import duration
@@ -125,7 +125,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
     decision, outcome = envelope.decision, envelope.outcome
     look: Look = look_of_told(told)
     return {
-        "path": place_path(entry.log, entry.index),
+        "path": record_path(entry.log, entry.index),
         "index": entry.index,
         "log": entry.log,
         "at": envelope.at,

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from licet.console.frame import page
-from licet.console.records import place_path
+from licet.console.records import record_path
 from licet.errors import OperatorError
 from licet.gate.house import SNAPSHOTS_MERGED
 from licet.gate.reading import wanted_of
@@ -169,7 +169,7 @@ def history(asked: Asked) -> Answer:
             "digest": digest,
             "before": digests[number + 1] if number + 1 < len(digests) else "",
             "at": one.envelope.at,
-            "path": place_path(one.log, one.index),
+            "path": record_path(one.log, one.index),
             "is_in_force": digest == asked.gate.scene.engine.bundle.digest,
         }
         for number, (one, digest) in enumerate(zip(bundles, digests, strict=True))

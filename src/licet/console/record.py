@@ -21,7 +21,8 @@ from licet.console.looks import ALLOW, DENY, HOLD
 from licet.console.record_neighbours import neighbours_of
 from licet.console.record_proof import prove
 from licet.console.record_story import facts_of, moment_of, path_of, trace_path, votes_of
-from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
+from licet.console.records import record_path
+from licet.console.subject_view import entry_of, pieces, shown_effects, why_path
 from licet.console.wording import quoted_value
 from licet.errors import IntegrityBroken
 from licet.gate.hindsight import Reasons, decided_in

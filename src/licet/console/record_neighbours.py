@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from licet.console.subject_view import record_path
+from licet.console.records import record_path
 from licet.console.wording import utc
 from licet.ledger.entries import Entry, read_entry
 from licet.server.endpoint import Asked

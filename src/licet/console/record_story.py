@@ -7,7 +7,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from licet.console.looks import ALLOW, DENY, HOLD, OUTCOMES, VERDICTS, Look
-from licet.console.subject_view import pieces, record_path
+from licet.console.records import record_path
+from licet.console.subject_view import pieces
 from licet.ledger.entries import Entry, tell
 from licet.ledger.record import parse_ref
 from licet.ledger.wording import duration

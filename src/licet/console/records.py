@@ -10,7 +10,7 @@ from licet.ledger.entries import Entry
 from licet.ledger.record import parse_ref
 
 
-def place_path(log: str, index: int) -> str:
+def record_path(log: str, index: int) -> str:
     """The page of a record."""
     return f"/console/audit/{quote(log, safe='')}/{index}"
 

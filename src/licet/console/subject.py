@@ -16,10 +16,11 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from licet.console.frame import page, place_of
+from licet.console.records import record_path
 from licet.console.subject_address import HERE, PERSON, Subject, asking_for, path_of
 from licet.console.subject_story import ABOUT_CALLS, Day, Event, Gathered, by_days, event_of
 from licet.console.subject_undo import path_to
-from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
+from licet.console.subject_view import entry_of, pieces, shown_effects, why_path
 from licet.gate.story import records_of_story
 from licet.gate.undoing import undo_name
 from licet.ledger.entries import Entry, read_entry

@@ -15,8 +15,9 @@ from urllib.parse import quote
 from msgspec import Meta, Struct
 
 from licet.console.frame import page
+from licet.console.records import record_path
 from licet.console.subject_address import HERE, PERSON, OneSubject, Subject, path_of
-from licet.console.subject_view import entry_of, pieces, record_path
+from licet.console.subject_view import entry_of, pieces
 from licet.gate.forgetting import Forgotten
 from licet.ledger.entries import tell
 from licet.ledger.erasure import held_by

@@ -18,9 +18,10 @@ from msgspec import Meta, Struct
 
 from licet.console.frame import page
 from licet.console.looks import DENY
+from licet.console.records import record_path
 from licet.console.subject_address import Subject, path_of
 from licet.console.subject_story import Gathered, event_of, sentence
-from licet.console.subject_view import entry_of, pieces, record_path, shown_effects, why_path
+from licet.console.subject_view import entry_of, pieces, shown_effects, why_path
 from licet.errors import UndoRefused
 from licet.gate.acting import Acting
 from licet.gate.results import Denied, Result

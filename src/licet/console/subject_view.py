@@ -21,11 +21,6 @@ def entry_of(shape: RecordShape) -> Entry:
     return Entry(shape.log, shape.index, read_envelope(bytes(shape.envelope), payload), opened, shape.closed or "")
 
 
-def record_path(log: str, index: int) -> str:
-    """The page of a record."""
-    return f"/console/audit/{quote(log, safe='')}/{index}"
-
-
 def why_path(log: str, index: int) -> str:
     """The page that explains the decision of a record."""
     return f"/console/why/{quote(log, safe='')}/{index}"

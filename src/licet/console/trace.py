@@ -20,7 +20,8 @@ from msgspec import Meta, Struct
 from licet.console.frame import page, place_of
 from licet.console.looks import HOLD
 from licet.console.record import arguments_of
-from licet.console.subject_view import entry_of, pieces, record_path
+from licet.console.records import record_path
+from licet.console.subject_view import entry_of, pieces
 from licet.console.trace_axis import Axis
 from licet.console.trace_tree import Span, in_order, settle_waits, spans_of
 from licet.console.wording import span as worded

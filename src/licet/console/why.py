@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from licet.console.frame import page
 from licet.console.looks import FROZEN, VERDICTS, Look
+from licet.console.records import record_path
 from licet.console.subject_address import Subject, path_of
 from licet.console.subject_story import Gathered, event_of, sentence
-from licet.console.subject_view import entry_of, pieces, record_path, why_path
+from licet.console.subject_view import entry_of, pieces, why_path
 from licet.console.why_facts import facts_of, nearest_of, next_of
 from licet.gate.hindsight import Reasons, decided_in
 from licet.ledger.entries import Entry

@@ -18,8 +18,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.console.frame import page
+from licet.console.records import record_path
 from licet.console.subject_story import Gathered, event_of, sentence
-from licet.console.subject_view import pieces, record_path, why_path
+from licet.console.subject_view import pieces, why_path
 from licet.console.why import HERE, explained, may_read, people_who
 from licet.console.why_draft import Draft, Ground, NoDraft, draft_of
 from licet.errors import CallerRefused
