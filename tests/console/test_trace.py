@@ -161,6 +161,7 @@ def test_only_what_went_wrong_is_shown_where_that_is_asked_for(served: ConsoleWo
     assert "Denied, held, failed 1" in text_of(page)
 
 
+@pytest.mark.heavy
 def test_two_thousand_calls_come_in_pieces_that_miss_none(served: ConsoleWorld) -> None:
     for number in range(2_000):
         span(served, f"s{number}", f"s{number - 1}" if number % 5 else None)
