@@ -19,7 +19,7 @@ browser: $(READY)
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    watch a support agent being governed on a fresh database, and an MCP server being wrapped"
+	@echo "make demo    watch a support agent being governed and an MCP server being wrapped; then the console on 127.0.0.1:8321"
 	@echo "make test    run every test but the heavy ones"
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"
@@ -29,7 +29,7 @@ help:
 	@echo "make clean   remove .venv and what tools left behind"
 
 demo: $(READY)
-	@$(BIN)/licet demo --once
+	@$(BIN)/licet demo
 
 test: $(READY) browser
 	@echo "==> tests"

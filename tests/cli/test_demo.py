@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -366,8 +371,10 @@ def test_a_terminal_waits_for_enter_before_each_part(monkeypatch: pytest.MonkeyP
             return True
 
     monkeypatch.setattr(sys, "stdin", Terminal("\n" * 100))
+    served: list[Path] = []
+    monkeypatch.setattr("licet.cli.demo.serve", lambda folder, *_: served.append(folder))
     code, _, err = ask(capsys, "demo")
-    assert (code, err) == (0, "(Enter)\n" * 12 + NEXT)
+    assert (code, err, len(served)) == (0, "(Enter)\n" * 12, 1)
 
 
 @pytest.mark.parametrize(
@@ -456,3 +463,68 @@ def test_the_wheel_holds_all_that_the_demo_needs(tmp_path: Path) -> None:
     assert (code, err) == (0, f"{tmp_path}/installed/licet/__init__.py\n{NEXT}")
     assert "went as the plan says" in out
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.heavy
+def test_it_ends_with_the_console_and_an_agent_that_goes_on_when_it_may(tmp_path: Path) -> None:
+    """Until Ctrl-C: whoever follows the link approves, and the agent's call runs."""
+    command = [*LICET, "demo", "--port", "0", "--keep", str(tmp_path / "shop")]
+    host = http.client.HTTPConnection("127.0.0.1")
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        link = next(line.strip() for line in process.stdout if "/console/sign-in?link=" in line)
+        address = link.partition("/console")[0]
+        there = urlsplit(address)
+        host.port = there.port or 0
+        deadline = time.monotonic() + 60
+        while host.sock is None:
+            try:
+                host.connect()
+            except ConnectionRefusedError:  # the address is ours already, and is listened to in a moment
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        sent = {
+            "Host": there.netloc,
+            "Origin": address,
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+        }
+
+        def ask(method: str, path: str, body: str | None = None, **more: str) -> tuple[int, str, str]:
+            host.request(method, path, body, {**sent, **more})
+            answer = host.getresponse()
+            return answer.status, answer.read().decode(), answer.headers.get("set-cookie") or ""
+
+        secret = link.partition("link=")[2]
+        status, _, cookie = ask("POST", "/console/sign-in", urlencode({"link": secret, "next": "/console"}))
+        assert status == 303
+        session = {"Cookie": cookie.partition(";")[0]}
+        assert ask("GET", "/console/overview", **session)[0] == 200
+        waiting = re.findall(r'href="/console/inbox/([0-9a-f-]{36})', ask("GET", "/console/inbox", **session)[1])
+        assert waiting
+        for request in dict.fromkeys(waiting):
+            page = ask("GET", f"/console/inbox/{request}", **session)[1]
+            fields = {name: re.search(rf'name="{name}" value="([^"]+)"', page)[1] for name in ("form_token", "binding")}  # type: ignore[index]
+            assert ask("POST", f"/console/inbox/{request}/vote", urlencode({**fields, "verdict": "approve"}), **session)[0] == 303
+        while not any(
+            'pill">' in page and "Used</span>" in page for page in (ask("GET", f"/console/inbox/{one}", **session)[1] for one in waiting)
+        ):
+            assert time.monotonic() < deadline, "the agent did not go on"
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        host.close()
+        process.kill()
+        process.communicate()
+
+
+def test_without_a_server_the_demo_says_what_the_console_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.cli.demo.can_wrap", lambda: False)
+    monkeypatch.setattr("licet.cli.demo.missing", lambda: ["jinja2"])
+    code, _, err = ask(capsys, "demo")
+    assert code == 0
+    assert "the console needs `jinja2`: install `licet[server]`" in err

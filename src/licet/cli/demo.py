@@ -20,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from licet.cli.demo_app import example_folder, set_up, set_up_wrapped
+from licet.cli.demo_console import PORT, missing, serve
 from licet.cli.demo_ledger import Tampered, Trail, tamper, trail_of, verified
 from licet.cli.demo_plan import Plan, read_plan
 from licet.cli.demo_run import Performance
@@ -48,12 +49,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
 @click.command()
 @click.option("--once", is_flag=True, help="Run through; without it, a terminal waits for Enter before each part.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Do it in this folder, new or empty, and leave it there.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Where the console is served at the end.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="A plan in place of the example's own.")
 @click.pass_obj
-def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Path | None) -> int:
+def demo(invocation: Invocation, *, once: bool, keep: Path | None, port: int, plan_file: Path | None) -> int:
     """Watch a support agent being governed on a database of its own, and a wrapped file server.
 
-    With a plan of your own, the first act alone.
+    It ends by serving the console over what has happened, on 127.0.0.1, and prints a link that lets you in; with --once it does not. With a
+    plan of your own, the first act alone.
     """
     plan = read_plan(plan_file or example_folder() / "plan.yaml")
     stage = Stage(quiet=invocation.as_json, waits=not once and sys.stdin.isatty())
@@ -63,7 +66,10 @@ def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Pa
         outcome = _perform(plan, folder, stage)
         if plan_file is None:
             outcome = _second_act(outcome, folder, stage)
-    fault = _fault(outcome)
+        fault = _fault(outcome)
+        if fault is None and plan_file is None and not once and not invocation.as_json:
+            stage.close((*outcome.steps, *outcome.wrapped), time.monotonic() - started, None)
+            return _serve(invocation, folder, plan, port)
     data: JsonObject = {"plan": plan.title, **msgspec.to_builtins(outcome)}
     took_s = time.monotonic() - started
     step = (
@@ -77,6 +83,16 @@ def demo(invocation: Invocation, *, once: bool, keep: Path | None, plan_file: Pa
         fault=fault,
         next_step=None if fault is not None else step,
     )
+
+
+def _serve(invocation: Invocation, folder: Path, plan: Plan, port: int) -> int:
+    """The console, until Ctrl-C; where this installation can."""
+    output = invocation.output
+    if lacking := missing():
+        output.hint(f"the console needs {', '.join(f'`{name}`' for name in lacking)}: install `licet[server]`")
+    else:
+        serve(folder, plan, port, output)
+    return int(Exit.OK)
 
 
 @contextmanager
