@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from tests.console.browser.site import Site, Visitor
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for this process."""
+    """One Chromium for a module: while it is open an event loop runs here, and nobody else's tests can have one."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  slow to import, and only needed here
 
     program = find_browser()

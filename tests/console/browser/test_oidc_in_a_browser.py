@@ -13,6 +13,8 @@ from tests.console.provider import SECRET, Provider, provider
 from tests.console.test_oidc import ISSUERS, LOGINS
 from tests.world import CONFIG
 
+pytestmark = pytest.mark.heavy
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
