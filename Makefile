@@ -15,7 +15,7 @@ browser: $(READY)
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi; \
 		$(BIN)/python -m tests.console.browser.finding || echo "==> the tests in a browser will fail: there is none"; }
 
-.PHONY: help demo test heavy browser check lint bench clients lock clean
+.PHONY: help demo test heavy browser screenshots check lint bench clients lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test    run every test but the heavy ones"
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
 	@echo "make check   lint, types, direction of imports, every test with branch coverage"
+	@echo "make screenshots  write the pictures of the docs anew, from the running console"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
 	@echo "make clients write the generated half of the clients anew, from the API as it is"
 	@echo "make lock    renew requirements-dev.lock"
@@ -47,6 +48,11 @@ check: lint
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@echo "==> everything holds"
+
+# The pictures in the docs, from the running product.
+screenshots: $(READY) browser
+	@echo "==> pictures of the console"
+	$(BIN)/python -m tests.console.screenshots
 
 lint: $(READY)
 	@echo "==> lint, format, types, direction of imports"
