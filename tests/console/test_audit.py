@@ -286,3 +286,10 @@ def test_signing_in_is_told_in_words(served: ConsoleWorld, rita: Browser) -> Non
     assert "lena signed in to the console by a link" in shown
     assert "made a link by which lena can sign in once" in shown
     assert "cannot be read" not in shown
+
+
+def test_every_filter_of_the_address_has_a_chip_and_is_kept_by_a_search(rita: Browser) -> None:
+    page = table(rita, tenant="acme", actor="support-bot")
+    for name, value in (("tenant", "acme"), ("actor", "support-bot")):
+        assert f'aria-label="Take the filter {name} off"' in page
+        assert f'<input type="hidden" name="{name}" value="{value}">' in page

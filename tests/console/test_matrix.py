@@ -114,3 +114,19 @@ def test_what_is_no_matrix_is_refused(rita: Browser, query: str) -> None:
 def test_a_start_beyond_the_end_is_an_empty_page(rita: Browser) -> None:
     for start in (-5, 10**9):
         assert rita.get(f"/console/permissions?start={start}").status == 200
+
+
+def test_a_freeze_in_another_tenant_is_told_to_nobody_here(served: ConsoleWorld) -> None:
+    served.gate.freeze("agent", "free-bot", tenant="acme", reason="odd")
+    otto, rita = served.enter("otto"), served.enter("rita")
+    assert "frozen" not in cell(otto.get("/console/permissions").content.decode(), "free-bot", "crm.lookup")
+    assert "Frozen" not in text_of(otto.get("/console/inventory")).partition("free-bot")[2]
+    assert "frozen" in cell(rita.get("/console/permissions").content.decode(), "free-bot", "crm.lookup")
+
+
+def test_a_role_that_only_agents_have_is_not_said_to_be_denied() -> None:
+    only = '@id("bots") permit (principal is Agent in Role::"security", action == Action::"crm.lookup", resource);'
+    with console_world(CONFIG.replace("[groups]", PEOPLE + "[groups]"), only) as found:
+        page = found.enter("rita").get("/console/permissions?by=roles").content.decode()
+    assert cell(page, "security", "crm.lookup") == "allowed"
+    assert cell(page, "support", "crm.lookup") == "denied"

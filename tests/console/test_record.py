@@ -282,3 +282,26 @@ def test_what_somebody_has_edited_is_broken_and_says_where(tmp_path: Path, edit:
         assert words in text
         assert "licet audit verify" in text
         assert "Verified just now" not in text
+
+
+def test_one_record_that_was_edited_takes_no_page_down(tmp_path: Path) -> None:
+    """Whoever looks for what happened sees the rest, and that this one is broken."""
+    with on_disk(tmp_path) as served:
+        for _ in range(3):
+            look_up(served)
+        served.gate.ledger.search().indexer.catch_up()
+        browser = served.enter("lena")
+        con = apsw.Connection(str(served.gate.settings.store_path))
+        con.set_busy_timeout(10_000)  # the notary signs beside it
+        con.execute(
+            "UPDATE records SET envelope = CAST('{' AS BLOB) WHERE place = (SELECT min(place) + 1 FROM records WHERE kind = 'call')"
+        )
+        assert con.changes() == 1
+        con.close()
+        explorer = browser.get("/console/audit?range=all")
+        assert explorer.status == 200
+        text = text_of(explorer)
+        assert "Broken its bytes are not what was written" in text
+        assert "crm.lookup" in text
+        for path in ("/console/traces", "/console/overview", "/console/audit/acme/0", "/console/audit/acme/2"):
+            assert browser.get(path).status == 200, path

@@ -43,6 +43,8 @@ FILTERS: Final[tuple[tuple[str, str], ...]] = (
     ("agent", "agent"),
     ("user", "for user"),
     ("service", "service"),
+    ("actor", "actor"),
+    ("tenant", "tenant"),
     ("target", "target"),
     ("policy", "policy"),
     ("voter", "voter"),
@@ -106,7 +108,7 @@ _DEFAULTS: Final[Mapping[str, str]] = MappingProxyType({field.name: str(field.de
 
 def search_of(asked: Asked, params: ShowAudit) -> SearchRecords:
     """The search of the API. Raises `Problem` for what that would refuse."""
-    given: dict[str, Any] = {name: value for name in (*params.chosen, "text", "actor", "tenant") if (value := getattr(params, name))}
+    given: dict[str, Any] = {name: value for name in (*params.chosen, "text") if (value := getattr(params, name))}
     if "kind" in given:
         given["kind"] = [one for one in given["kind"].split(",") if one]
     for name in ("since", "until"):

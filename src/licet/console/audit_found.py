@@ -15,6 +15,7 @@ from licet.console.audit_chart import Bar, Chart, draw, draw_counted, since_of
 from licet.console.frame import to_query
 from licet.console.looks import Look, look_of_told
 from licet.console.records import caller_of, record_path, targets_of
+from licet.errors import IntegrityBroken
 from licet.ledger.entries import Entry, read_entry, tell
 from licet.ledger.record import microseconds
 from licet.ledger.wording import duration
@@ -22,6 +23,7 @@ from licet.server.cursors import read_cursor, write_cursor
 from licet.server.endpoint import Asked
 from licet.server.problems import bad_request
 from licet.server.records import Sought, find
+from licet.store.contract import StoredRecord
 from licet.store.index_rollups import HOUR_US
 
 ROWS: Final = 50
@@ -51,7 +53,7 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
     return {
         "query": params,
         "address": address,
-        "rows": [row_of(read_entry(record)) for record in found.records],
+        "rows": [_row(record) for record in found.records],
         "count": _count(asked, sought),
         "link": link,
         "chart": _chart(asked, params, sought, search.since, search.until),
@@ -82,7 +84,7 @@ def _chart(asked: Asked, params: ShowAudit, sought: Sought, since: datetime | No
     now = asked.gate.now()
     end = min(until or now, now)
     since = None if since is None else min(max(since, EARLIEST), end)  # nothing is drawn of years in which there is nothing
-    if not set(params.chosen) - {"verdict", "since", "until"} and not (params.text or params.actor):
+    if not set(params.chosen) - {"verdict", "since", "until", "tenant"} and not params.text:
         counted = _by_the_hour(asked, params, sought.logs, since, end)
         if counted is not None:
             return counted
@@ -118,6 +120,15 @@ def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: 
     return draw_counted(found, begin, until, least_step=3_600)
 
 
+def _row(record: StoredRecord) -> dict[str, Any]:
+    """A record as a line; one whose bytes are not what was written is a line that says so, and leads to what its page finds."""
+    try:
+        return row_of(read_entry(record))
+    except IntegrityBroken:
+        path = record_path(record.log, record.index)
+        return {"path": path, "index": record.index, "log": record.log, "is_broken": True}
+
+
 def row_of(entry: Entry) -> dict[str, Any]:
     """A record as a line of the table."""
     envelope = entry.envelope
@@ -125,6 +136,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
     decision, outcome = envelope.decision, envelope.outcome
     look: Look = look_of_told(told)
     return {
+        "is_broken": False,
         "path": record_path(entry.log, entry.index),
         "index": entry.index,
         "log": entry.log,

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from licet.console.frame import page
+from licet.console.frame import page, place_of
 from licet.gate.freeze import REASON_LIMIT
+from licet.gate.freeze_view import StandingFreeze
 from licet.ledger.frozen import Scope
 from licet.model import OPERATOR_LOG
 from licet.server import freezes
@@ -67,6 +68,16 @@ def show(asked: Asked) -> Answer:
         may_place=bool(asked.tenants("freezes.place")),
         may_lift={one.id for one in found.freezes if asked.decide("freezes.lift", one.tenant or OPERATOR_LOG).allowed},
     )
+
+
+def stopped_of(asked: Asked, scope: Scope) -> dict[str | None, list[StandingFreeze]]:
+    """Freezes of this kind by name: in the tenant that pages are about and everywhere, as far as this one may know of them."""
+    logs, place = asked.tenants("freezes.read"), place_of(asked)
+    found: dict[str | None, list[StandingFreeze]] = {}
+    for one in asked.gate.freezes():
+        if one.scope == scope and (one.tenant or OPERATOR_LOG) in logs and (place is None or one.tenant in {None, place}):
+            found.setdefault(one.name, []).append(one)
+    return found
 
 
 def show_form(asked: Asked) -> Answer:

@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from licet.console.frame import page, place_of
-from licet.console.usage import DAYS, Usage
+from licet.console.freezes import stopped_of
+from licet.console.usage import DAYS, Usage, counted_logs
 from licet.gate.checks import find_drift
-from licet.model import OPERATOR_LOG, Principal
+from licet.model import Principal
 from licet.policy.matrix import cell_of
 from licet.server import directory
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -36,11 +37,11 @@ class ShowInventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def show(asked: Asked) -> Answer:
     """The inventory."""
     params: ShowInventory = asked.params
-    logs = asked.tenants("records.read")
-    usage = Usage(asked, [log for log in logs if log != OPERATOR_LOG]) if logs else None
+    counted = counted_logs(asked)
+    usage = Usage(asked, counted) if counted else None
     rows, count = _agents(asked, usage, params.start) if params.of == "agents" else _tools(asked, usage, params.start)
     if usage is not None:
-        note_reading(asked, "count", {"by": params.of, "since": usage.since.isoformat()}, logs, shown=0, payloads=False)
+        note_reading(asked, "count", {"by": params.of, "since": usage.since.isoformat()}, counted, shown=0, payloads=False)
     start = max(0, params.start)
     return page(
         asked,
@@ -60,7 +61,7 @@ def show(asked: Asked) -> Answer:
 def _agents(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[str, Any]], int]:
     known: directory.DirectoryShape = directory.read_directory(asked.with_input(directory.ReadDirectory(tenant=place_of(asked)), None)).body
     engine, tools = asked.gate.scene.engine, asked.gate.scene.catalog.tools
-    stopped = _stopped(asked, "agent")
+    stopped = stopped_of(asked, "agent")
     names = sorted(known.agents)
     rows = []
     for name in names[max(0, start) :][:ROWS]:
@@ -80,7 +81,7 @@ def _agents(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[st
                 "denied": None if usage is None else usage.count(agent=name, verdict="deny"),
                 "tools": len(open_to),
                 "unused": unused,
-                "frozen": stopped.get(name),
+                "frozen": stopped.get(name, ()),
             }
         )
     return rows, len(names)
@@ -88,7 +89,7 @@ def _agents(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[st
 
 def _tools(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[str, Any]], int]:
     listed: directory.Tools = directory.list_tools(asked).body
-    stopped = _stopped(asked, "tool")
+    stopped = stopped_of(asked, "tool")
     rows = [
         {
             "name": tool.name,
@@ -100,17 +101,11 @@ def _tools(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[str
             "last": None if usage is None else usage.last(tool=tool.name),
             "calls": None if usage is None else usage.count(tool=tool.name),
             "denied": None if usage is None else usage.count(tool=tool.name, verdict="deny"),
-            "frozen": stopped.get(tool.name),
+            "frozen": stopped.get(tool.name, ()),
         }
         for tool in listed.tools[max(0, start) :][:ROWS]
     ]
     return rows, len(listed.tools)
-
-
-def _stopped(asked: Asked, scope: str) -> dict[str | None, Any]:
-    """What of this kind is frozen where this one may know."""
-    logs = asked.tenants("freezes.read")
-    return {one.name: one for one in asked.gate.freezes() if one.scope == scope and (one.tenant or OPERATOR_LOG) in logs}
 
 
 PAGES: Final = (

@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from licet.console.frame import page, place_of
+from licet.console.freezes import stopped_of
 from licet.console.policies import address_of
-from licet.console.usage import DAYS, Usage
-from licet.model import OPERATOR_LOG, Principal
-from licet.policy.matrix import Cell, cell_of, is_conditional
+from licet.console.usage import DAYS, Usage, counted_logs
+from licet.model import OPERATOR_LOG, Principal, PrincipalKind
+from licet.policy.matrix import WIDEST, Cell, cell_of, is_conditional
 from licet.server import directory
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import not_found
@@ -60,15 +61,15 @@ def show(asked: Asked) -> Answer:
     start = max(0, min(params.start, len(names)))
     shown = names[start : start + ROWS]
     tools = asked.gate.scene.catalog.tools
-    logs = asked.tenants("records.read")
-    usage = Usage(asked, [log for log in logs if log != OPERATOR_LOG]) if logs and params.by == "agents" else None
+    counted = counted_logs(asked)
+    usage = Usage(asked, counted) if counted and params.by == "agents" else None
     matrix = _Matrix(asked, params.by, known, usage)
     groups = [
         (access.capitalize(), [matrix.row(name, shown) for name in sorted(tools) if tools[name].access == access])
         for access in ("read", "write", "destructive")
     ]
     if usage is not None:
-        note_reading(asked, "count", {"by": "agent and tool", "since": usage.since.isoformat()}, logs, shown=0, payloads=False)
+        note_reading(asked, "count", {"by": "agent and tool", "since": usage.since.isoformat()}, counted, shown=0, payloads=False)
     never = sum(cell["is_never"] for _, rows in groups for row in rows for cell in row["cells"])
     return page(
         asked,
@@ -95,12 +96,12 @@ def show_cell(asked: Asked) -> Answer:
         raise not_found()
     cell = _Matrix(asked, params.by, known).cell(params.name, params.tool)
     may_read = asked.decide("policies.read", OPERATOR_LOG).allowed
-    logs = asked.tenants("records.read")
+    counted = counted_logs(asked)
     used = None
-    if logs and params.by == "agents":
-        usage = Usage(asked, [log for log in logs if log != OPERATOR_LOG])
+    if counted and params.by == "agents":
+        usage = Usage(asked, counted)
         used = {word: usage.count(agent=params.name, tool=params.tool, verdict=word) for word in ("allow", "hold", "deny")}
-        note_reading(asked, "count", {"agent": params.name, "tool": params.tool}, logs, shown=0, payloads=False)
+        note_reading(asked, "count", {"agent": params.name, "tool": params.tool}, counted, shown=0, payloads=False)
     rules = [*cell.permits, *cell.holds, *cell.forbids]
     return page(
         asked,
@@ -130,14 +131,15 @@ class _Matrix:
         self._by = by
         self._known = known
         self._usage = usage
-        stopped = asked.gate.freezes() if by == "agents" and asked.tenants("freezes.read") else ()
-        self._stopped = {one.name for one in stopped if one.scope == "agent"}
+        self._stopped = {*stopped_of(asked, "agent")} if by == "agents" else set()
 
     def cell(self, name: str, tool: str) -> Cell:
         """What policies can say of it."""
         tenant = next(iter(self._known.tenants), "")
         if self._by == "roles":
-            return cell_of(self._engine, tool, Principal(kind="User", id="", tenant=tenant, roles=(name,)))
+            kinds: tuple[PrincipalKind, ...] = ("User", "Agent", "Service")
+            cells = [cell_of(self._engine, tool, Principal(kind=kind, id="", tenant=tenant, roles=(name,))) for kind in kinds]
+            return min(cells, key=lambda cell: WIDEST.index(cell.standing))
         return cell_of(self._engine, tool, Principal(kind="Agent", id=name, tenant=tenant, roles=self._known.agents[name].roles))
 
     def row(self, tool: str, names: list[str]) -> dict[str, Any]:

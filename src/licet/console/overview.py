@@ -20,6 +20,7 @@ from msgspec import Struct
 from licet.console.frame import page, place_of
 from licet.console.overview_facts import calls, counted, denials, times, totals
 from licet.console.overview_ledger import conditions_of, keep_whole, look_at_tip, outside_of, whole_of
+from licet.errors import IntegrityBroken
 from licet.model import OPERATOR_LOG
 from licet.server import approvals, proofs, unknown
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -74,9 +75,10 @@ def show(asked: Asked) -> Answer:
     chart = calls(asked, logs, back, hours)
     denied, cut = denials(asked, logs, back)
     outcomes = totals(counted(asked, logs, "outcome", since=now - back, until=now + timedelta(seconds=1), hours=hours))
-    unsettled = _unsettled(asked, place)
+    unsettled, broken = _unsettled(asked, place)
     took = times(asked, logs)
-    note_reading(asked, "overview", {"range": params.range}, logs, shown=0, payloads=bool(unsettled))
+    beside = tuple(sorted({one.tenant for one in unsettled} - {*logs}))  # one may know of these and not read their log
+    note_reading(asked, "overview", {"range": params.range}, (*logs, *beside), shown=len(unsettled), payloads=bool(unsettled))
     return page(
         asked,
         "overview.html",
@@ -90,6 +92,7 @@ def show(asked: Asked) -> Answer:
         times=took,
         waits=_waiting(asked, place),
         unsettled=unsettled,
+        broken=broken,
         listed=LISTED,
         may_settle={one.tenant: asked.decide("unknown.settle", one.tenant).allowed for one in unsettled},
         frozen=_frozen(asked, place),
@@ -114,9 +117,13 @@ def _waiting(asked: Asked, place: str | None) -> dict[str, Any]:
     return {"number": len(found.requests), "more": found.next is not None, "ends": ends}
 
 
-def _unsettled(asked: Asked, place: str | None) -> list[Any]:
+def _unsettled(asked: Asked, place: str | None) -> tuple[list[Any], str]:
+    """Calls of which nobody saw the end; or why they cannot be told, which must not hide the rest of the page."""
     logs = asked.tenants("unknown.read")
-    return [one for one in asked.gate.unknown(place) if one.tenant in logs] if logs else []
+    try:
+        return ([one for one in asked.gate.unknown(place) if one.tenant in logs] if logs else []), ""
+    except IntegrityBroken as error:
+        return [], str(error)
 
 
 def _frozen(asked: Asked, place: str | None) -> list[Any]:

@@ -19,12 +19,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from licet.console.frame import page
-from licet.console.records import record_path
+from licet.console.records import read_all, record_path
 from licet.errors import OperatorError
 from licet.gate.house import SNAPSHOTS_MERGED
 from licet.gate.reading import wanted_of
 from licet.gate.suites import run_suites
-from licet.ledger.entries import read_entry
 from licet.model import OPERATOR_LOG
 from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.suite import read_cases
@@ -160,7 +159,7 @@ def history(asked: Asked) -> Answer:
     asked.allow("records.read", OPERATOR_LOG)
     wanted = wanted_of({"kinds": ("policy",), "tenant": OPERATOR_LOG}, (), since_us=None, until_us=None)
     found = asked.gate.ledger.search().finder.find(wanted, limit=1_000, logs=(OPERATOR_LOG,))
-    entries = [read_entry(record) for record in found.records]
+    entries = read_all(found.records)
     bundles = [one for one in entries if one.detail.get("part") == "bundle"][:VERSIONS]
     note_reading(asked, "search", {"kinds": ["policy"]}, (OPERATOR_LOG,), shown=len(bundles))
     digests = [str(one.detail.get("sha256", "")) for one in bundles]

@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from licet.console.records import record_path
+from licet.console.records import read_all, record_path
 from licet.console.wording import utc
-from licet.ledger.entries import Entry, read_entry
+from licet.ledger.entries import Entry
 from licet.server.endpoint import Asked
 from licet.server.records import find, note_reading, sought_by
 from licet.server.shapes_records import SearchRecords
@@ -47,7 +47,7 @@ def _search(asked: Asked, same: SearchRecords, entry: Entry, **span: object) -> 
     found = find(asked, sought_by(asked, msgspec.structs.replace(same, **span)), limit=_LOOKED_AT, after=None)
     if "since" in span and found.next is not None and len(found.records) == _LOOKED_AT:
         return []  # the nearest is behind more than this page has: the trace shows it
-    entries = [read_entry(record) for record in found.records]
+    entries = read_all(found.records)
     return [one for one in entries if one.envelope.call not in (None, entry.envelope.call)]
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from licet.console.subject_address import Subject, path_of
-from licet.ledger.entries import Entry
+from licet.errors import IntegrityBroken
+from licet.ledger.entries import Entry, read_entry
 from licet.ledger.record import parse_ref
+from licet.store.contract import StoredRecord
 
 
 def record_path(log: str, index: int) -> str:
     """The page of a record."""
     return f"/console/audit/{quote(log, safe='')}/{index}"
+
+
+def read_all(records: Iterable[StoredRecord]) -> list[Entry]:
+    """Those that can be read. One whose bytes are not what was written is left out here: its line and its page say so."""
+    found = []
+    for record in records:
+        with suppress(IntegrityBroken):
+            found.append(read_entry(record))
+    return found
 
 
 def targets_of(entry: Entry) -> list[dict[str, Any]]:

@@ -18,8 +18,7 @@ from msgspec import Meta, Struct
 
 from licet.console.frame import page
 from licet.console.looks import DENY
-from licet.console.records import record_path
-from licet.console.subject_address import Subject, path_of
+from licet.console.records import record_path, targets_of
 from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import entry_of, pieces, shown_effects, why_path
 from licet.errors import UndoRefused
@@ -28,9 +27,8 @@ from licet.gate.results import Denied, Result
 from licet.gate.undo import Reversal
 from licet.gate.undoing import UNDO, undo_name
 from licet.ledger.entries import Entry
-from licet.ledger.record import parse_ref
 from licet.ledger.wording import who
-from licet.model import CallId
+from licet.model import CallId, EntityRef
 from licet.server import records
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import not_found
@@ -82,7 +80,7 @@ def show(asked: Asked) -> Answer:
         elsewhere=_elsewhere(asked, begun, refused),
         made=_made(asked) if params.made else None,
         record=record_path(params.log, begun.index),
-        subjects=[(ref, path_of(Subject(params.log, ref.type, ref.id))) for ref in map(parse_ref, begun.envelope.targets)],
+        subjects=[(EntityRef(one["type"], one["id"]), one["path"]) for one in targets_of(begun) if one["path"]],
     )
 
 

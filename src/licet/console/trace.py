@@ -20,12 +20,12 @@ from msgspec import Meta, Struct
 from licet.console.frame import page, place_of
 from licet.console.looks import HOLD
 from licet.console.record import arguments_of
-from licet.console.records import record_path
+from licet.console.records import read_all, record_path
 from licet.console.subject_view import entry_of, pieces
 from licet.console.trace_axis import Axis
 from licet.console.trace_tree import Span, in_order, settle_waits, spans_of
 from licet.console.wording import span as worded
-from licet.ledger.entries import Entry, read_entry, tell
+from licet.ledger.entries import Entry, tell
 from licet.ledger.record import microseconds
 from licet.ledger.wording import counted, duration, who
 from licet.server import records
@@ -85,7 +85,7 @@ def show_traces(asked: Asked) -> Answer:
     after = None if params.cursor is None else read_cursor("consoleTraces", search, params.cursor, str)
     found = find(asked, sought, limit=_RECENT, after=after)
     note_reading(asked, "search", sought.told, sought.logs, shown=len(found.records), payloads=False)
-    entries = [read_entry(record) for record in found.records]
+    entries = read_all(found.records)
     return page(
         asked,
         "traces.html",
@@ -173,7 +173,7 @@ def _records(asked: Asked, name: str) -> tuple[list[Entry], bool, str]:
         found, cursor = list[Entry](), None
         while len(found) < RECORDS_LIMIT:
             part = find(asked, sought, limit=_AT_ONCE, after=cursor)
-            found += [read_entry(record) for record in part.records]
+            found += read_all(part.records)
             cursor = part.next
             if cursor is None:
                 break

@@ -8,7 +8,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from licet.console.frame import place_of
 from licet.ledger.record import microseconds
+from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Asked
 from licet.store.index_ask import Query
 from licet.store.index_terms import Field
@@ -28,6 +30,12 @@ class Used(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.number:,}{'' if self.exact else '+'}"
+
+
+def counted_logs(asked: Asked) -> tuple[str, ...]:
+    """The logs of tenants that are counted: those that may be read, or that of the tenant which pages are about."""
+    place = place_of(asked)
+    return tuple([log for log in asked.tenants("records.read") if log != OPERATOR_LOG and place in {None, log}])
 
 
 class Usage:

@@ -13,16 +13,14 @@ from typing import Any, Final
 
 from licet.console.frame import page
 from licet.console.looks import FROZEN, VERDICTS, Look
-from licet.console.records import record_path
-from licet.console.subject_address import Subject, path_of
+from licet.console.records import record_path, targets_of
 from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import entry_of, pieces, why_path
 from licet.console.why_facts import facts_of, nearest_of, next_of
 from licet.gate.hindsight import Reasons, decided_in
 from licet.ledger.entries import Entry
-from licet.ledger.record import parse_ref
 from licet.ledger.wording import counted
-from licet.model import OPERATOR_LOG, Decision
+from licet.model import OPERATOR_LOG, Decision, EntityRef
 from licet.policy.own import Asker, OwnAction
 from licet.server import records
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -59,7 +57,7 @@ def show(asked: Asked) -> Answer:
         facts=facts_of(entry, failed),
         record=record_path(entry.log, entry.index),
         ask=f"{why_path(entry.log, entry.index)}/ask" if decision.verdict == "deny" and decision.code == "no_permit" else None,
-        subjects=[(ref, path_of(Subject(entry.log, ref.type, ref.id))) for ref in map(parse_ref, entry.envelope.targets)],
+        subjects=[(EntityRef(one["type"], one["id"]), one["path"]) for one in targets_of(entry) if one["path"]],
         request=None if entry.envelope.approval is None else f"/console/inbox/{entry.envelope.approval.request}",
     )
 

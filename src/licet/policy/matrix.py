@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from cedarpy import pst
 from msgspec import Struct
@@ -23,6 +23,10 @@ from licet.policy.slices import admits
 
 Standing = Literal["allow", "conditional", "mix", "hold", "deny"]
 """Always allowed; allowed or denied by conditions; allowed, held or denied by them; held at best; never allowed."""
+
+
+WIDEST: Final[tuple[Standing, ...]] = ("allow", "conditional", "mix", "hold", "deny")
+"""From what is permitted most to what is never."""
 
 
 class Cell(Struct, frozen=True):
