@@ -52,20 +52,25 @@ def export(asked: Asked) -> Answer:
     sought = sought_by(asked, search_of(asked, params))
     for log in sought.logs:
         asked.allow("records.export", log)
+    return excerpt(asked, sought, params.format, "licet-records")
+
+
+def excerpt(asked: Asked, sought: Sought, form: Literal["csv", "jsonl"], name: str) -> Answer:
+    """What is looked for, as a file; that it may be exported was asked before."""
     places, complete = _places(asked, sought)
     leave = taking_turns(asked)
     try:
-        note_reading(asked, "export", {**sought.told, "format": params.format}, sought.logs, shown=len(places))
+        note_reading(asked, "export", {**sought.told, "format": form}, sought.logs, shown=len(places))
         store = asked.gate.store
-        if params.format == "csv":
+        if form == "csv":
             parts = Parts(lambda sink: _write_csv(store, places, sink), leave)
         else:
             parts = Parts(lambda sink: _write_lines(store, places, sink, complete=complete), leave)
     except BaseException:
         leave()
         raise
-    name = f"licet-records{'' if complete else f'-newest-{MOST}'}.{params.format}"
-    return Answer(stream=parts, media_type=_MEDIA[params.format], headers=(("Content-Disposition", f'attachment; filename="{name}"'),))
+    name = f"{name}{'' if complete else f'-newest-{MOST}'}.{form}"
+    return Answer(stream=parts, media_type=_MEDIA[form], headers=(("Content-Disposition", f'attachment; filename="{name}"'),))
 
 
 def _places(asked: Asked, sought: Sought) -> tuple[list[Place], bool]:

@@ -20,6 +20,7 @@ import jinja2
 import msgspec
 from msgspec import Struct
 
+from licet.approvals.aside import COMMENT_LIMIT
 from licet.console import cookies
 from licet.console.files import address
 from licet.console.menu import menu_of
@@ -43,7 +44,7 @@ _environment = jinja2.Environment(
     auto_reload=False,
 )
 _environment.filters |= {"ago": ago, "number": number, "utc": utc}
-_environment.globals["static"] = address
+_environment.globals |= {"static": address, "comment_limit": COMMENT_LIMIT}
 
 
 def page(asked: Asked, template: str, *, status: int = 200, headers: tuple[tuple[str, str], ...] = (), **context: Any) -> Answer:

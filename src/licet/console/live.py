@@ -78,6 +78,7 @@ class Watch:
         self._noted: dict[str, tuple[datetime, Change]] = {}
         self._begun: datetime | None = None
         self.moves = 0
+        self._looking = Lock()
 
     @property
     def is_looking(self) -> bool:
@@ -124,7 +125,11 @@ class Watch:
             heard.put_nowait(changes)
 
     def look(self) -> tuple[Change, ...]:
-        """What has changed since the last look; nothing at the first one. One at a time. Raises `StoreError`."""
+        """What has changed since the last look; nothing at the first one. Raises `StoreError`."""
+        with self._looking:  # a look that was given up runs to its end beside the next one
+            return self._looked()
+
+    def _looked(self) -> tuple[Change, ...]:
         store, now = self._gate.store, self._gate.now()
         version = store.version()  # before the sizes: what is committed meanwhile is looked at once more
         if version == self._version:

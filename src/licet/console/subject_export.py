@@ -10,20 +10,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
+from licet.console.audit_export import excerpt
 from licet.console.subject_address import HERE, OneSubject, Subject, asking_for
 from licet.gate.reading import wanted_of
 from licet.server import records
 from licet.server.endpoint import Answer, Asked, Endpoint
-from licet.store.contract import Store
-from licet.store.index_ask import Place
-
-_PAGE: Final = 1_000
-_encode = msgspec.json.Encoder().encode
 
 
 def export(asked: Asked) -> Answer:
@@ -32,28 +25,9 @@ def export(asked: Asked) -> Answer:
     asked.allow("records.export", subject.tenant)
     types = frozenset(asked.gate.scene.catalog.resources)
     named: dict[str, Any] = {name: value for name in ("target", "user") if (value := getattr(asking_for(subject, types), name)) is not None}
-    places = _places(asked, {**named, "tenant": subject.tenant}, tuple(types))
-    records.note_reading(asked, "export", {"format": "jsonl", **named}, (subject.tenant,), shown=len(places))
-    name = f"{subject.type}.jsonl"  # the id is nobody's business in a folder of downloads
-    headers = (("Content-Disposition", f'attachment; filename="{name}"'),)
-    return Answer(stream=_lines(asked.gate.store, places), media_type="application/x-ndjson", headers=headers)
-
-
-def _places(asked: Asked, given: dict[str, Any], types: tuple[str, ...]) -> list[Place]:
-    searching = asked.gate.ledger.search()
-    query = searching.finder.query_of(wanted_of(given, types, since_us=None, until_us=None))
-    found: list[Place] = []
-    after = None
-    while True:
-        page = searching.index.search(query, limit=_PAGE, after=after)
-        found += page.places
-        if (after := page.next) is None:
-            return found
-
-
-def _lines(store: Store, places: list[Place]) -> Iterator[bytes]:
-    for place in places:
-        yield _encode(records.shape_of(store.get_record(place.log, place.index))) + b"\n"
+    wanted = wanted_of({**named, "tenant": subject.tenant}, tuple(types), since_us=None, until_us=None)
+    sought = records.Sought(logs=(subject.tenant,), wanted=wanted, told=dict(named))
+    return excerpt(asked, sought, "jsonl", subject.type)  # the id is nobody's business in a folder of downloads
 
 
 PAGES: Final = (

@@ -33,6 +33,23 @@ def test_keys_walk_through_the_list_and_explain_themselves(site: Site, visit: Vi
     expect(page.locator("dialog#keys")).to_be_hidden()
 
 
+def test_keys_are_turned_off_and_stay_so(site: Site, visit: Visit) -> None:
+    site.request()
+    lena = visit("lena")
+    page = lena.go("/console/inbox")
+    page.keyboard.press("?")
+    page.uncheck("#keys-on")
+    page.keyboard.press("Escape")
+    page = lena.go("/console/inbox")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement === document.body")
+    page.click("a[data-opens=keys]")
+    page.check("#keys-on")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_the_menu_of_a_phone_opens_and_signs_out(visit: Visit, scripts: bool) -> None:  # noqa: FBT001  a case
     page = visit("lena", viewport={"width": 360, "height": 740}, java_script_enabled=scripts).go("/console/inbox")

@@ -56,7 +56,18 @@ function move(step) {
   (next.matches("a, button") ? next : next.querySelector("a, button") ?? next).focus();
 }
 
+// Whoever speaks to the browser, or types by mistake, turns them off (WCAG 2.1.4); this browser remembers.
+const KEYS = "licet-keys";
+const areOn = () => localStorage.getItem(KEYS) !== "off";
+const choice = document.getElementById("keys-on");
+if (choice) {
+  choice.checked = areOn();
+  choice.closest("[hidden]")?.removeAttribute("hidden");
+  choice.addEventListener("change", () => localStorage.setItem(KEYS, choice.checked ? "on" : "off"));
+}
+
 document.addEventListener("keydown", (event) => {
+  if (!areOn()) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.target.closest("input, textarea, select, [contenteditable]")) {
     if (event.key === "Escape") event.target.blur();
