@@ -3,7 +3,7 @@
 Rules:
 
 1. Only logs in which this one may read are counted. Counting opens no payload.
-2. Every question is bounded: rollups by the hour, at most `TOOLS` tools, at most `DECIDED` requests.
+2. Every question is bounded: rollups by the hour, the `BUSIEST` tools, at most `DECIDED` requests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec import Struct
 from licet.console.audit_chart import Chart, draw
 from licet.console.charts import Share, draw_hours, shares
 from licet.console.wording import span
+from licet.errors import IntegrityBroken
 from licet.ledger.record import decode_envelope, microseconds
 from licet.model import RequestId, RequestState
 from licet.server.endpoint import Asked
@@ -26,6 +27,8 @@ from licet.store.finder import Wanted
 from licet.store.index_rollups import HOUR_US, By
 
 TOOLS: Final = 12
+BUSIEST: Final = 40
+"""Tools among which those with the most denials are looked for."""
 COUNTED: Final = 10_000
 DECIDED: Final = 100
 DRAWN: Final = 5_000
@@ -90,8 +93,9 @@ def denials(asked: Asked, logs: Sequence[str], back: timedelta) -> tuple[tuple[S
         return searching.index.count(query, limit=COUNTED).number
 
     later = now + timedelta(seconds=1)
-    found = [(tool, number(tool, now - back, later), number(tool, now - 2 * back, now - back)) for tool in tools[:TOOLS]]
-    return shares([one for one in found if one[1]]), len(tools) > TOOLS
+    denied = sorted(((number(tool, now - back, later), tool) for tool in tools[:BUSIEST]), reverse=True)[:TOOLS]
+    found = [(tool, count, number(tool, now - 2 * back, now - back)) for count, tool in denied if count]
+    return shares(found), len(tools) > BUSIEST
 
 
 def times(asked: Asked, logs: Sequence[str]) -> Times:
@@ -102,7 +106,10 @@ def times(asked: Asked, logs: Sequence[str]) -> Times:
     page = finder.find(wanted, limit=2 * DECIDED, after=None, logs=tuple(logs))
     moved: dict[RequestId, int] = {}
     for record in page.records:  # the newest first: the last vote is what decided
-        envelope = decode_envelope(record.envelope)
+        try:
+            envelope = decode_envelope(record.envelope)
+        except IntegrityBroken:  # its own page says so
+            continue
         if envelope.approval is not None:
             moved.setdefault(envelope.approval.request, envelope.at)
     took, expired, seen = [], 0, 0
