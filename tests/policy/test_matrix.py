@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from licet.gate.results import Denied, Held, Ok
 from licet.model import Principal
-from licet.policy.matrix import Standing, cell_of
+from licet.policy.matrix import Cell, Standing, cell_of, joined
 from tests.world import CONFIG, POLICIES, World, world
 
 HELD = '@id("p") permit (principal, action, resource); @id("f") @require_approval("1 of Group::\\"billing-leads\\"") '
@@ -87,3 +87,19 @@ def test_the_small_worlds_own_cells() -> None:
         assert standings(w, "support-bot", None, "billing.adjust") == ["mix"]
         assert standings(w, "night-bot", None, "billing.adjust") == ["deny"]
         assert standings(w, "night-bot", None, "crm.lookup") == ["conditional"]
+
+
+@pytest.mark.parametrize(
+    ("found", "standing"),
+    [
+        (["allow", "allow"], "allow"),
+        (["allow", "deny"], "conditional"),
+        (["conditional", "deny"], "conditional"),
+        (["allow", "hold"], "mix"),
+        (["mix", "deny"], "mix"),
+        (["hold", "deny"], "hold"),
+        (["deny", "deny"], "deny"),
+    ],
+)
+def test_what_several_could_call_is_said_of_all_or_depends(found: list[Standing], standing: Standing) -> None:
+    assert joined([Cell(one, (), (), ()) for one in found]).standing == standing

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -50,6 +51,7 @@ def show(asked: Asked) -> Answer:
         rows=rows,
         count=count,
         days=DAYS,
+        since=asked.gate.now() - timedelta(days=DAYS),
         counted=usage is not None,
         start=start,
         following=start + ROWS if start + ROWS < count else None,

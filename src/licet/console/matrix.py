@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from licet.console.freezes import stopped_of
 from licet.console.policies import address_of
 from licet.console.usage import DAYS, Usage, counted_logs
 from licet.model import OPERATOR_LOG, Principal, PrincipalKind
-from licet.policy.matrix import WIDEST, Cell, cell_of, is_conditional
+from licet.policy.matrix import Cell, cell_of, is_conditional, joined
 from licet.server import directory
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.problems import not_found
@@ -31,7 +32,7 @@ ROWS: Final = 30
 _LOOKS: Final = {
     "allow": ("allow", "allowed"),
     "conditional": ("allow", "allowed under conditions"),
-    "mix": ("mix", "allowed or held, by its arguments"),
+    "mix": ("mix", "allowed, held or denied, by its arguments"),
     "hold": ("hold", "held"),
     "deny": ("deny", "denied"),
 }
@@ -111,6 +112,7 @@ def show_cell(asked: Asked) -> Answer:
         look=_LOOKS[cell.standing],
         rules=[_rule(policy) for policy in rules] if may_read else None,
         used=used,
+        since=asked.gate.now() - timedelta(days=DAYS),
         days=DAYS,
         acts_for=_FOR[known.agents[params.name].acts_for] if params.by == "agents" else "",
         address=address_of,
@@ -139,7 +141,7 @@ class _Matrix:
         if self._by == "roles":
             kinds: tuple[PrincipalKind, ...] = ("User", "Agent", "Service")
             cells = [cell_of(self._engine, tool, Principal(kind=kind, id="", tenant=tenant, roles=(name,))) for kind in kinds]
-            return min(cells, key=lambda cell: WIDEST.index(cell.standing))
+            return joined(cells)
         return cell_of(self._engine, tool, Principal(kind="Agent", id=name, tenant=tenant, roles=self._known.agents[name].roles))
 
     def row(self, tool: str, names: list[str]) -> dict[str, Any]:

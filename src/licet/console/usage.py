@@ -46,9 +46,23 @@ class Usage:
         self._logs = tuple(logs)
         self.since: Final[datetime] = asked.gate.now() - timedelta(days=DAYS)
         self._index = asked.gate.ledger.search().index
+        self._unused: dict[tuple[str, str], bool] = {}
 
     def count(self, *, agent: str | None = None, tool: str | None = None, verdict: str | None = None) -> Used:
-        """Calls of this agent, tool and verdict."""
+        """Calls of this agent, tool and verdict. What is never used at all is asked for once."""
+        if agent is not None and tool is not None and (self._is_unused("agent", agent) or self._is_unused("tool", tool)):
+            return Used(0, exact=True)
+        return self._count(agent, tool, verdict)
+
+    def _is_unused(self, field: str, name: str) -> bool:
+        known = self._unused.get((field, name))
+        if known is None:
+            known = self._unused[field, name] = (
+                self._count(name, None, None) if field == "agent" else self._count(None, name, None)
+            ).number == 0
+        return known
+
+    def _count(self, agent: str | None, tool: str | None, verdict: str | None) -> Used:
         found = self._index.count(self._query(agent, tool, verdict), limit=MOST)
         return Used(found.number, found.exact)
 

@@ -11,7 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from cedarpy import pst
 from msgspec import Struct
@@ -23,10 +24,6 @@ from licet.policy.slices import admits
 
 Standing = Literal["allow", "conditional", "mix", "hold", "deny"]
 """Always allowed; allowed or denied by conditions; allowed, held or denied by them; held at best; never allowed."""
-
-
-WIDEST: Final[tuple[Standing, ...]] = ("allow", "conditional", "mix", "hold", "deny")
-"""From what is permitted most to what is never."""
 
 
 class Cell(Struct, frozen=True):
@@ -45,6 +42,23 @@ def cell_of(engine: Engine, tool: str, principal: Principal) -> Cell:
     holds = tuple([policy for policy in found if policy.obligation is not None])
     forbids = tuple([policy for policy in found if str(policy.effect) != "permit" and policy.obligation is None])
     return Cell(_standing(permits, holds, forbids), permits, holds, forbids)
+
+
+def joined(cells: Sequence[Cell]) -> Cell:
+    """Of several principals of which it is not said which one calls: what is so for all of them, else what depends on it."""
+    permits = {policy.id: policy for cell in cells for policy in cell.permits}
+    holds = {policy.id: policy for cell in cells for policy in cell.holds}
+    forbids = {policy.id: policy for cell in cells for policy in cell.forbids}
+    found: set[Standing] = {cell.standing for cell in cells}
+    return Cell(_joined(found), tuple(permits.values()), tuple(holds.values()), tuple(forbids.values()))
+
+
+def _joined(found: set[Standing]) -> Standing:
+    if len(found) == 1:
+        return next(iter(found))
+    if found <= {"hold", "deny"}:
+        return "hold"
+    return "mix" if found & {"hold", "mix"} else "conditional"
 
 
 def is_conditional(policy: Policy) -> bool:
