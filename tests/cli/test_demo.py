@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -467,13 +468,18 @@ def test_the_wheel_holds_all_that_the_demo_needs(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_it_ends_with_the_console_and_an_agent_that_goes_on_when_it_may(tmp_path: Path) -> None:
-    """Until Ctrl-C: whoever follows the link approves, and the agent's call runs."""
+    """Until Ctrl-C: whoever follows the link, which a terminal of 80 columns shows whole, approves, and the agent's call runs."""
     command = [*LICET, "demo", "--port", "0", "--keep", str(tmp_path / "shop")]
     host = http.client.HTTPConnection("127.0.0.1")
-    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.PIPE, text=True
+    )
+    os.close(terminal)
+    shown = os.fdopen(ours)
     try:
-        assert process.stdout is not None
-        link = next(line.strip() for line in process.stdout if "/console/sign-in?link=" in line)
+        link = next(line.strip() for line in shown if "/console/sign-in?link=" in line)
         address = link.partition("/console")[0]
         there = urlsplit(address)
         host.port = there.port or 0
@@ -520,6 +526,7 @@ def test_it_ends_with_the_console_and_an_agent_that_goes_on_when_it_may(tmp_path
         host.close()
         process.kill()
         process.communicate()
+        shown.close()
 
 
 def test_without_a_server_the_demo_says_what_the_console_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.console.browser.finding import ARGUMENTS, MISSING, find_browser
 
@@ -22,7 +22,7 @@ IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 DESK: Final[ViewportSize] = {"width": 1280, "height": 860}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 780}
 SETTLED_MS: Final = 800
-"""Until times are in the reader's zone and the stream is open."""
+"""Until the stream is open, and what it brings at once is shown."""
 
 
 @contextmanager
@@ -100,6 +100,7 @@ def shoot(page: Page, address: str, name: str) -> None:
     assert answer is not None
     assert answer.ok, address
     page.wait_for_timeout(SETTLED_MS)
+    expect(page.locator("time.at:not([data-zoned])")).to_have_count(0)
     page.screenshot(path=IMAGES / f"console-{name}.png")
 
 

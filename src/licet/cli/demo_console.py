@@ -73,7 +73,7 @@ def serve(folder: Path, plan: Plan, port: int, output: Output) -> None:
             key = issue_link(gate.credentials, WHO, expires_s=FIRST_LINK_S).key
             output.heading("The console")
             output.line(f"What you have seen, and an agent that goes on working. This link lets {WHO} in, once:")
-            output.line(link_address(f"http://localhost:{server.address.port}", key))
+            output.whole(link_address(f"http://localhost:{server.address.port}", key))
             output.hint("Ctrl-C ends it")
             output.out.file.flush()
             server.run()

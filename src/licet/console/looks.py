@@ -64,7 +64,8 @@ _MARKS: Final[Mapping[str, str]] = {
 
 def look_of_told(told: Told) -> Look:
     """How a record looks that is told so."""
-    return Look(_MARKS.get(told.mark, "none"), told.word.capitalize())
+    name = "frozen" if told.word == FROZEN.word.lower() else _MARKS.get(told.mark, "none")
+    return Look(name, told.word.capitalize())
 
 
 def look_of_envelope(envelope: Mapping[str, Any]) -> Look:

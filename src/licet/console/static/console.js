@@ -109,3 +109,7 @@ new MutationObserver((changes) => {
     tick();
   }
 }).observe(document.body, { childList: true, subtree: true });
+document.addEventListener("htmx:after:swap", () => {
+  zone(document); // a part that was morphed into another has no new nodes
+  tick();
+});
