@@ -45,7 +45,7 @@ class Rotated:
 
     def proof(self) -> bytes:
         with self.store.source() as source:
-            return prove_record(self.store, source, self.store.get_record("acme", 1), find_tile=None, with_payload=True)
+            return prove_record(self.store, source, self.store.get_record("acme", 1), tiles=None, with_payload=True)
 
     def tiles(self) -> None:
         head = self.store.newest_checkpoint()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,10 +14,10 @@ from licet.ledger.checkpoint import Checkpoint, HeadEntry, encode_head_entry, si
 from licet.ledger.merkle import root_of
 from licet.ledger.note import Signer
 from licet.ledger.prove import Trusted, verify_proof
-from licet.ledger.proving import FindTile, LogTiles, NotCovered, newest_checkpoint, prove_continuation, prove_record
+from licet.ledger.proving import LogTiles, NotCovered, newest_checkpoint, prove_continuation, prove_record
 from licet.ledger.record import Envelope, PayloadEntry, encode_envelope, leaf_hash
 from licet.ledger.source import Source
-from licet.ledger.tiles import TileBuilder
+from licet.ledger.tiles import Edge, TileBuilder
 from licet.store.contract import Store, StoredCheckpoint, StoredRecord
 
 SIZE = 2 * 65_536 + 300
@@ -29,6 +30,23 @@ ENVELOPES[PLACE] = encode_envelope(
     Envelope(v=1, log="acme", kind="gap", id="r", at=1, boot="b", environment="test", payload=PayloadEntry("0" * 64, 2))
 )
 LEAVES = [leaf_hash(envelope) for envelope in ENVELOPES]
+
+
+Find = Callable[[str, int, int], bytes | None]
+
+
+@dataclass
+class KeptTiles:
+    """Tiles as an index keeps them."""
+
+    find: Find
+    edge: Edge | None = None
+
+    def find_tile(self, log: str, level: int, n: int) -> bytes | None:
+        return self.find(log, level, n)
+
+    def find_edge(self, _log: str, _size: int) -> Edge | None:
+        return self.edge
 
 
 class Rows:
@@ -64,8 +82,9 @@ def store() -> Store:
     )
 
 
-def prove_record_of(store: Store, rows: Rows, record: StoredRecord, find: FindTile | None) -> bytes:
-    return prove_record(store, cast("Source", rows), record, find_tile=find, with_payload=False)
+def prove_record_of(store: Store, rows: Rows, record: StoredRecord, find: Find | None, edge: Edge | None = None) -> bytes:
+    tiles = None if find is None else KeptTiles(find, edge)
+    return prove_record(store, cast("Source", rows), record, tiles=tiles, with_payload=False)
 
 
 def test_a_proof_reads_few_leaves_where_there_are_tiles_and_all_where_there_are_none(
@@ -90,6 +109,24 @@ def test_a_tile_that_is_wrong_costs_time_and_nothing_else(store: Store, tiles: d
         assert rows.read >= SIZE
 
 
+def test_a_proof_reads_no_leaves_for_the_tiles_that_are_not_full(store: Store, tiles: dict[tuple[int, int], bytes]) -> None:
+    record = StoredRecord("acme", PLACE, "gap", None, ENVELOPES[PLACE], None, None)
+    builder = TileBuilder()
+    list(builder.extend(LEAVES))
+    above = ((), *builder.edge[1:])
+    rows = Rows()
+    proof = prove_record_of(store, rows, record, lambda _, level, n: tiles.get((level, n)), above)
+    assert proof == prove_record_of(store, Rows(), record, None)
+    assert rows.read == 256 + 300 % 256
+
+
+@pytest.mark.parametrize("edge", [((),), ((), (bytes(32),)), ((), (b"short",), (b"short", b"short")), ((),) * 5])
+def test_an_edge_that_is_wrong_costs_time_and_nothing_else(store: Store, tiles: dict[tuple[int, int], bytes], edge: Edge) -> None:
+    record = StoredRecord("acme", PLACE, "gap", None, ENVELOPES[PLACE], None, None)
+    proof = prove_record_of(store, Rows(), record, lambda _, level, n: tiles.get((level, n)), edge)
+    assert verify_proof(proof, Trusted(ORIGIN, KEY.vkey)).index == PLACE
+
+
 def test_a_ledger_that_does_not_lead_to_its_checkpoint_proves_nothing(store: Store) -> None:
     record = StoredRecord("acme", PLACE, "gap", None, ENVELOPES[PLACE].replace(b"gap", b"gup"), None, None)
     with pytest.raises(IntegrityBroken, match="the hash of the envelope is another"):
@@ -103,7 +140,7 @@ def test_log_tiles_are_read_where_they_are_kept(tiles: dict[tuple[int, int], byt
         asked.append((log, level, n))
         return tiles.get((level, n))
 
-    reader = LogTiles(cast("Source", Rows()), "acme", find)
+    reader = LogTiles(cast("Source", Rows()), "acme", KeptTiles(find))
     assert reader.find_tile(1, 0) == tiles[1, 0]
     assert reader.find_tile(0, 0) is None, "leaves are read from the ledger itself"
     assert asked == [("acme", 1, 0)]
@@ -117,7 +154,7 @@ def test_an_index_that_cannot_be_read_is_asked_once() -> None:
         asked.append(1)
         raise StoreUnavailable("gone")
 
-    reader = LogTiles(cast("Source", Rows()), "acme", find)
+    reader = LogTiles(cast("Source", Rows()), "acme", KeptTiles(find))
     assert (reader.find_tile(1, 0), reader.find_tile(1, 1), len(asked)) == (None, None, 1)
 
 

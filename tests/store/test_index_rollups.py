@@ -120,6 +120,19 @@ def test_tiles_are_those_of_the_tree(index: Index, step: int) -> None:
     assert source.read == 0, "a root of full tiles was computed from leaves"
 
 
+@pytest.mark.parametrize("grown", [65_536, 65_537, 66_000, 131_400])
+def test_edges_are_those_of_the_tree_also_of_what_it_was(index: Index, grown: int) -> None:
+    rows = [row_of(number, b"%d" % number) for number in range(grown)]
+    index.take("acme", rows)
+    source = Leaves(index, rows)
+    for size in {1, 255, 256, 257, 65_535, 65_536, 65_537, 65_792, 66_000, grown} - set(range(grown + 1, 70_000)):
+        edge = index.find_edge("acme", size)
+        assert edge is not None
+        assert edge[1:] == HashTree(source, size).edge()[1:]
+    assert index.find_edge("acme", grown + 1) is None
+    assert index.find_edge("operator", 1) is None
+
+
 def test_tiles_go_on_after_a_restart(tmp_path: Any) -> None:
     path = tmp_path / "licet.db-index"
     rows = [row_of(number, b"%d" % number) for number in range(65_540)]

@@ -25,7 +25,7 @@ from licet.errors import StoreError
 from licet.gate.opening import OpenLedger, in_memory, index_path
 from licet.ledger.checkpoint import Checkpoint
 from licet.ledger.note import text_of
-from licet.ledger.proving import FindTile, NotCovered, newest_checkpoint, prove_continuation, prove_record
+from licet.ledger.proving import NotCovered, Tiles, newest_checkpoint, prove_continuation, prove_record
 from licet.ledger.record import leaf_hash
 from licet.model import Receipt
 from licet.store.contract import StoredRecord
@@ -173,19 +173,19 @@ def _prove(
         ledger.notary.turn()
     except StoreError as error:  # an older checkpoint may cover them
         invocation.hint(f"no new checkpoint could be signed: {error}")
-    with _tiles(settings) as find_tile, ledger.store.source() as source, _told():
-        return [prove_record(ledger.store, source, record, find_tile=find_tile, with_payload=with_payload) for record in records]
+    with _tiles(settings) as tiles, ledger.store.source() as source, _told():
+        return [prove_record(ledger.store, source, record, tiles=tiles, with_payload=with_payload) for record in records]
 
 
 @contextmanager
-def _tiles(settings: Settings) -> Iterator[FindTile | None]:
+def _tiles(settings: Settings) -> Iterator[Tiles | None]:
     """The tiles of the search index, where there is one that can be read."""
     try:
         index = None if in_memory(settings) else Index.open(index_path(settings), text=settings.search.text, read_only=True)
     except StoreError:
         index = None
     try:
-        yield None if index is None else index.find_tile
+        yield index
     finally:
         if index is not None:
             index.close()

@@ -9,18 +9,28 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from licet.errors import IntegrityBroken, StoreError
 from licet.ledger.checkpoint import Checkpoint, decode_head_entry
 from licet.ledger.note import text_of
 from licet.ledger.prove import Head, Opening, prove, prove_consistency
 from licet.ledger.source import Source
-from licet.ledger.tiles import HashTree
+from licet.ledger.tiles import WIDTH, Edge, HashTree
 from licet.store.contract import Store, StoredCheckpoint, StoredRecord
 
-FindTile = Callable[[str, int, int], bytes | None]
-"""A full tile of a log above its leaves, by log, level and number: `Index.find_tile` of the search index."""
+
+class Tiles(Protocol):
+    """Where hashes above the leaves are kept: the search index. Both may raise `StoreError`."""
+
+    def find_tile(self, log: str, level: int, n: int) -> bytes | None:
+        """A full tile of level 1 or above (8,192 bytes); None where it is not kept."""
+        ...
+
+    def find_edge(self, log: str, size: int) -> Edge | None:
+        """Hashes above the first `size` leaves in tiles that are not full, the lowest row empty; None where they are not kept."""
+        ...
 
 
 class NotCovered(LookupError):
@@ -30,27 +40,45 @@ class NotCovered(LookupError):
 class LogTiles:
     """The tiles of one log: those above its leaves from wherever they are kept, the leaves from a source."""
 
-    def __init__(self, source: Source, log: str, find: FindTile | None) -> None:
+    def __init__(self, source: Source, log: str, tiles: Tiles | None) -> None:
         self._source = source
         self._log = log
-        self._find = find
+        self._tiles = tiles
 
     def find_tile(self, level: int, n: int) -> bytes | None:
         """A full tile; None where it is not kept, and for leaves always. An index that cannot be read has none."""
-        if self._find is None or level == 0:
+        if self._tiles is None or level == 0:
             return None
         try:
-            return self._find(self._log, level, n)
+            return self._tiles.find_tile(self._log, level, n)
         except StoreError:
-            self._find = None
+            self._tiles = None
             return None
+
+    def tree(self, size: int) -> HashTree:
+        """The tree of the first `size` leaves."""
+        edge = self._edge(size)
+        try:
+            return HashTree(self, size, edge)
+        except ValueError:  # what is kept is no edge of this size
+            return HashTree(self, size)
+
+    def _edge(self, size: int) -> Edge | None:
+        if self._tiles is None or size < WIDTH:
+            return None
+        try:
+            above = self._tiles.find_edge(self._log, size)
+        except StoreError:
+            self._tiles = None
+            return None
+        return None if above is None else (tuple(self.leaves(size - size % WIDTH, size)), *above[1:])
 
     def leaves(self, start: int, stop: int) -> Sequence[bytes]:
         """The leaf hashes, as they are stored."""
         return [row[5] for rows in self._source.rows(self._log, start, stop) for row in rows]
 
 
-def prove_record(store: Store, source: Source, record: StoredRecord, *, find_tile: FindTile | None, with_payload: bool) -> bytes:
+def prove_record(store: Store, source: Source, record: StoredRecord, *, tiles: Tiles | None, with_payload: bool) -> bytes:
     """The proof of this record under the newest checkpoint; `source` is a moment of the same store that has it.
 
     Raises `NotCovered` where no checkpoint speaks of it yet, `IntegrityBroken` where the ledger does not lead to its own checkpoint.
@@ -64,11 +92,11 @@ def prove_record(store: Store, source: Source, record: StoredRecord, *, find_til
     opening = Opening(record.salt, record.payload) if with_payload and record.salt is not None and record.payload is not None else None
     size = decode_head_entry(entry).size
     try:
-        return prove(HashTree(LogTiles(source, record.log, find_tile), size), record.index, head, envelope=record.envelope, opening=opening)
+        return prove(LogTiles(source, record.log, tiles).tree(size), record.index, head, envelope=record.envelope, opening=opening)
     except IntegrityBroken:
-        if find_tile is None:
+        if tiles is None:
             raise
-        return prove(HashTree(LogTiles(source, record.log, None), size), record.index, head, envelope=record.envelope, opening=opening)
+        return prove(LogTiles(source, record.log, None).tree(size), record.index, head, envelope=record.envelope, opening=opening)
 
 
 def prove_continuation(store: Store, unverified_note: bytes) -> bytes:

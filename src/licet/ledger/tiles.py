@@ -168,7 +168,7 @@ class TileBuilder:
     __slots__ = ("_rows", "size")
 
     def __init__(self, size: int = 0, edge: Sequence[Sequence[bytes]] = ()) -> None:
-        if tuple(len(row) for row in edge) != _edge_widths(size):
+        if tuple(len(row) for row in edge) != edge_widths(size):
             raise ValueError(f"a tree of size {size} has no edge of {[len(row) for row in edge]} hashes")
         self.size = size
         self._rows = [list(row) for row in edge]
@@ -214,7 +214,7 @@ class TileBuilder:
         return self._rows[level]
 
 
-def _edge_widths(size: int) -> tuple[int, ...]:
+def edge_widths(size: int) -> tuple[int, ...]:
     """How many hashes each row's last, partial tile has: the digits of the size to the base 256, the smallest first."""
     return tuple(size.to_bytes((size.bit_length() + 7) // 8, "little"))
 
@@ -244,7 +244,7 @@ class HashTree:
     """
 
     def __init__(self, reader: TileReader, size: int, edge: Sequence[Sequence[bytes]] | None = None) -> None:
-        if size < 0 or (edge is not None and tuple(len(row) for row in edge) != _edge_widths(size)):
+        if size < 0 or (edge is not None and tuple(len(row) for row in edge) != edge_widths(size)):
             raise ValueError(f"a tree of size {size} has no such edge")
         self.size = size
         self._reader = reader
@@ -281,7 +281,7 @@ class HashTree:
     def edge(self) -> Edge:
         """The hashes of the tiles that are not full yet: what a `TileBuilder` goes on from."""
         rows = []
-        for level, width in enumerate(_edge_widths(self.size)):
+        for level, width in enumerate(edge_widths(self.size)):
             first = self.size >> HEIGHT * (level + 1) << HEIGHT
             rows.append(tuple(self._hashes(level, first, first + width)) if width else ())
         return tuple(rows)

@@ -17,7 +17,7 @@ from msgspec import Meta, Raw, Struct
 from licet.errors import IntegrityBroken, StoreError
 from licet.ledger.checkpoint import Checkpoint
 from licet.ledger.note import text_of
-from licet.ledger.proving import FindTile, NotCovered, newest_checkpoint, prove_continuation, prove_record
+from licet.ledger.proving import NotCovered, Tiles, newest_checkpoint, prove_continuation, prove_record
 from licet.ledger.report import Report
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked, Endpoint, not_permitted
@@ -98,16 +98,16 @@ def prove(asked: Asked) -> Answer:
     reference = {"reference": f"{params.log}:{params.index}"}
     note_reading(asked, "prove", reference, (params.log,), shown=1, payloads=params.payload)
     ledger.notary.turn()
-    find_tile = index_tiles(asked)
+    tiles = index_tiles(asked)
     with ledger.store.source() as source:
-        line = _covered(lambda: prove_record(ledger.store, source, record, find_tile=find_tile, with_payload=params.payload))
+        line = _covered(lambda: prove_record(ledger.store, source, record, tiles=tiles, with_payload=params.payload))
     return Answer(content=line)
 
 
-def index_tiles(asked: Asked) -> FindTile | None:
+def index_tiles(asked: Asked) -> Tiles | None:
     """The tiles of the search index; a proof takes longer without, and is the same."""
     try:
-        return asked.gate.ledger.search().index.find_tile
+        return asked.gate.ledger.search().index
     except StoreError:
         return None
 

@@ -69,7 +69,7 @@ def log_tile(asked: Asked) -> Answer:
     state = _state(asked)
     with asked.gate.ledger.store.source() as source:
         if name.level is not None:
-            return _tile(HashTree(LogTiles(source, log, index_tiles(asked)), state.size), name)
+            return _tile(LogTiles(source, log, index_tiles(asked)).tree(state.size), name)
         asked.allow("records.read", log)
         start, stop = _entries(name, state.size)
         envelopes = [row[4] for rows in source.rows(log, start, stop) for row in rows]

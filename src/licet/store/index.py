@@ -23,6 +23,7 @@ import apsw
 
 from licet import process
 from licet.errors import GateClosed, StoreUnavailable
+from licet.ledger.tiles import Edge
 from licet.store import forks, index_forget, index_text, index_tiles
 from licet.store.index_ask import Count, Moments, Page, Query, count_up_to, find_moments, find_page
 from licet.store.index_forget import Run
@@ -159,6 +160,14 @@ class Index:
         """A full tile of 256 hashes above the leaves (level 1 and up); None where there is none."""
         with self._reading() as con:
             return index_tiles.find_tile(con, log, level, n)
+
+    def find_edge(self, log: str, size: int) -> Edge | None:
+        """What the tree of the first `size` leaves has above them in tiles that are not full, its lowest row empty.
+
+        None where so many were not taken yet.
+        """
+        with self._reading() as con:
+            return index_tiles.find_edge(con, log, size)
 
     # forgetting
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import apsw
 
 from licet.ledger.merkle import HASH_BYTES
-from licet.ledger.tiles import Edge, TileBuilder
+from licet.ledger.tiles import HEIGHT, Edge, TileBuilder, edge_widths
+from licet.store.sqlite_rows import fetch
 
 
 def add_leaves(con: apsw.Connection, log: int, size: int, edge: bytes, leaves: Sequence[bytes]) -> bytes:
@@ -26,7 +27,7 @@ def add_leaves(con: apsw.Connection, log: int, size: int, edge: bytes, leaves: S
 def unpack_edge(size: int, edge: bytes) -> Edge:
     """The rows of an edge, whose widths are the digits of the size to the base 256."""
     rows, at = [], 0
-    for width in size.to_bytes((size.bit_length() + 7) // 8, "little"):
+    for width in edge_widths(size):
         rows.append(tuple([edge[start : start + HASH_BYTES] for start in range(at, at + width * HASH_BYTES, HASH_BYTES)]))
         at += width * HASH_BYTES
     return tuple(rows)
@@ -38,3 +39,28 @@ def find_tile(con: apsw.Connection, log: str, level: int, n: int) -> bytes | Non
         "SELECT hashes FROM tiles WHERE log = (SELECT number FROM logs WHERE name = ?) AND level = ? AND n = ?", (log, level, n)
     ).get
     return found if isinstance(found, bytes) else None
+
+
+def find_edge(con: apsw.Connection, log: str, size: int) -> Edge | None:
+    """What the tree of the first `size` leaves has above them in tiles that are not full, its lowest row empty; None where it is not kept.
+
+    Of a log that has grown since, they are beginnings of tiles that have grown, and may be full by now.
+    """
+    row = fetch(con, "SELECT next, edge FROM logs WHERE name = ?", (log,))
+    if not row or row[0][0] < size:
+        return None
+    grown, kept = row[0][0], unpack_edge(*row[0])
+    rows: list[tuple[bytes, ...]] = [()]
+    for level, width in enumerate(edge_widths(size)[1:], start=1):
+        n = size >> HEIGHT * (level + 1)
+        if n == grown >> HEIGHT * (level + 1):
+            hashes = kept[level]
+        elif not width:
+            hashes = ()
+        else:
+            tile = find_tile(con, log, level, n)
+            if tile is None:
+                return None
+            hashes = tuple([tile[at : at + HASH_BYTES] for at in range(0, width * HASH_BYTES, HASH_BYTES)])
+        rows.append(hashes[:width])
+    return tuple(rows)
