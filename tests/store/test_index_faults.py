@@ -186,6 +186,18 @@ def test_a_damaged_file_is_found_out_or_made_anew_and_never_stops_the_indexer(
     index.close()
 
 
+@pytest.mark.parametrize("version", [0, 3, 255])
+def test_a_file_that_asks_for_a_later_database_is_made_use_of_all_the_same(path: Path, version: int) -> None:
+    Index.open(path).close()
+    stored = bytearray(path.read_bytes())
+    stored[18] = version
+    path.write_bytes(stored)
+    index = Index.open(path)
+    index.take("acme", rows(0, 3))
+    assert index.cursors() == {"acme": 3}
+    index.close()
+
+
 def test_a_rebuild_is_seen_by_whoever_has_the_index_open(path: Path) -> None:
     writer, reader = Index.open(path), Index.open(path, read_only=True)
     writer.take("acme", rows(0, 5))

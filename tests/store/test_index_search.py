@@ -192,6 +192,15 @@ def test_pages_together_are_what_a_scan_finds(
                 assert later.at > earlier.at or later.log != earlier.log or later.index > earlier.index
             count = index.count(query, limit=limit, patience_s=10)
             assert (count.number, count.exact) == (min(limit, len(expected)), len(expected) <= limit)
+            moments = index.moments(query, limit=limit, patience_s=10)
+            assert (list(moments.at), moments.exact) == (sorted(expected.values(), reverse=True)[:limit], len(expected) <= limit)
+            if moments.exact:
+                decided = [
+                    (clamped(record["at"]), record.get("decision", {}).get("verdict", ""))
+                    for log, number, record, text in taken
+                    if (log, number) in expected
+                ]
+                assert sorted(zip(moments.at, moments.verdicts, strict=True)) == sorted(decided)
 
 
 @pytest.mark.parametrize("field", sorted(VALUES))

@@ -15,6 +15,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from licet.store.index_ask import Moments
+
 WIDTH: Final = 960
 HEIGHT: Final = 96
 BARS: Final = 48
@@ -135,6 +137,15 @@ def _span(step: int) -> str:
     if step < _DAY:
         return f"{step // _HOUR} h"
     return f"{step // _DAY} days" if step > _DAY else "day"
+
+
+def by_verdict(found: Moments) -> dict[str, list[int]]:
+    """When what was decided, by verdict (UTC microseconds); what decided nothing is left out."""
+    moments: dict[str, list[int]] = {verdict: [] for verdict in _ORDER}
+    for at, verdict in zip(found.at, found.verdicts, strict=True):
+        if verdict:
+            moments[verdict].append(at)
+    return moments
 
 
 def since_of(moments: Iterable[Iterable[int]], fallback: datetime) -> datetime:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from licet.console.audit_ask import FILTERS, RANGES, Addresses, ShowAudit, search_of
-from licet.console.audit_chart import Bar, Chart, draw, draw_counted, since_of
+from licet.console.audit_chart import Bar, Chart, by_verdict, draw, draw_counted, since_of
 from licet.console.frame import to_query
 from licet.console.looks import Look, look_of_told
 from licet.console.records import caller_of, record_path, targets_of
@@ -27,9 +27,9 @@ from licet.store.contract import StoredRecord
 from licet.store.index_rollups import HOUR_US
 
 ROWS: Final = 50
-DRAWN: Final = 3_000
-"""Of each verdict: more are not read for a picture."""
-DRAWN_BY_TEXT: Final = 500
+DRAWN: Final = 5_000
+"""Records: more are not read for a picture."""
+DRAWN_BY_TEXT: Final = 1_000
 COUNTED: Final = 10_000
 COUNTED_BY_TEXT: Final = 1_000
 """Lists of words are longer than those of fields."""
@@ -88,16 +88,12 @@ def _chart(asked: Asked, params: ShowAudit, sought: Sought, since: datetime | No
         counted = _by_the_hour(asked, params, sought.logs, since, end)
         if counted is not None:
             return counted
-    found = {
-        verdict: finder.moments(sought.wanted, limit=bound, logs=sought.logs, verdict=verdict, patience_s=PATIENCE_S)
-        for verdict in VERDICTS
-    }
-    moments = {verdict: one.at for verdict, one in found.items()}
+    found = finder.moments(sought.wanted, limit=bound, logs=sought.logs, patience_s=PATIENCE_S)
+    moments = by_verdict(found)
     begin = since or since_of(moments.values(), end)
-    cut = [one.reached for one in found.values() if not one.exact]
-    if cut:  # rule 2 of audit_chart
-        begin = max(begin, datetime.fromtimestamp(min(max(cut) / 1_000_000, end.timestamp()), UTC))
-    return draw(moments, min(begin, end), end, complete=not cut)
+    if not found.exact:  # rule 2 of audit_chart
+        begin = max(begin, datetime.fromtimestamp(min(found.reached / 1_000_000, end.timestamp()), UTC))
+    return draw(moments, min(begin, end), end, complete=found.exact)
 
 
 def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: datetime | None, until: datetime) -> Chart | None:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from licet.console.audit_chart import Chart, draw
+from licet.console.audit_chart import Chart, by_verdict, draw
 from licet.console.charts import Share, draw_hours, shares
 from licet.console.wording import span
 from licet.errors import IntegrityBroken
@@ -54,9 +54,8 @@ def calls(asked: Asked, logs: Sequence[str], back: timedelta, hours: int) -> Cha
     if back <= _HOUR:
         finder = asked.gate.ledger.search().finder
         wanted = Wanted(plain={"kind": DECIDING}, since_us=microseconds(now - back))  # an outcome is no second decision
-        found = {name: finder.moments(wanted, limit=DRAWN, logs=tuple(logs), verdict=name) for name in ("allow", "hold", "deny")}
-        complete = all(one.exact for one in found.values())
-        return draw({name: one.at for name, one in found.items()}, now - back, now, complete=complete)
+        found = finder.moments(wanted, limit=DRAWN, logs=tuple(logs))
+        return draw(by_verdict(found), now - back, now, complete=found.exact)
     since, until = (now - back).replace(minute=0, second=0, microsecond=0), now + timedelta(seconds=1)
     return draw_hours(counted(asked, logs, "verdict", since=since, until=until, hours=hours), since, until, hours)
 

@@ -81,16 +81,10 @@ class Finder:
         page = self._index.search(query, limit=limit, after=after)
         return Found(tuple([self._store.get_record(place.log, place.index) for place in page.places]), page.next)
 
-    def moments(
-        self, wanted: Wanted, *, limit: int, logs: Sequence[str], verdict: str | None = None, patience_s: float = PATIENCE_S
-    ) -> Moments:
-        """When what is looked for was made, the newest first; with `verdict`, of those with this one. Raises as `find` does."""
+    def moments(self, wanted: Wanted, *, limit: int, logs: Sequence[str], patience_s: float = PATIENCE_S) -> Moments:
+        """When what is looked for was made and what it decided, the newest first. Raises as `find` does."""
         query = self.query_of(wanted)
-        filters: dict[Field, tuple[str, ...]] = {**query.filters, "log": tuple(logs)}
-        if verdict is not None:
-            asked = filters.get("verdict", (verdict,))
-            filters["verdict"] = (verdict,) if verdict in asked else ()
-        return self._index.moments(replace(query, filters=filters), limit=limit, patience_s=patience_s)
+        return self._index.moments(replace(query, filters={**query.filters, "log": tuple(logs)}), limit=limit, patience_s=patience_s)
 
     def query_of(self, wanted: Wanted) -> Query:
         """What the index is asked."""

@@ -146,7 +146,7 @@ class Index:
             return count_up_to(con, query, limit, patience_s)
 
     def moments(self, query: Query, *, limit: int = 10_000, patience_s: float = PATIENCE_S) -> Moments:
-        """When each record that matches was made, the newest `limit` of them. Raises as `search` does."""
+        """When each record that matches was made and what it decided, the newest `limit` of them. Raises as `search` does."""
         with self._reading() as con:
             self._check_text(con, query)
             return find_moments(con, query, limit, patience_s)

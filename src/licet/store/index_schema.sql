@@ -1,4 +1,4 @@
--- The SQLite schema of a search index, version 1. Written in one transaction; see store/index.py for the rules.
+-- The SQLite schema of a search index. Written in one transaction; see store/index.py for the rules.
 --
 -- doc = microseconds << 11 | number among those of one microsecond: it grows with time, is unique, and is the rowid everywhere.
 -- place = log number << 40 | index. Log numbers are the index's own. A table `text_N` for each shard is made when it is needed.
@@ -19,7 +19,8 @@ CREATE TABLE logs (
 
 CREATE TABLE docs (
     doc INTEGER PRIMARY KEY,
-    place INTEGER NOT NULL
+    place INTEGER NOT NULL,
+    verdict INTEGER NOT NULL -- 1 allow, 2 hold, 3 deny, 0 for records that decide nothing
 ) STRICT;
 
 CREATE VIRTUAL TABLE terms USING fts5 (words, content = '', detail = none, columnsize = 0, tokenize = "ascii tokenchars '_'");

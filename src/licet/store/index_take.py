@@ -12,7 +12,7 @@ from typing import TypeAlias
 import apsw
 from msgspec import Struct
 
-from licet.store.index_ask import AT_LIMIT_US, TIE_BITS, doc_floor
+from licet.store.index_ask import AT_LIMIT_US, TIE_BITS, doc_floor, verdict_number
 from licet.store.index_forget import forgetter
 from licet.store.index_rollups import HOUR_US, Counts, add_counts
 from licet.store.index_terms import entry_of
@@ -40,8 +40,8 @@ class _Log(Struct, frozen=True):
     edge: bytes
 
 
-_New: TypeAlias = tuple[int, int, str, str | None]
-"""A record on its way into the index: the first doc that it may have, place, terms and text."""
+_New: TypeAlias = tuple[int, int, int, str, str | None]
+"""A record on its way into the index: the first doc that it may have, place, number of its verdict, terms and text."""
 
 
 def take_rows(con: apsw.Connection, taken: Iterable[tuple[str, Sequence[IndexRow]]], *, text: bool) -> None:
@@ -68,7 +68,7 @@ def _take_log(con: apsw.Connection, name: str, log: _Log, rows: Sequence[IndexRo
         entry = entry_of(name, row.envelope, at)
         at = entry.at if 0 <= entry.at <= AT_LIMIT_US else doc_floor(entry.at) >> TIE_BITS
         gone = is_forgotten is not None and is_forgotten(row.index, entry.subjects)
-        fresh.append((at << TIE_BITS, first | row.index, entry.terms, None if gone else row.text))
+        fresh.append((at << TIE_BITS, first | row.index, verdict_number(entry.bucket[1]), entry.terms, None if gone else row.text))
         counts[log.number, at // HOUR_US, entry.bucket] += entry.count
     edge = add_leaves(con, log.number, log.next, log.edge, [row.leaf for row in rows])
     con.execute(
@@ -87,8 +87,8 @@ def _put(con: apsw.Connection, fresh: Sequence[_New], *, text: bool) -> None:
         doc = max(base, last + 1)
         last = doc if doc > newest else _free_doc(con, doc)
         docs.append(last)
-    _, places, terms, texts = zip(*fresh, strict=True)
-    con.executemany("INSERT INTO docs VALUES (?, ?)", list(zip(docs, places, strict=True)))
+    _, places, verdicts, terms, texts = zip(*fresh, strict=True)
+    con.executemany("INSERT INTO docs VALUES (?, ?, ?)", list(zip(docs, places, verdicts, strict=True)))
     con.executemany("INSERT INTO terms (rowid, words) VALUES (?, ?)", list(zip(docs, terms, strict=True)))
     if text:
         add_texts(con, [(doc, words) for doc, words in zip(docs, texts, strict=True) if words])

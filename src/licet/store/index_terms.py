@@ -213,15 +213,16 @@ def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
     return Entry(found.at, " ".join(terms), (tool, verdict, status), count, subjects)
 
 
-def expression_of(filters: Filters) -> str | None:
-    """The filters as an expression of FTS5; None where there are none.
+def expression_of(filters: Filters, *, besides: tuple[str, ...] = ()) -> str | None:
+    """The filters as an expression of FTS5, without what is in the logs `besides`; None where there are none.
 
     Raises `KeyError` for a field that records do not have, `ValueError` for more than 1,000 values of one.
     """
     for field, values in filters.items():
         if len(values) > VALUES_LIMIT:
             raise ValueError(f"a search takes at most {VALUES_LIMIT} values of `{field}`, not {len(values)}")
-    return " AND ".join([f"({_any_of(field, values)})" for field, values in sorted(filters.items())]) or None
+    found = " AND ".join([f"({_any_of(field, values)})" for field, values in sorted(filters.items())])
+    return f"({found}) NOT ({_any_of('log', besides)})" if found and besides else found or None
 
 
 def is_impossible(filters: Filters) -> bool:
