@@ -331,3 +331,30 @@ def test_text_and_filters_meet_whichever_is_rarer(sparse: float) -> None:
                 if (text == "common" or number % 97 == 0) and ("call" not in filters or number % 89 == 7)
             ]
             assert [place.index for page in all_pages(index, query, 7) for place in page.places] == expected
+
+
+@pytest.mark.parametrize("sizes", [(40, 3, 2), (3, 3, 3), (1, 30, 20)])
+@pytest.mark.parametrize(
+    "chosen", [n for size in range(1, 5) for n in itertools.combinations(("large", "acme", "operator", "unknown"), size)]
+)
+def test_no_record_of_a_log_that_is_not_looked_in_is_found_whichever_is_shorter_to_read(
+    sizes: tuple[int, ...], chosen: tuple[str, ...]
+) -> None:
+    with open_small() as index:
+        for log, size in zip(("large", "acme", "operator"), sizes, strict=True):
+            index.take(log, [row(number, "word", at=AT + number, environment="test" if number % 2 else "live") for number in range(size)])
+        for filters in ({}, {"environment": ("live",)}, {"environment": ("live", "test"), "kind": ("intent",)}):
+            for text in (None, "word"):
+                query = Query(filters={**filters, "log": chosen}, text=text)  # type: ignore[dict-item]
+                every = [place for log in chosen for place in index.search(Query(filters={**filters, "log": (log,)}, text=text)).places]  # type: ignore[dict-item]
+                places = index.search(query).places
+                assert {place.log for place in every} <= set(chosen)
+                assert len(every) == sum(
+                    1
+                    for log, size in zip(("large", "acme", "operator"), sizes, strict=True)
+                    if log in chosen
+                    for number in range(size)
+                    if "test" in filters.get("environment", ("test",)) or not number % 2
+                )
+                assert set(places) == set(every)
+                assert index.count(query).number == len(index.moments(query).at) == len(every)
