@@ -59,7 +59,7 @@ def views_of(asked: Asked) -> tuple[View, ...]:
     try:
         found = _decode(base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4)))
         return tuple([View(one.name, clean_query(one.query)) for one in found[:MOST]])
-    except (ValueError, binascii.Error, msgspec.MsgspecError, Problem):
+    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError, Problem):
         return ()
 
 

@@ -48,4 +48,4 @@ def form_token(secret: str) -> str:
 
 def is_form_token(secret: str, shown: str) -> bool:
     """Whether it is that one."""
-    return hmac.compare_digest(form_token(secret), shown)
+    return hmac.compare_digest(form_token(secret).encode(), shown.encode())

@@ -49,6 +49,8 @@ class Showing(Exchange):
     def __init__(self, console: Console, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(console.api, scope, receive, send)
         self._console = console
+        if b"cookie" in self._twice:  # which one counts, two readers could see differently
+            del self._headers[b"cookie"]
         self._secret = cookies.read(self._headers, cookies.SESSION)
 
     def _routes(self) -> Routes:
@@ -70,7 +72,7 @@ class Showing(Exchange):
         self._check_origin()
         fields = _fields(self._headers.get(b"content-type", b""), raw)
         token = fields.pop(TOKEN, [""])
-        if not endpoint.public and not (self._secret is not None and cookies.is_form_token(self._secret, token[0])):
+        if not endpoint.public and not (self._secret is not None and len(token) == 1 and cookies.is_form_token(self._secret, token[0])):
             raise Problem("not_permitted", "this form is not of the page that you have open; load the page again, and send it once more")
         if endpoint.body is None:
             if fields:
@@ -88,10 +90,18 @@ class Showing(Exchange):
     def _check_origin(self) -> None:
         site = self._headers.get(b"sec-fetch-site")
         origin = self._headers.get(b"origin")
-        host = self._headers.get(b"host", b"").decode("latin-1")
-        same = origin is not None and urlsplit(origin.decode("latin-1")).netloc == host
+        same = origin is not None and self._is_ours(origin.decode("latin-1"))
         if (site is not None and site != b"same-origin") or not (same or (origin is None and site == b"same-origin")):
             raise Problem("not_permitted", "this was sent from a page of somebody else")
+
+    def _is_ours(self, origin: str) -> bool:
+        """Whether this is the origin that was asked; at the public address, with the scheme of that."""
+        host, public = self._headers.get(b"host", b"").decode("latin-1"), urlsplit(self._api.serving.public_url or "")
+        try:
+            shown = urlsplit(origin)
+        except ValueError:
+            return False
+        return bool(host) and shown.netloc == host and (host != public.netloc or shown.scheme == public.scheme)
 
     def _refused(self, problem: Problem) -> Answer:
         if problem.status == HTTPStatus.UNAUTHORIZED and self._scope["method"] == "GET":
