@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,11 +164,16 @@ class World:
         return [record.kind for record in self.records(log)]
 
 
+Opening = Callable[..., AbstractContextManager[Gate]]
+opening: ContextVar[Opening] = ContextVar("opening", default=in_memory_gate)
+"""How `world` opens its gate: whole modules of tests run on another store by it."""
+
+
 @contextmanager
 def world(config: str = CONFIG, policies: str | Mapping[str, str] = POLICIES) -> Iterator[World]:
-    """A world in memory."""
+    """A world in memory, unless `opening` says otherwise."""
     clock = Clock()
-    with in_memory_gate(config, policies, clock=clock) as gate:
+    with opening.get()(config, policies, clock=clock) as gate:
         yield populate(World(gate, clock))
 
 
