@@ -80,6 +80,8 @@ def test_whom_the_authenticator_does_not_verify_approves_nothing_and_rejects(sit
     page = lena.go(f"/console/inbox/{request}")
     page.click("button[value=approve]")
     page.wait_for_selector("[role=status]:has-text('No passkey was used.')")
+    page.wait_for_selector(f"#ask-{site.request(60_000)}")  # the page is exchanged, and goes on saying so
+    assert page.is_visible("[role=status]:has-text('No passkey was used.')")
     assert get_request(site.gate.store, request)[1] == ()
     page.click("button[value=reject]")
     page.wait_for_selector(".pill:has-text('Rejected')")

@@ -56,10 +56,20 @@ async function register(form) {
 
 const DOES = { "sign-in": signIn, register };
 
+const said = new Map(); // by the form's id: what is exchanged while somebody looks is told what stood there
+
 function say(form, message) {
   const place = form.querySelector("[role=status]");
-  if (place) place.textContent = message;
+  if (place && place.textContent !== message) place.textContent = message;
+  if (form.id) said.set(form.id, message);
 }
+
+document.addEventListener("htmx:after:swap", () => {
+  for (const [id, message] of said) {
+    const form = document.getElementById(id);
+    if (form && form.dataset.passkey === "vote") say(form, message);
+  }
+});
 
 function told(error) {
   if (error instanceof Refused) return error.message;
