@@ -80,18 +80,18 @@ class Redeeming(Struct, frozen=True):
 
 
 class Providers:
-    """What providers say of themselves, for a while. Safe to use from many threads."""
+    """What providers say of themselves, for a while. Safe to use from many threads; each provider is asked by one at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
         self._known: dict[str, tuple[float, Provider | ProviderUnavailable]] = {}
 
     def get(self, issuer: str) -> Provider:
         """The provider of this name. Raises `ProviderUnavailable`."""
         until, found = self._known.get(issuer, (-math.inf, None))
         if found is None or self._clock() >= until:
-            with self._lock:
+            with self._locks.setdefault(issuer, threading.Lock()):  # nobody waits for another one's provider
                 until, found = self._known.get(issuer, (-math.inf, None))
                 if found is None or self._clock() >= until:
                     found = self._look(issuer)
