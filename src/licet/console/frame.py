@@ -5,6 +5,8 @@ Rules:
 1. Templates escape everything that they are given. Nothing that somebody wrote is ever marked as safe.
 2. A page names the scripts and styles of this origin, with a nonce made for this answer; nothing else runs or is loaded.
 3. What an agent wrote stands in `untrusted` (macros.html), and nowhere else.
+4. A character that nobody sees, or that turns others around, is written out wherever text stands. Only what a form or a script sends back
+   as it is goes through `exact`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from urllib.parse import urlencode
 
 import jinja2
 import msgspec
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from licet.approvals.aside import COMMENT_LIMIT
@@ -26,13 +29,18 @@ from licet.console.files import address
 from licet.console.menu import menu_of
 from licet.console.overview_ledger import seal_of
 from licet.console.waiting import waiting_for
-from licet.console.wording import ago, number, utc
+from licet.console.wording import ago, number, plain_lines, utc
 from licet.model import OPERATOR_LOG
 from licet.server.endpoint import Answer, Asked
 from licet.server.problems import Problem
 
 HTML: Final = "text/html; charset=utf-8"
 _THEMES: Final = frozenset({"light", "dark"})
+
+
+def _seen(value: Any) -> Any:
+    """What stands in a template, by rule 4. What is markup was made of this."""
+    return plain_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 _environment = jinja2.Environment(
@@ -42,8 +50,9 @@ _environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     auto_reload=False,
+    finalize=_seen,
 )
-_environment.filters |= {"ago": ago, "number": number, "utc": utc}
+_environment.filters |= {"ago": ago, "exact": escape, "number": number, "utc": utc}
 _environment.globals |= {"static": address, "comment_limit": COMMENT_LIMIT}
 
 

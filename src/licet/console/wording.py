@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from unicodedata import category
@@ -13,8 +14,9 @@ _MINUTE: Final = 60
 _HOUR: Final = 3_600
 _DAY: Final = 86_400
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-_FILLERS: Final = "\u115f\u1160\u3164\uffa0\u2800"
-"""Letters and signs by their category, and blank."""
+_INVISIBLE: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+"""Letters, marks and signs by their category, and not seen (Default_Ignorable_Code_Point of Unicode, and the blank Braille cell)."""
+_LINES: Final = str.maketrans("\n\t\r", "   ")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,7 +54,17 @@ def quoted_value(value: Any) -> str:
 
 def plain(text: str) -> str:
     """The text with every character written out that is not seen, or that turns others around."""
-    return "".join([f"\\u{ord(one):04x}" if category(one) in _UNSEEN or one in _FILLERS else one for one in text])
+    return "".join([f"\\u{ord(one):04x}" if category(one) in _UNSEEN or _INVISIBLE.match(one) else one for one in text])
+
+
+def plain_lines(text: str) -> str:
+    """As `plain`, but lines and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    flat = text.translate(_LINES)
+    if flat.isprintable() and not _INVISIBLE.search(flat):
+        return text
+    return "".join([one if one in "\n\t\r" else plain(one) for one in text])
 
 
 def text_or_value(value: Any) -> str:
