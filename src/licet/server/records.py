@@ -129,9 +129,9 @@ def get_story(asked: Asked) -> Answer:
         named = find_entries(asked.gate.store, asked.params.id)
     except KeyError as error:
         raise not_found() from error
-    records = [record for record in records_of_story(asked.gate.store, named) if record.log in logs]
     if not any(entry.log in logs for entry in named):
-        raise not_found()
+        raise not_found()  # before the story is put together: what takes longer than what is not there, tells that it is there
+    records = [record for record in records_of_story(asked.gate.store, named) if record.log in logs]
     inside = tuple(dict.fromkeys(record.log for record in records))
     note_reading(asked, "show", {"reference": asked.params.id}, inside, shown=len(records))
     return Answer(body=Story(call=named[0].envelope.call, records=tuple([shape_of(record) for record in records])))
