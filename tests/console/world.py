@@ -62,12 +62,12 @@ class Browser:
     """Somebody who is signed in."""
 
     def __init__(self, served: ConsoleWorld, cookie: str) -> None:
-        self._served = served
+        self.served = served
         self.cookie = cookie
 
     def get(self, path: str, headers: Mapping[str, str] = {}) -> Reply:
         """A page."""
-        return self._served.get(path, headers={"host": HOST, "cookie": f"__Host-licet={self.cookie}", **headers})
+        return self.served.get(path, headers={"host": HOST, "cookie": f"__Host-licet={self.cookie}", **headers})
 
     def send(self, page: str, path: str, fields: Mapping[str, str] | None = None, headers: Mapping[str, str] = {}) -> Reply:
         """A form of this page, with what is hidden in it."""
@@ -78,7 +78,7 @@ class Browser:
 
     def post(self, path: str, fields: Mapping[str, str], headers: Mapping[str, str] = {}) -> Reply:
         """A form, as it is given."""
-        return self._served.form(path, fields, {**SAME, "cookie": f"__Host-licet={self.cookie}", **headers})
+        return self.served.form(path, fields, {**SAME, "cookie": f"__Host-licet={self.cookie}", **headers})
 
 
 def cookie_of(reply: Reply) -> str:

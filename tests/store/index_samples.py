@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +28,12 @@ def row_of(index: int, envelope: Any, text: str | None = None) -> IndexRow:
 def sealed(*subjects: str) -> dict[str, Any]:
     """The payload entry of a record whose payload these people seal."""
     return {"commitment": "0" * 64, "length": 100, "subjects": subjects}
+
+
+def lies_in(folder: Path, *words: str) -> set[str]:
+    """Those of the words whose bytes lie anywhere in the folder."""
+    stored = b"\n".join(file.read_bytes() for file in folder.iterdir())
+    return {word for word in words if word.encode() in stored}
 
 
 class Ledger:

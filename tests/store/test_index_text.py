@@ -17,7 +17,7 @@ from licet.store import index_open, index_text
 from licet.store.index import Index
 from licet.store.index_ask import Page, Query
 from licet.store.index_text import text_expression
-from tests.store.index_samples import AT, row, sealed
+from tests.store.index_samples import AT, lies_in, row, sealed
 
 TEXT = '{"customer_id":"C-412","note":"Überweisung doppelt: 12.50 EUR","order":"A_77/b"} charged twice'
 
@@ -36,12 +36,6 @@ def index(path: Path) -> Iterator[Index]:
 
 def found(index: Index, typed: str) -> list[int]:
     return [place.index for place in index.search(Query(text=typed)).places]
-
-
-def lies_in(folder: Path, *words: str) -> set[str]:
-    """Those of the words whose bytes lie anywhere in the folder."""
-    stored = b"\n".join(file.read_bytes() for file in folder.iterdir())
-    return {word for word in words if word.encode() in stored}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ from licet.store.index_ask import Query
 from licet.store.index_open import IndexDamaged
 from licet.store.index_take import IndexRow
 from licet.store.indexer import Indexer
-from tests.store.index_samples import AT, Ledger, row, sealed
+from tests.store.index_samples import AT, Ledger, lies_in, row, row_of, sealed
+
+DANA = "d" * 32
+ALICE = "a" * 32
 
 
 @pytest.fixture
@@ -285,3 +288,78 @@ def test_forgetting_while_records_are_taken_leaves_none_of_them(index: Index, pa
     indexer.close()
     assert index.search(Query(text="quixotry")).places == ()
     assert not [file for file in path.parent.iterdir() if b"quixotry" in file.read_bytes()]
+
+
+# what was erased elsewhere
+
+
+def erasure(index: int, *targets: str) -> IndexRow:
+    return row(index, None, kind="erasure", targets=targets)
+
+
+def test_who_was_erased_on_another_host_is_forgotten_with_the_record_of_that(index: Index, path: Path) -> None:
+    ledger = Ledger(
+        {
+            "acme": [row(0, "quixotry", payload=sealed(ALICE)), row(1, "zymurgy", payload=sealed(DANA))],
+            "operator": [row(0, "vorpal", payload=sealed(ALICE))],
+        }
+    )
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    assert lies_in(path.parent, "uixotry", "ymurgy", "orpal") == {"uixotry", "ymurgy", "orpal"}
+    ledger.logs["acme"].append(erasure(2, f"User::{ALICE}"))
+    indexer.catch_up()
+    assert lies_in(path.parent, "uixotry", "ymurgy", "orpal") == {"ymurgy"}
+    assert index.count(Query()).number == 4, "the records themselves stay"
+    indexer.close()
+
+
+def test_what_was_read_before_it_was_erased_and_is_taken_with_the_record_of_that_is_not_kept(index: Index, path: Path) -> None:
+    ledger = Ledger(
+        {
+            "acme": [row(0, "quixotry", payload=sealed(ALICE)), erasure(1, f"User::{ALICE}")],
+            "zeta": [row(0, "vorpal", payload=sealed(ALICE))],
+        }
+    )
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    assert lies_in(path.parent, "uixotry", "orpal") == set()
+    indexer.close()
+
+
+def test_payloads_that_were_dropped_are_forgotten_with_the_record_of_that(index: Index, path: Path) -> None:
+    words = ["quixotry", "zymurgy", "jackdaw", "vorpal"]
+    ledger = Ledger({"acme": [row(number, word) for number, word in enumerate(words)], "operator": [row(0, "wampeter")]})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    ledger.logs["acme"].append(erasure(4, "Payloads::0-1", "Payloads::3-9"))
+    ledger.logs["acme"].append(row(5, "granfalloon"))
+    indexer.catch_up()
+    assert lies_in(path.parent, *words, "wampeter", "granfalloon") == {"jackdaw", "wampeter", "granfalloon"}
+    indexer.close()
+
+
+@pytest.mark.parametrize(
+    "envelope", [b'"erasure"', b'{"kind":"erasure","targets":1}', b'{"kind":"erasure"}', b'{"kind":"call","tool":"erasure"}']
+)
+def test_what_is_no_erasure_or_cannot_be_read_forgets_nothing(index: Index, path: Path, envelope: bytes) -> None:
+    ledger = Ledger({"acme": [row(0, "quixotry", payload=sealed(ALICE)), row_of(1, envelope)]})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    assert lies_in(path.parent, "uixotry") == {"uixotry"}
+    assert index.cursors() == {"acme": 2}
+    indexer.close()
+
+
+def test_an_index_that_cannot_forget_takes_the_record_later(index: Index, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger({"acme": [row(0, "quixotry", payload=sealed(ALICE))]})
+    indexer = Indexer(index, ledger)
+    indexer.catch_up()
+    ledger.logs["acme"].append(erasure(1, f"User::{ALICE}"))
+    with patch.object(Index, "finish_forgetting", side_effect=StoreUnavailable("is locked")), pytest.raises(StoreUnavailable):
+        indexer.catch_up()
+    assert index.cursors() == {"acme": 1}
+    indexer.catch_up()
+    assert index.cursors() == {"acme": 2}
+    assert lies_in(path.parent, "uixotry") == set()
+    indexer.close()

@@ -66,6 +66,13 @@ class _Dropped(Struct, frozen=True):
     held: frozenset[str]
 
 
+class Gone(Struct, frozen=True):
+    """What one erasure names: who, by pseudonym, and runs of records of its log, both ends included, whose payloads were dropped."""
+
+    pseudonyms: tuple[str, ...]
+    runs: tuple[tuple[int, int], ...]
+
+
 class _Envelope(Struct, frozen=True):
     log: str
     kind: str
@@ -74,7 +81,13 @@ class _Envelope(Struct, frozen=True):
     targets: tuple[str, ...] = ()
 
 
+class _Naming(Struct, frozen=True):
+    kind: str
+    targets: tuple[str, ...] = ()
+
+
 _decode = msgspec.json.Decoder(_Envelope).decode
+_decode_naming = msgspec.json.Decoder(_Naming).decode
 
 
 class Forgotten:
@@ -141,6 +154,26 @@ class Forgotten:
                 self._holds[found.id] = Hold(found.id, found.log, None, found.at)
             elif pseudonym_in(target) is not None:
                 self._holds[found.id] = Hold(found.id, found.log, target, found.at)
+
+
+def gone_by(envelope: bytes, index: int) -> Gone | None:
+    """What this record, at this index of its log, says is gone; None for one that is no erasure, or cannot be read.
+
+    It is for whoever keeps a copy of what was sealed. What an erasure explains depends on the holds before it: `Forgotten`.
+    """
+    if b'"erasure"' not in envelope:  # nearly all of them
+        return None
+    try:
+        found = _decode_naming(envelope)
+    except (*UNREADABLE, TypeError):
+        return None
+    if found.kind != "erasure":
+        return None
+    drops = [drop for target in found.targets if (drop := _RANGE.fullmatch(target)) is not None]
+    return Gone(
+        tuple([pseudonym for target in found.targets if (pseudonym := pseudonym_in(target)) is not None]),
+        tuple([(int(drop[1]), last) for drop in drops if (last := min(int(drop[2]), index - 1)) >= int(drop[1])]),
+    )
 
 
 def pseudonym_in(target: str) -> str | None:

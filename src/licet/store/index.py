@@ -23,6 +23,7 @@ import apsw
 
 from licet import process
 from licet.errors import GateClosed, StoreUnavailable
+from licet.ledger.forgotten import Gone
 from licet.ledger.tiles import Edge
 from licet.store import forks, index_forget, index_text, index_tiles
 from licet.store.index_ask import Count, Moments, Page, Query, count_up_to, find_moments, find_page
@@ -187,6 +188,21 @@ class Index:
         with self._writing() as con:
             with _transaction(con):
                 index_forget.note_runs(con, log_number(con, log), runs)
+            self.finish_forgetting()
+
+    def forget_erased(self, said: Iterable[tuple[str, Gone]], logs: Iterable[str]) -> None:
+        """As `forget`, of all that records of erasures, each with its log, say is gone.
+
+        Who was erased is forgotten in every log that has records about them, and in `logs`, of which records are on their way.
+        """
+        said = list(said)
+        gone = [pseudonym for _, one in said for pseudonym in one.pseudonyms]
+        with self._writing() as con:
+            with _transaction(con):
+                for number in {log_number(con, log) for log in logs} | index_forget.logs_about(con, gone):
+                    index_forget.note_pseudonyms(con, number, gone)
+                for log, one in said:
+                    index_forget.note_runs(con, log_number(con, log), one.runs)
             self.finish_forgetting()
 
     def finish_forgetting(self) -> None:

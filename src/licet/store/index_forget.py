@@ -19,11 +19,23 @@ Run: TypeAlias = tuple[int, int]
 """Indexes of records, both ends included."""
 
 _PAGE = 100_000
+_AT_ONCE = 100
+"""Of subjects in one question: it takes time by the square of them."""
 
 
 def note_pseudonyms(con: apsw.Connection, number: int, pseudonyms: Iterable[str]) -> None:
     """These subjects of a log are to be forgotten. Part of the caller's transaction."""
     con.executemany("INSERT OR IGNORE INTO forgotten VALUES (?, ?, 0)", [(number, pseudonym) for pseudonym in pseudonyms])
+
+
+def logs_about(con: apsw.Connection, pseudonyms: Sequence[str]) -> set[int]:
+    """The numbers of all logs that have records about one of these subjects."""
+    found: set[int] = set()
+    for start in range(0, len(pseudonyms), _AT_ONCE):
+        docs = docs_of(con, {"subject": tuple(pseudonyms[start : start + _AT_ONCE])})
+        text = "SELECT DISTINCT place >> ? FROM docs WHERE doc IN (SELECT value FROM json_each(?))"
+        found |= {number for (number,) in fetch(con, text, (INDEX_BITS, f"{docs}"))}
+    return found
 
 
 def note_runs(con: apsw.Connection, number: int, runs: Iterable[Run]) -> None:

@@ -7,7 +7,8 @@ Rules:
 2. Whoever begins looks first whether the index fits the ledger: a restored, cut or other ledger makes it begin anew.
 3. The writer is never waited for and never waits. The thread gives way: for as long as each of its steps took while it is far behind, and
    then until the next poll.
-4. Nothing here stops the ledger. What goes wrong is kept in `problem`, and tried again; a damaged index is emptied and filled anew.
+4. What an erasure names is forgotten before its record is taken: whoever erased, on whatever host, reaches every index of the ledger.
+5. Nothing here stops the ledger. What goes wrong is kept in `problem`, and tried again; a damaged index is emptied and filled anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from licet.errors import LicetError
+from licet.ledger.forgotten import gone_by
 from licet.store.index import Index
 from licet.store.index_open import IndexDamaged
 from licet.store.index_take import IndexRow
@@ -112,7 +114,7 @@ class Indexer:
                     taken = self._step()
                 self.problem = None
                 rest_s = self._rest_s(taken, time.perf_counter() - began)
-            except Exception as error:  # noqa: BLE001  rule 4
+            except Exception as error:  # noqa: BLE001  rule 5
                 self.problem = str(error) if isinstance(error, LicetError) else f"{type(error).__name__}: {error}"
                 rest_s = _RETRY_S
             self._closed.wait(rest_s)
@@ -147,10 +149,17 @@ class Indexer:
             taken.append((log, rows))
             count += len(rows)
         if count:
+            self._forget_erased(taken)
             self._index.take_all(taken)
             self._next |= {log: rows[-1].index + 1 for log, rows in taken if rows}
             self._times = self._index.times() if len(behind) > 1 else self._times
         return count
+
+    def _forget_erased(self, taken: Sequence[tuple[str, Sequence[IndexRow]]]) -> None:
+        """Rule 4. A crash before they are taken leaves the records to be taken, and so to be forgotten, again."""
+        said = [(log, gone) for log, rows in taken for row in rows if (gone := gone_by(row.envelope, row.index)) is not None]
+        if said:
+            self._index.forget_erased(said, [log for log, _ in taken])
 
     def _acquire(self) -> bool:
         """Whether this process now fills the index (rules 1 and 2)."""
