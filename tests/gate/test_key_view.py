@@ -97,6 +97,17 @@ def test_a_key_that_another_process_issued_a_moment_ago_is_found(tmp_path: Path,
     assert here.view.find(key.credential.id) is not None
 
 
+def test_a_key_is_found_of_whose_commit_the_database_has_not_told_this_process_yet(
+    tmp_path: Path, here: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.view.look()
+    before = here.view._store.version()
+    monkeypatch.setattr(here.view._store, "version", lambda: before)
+    with room(tmp_path) as other:
+        key = issued(other)
+    assert here.view.find(key.credential.id) is not None
+
+
 FORGERIES = {
     "a row that nobody issued": (
         "INSERT INTO credentials SELECT 'aaaaaaaaaaaaaaaa', x'00', content, created_at, expires_at, NULL, NULL FROM credentials",

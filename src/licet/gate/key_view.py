@@ -89,7 +89,7 @@ class KeyView:
         if row is None:
             return None
         if not self._issues.bears_out(row.issued):
-            self.look()  # it may have been issued or changed a moment ago, by another process
+            self.look(anew=True)  # it may have been issued or changed a moment ago, by another process of whose commit nobody has told yet
             row = self._store.find_credential(credential) or row
         content = content_of(row) if self._issues.bears_out(row.issued) else None
         if content is None:
@@ -97,10 +97,13 @@ class KeyView:
             return None
         return StoredKey(id=credential, digest=row.issued.digest, content=content, expires_at=row.issued.expires_at)
 
-    def look(self) -> None:
-        """What was committed until now is known. Raises `StoreError`."""
+    def look(self, *, anew: bool = False) -> None:
+        """What was committed until now is known. Raises `StoreError`.
+
+        A store may hear of commits by other processes soon after, and tell then that there was one: `anew` does not wait for that.
+        """
         with self._looking:
-            self._look()
+            self._look(anew=anew)
 
     def ends_at(self, credential: str) -> int | None:
         """When the key ends by what is known now."""
@@ -124,10 +127,10 @@ class KeyView:
         except LicetError as error:
             _log.warning("licet: when keys were used last could not be written: %s", error)
 
-    def _look(self) -> None:
+    def _look(self, *, anew: bool = False) -> None:
         began = self._clock()  # before the store is asked: a revocation that lands meanwhile is not taken for seen
         version = self._store.version()
-        if version != self._version:
+        if anew or version != self._version:
             found = self._store.credential_records(self._next)
             for envelope in found.envelopes:
                 self._issues.take(envelope)
