@@ -46,9 +46,12 @@ def host(folder: Path, url: str, config: str = PEOPLE, policies: str = POLICIES 
 
 
 @contextmanager
-def pair_on(folder: Path, url: str, config: str = PEOPLE, more: Callable[[World], None] = lambda _: None) -> Iterator[Pair]:
+def pair_on(
+    folder: Path, url: str, config: str = PEOPLE, more: Callable[[World], None] = lambda _: None, clock: Clock | None = None
+) -> Iterator[Pair]:
     """Both of them, until the end, with the tools that can be undone, and more. They have one clock, and act on the same customers."""
-    clock, worlds, served = Clock(), list[World](), list[ConsoleWorld]()
+    worlds, served = list[World](), list[ConsoleWorld]()
+    clock = clock or Clock()
     with ExitStack() as opened:
         for name in ("here", "there"):
             settings = loads(host(folder / name, url, config), file=folder / name / "licet.toml")
