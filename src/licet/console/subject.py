@@ -150,7 +150,7 @@ def _tally(events: Iterable[Event]) -> list[dict[str, Any]]:
     of_kind = [
         ("changed", "allow", "change"),
         ("open", "hold", "request that waits", "requests that wait"),
-        ("ended", "hold", "request without a call", "requests without a call"),
+        ("ended", "none", "request without a call", "requests without a call"),
         ("denied", "deny", "denial"),
         ("error", "error", "failed call"),
         ("unknown", "unknown", "to settle", "to settle"),
