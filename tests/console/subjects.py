@@ -19,8 +19,9 @@ PEOPLE = CONFIG.replace("[users.lena]\n", '[users.lena]\nroles = ["licet-auditor
     '[users.ada]\ntenants = ["acme"]\nroles = ["licet-admin", "support", "billing"]\n'
     '[users.greta]\ntenants = ["globex"]\nroles = ["licet-admin"]\n'
     '[users.bert]\ntenants = ["acme"]\nroles = ["licet-admin"]\n'
+    '[users.rita]\ntenants = ["acme", "globex"]\nroles = ["licet-auditor"]\n'
 )
-"""`lena` audits, `ada` administrates and may use tools, `bert` administrates only, `greta` does so in the other tenant."""
+"""`lena` audits, `rita` does in both tenants, `ada` administrates and may use tools, `bert` administrates only, `greta` does so in the other tenant."""
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 

@@ -132,7 +132,7 @@ def test_neighbours_are_the_calls_of_the_same_workflow(served: ConsoleWorld) -> 
     page = served.enter("lena").get("/console/audit/acme/2").content.decode()
     assert 'href="/console/audit/acme/0" rel="prev"' in page
     assert 'href="/console/audit/acme/3" rel="next"' in page
-    assert 'href="/console/traces/w-1"' in page
+    assert 'href="/console/traces/w-1?tenant=acme"' in page
 
 
 def test_out_of_reach_and_not_there_answer_alike(served: ConsoleWorld) -> None:

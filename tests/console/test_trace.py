@@ -10,6 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from licet import Trace
+from licet.console.trace import ShowTrace
+from licet.server.cursors import write_cursor
 from licet.testing import vote
 from tests.console.subjects import HOSTILE, look_up, subject_world
 from tests.console.world import ConsoleWorld, text_of
@@ -106,6 +108,75 @@ def test_another_tenants_calls_under_the_same_name_are_in_nothing(served: Consol
     assert "parent not here" in text_of(other)
 
 
+def test_what_two_tenants_call_the_same_is_kept_apart(served: ConsoleWorld) -> None:
+    span(served, "a")
+    span(served, "b", "a")
+    with served.gate.acting(agent="free-bot", user="gina", tenant="globex", workflow="w-1", trace=Trace(span_id="c", parent="a")):
+        served.gate.call("crm.lookup", {"customer_id": "G-1"})
+    rita = served.enter("rita")
+    chosen = rita.get("/console/traces/w-1")
+    assert rows(chosen) == []
+    assert "a name that 2 tenants use" in text_of(chosen)
+    links = re.findall(r'<a href="(/console/traces/w-1\?[^"]+)"', chosen.content.decode())
+    assert links == ["/console/traces/w-1?tenant=acme", "/console/traces/w-1?tenant=globex"]
+    acme, globex = (rita.get(path) for path in links)
+    assert (len(rows(acme)), len(rows(globex))) == (2, 1)
+    assert "globex" not in " ".join(words for _, words in rows(acme))
+    assert "All 1 calls" in text_of(globex)
+    assert "trace of" not in text_of(globex)
+    assert set(links) <= set(re.findall(r'href="([^"]+)"', rita.get("/console/traces").content.decode()))
+    assert served.world.kinds("globex").count("access") == 1  # of one tenant is told to that one alone
+
+
+def test_a_tenant_out_of_reach_answers_as_one_that_is_not_there(served: ConsoleWorld) -> None:
+    span(served, "a")
+    assert trace(served, query="?tenant=acme").status == 200
+    replies = [trace(served, query=f"?tenant={name}", user="greta") for name in ("acme", "nowhere")]
+    assert {reply.status for reply in replies} == {404}
+    assert trace(served, query="?tenant=globex", user="greta").status == 404
+
+
+def test_a_page_goes_on_where_the_one_before_ended_whatever_happened_meanwhile(
+    served: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("licet.console.trace.ROWS", 4)
+    for number in range(6):
+        span(served, f"s{number}", "s0" if number else None)
+    browser = served.enter("lena")
+    first = browser.get("/console/traces/w-1?tenant=acme").content.decode()
+    following = re.search(r'<tr class="rest"><td colspan="4"><a data-row href="([^"]+)"[^>]*>([^<]+)', first)
+    assert following is not None
+    assert following[2] == "2 more calls"
+    path = following[1].replace("&amp;", "&")
+    before = browser.get(path)
+    assert len(rows(before)) == 2
+    served.world.clock.advance(3_600)
+    span(served, "late", "s0")
+    span(served, "later")
+    after = browser.get(path)
+    assert rows(after) == rows(before)
+    bars = [re.findall(r'<rect class="s-allow"[^>]+>', page.content.decode()) for page in (before, after)]
+    assert bars[0] == bars[1]
+    assert "All 8 calls" in text_of(browser.get("/console/traces/w-1?tenant=acme"))
+
+
+def test_a_cursor_is_for_one_trace_as_it_was_asked_for(served: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.console.trace.ROWS", 1)
+    for number in range(3):
+        span(served, f"s{number}")
+        span(served, f"t{number}", workflow="w-2")
+    browser = served.enter("lena")
+    found = re.search(r"cursor=([\w-]+)", browser.get("/console/traces/w-1").content.decode())
+    assert found is not None
+    assert browser.get(f"/console/traces/w-1?tenant=acme&cursor={found[1]}").status == 200
+    for path in (f"w-2?tenant=acme&cursor={found[1]}", f"w-1?tenant=acme&failed=1&cursor={found[1]}", "w-1?tenant=acme&cursor=AAAA"):
+        assert browser.get(f"/console/traces/{path}").status == 400
+    params = ShowTrace(id="w-1", tenant="acme")
+    for place in ((0, 0, 0), (7, 99, 10**30), (10**15, 10**15, 1)):
+        cursor = write_cursor("consoleTrace", params, place)
+        assert browser.get(f"/console/traces/w-1?tenant=acme&cursor={cursor}").status in {200, 400}
+
+
 def test_who_reaches_none_of_it_is_told_the_same_as_of_what_is_not_there(served: ConsoleWorld) -> None:
     span(served, "a")
     there, nowhere = trace(served, user="greta"), trace(served, "w-none", user="greta")
@@ -192,7 +263,7 @@ def test_the_arguments_of_a_call_are_looked_at_one_by_one(served: ConsoleWorld) 
     assert 'customer_id "C-1"' in text_of(page)
 
 
-@pytest.mark.parametrize("query", ["?after=-1", "?failed=2", "?unknown=1", "?after=999999999"])
+@pytest.mark.parametrize("query", ["?after=1", "?cursor=x", "?tenant=", "?failed=2", "?unknown=1"])
 def test_absurd_parameters_are_refused(served: ConsoleWorld, query: str) -> None:
     span(served, "a")
     assert trace(served, query=query).status in {400, 422}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from licet.console.looks import ALLOW, DENY, HOLD, OUTCOMES, VERDICTS, Look
-from licet.console.records import record_path
+from licet.console.records import record_path, workflow_path
 from licet.console.subject_view import pieces
 from licet.ledger.entries import Entry, tell
 from licet.ledger.record import parse_ref
@@ -31,7 +31,7 @@ def trace_path(entry: Entry) -> str | None:
     """The page of the workflow that a record belongs to, or of its trace."""
     trace = entry.envelope.trace
     name = None if trace is None else trace.workflow or trace.trace_id
-    return None if name is None else f"/console/traces/{quote(name, safe='')}"
+    return None if name is None else workflow_path(name, entry.log)
 
 
 def filter_path(entry: Entry, **wanted: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from licet.console.subject_address import Subject, path_of
 from licet.errors import IntegrityBroken
@@ -17,6 +17,11 @@ from licet.store.contract import StoredRecord
 def record_path(log: str, index: int) -> str:
     """The page of a record."""
     return f"/console/audit/{quote(log, safe='')}/{index}"
+
+
+def workflow_path(name: str, log: str) -> str:
+    """The page of a workflow, or of a trace, in this log."""
+    return f"/console/traces/{quote(name, safe='')}?{urlencode({'tenant': log})}"
 
 
 def read_all(records: Iterable[StoredRecord]) -> list[Entry]:

@@ -4,8 +4,10 @@ Rules:
 
 1. Only records of logs in which this one may read are part of a trace, whatever its id: calls of another tenant under the same name are not
    there, in no count and no axis.
-2. One look at a trace is one reading in the log, without payloads. Arguments are looked at call by call, and each look is recorded.
-3. A page holds so many rows; the next ones come by a link, with or without scripts.
+2. A workflow is one of one log: what two tenants call the same is kept apart, and asked for by name and tenant.
+3. One look at a trace is one reading in the log, without payloads. Arguments are looked at call by call, and each look is recorded.
+4. A page holds so many rows; the next ones come by a link, with or without scripts. It names the row that it goes on behind, and all pieces
+   are of one moment: what happens meanwhile neither moves a row nor the axis.
 """
 
 from __future__ import annotations
@@ -20,32 +22,29 @@ from msgspec import Meta, Struct
 from licet.console.frame import page, place_of
 from licet.console.looks import HOLD
 from licet.console.record import arguments_of
-from licet.console.records import read_all, record_path
+from licet.console.records import read_all, record_path, workflow_path
 from licet.console.subject_view import entry_of, pieces
 from licet.console.trace_axis import Axis
+from licet.console.trace_records import KINDS, RECORDS_LIMIT, Workflow, find_workflow
 from licet.console.trace_tree import Span, in_order, settle_waits, spans_of
 from licet.console.wording import span as worded
 from licet.ledger.entries import Entry, tell
 from licet.ledger.record import microseconds
 from licet.ledger.wording import counted, duration, who
 from licet.server import records
-from licet.server.cursors import read_cursor, write_cursor
+from licet.server.cursors import bad_cursor, read_cursor, write_cursor
 from licet.server.endpoint import Answer, Asked, Endpoint
-from licet.server.problems import Problem, not_found
+from licet.server.problems import Problem
 from licet.server.records import find, note_reading, sought_by
 from licet.server.shapes_records import Index, Name, OneRecord, SearchRecords
 from licet.server.visible import find_visible
 
 HERE: Final = "/console/traces"
 ROWS: Final = 100
-RECORDS_LIMIT: Final = 12_000
-"""More records of one workflow are not drawn."""
-_AT_ONCE: Final = 1_000
 _RECENT: Final = 500
 _HELD: Final = 50
 """Of so many held calls it is looked up when people decided."""
 _DEEPEST: Final = 8
-_KINDS: Final = ("intent", "call", "denial", "hold", "outcome", "recovery")
 
 
 class ShowTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,12 +60,21 @@ class FindTrace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ShowTrace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which workflow or trace, which of its calls, from which row on, and whether waiting stands in proportion."""
+    """Which workflow or trace of which tenant, which of its calls, behind which row, and whether waiting stands in proportion."""
 
     id: Name
+    tenant: Name | None = None
     failed: Literal["", "1"] = ""
     unfold: Literal["", "1"] = ""
-    after: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    cursor: str | None = None
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Where a page ends: its last row by the first record of the call, the newest record that is drawn, and when that was."""
+
+    row: Index
+    newest: Index
+    at: Annotated[int, Meta(ge=0)]
 
 
 class ShowCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +88,7 @@ class ShowCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def show_traces(asked: Asked) -> Answer:
     """The workflows of late."""
     params: ShowTraces = asked.params
-    search = SearchRecords(tenant=place_of(asked), kind=_KINDS, payloads=False)
+    search = SearchRecords(tenant=place_of(asked), kind=KINDS, payloads=False)
     sought = sought_by(asked, search)
     after = None if params.cursor is None else read_cursor("consoleTraces", search, params.cursor, str)
     found = find(asked, sought, limit=_RECENT, after=after)
@@ -105,42 +113,50 @@ def find_trace(asked: Asked) -> Answer:
 
 
 def show(asked: Asked) -> Answer:
-    """One workflow."""
+    """One workflow; where several tenants have one of this name, which there are."""
     params: ShowTrace = asked.params
-    entries, more, by = _records(asked, params.id)
-    if not entries:
-        raise not_found()
+    found = find_workflow(asked, params.id, params.tenant)
+    if not isinstance(found, Workflow):
+        return page(asked, "trace_logs.html", name=params.id, logs=[(log, workflow_path(params.id, log)) for log in found])
+    log = found.log
+    params = msgspec.structs.replace(params, tenant=log)
     now_us = microseconds(asked.gate.now())
-    spans = spans_of(entries, now_us)
-    settle_waits(spans, _ends(asked, spans), now_us)
+    begun = None if params.cursor is None else read_cursor("consoleTrace", params, params.cursor, Place)
+    place = begun or Place(0, found.entries[0].index, now_us)
+    at_us = min(place.at, now_us)
+    spans = spans_of([entry for entry in found.entries if entry.index <= place.newest], at_us)
+    settle_waits(spans, _ends(asked, spans), at_us)
     ordered = in_order(spans)
     shown = [span for span in ordered if span.is_bad] if params.failed else ordered
     axis = Axis.of(_busy(spans), fold=not params.unfold)
-    rows = shown[params.after : params.after + ROWS]
+    start = 0 if begun is None else _behind(shown, begun.row)
+    rows = shown[start : start + ROWS]
+    left = len(shown) - start - len(rows)
+    following = write_cursor("consoleTrace", params, Place(rows[-1].first, place.newest, place.at)) if left else None
     waited = sum((span.waited_until or span.start) - span.start for span in spans)
     return page(
         asked,
         "trace.html",
         name=params.id,
-        by=by,
+        by=found.by,
+        log=log,
         rows=[_row(span, axis, params.id) for span in rows],
-        following=None if params.after + ROWS >= len(shown) else _address(params, after=params.after + ROWS),
-        left=max(0, len(shown) - params.after - ROWS),
-        after=params.after,
+        following=None if following is None else _address(params, cursor=following),
+        left=left,
+        is_first=not start,
         axis=axis,
         count=len(spans),
         bad=sum(span.is_bad for span in spans),
         failed=bool(params.failed),
         unfold=bool(params.unfold),
-        address=lambda **changes: _address(params, **changes),
-        begun=spans[0].start if spans else entries[0].envelope.at,
+        address=lambda **changes: _address(params, **{"cursor": None, **changes}),
+        begun=spans[0].start if spans else found.entries[0].envelope.at,
         length=axis.length,
         waited=worded(waited // 1_000_000) if waited else "",
         agents=sorted({span.caller for span in spans}),
-        logs=sorted({span.log for span in spans}),
         questions=[span for span in spans if span.is_open],
         unknown=[span for span in spans if span.look.name == "unknown"],
-        more=more,
+        more=found.more,
         limit=RECORDS_LIMIT,
         record_path=record_path,
     )
@@ -156,7 +172,7 @@ def show_call(asked: Asked) -> Answer:
         asked,
         "trace_call.html",
         name=params.id,
-        back=f"{HERE}/{quote(params.id, safe='')}",
+        back=workflow_path(params.id, params.log),
         entry=entry,
         told=pieces(tell(entry).sentence),
         caller="nobody" if actor is None else who(actor.agent, actor.service, actor.user),
@@ -165,22 +181,12 @@ def show_call(asked: Asked) -> Answer:
     )
 
 
-def _records(asked: Asked, name: str) -> tuple[list[Entry], bool, str]:
-    """The records of a workflow of this name, else of a trace, the newest first; whether there are more; which of the two it is."""
-    for by in ("workflow", "trace"):
-        search = SearchRecords(tenant=place_of(asked), kind=_KINDS, payloads=False, **{by: name})  # type: ignore[arg-type]
-        sought = sought_by(asked, search)
-        found, cursor = list[Entry](), None
-        while len(found) < RECORDS_LIMIT:
-            part = find(asked, sought, limit=_AT_ONCE, after=cursor)
-            found += read_all(part.records)
-            cursor = part.next
-            if cursor is None:
-                break
-        note_reading(asked, "search", sought.told, sought.logs, shown=len(found), payloads=False)
-        if found:
-            return found, cursor is not None, by
-    return [], False, ""
+def _behind(shown: Sequence[Span], row: int) -> int:
+    """The number of the row behind this one. Raises `Problem` where there is no such row."""
+    for number, span in enumerate(shown, 1):
+        if span.first == row:
+            return number
+    raise bad_cursor()
 
 
 def _ends(asked: Asked, spans: Sequence[Span]) -> dict[str, int | None]:
@@ -239,7 +245,7 @@ def _groups(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "log": log,
-                "path": f"{HERE}/{quote(name, safe='')}",
+                "path": workflow_path(name, log),
                 "calls": counted(len(spans), "call"),
                 "callers": sorted({span.caller for span in spans}),
                 "bad": sum(span.is_bad for span in spans),
