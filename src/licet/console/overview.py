@@ -31,7 +31,7 @@ from licet.server.shapes_records import Name
 from licet.server.unknown import OneCall, SettleCall
 
 HERE: Final = "/console/overview"
-LISTED: Final = 20
+LISTED: Final = 5
 Range = Literal["1h", "24h", "7d", "30d"]
 RANGES: Final[Mapping[Range, tuple[str, str, timedelta, int]]] = MappingProxyType(
     {
