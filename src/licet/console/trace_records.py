@@ -50,13 +50,14 @@ def find_workflow(asked: Asked, name: str, tenant: str | None) -> Workflow | tup
 
 def _logs_with(asked: Asked, sought: Sought) -> tuple[str, ...]:
     """Those of the logs in which it is found."""
-    found = list[str]()
+    found, cursor = list[str](), None
     while len(found) < LOGS and len(found) < len(sought.logs):
         left = tuple([log for log in sought.logs if log not in found])
-        newest = find(asked, msgspec.structs.replace(sought, logs=left), limit=1, after=None).records
-        if not newest:
+        newest = find(asked, msgspec.structs.replace(sought, logs=left), limit=1, after=cursor)
+        cursor = None if newest.records else newest.next  # a search that took long goes on from where it was
+        found += [record.log for record in newest.records]
+        if not newest.records and cursor is None:
             break
-        found.append(newest[0].log)
     return tuple(sorted(found))
 
 
