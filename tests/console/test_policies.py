@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from licet.policy.bundle import OWN_FILE
+from licet.policy.own import default_text
 from tests.console.world import Browser, ConsoleWorld, console_world, text_of
-from tests.world import CONFIG, POLICIES
+from tests.world import CONFIG, POLICIES, world_on
 
 PEOPLE = """
 [users.rita]
@@ -119,6 +122,29 @@ def test_history_shows_what_was_put_into_force(served: ConsoleWorld, rita: Brows
     assert rita.get(f"/console/policies/compare?digest={'a' * 64}").status == 404
     assert rita.get("/console/policies/compare?digest=abc").status == 400
     assert "access" in served.world.kinds("operator")
+
+
+def test_the_oldest_version_that_is_shown_is_compared_with_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licet.console.policies.VERSIONS", 2)
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / OWN_FILE).write_text(default_text())
+    with world_on(tmp_path, CONFIG.replace("[groups]", PEOPLE + "[groups]")) as inner:
+        made = ConsoleWorld(inner)
+        try:
+            rita = made.enter("rita")
+            for number in (1, 2):
+                more = f'@id("more-{number}")\nforbid (principal == Agent::"night-bot", action, resource);\n'
+                (folder / "all.cedar").write_text(POLICIES + more)
+                assert rita.send("/console/policies", "/console/policies/reload").status == 303
+            links = re.findall(r'href="(/console/policies/compare[^"]+)"', rita.get("/console/policies/history").content.decode())
+            assert len(links) == 2
+            assert all("before=" in link for link in links)
+            oldest = text_of(rita.get(links[1].replace("&amp;", "&")))
+            assert '+@id("more-1")' in oldest
+            assert "support-reads" not in oldest
+        finally:
+            made.close()
 
 
 def test_a_form_needs_its_token(rita: Browser) -> None:

@@ -160,9 +160,9 @@ def history(asked: Asked) -> Answer:
     wanted = wanted_of({"kinds": ("policy",), "tenant": OPERATOR_LOG}, (), since_us=None, until_us=None)
     found = asked.gate.ledger.search().finder.find(wanted, limit=1_000, logs=(OPERATOR_LOG,))
     entries = read_all(found.records)
-    bundles = [one for one in entries if one.detail.get("part") == "bundle"][:VERSIONS]
+    every = [one for one in entries if one.detail.get("part") == "bundle"]
+    bundles, digests = every[:VERSIONS], [str(one.detail.get("sha256", "")) for one in every]
     note_reading(asked, "search", {"kinds": ["policy"]}, (OPERATOR_LOG,), shown=len(bundles))
-    digests = [str(one.detail.get("sha256", "")) for one in bundles]
     versions = [
         {
             "digest": digest,
@@ -171,7 +171,7 @@ def history(asked: Asked) -> Answer:
             "path": record_path(one.log, one.index),
             "is_in_force": digest == asked.gate.scene.engine.bundle.digest,
         }
-        for number, (one, digest) in enumerate(zip(bundles, digests, strict=True))
+        for number, (one, digest) in enumerate(zip(bundles, digests, strict=False))
     ]
     return page(asked, "policy_history.html", versions=versions)
 
