@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -88,6 +89,35 @@ def test_an_agent_is_frozen_and_lifted(served: ConsoleWorld, rita: Browser) -> N
     assert rita.send("/console/freezes/place", lift[1], {"reason": "again"}).status in {404, 409}
     frozen = [record for record in served.world.records() if record.kind == "freeze"]
     assert len(frozen) == 2
+
+
+def test_a_form_that_is_sent_twice_stops_once(served: ConsoleWorld, rita: Browser) -> None:
+    form = "/console/freezes/place"
+    token = re.search(r'name="form_token" value="([0-9a-f]{64})"', rita.get(form).content.decode())
+    assert token is not None
+    fields = {"form_token": token[1], "scope": "agent", "name": "support-bot", "tenant": "acme", "reason": " odd\u202e amounts "}
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: rita.post(form, fields), range(4)))
+    assert {(reply.status, reply.headers["location"]) for reply in replies} == {(303, "/console/freezes")}
+    (standing,) = served.gate.freezes()
+    assert served.world.kinds().count("freeze") == 1
+    for other in ({"reason": "another"}, {"name": "night-bot"}, {"scope": "tool", "name": "crm.lookup"}, {"tenant": ""}):
+        assert rita.post(form, {**fields, **other}).status == 303
+    assert served.enter("adam").send(form, form, {name: value for name, value in fields.items() if name != "form_token"}).status == 303
+    assert len(served.gate.freezes()) == 6  # another reason, thing, kind, place and person are each another freeze
+    served.gate.lift(standing.id, reason="it was a test", by="rita")
+    assert rita.post(form, fields).status == 303  # what was lifted is placed again by whoever sends it again
+    assert len(served.gate.freezes()) == 6
+
+
+@pytest.mark.parametrize(("scope", "name"), [("all", ""), ("tenant", "acme"), ("session", "s-1")])
+def test_each_kind_that_the_form_offers_is_placed_once(served: ConsoleWorld, rita: Browser, scope: str, name: str) -> None:
+    form = "/console/freezes/place"
+    assert f'<option value="{scope}">' in rita.get(form).content.decode()
+    for _ in range(2):
+        assert rita.send(form, form, {"scope": scope, "name": name, "tenant": "", "reason": "stop"}).status == 303
+    (standing,) = served.gate.freezes()
+    assert standing.scope == scope
 
 
 @pytest.mark.parametrize(

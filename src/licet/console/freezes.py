@@ -1,7 +1,12 @@
-"""What is stopped: placed and lifted here through the API's own functions, effective at once in every process on the store."""
+"""What is stopped: placed and lifted here through the API's own functions, effective at once in every process on the store.
+
+A form that is sent twice stops once: where the same person's freeze of the same thing for the same reason stands, it is what the second
+answers with. Only two processes that are asked at one moment may both place one; each is lifted for itself.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -9,6 +14,7 @@ from msgspec import Meta, Struct
 from licet.console.frame import page, place_of
 from licet.gate.freeze import REASON_LIMIT
 from licet.gate.freeze_view import StandingFreeze
+from licet.gate.text import readable
 from licet.ledger.frozen import Scope
 from licet.model import OPERATOR_LOG
 from licet.server import freezes
@@ -16,7 +22,15 @@ from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.shapes_records import Name
 
 HERE: Final = "/console/freezes"
-_SCOPES: Final = (("agent", "an agent"), ("tool", "a tool"), ("tenant", "a tenant"), ("session", "a session"), ("everything", "everything"))
+_SCOPES: Final = (
+    ("agent", "an agent"),
+    ("service", "a service"),
+    ("tool", "a tool"),
+    ("tenant", "a tenant"),
+    ("session", "a session"),
+    ("all", "everything"),
+)
+_placing: Final = threading.Lock()
 Optional = Annotated[str, Meta(max_length=1_000)]
 Why = Annotated[str, Meta(min_length=1, max_length=REASON_LIMIT)]
 
@@ -90,13 +104,26 @@ def show_form(asked: Asked) -> Answer:
 
 
 def place(asked: Asked) -> Answer:
-    """It is frozen."""
+    """It is frozen, once."""
     body: Freeze = asked.body
     given = freezes.PlaceFreeze(
         scope=body.scope, reason=body.reason.strip(), name=body.name.strip() or None, tenant=body.tenant or None, anyway=body.anyway
     )
-    freezes.place(asked.with_input(None, given))
+    asked.allow("freezes.place", _tenant_of(given) or OPERATOR_LOG)
+    with _placing:
+        if not any(_is_this(one, given, asked.who.user) for one in asked.gate.freezes()):
+            freezes.place(asked.with_input(None, given))
     return Answer(status=303, media_type="text/plain", headers=(("Location", HERE),))
+
+
+def _tenant_of(given: freezes.PlaceFreeze) -> str | None:
+    return given.name if given.scope == "tenant" else given.tenant
+
+
+def _is_this(one: StandingFreeze, given: freezes.PlaceFreeze, user: str | None) -> bool:
+    """Whether this freeze is what this person asks for, as it would be written."""
+    wanted = (given.scope, None if given.name is None else readable(given.name), _tenant_of(given), readable(given.reason), user)
+    return wanted == (one.scope, one.name, one.tenant, one.reason, one.by)
 
 
 def lift(asked: Asked) -> Answer:
