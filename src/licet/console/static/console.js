@@ -113,3 +113,6 @@ document.addEventListener("htmx:after:swap", () => {
   zone(document); // a part that was morphed into another has no new nodes
   tick();
 });
+document.addEventListener("htmx:sse:error", (event) => {
+  if (event.detail.status === 401) location.reload(); // the session has ended: what stands here is for nobody any more
+});
