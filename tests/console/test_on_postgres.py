@@ -417,7 +417,7 @@ def test_while_the_database_is_away_pages_say_so_and_go_on_when_it_is_back(own_s
         assert lena.get(page).status == 200
         with listening(two.here, lena) as heard:
             own_server.stop()
-            for path in (page, "/console/overview", "/console/audit", "/console/live"):
+            for path in (page, "/console/overview", "/console/audit"):
                 reply = lena.get(path)
                 assert reply.status == 503, (path, reply.status, text_of(reply))
                 assert "internal" not in text_of(reply)
