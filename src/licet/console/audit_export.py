@@ -75,14 +75,12 @@ def excerpt(asked: Asked, sought: Sought, form: Literal["csv", "jsonl"], name: s
 
 def _places(asked: Asked, sought: Sought) -> tuple[list[Place], bool]:
     """Where they are, the newest first, and whether that is all (rule 1)."""
-    searching = asked.gate.ledger.search()
-    query = searching.finder.query_of(sought.wanted)
-    query = msgspec.structs.replace(query, filters={**query.filters, "log": sought.logs})
+    finder = asked.gate.ledger.search().finder
     found: list[Place] = []
     after: str | None = None
     while True:
         try:
-            one = searching.index.search(query, limit=_PAGE, after=after)
+            one = finder.places(sought.wanted, limit=_PAGE, after=after, logs=sought.logs)
         except ValueError as error:
             raise bad_request("this cannot be searched for", str(error)) from error
         found += one.places

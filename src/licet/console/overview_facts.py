@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from licet.console.audit_chart import Chart, by_verdict, draw
@@ -83,13 +82,11 @@ def denials(asked: Asked, logs: Sequence[str], back: timedelta) -> tuple[tuple[S
     """Denials by tool in this time and in the one before; and whether there were more tools than were counted."""
     now = asked.gate.now()
     tools = list(totals(counted(asked, logs, "tool", since=now - 2 * back, until=now + timedelta(seconds=1), hours=24)))
-    searching = asked.gate.ledger.search()
+    finder = asked.gate.ledger.search().finder
 
     def number(tool: str, since: datetime, until: datetime) -> int:
         wanted = Wanted(plain={"tool": (tool,), "verdict": ("deny",)}, since_us=microseconds(since), until_us=microseconds(until))
-        query = searching.finder.query_of(wanted)
-        query = msgspec.structs.replace(query, filters={**query.filters, "log": tuple(logs)})
-        return searching.index.count(query, limit=COUNTED).number
+        return finder.count(wanted, limit=COUNTED, logs=logs).number
 
     later = now + timedelta(seconds=1)
     denied = sorted(((number(tool, now - back, later), tool) for tool in tools[:BUSIEST]), reverse=True)[:TOOLS]

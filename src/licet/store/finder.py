@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from licet.ledger.vault import Subject
 from licet.model import EntityRef
 from licet.store.contract import Store, StoredRecord
 from licet.store.index import PATIENCE_S, Index
-from licet.store.index_ask import Moments, Query
+from licet.store.index_ask import Count, Moments, Page, Query
 from licet.store.index_take import IndexRow
 from licet.store.index_terms import Field
 
@@ -75,19 +74,23 @@ class Finder:
 
         Raises `ValueError` for a cursor that no page gave, `KeyUnavailable`, `StoreError`.
         """
-        query = self.query_of(wanted)
-        if logs is not None:
-            query = replace(query, filters={**query.filters, "log": tuple(logs)})
-        page = self._index.search(query, limit=limit, after=after)
+        page = self.places(wanted, limit=limit, after=after, logs=logs)
         return Found(tuple([self._store.get_record(place.log, place.index) for place in page.places]), page.next)
 
     def moments(self, wanted: Wanted, *, limit: int, logs: Sequence[str], patience_s: float = PATIENCE_S) -> Moments:
         """When what is looked for was made and what it decided, the newest first. Raises as `find` does."""
-        query = self.query_of(wanted)
-        return self._index.moments(replace(query, filters={**query.filters, "log": tuple(logs)}), limit=limit, patience_s=patience_s)
+        return self._index.moments(self.query_of(wanted, logs), limit=limit, patience_s=patience_s)
 
-    def query_of(self, wanted: Wanted) -> Query:
-        """What the index is asked."""
+    def places(self, wanted: Wanted, *, limit: int = 100, after: str | None = None, logs: Sequence[str] | None = None) -> Page:
+        """Where a page of it is; no record is read. Raises as `find` does."""
+        return self._index.search(self.query_of(wanted, logs), limit=limit, after=after)
+
+    def count(self, wanted: Wanted, *, limit: int, logs: Sequence[str], patience_s: float = PATIENCE_S) -> Count:
+        """How many records it is, counted up to `limit`. Raises as `find` does."""
+        return self._index.count(self.query_of(wanted, logs), limit=limit, patience_s=patience_s)
+
+    def query_of(self, wanted: Wanted, logs: Sequence[str] | None = None) -> Query:
+        """What the index is asked, of these logs alone where they are given."""
         filters: dict[Field, tuple[str, ...]] = dict(wanted.plain)
         if wanted.tenant is not None:
             filters["log"] = (wanted.tenant,)
@@ -99,6 +102,8 @@ class Finder:
             filters["voter"] = self._pseudonyms(wanted, [EntityRef("User", wanted.voter)])
         if wanted.targets:
             filters["target"] = tuple([text for ref in wanted.targets for text in self._targets(wanted, ref)])
+        if logs is not None:
+            filters["log"] = tuple(logs)
         return Query(filters=filters, text=wanted.text, since_us=wanted.since_us, until_us=wanted.until_us)
 
     def _targets(self, wanted: Wanted, ref: EntityRef) -> Iterable[str]:
