@@ -9,6 +9,7 @@ Rules:
 3. Who that is, `logins` in licet.toml say (identity/logins.py). Roles are those of the directory: a provider gives none to a session.
 4. A cookie that is for this site alone does not come along when another site leads here. So whoever comes back gets a page, which leads on.
 5. What is wrong is in the server's log, and not in the answer; codes, tokens and secrets are in neither.
+6. Anybody can make us ask a provider, which may be slow: so few wait for one, or for any, that threads are left for others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import hmac
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -38,6 +41,7 @@ from licet.identity.authenticated import ANY, Authenticated
 from licet.identity.logins import Logins
 from licet.identity.provider import Providers, ProviderUnavailable, Redeeming, redeem, verify_id_token
 from licet.server.endpoint import Answer, Asked, Endpoint
+from licet.server.limits import AtOnce
 from licet.server.problems import not_found
 
 PATH: Final = "/console/sign-in/oidc"
@@ -48,6 +52,10 @@ _NOBODY: Final = "This account is of nobody here. Whoever runs this server adds 
 _AWAY: Final = "The identity provider cannot be used now: try again later, or sign in another way."
 _log = logging.getLogger("licet.console")
 _providers = Providers()
+AT_ONCE: Final = 6
+AT_ONCE_IN_ALL: Final = 12
+_waiting: Final = AtOnce(AT_ONCE)
+_waiting_in_all: Final = AtOnce(AT_ONCE_IN_ALL)
 
 Said = Annotated[str, Meta(max_length=4_000)]
 
@@ -108,7 +116,8 @@ def go(asked: Asked) -> Answer:
     if asked.header("sec-fetch-site") not in _OWN_PAGES:
         return _refused(asked, "Press the button to sign in: a page of somebody else has led here.", there)
     try:
-        provider = _providers.get(issuer.issuer)
+        with _waits_for(issuer):
+            provider = _providers.get(issuer.issuer)
         redirect_uri = _redirect_uri(asked, client)
     except (ProviderUnavailable, _NotSignedIn) as error:
         _log.warning("licet: nobody can sign in by `%s`: %s", issuer.issuer, error)
@@ -136,7 +145,8 @@ def come_back(asked: Asked) -> Answer:
     going = unseal(asked.gate.store, cookies.read(asked.headers, cookies.PROVIDER), asked.gate.now())
     there = HOME if going is None else inside(going.there)
     try:
-        who = _authenticated(asked, issuer, client, going)
+        with _waits_for(issuer):
+            who = _authenticated(asked, issuer, client, going)
         tenants = (ANY,) if issuer.tenant_claim is None else who.tenants
         proof = f"{client.name}\0{params.state}".encode()
         opened = open_for(asked.gate.credentials, who.user or "", f"oidc:{issuer.issuer}", proof=proof, tenants=tenants)
@@ -196,6 +206,22 @@ def _redirect_uri(asked: Asked, client: SignInSettings) -> str:
     if base is None:
         raise _NotSignedIn("`server.public_url` is missing", _AWAY)
     return f"{base}{PATH}/{client.name}/back"
+
+
+@contextmanager
+def _waits_for(issuer: IssuerSettings) -> Iterator[None]:
+    """A place among those who wait for this provider (rule 6). Raises `ProviderUnavailable` where there is none."""
+    if not _waiting_in_all.enter(""):
+        raise ProviderUnavailable("too many wait for providers at once")
+    try:
+        if not _waiting.enter(issuer.issuer):
+            raise ProviderUnavailable("too many wait for it at once")
+        try:
+            yield
+        finally:
+            _waiting.leave(issuer.issuer)
+    finally:
+        _waiting_in_all.leave("")
 
 
 def _same(left: str, right: str) -> bool:
