@@ -325,6 +325,13 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_vote_from_many_browsers_at_one_moment_is_one_and_runs_the_call_once",
         "test_a_yes_a_no_and_a_withdrawal_at_one_moment_leave_one_of_them",
     ),
+    "a flood at the console": (
+        "test_streams_of_one_person_have_an_end_and_the_others_have_theirs",
+        "test_attempts_to_sign_in_without_end_leave_nothing_behind_and_keep_nobody_out",
+        "test_addresses_and_forms_without_end_are_refused_before_anything_is_looked_for",
+        "test_views_without_end_stay_a_small_cookie",
+        "test_a_provider_that_hangs_keeps_those_alone_who_sign_in_by_it",
+    ),
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
