@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.console.world import Browser, ConsoleWorld, console_world, text_of
-from tests.world import CONFIG
+from tests.world import CONFIG, POLICIES
 
 PEOPLE = """
 [users.rita]
@@ -130,3 +130,35 @@ def test_a_role_that_only_agents_have_is_not_said_to_be_denied() -> None:
         page = found.enter("rita").get("/console/permissions?by=roles").content.decode()
     assert cell(page, "security", "crm.lookup") == "allowed under conditions"
     assert cell(page, "support", "crm.lookup") == "denied"
+
+
+NOT_OTTO = """
+@id("not-otto") forbid (principal == User::"otto", action == Action::"policies.read", resource == Tenant::"operator");
+"""
+STAGED = """
+@id("staging-refunds") permit (principal in Role::"support", action == Action::"billing.refund", resource)
+when { context.environment == "staging" };
+"""
+
+
+def test_another_environment_has_another_matrix() -> None:
+    config = CONFIG.replace("[groups]", PEOPLE + "[groups]")
+    with console_world(config, POLICIES + STAGED, NOT_OTTO) as site:
+        with site.world.alice():
+            site.gate.call("crm.lookup", {"customer_id": "C-1"})
+        rita, otto = site.enter("rita"), site.enter("otto")
+        page = rita.get("/console/permissions").content.decode()
+        assert cell(page, "night-bot", "billing.refund") == "denied"
+        assert cell(page, "support-bot", "crm.lookup").endswith(", 1 call")
+        staged = rita.get("/console/permissions?environment=staging").content.decode()
+        assert cell(staged, "night-bot", "billing.refund") == "allowed under conditions, never used"
+        assert cell(staged, "support-bot", "crm.lookup").endswith(", never used")
+        assert "name=support-bot&amp;tool=crm.lookup&amp;environment=staging" in staged
+        opened = text_of(rita.get("/console/permissions/cell?name=night-bot&tool=billing.refund&environment=staging"))
+        assert "always: staging-refunds" in opened
+        assert rita.get("/console/permissions?environment=moon").status == 400
+        assert "staging" not in otto.get("/console/permissions").content.decode(), "it is named by policies, which he may not read"
+        for path in ("/console/permissions?", "/console/permissions/cell?name=free-bot&tool=crm.lookup&"):
+            refused = [otto.get(f"{path}environment={name}") for name in ("staging", "moon")]
+            assert [one.status for one in refused] == [400, 400]
+            assert len({text_of(one).partition("The server's log")[0] for one in refused}) == 1

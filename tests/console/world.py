@@ -95,9 +95,9 @@ def text_of(reply: Reply) -> str:
 
 
 @contextmanager
-def console_world(config: str = CONFIG, policies: str = POLICIES) -> Iterator[ConsoleWorld]:
-    """A world in memory with its console open."""
-    with world(config, {"policies.cedar": policies, OWN_FILE: default_text()}) as inner:
+def console_world(config: str = CONFIG, policies: str = POLICIES, own: str = "") -> Iterator[ConsoleWorld]:
+    """A world in memory with its console open; `own` goes behind the policies of Licet itself."""
+    with world(config, {"policies.cedar": policies, OWN_FILE: default_text() + own}) as inner:
         made = ConsoleWorld(inner)
         try:
             yield made

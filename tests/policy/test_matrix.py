@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from licet.errors import PolicyInvalid
 from licet.gate.results import Denied, Held, Ok
 from licet.model import Principal
+from licet.policy.environments import Speaking, environments_of
 from licet.policy.matrix import Cell, Standing, cell_of, joined
 from tests.world import CONFIG, POLICIES, World, world
 
 HELD = '@id("p") permit (principal, action, resource); @id("f") @require_approval("1 of Group::\\"billing-leads\\"") '
+ENVIRONMENT = "production"
 TOOLS = {
     "crm.lookup": st.fixed_dictionaries({"customer_id": st.sampled_from(["C-1", "C-2", "G-1", "C-9"])}),
     "billing.adjust": st.fixed_dictionaries({"customer_id": st.sampled_from(["C-1", "C-2"]), "amount_cents": st.integers(-5, 2_000_000)}),
@@ -30,7 +33,7 @@ def standings(w: World, agent: str, user: str | None, tool: str) -> list[Standin
     if user is not None:
         groups = tuple(name for name in directory.groups if directory.is_member(user, name))
         found.append(Principal(kind="User", id=user, tenant="acme", roles=directory.users[user].roles, groups=groups))
-    return [cell_of(w.gate.scene.engine, tool, one).standing for one in found]
+    return [cell_of(w.gate.scene.engine, tool, one, Speaking(ENVIRONMENT)).standing for one in found]
 
 
 @given(call=CALLS, caller=CALLERS)
@@ -77,7 +80,7 @@ def test_each_standing(policies: str, standing: Standing) -> None:
     with world(CONFIG, other + policies) as w:
         w.gate.seal()
         agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
-        assert cell_of(w.gate.scene.engine, "crm.lookup", agent).standing == standing
+        assert cell_of(w.gate.scene.engine, "crm.lookup", agent, Speaking(ENVIRONMENT)).standing == standing
 
 
 def test_the_small_worlds_own_cells() -> None:
@@ -103,3 +106,78 @@ def test_the_small_worlds_own_cells() -> None:
 )
 def test_what_several_could_call_is_said_of_all_or_depends(found: list[Standing], standing: Standing) -> None:
     assert joined([Cell(one, (), (), ()) for one in found]).standing == standing
+
+
+IN_PRODUCTION = 'context.environment == "production"'
+
+
+@pytest.mark.parametrize(
+    ("condition", "here", "elsewhere"),
+    [
+        (f"when {{ {IN_PRODUCTION} }}", "allow", "deny"),
+        (f"unless {{ {IN_PRODUCTION} }}", "deny", "allow"),
+        ('when { "production" == context.environment }', "allow", "deny"),
+        ('when { context.environment != "production" }', "deny", "allow"),
+        ('when { ["production", "test"].contains(context.environment) }', "allow", "deny"),
+        ("when { [context.environment].contains(context.environment) }", "conditional", "conditional"),
+        (f"when {{ {IN_PRODUCTION} && context.session.calls < 3 }}", "conditional", "deny"),
+        (f"when {{ context.session.calls < 3 && {IN_PRODUCTION} }}", "conditional", "deny"),
+        (f"when {{ {IN_PRODUCTION} || context.session.calls < 3 }}", "allow", "conditional"),
+        (f"when {{ context.session.calls < 3 || {IN_PRODUCTION} }}", "conditional", "conditional"),
+        (f"unless {{ context.session.calls + 1 < 3 || {IN_PRODUCTION} }}", "deny", "conditional"),
+        (f"unless {{ context.session.calls < 3 && {IN_PRODUCTION} }}", "conditional", "conditional"),
+        (f"when {{ !({IN_PRODUCTION}) }}", "deny", "allow"),
+        (f"when {{ if {IN_PRODUCTION} then true else context.session.calls < 3 }}", "allow", "conditional"),
+        (f"when {{ {IN_PRODUCTION} }} unless {{ context.session.calls < 3 }}", "conditional", "deny"),
+        ('when { resource.environment == "production" }', "conditional", "conditional"),
+        ('when { context.environment like "prod*" }', "conditional", "conditional"),
+    ],
+)
+def test_what_an_environment_decides_is_no_condition_there(condition: str, here: Standing, elsewhere: Standing) -> None:
+    with world(CONFIG, f'@id("p") permit (principal, action == Action::"crm.lookup", resource) {condition};') as w:
+        w.gate.seal()
+        agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
+        engine = w.gate.scene.engine
+        found = [cell_of(engine, "crm.lookup", agent, Speaking(name)).standing for name in ("production", "staging")]
+        assert found == [here, elsewhere]
+        assert environments_of(engine.bundle.policies) <= {"production", "test"}
+
+
+ATOMS = st.sampled_from(
+    [
+        IN_PRODUCTION,
+        'context.environment != "production"',
+        'context.environment == "staging"',
+        '["staging", "test"].contains(context.environment)',
+        "true",
+        "false",
+        "context.session.calls < 2",
+        "context.session.calls + 9223372036854775806 > 0",  # an error from the second call on
+    ]
+)
+CONDITIONS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        inner.map("!({})".format),
+        st.builds("(if {} then {} else {})".format, inner, inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["when", "unless"]), CONDITIONS), min_size=1, max_size=2))
+def test_no_call_belies_what_an_environment_decides(clauses: list[tuple[str, str]]) -> None:
+    written = " ".join(f"{word} {{ {condition} }}" for word, condition in clauses)
+    with world(CONFIG, f'@id("p") permit (principal, action == Action::"crm.lookup", resource) {written};') as w:
+        try:
+            w.gate.seal()
+        except PolicyInvalid:
+            reject()  # it could never match, whatever the environment
+        with w.gate.acting(agent="night-bot", tenant="acme", session="one"):
+            found = {isinstance(w.gate.call("crm.lookup", {"customer_id": "C-1"}), Ok) for _ in range(4)}
+        agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
+        standing = cell_of(w.gate.scene.engine, "crm.lookup", agent, Speaking(ENVIRONMENT)).standing
+    assert found <= {"allow": {True}, "deny": {False}}.get(standing, {True, False}), (written, standing)

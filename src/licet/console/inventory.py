@@ -18,6 +18,7 @@ from licet.console.freezes import stopped_of
 from licet.console.usage import DAYS, Usage, counted_logs
 from licet.gate.checks import find_drift
 from licet.model import Principal
+from licet.policy.environments import Speaking
 from licet.policy.matrix import cell_of
 from licet.server import directory
 from licet.server.endpoint import Answer, Asked, Endpoint
@@ -63,13 +64,14 @@ def show(asked: Asked) -> Answer:
 def _agents(asked: Asked, usage: Usage | None, start: int) -> tuple[list[dict[str, Any]], int]:
     known: directory.DirectoryShape = directory.read_directory(asked.with_input(directory.ReadDirectory(tenant=place_of(asked)), None)).body
     engine, tools = asked.gate.scene.engine, asked.gate.scene.catalog.tools
+    speaking = Speaking(asked.gate.scene.environment)
     stopped = stopped_of(asked, "agent")
     names = sorted(known.agents)
     rows = []
     for name in names[max(0, start) :][:ROWS]:
         agent = known.agents[name]
         principal = Principal(kind="Agent", id=name, tenant=next(iter(known.tenants), ""), roles=agent.roles)
-        open_to = [tool for tool in sorted(tools) if cell_of(engine, tool, principal).standing != "deny"]
+        open_to = [tool for tool in sorted(tools) if cell_of(engine, tool, principal, speaking).standing != "deny"]
         unused = [] if usage is None else [tool for tool in open_to if usage.count(agent=name, tool=tool).number == 0]
         rows.append(
             {

@@ -39,10 +39,11 @@ def counted_logs(asked: Asked) -> tuple[str, ...]:
 
 
 class Usage:
-    """Counts over the last `DAYS` days, in logs that may be read."""
+    """Counts over the last `DAYS` days, in logs that may be read: of calls in one environment, or in all."""
 
-    def __init__(self, asked: Asked, logs: Sequence[str]) -> None:
+    def __init__(self, asked: Asked, logs: Sequence[str], environment: str | None = None) -> None:
         self._asked = asked
+        self._environment = environment
         self._logs = tuple(logs)
         self.since: Final[datetime] = asked.gate.now() - timedelta(days=DAYS)
         self._index = asked.gate.ledger.search().index
@@ -73,7 +74,7 @@ class Usage:
 
     def _query(self, agent: str | None, tool: str | None, verdict: str | None) -> Query:
         filters: dict[Field, tuple[str, ...]] = {"log": self._logs, "kind": KINDS}
-        for field, value in (("agent", agent), ("tool", tool), ("verdict", verdict)):
+        for field, value in (("agent", agent), ("tool", tool), ("verdict", verdict), ("environment", self._environment)):
             if value is not None:
                 filters[field] = (value,)  # type: ignore[index]  # the fields' own names
         return Query(filters=filters, since_us=microseconds(self.since))

@@ -4,7 +4,8 @@ Rules:
 
 1. A cell never says `deny` where some call could be allowed or held, `hold` where one could be allowed, nor `allow` where one could be
    held or denied: what depends on arguments, targets or context says so (`conditional`, `mix`).
-2. It is read off scopes, which Cedar looks at before any condition (`slices`), and off whether a policy has conditions at all.
+2. It is read off scopes, which Cedar looks at before any condition (`slices`), and off whether a policy has conditions that one
+   environment does not decide (`environments`).
 3. It is of one principal. A call needs the permission of every principal of its caller, so an agent that acts for a user may do what both
    may do: never more than its own cell.
 """
@@ -20,6 +21,7 @@ from msgspec import Struct
 from licet.model import Principal
 from licet.policy.bundle import Policy
 from licet.policy.engine import Engine
+from licet.policy.environments import Speaking
 from licet.policy.slices import admits
 
 Standing = Literal["allow", "conditional", "mix", "hold", "deny"]
@@ -35,13 +37,14 @@ class Cell(Struct, frozen=True):
     forbids: tuple[Policy, ...]
 
 
-def cell_of(engine: Engine, tool: str, principal: Principal) -> Cell:
-    """The cell of this principal and tool."""
-    found = [policy for policy in engine.frame(tool).policies if admits(policy.tree.principal, principal)]
+def cell_of(engine: Engine, tool: str, principal: Principal, speaking: Speaking) -> Cell:
+    """The cell of this principal and tool, in one environment. Raises `KeyError` for a tool of no catalog."""
+    policies = engine.frame(tool).policies
+    found = [policy for policy in policies if speaking.of(policy) is not False and admits(policy.tree.principal, principal)]
     permits = tuple([policy for policy in found if str(policy.effect) == "permit"])
     holds = tuple([policy for policy in found if policy.obligation is not None])
     forbids = tuple([policy for policy in found if str(policy.effect) != "permit" and policy.obligation is None])
-    return Cell(_standing(permits, holds, forbids), permits, holds, forbids)
+    return Cell(_standing(permits, holds, forbids, speaking), permits, holds, forbids)
 
 
 def joined(cells: Sequence[Cell]) -> Cell:
@@ -61,16 +64,19 @@ def _joined(found: set[Standing]) -> Standing:
     return "mix" if found & {"hold", "mix"} else "conditional"
 
 
-def is_conditional(policy: Policy) -> bool:
-    """Whether it speaks of some calls of its scope and not of others."""
-    return bool(policy.tree.clauses) or not isinstance(policy.tree.resource, pst.ScopeAny)
+def is_conditional(policy: Policy, speaking: Speaking) -> bool:
+    """Whether it speaks of some calls of its scope in this environment and not of others."""
+    return speaking.of(policy) is not True or not isinstance(policy.tree.resource, pst.ScopeAny)
 
 
-def _standing(permits: tuple[Policy, ...], holds: tuple[Policy, ...], forbids: tuple[Policy, ...]) -> Standing:
-    if not permits or not all(map(is_conditional, forbids)):
+def _standing(permits: tuple[Policy, ...], holds: tuple[Policy, ...], forbids: tuple[Policy, ...], speaking: Speaking) -> Standing:
+    def are_conditional(policies: tuple[Policy, ...]) -> bool:
+        return all(is_conditional(policy, speaking) for policy in policies)
+
+    if not permits or not are_conditional(forbids):
         return "deny"
-    if not all(map(is_conditional, holds)):
+    if not are_conditional(holds):
         return "hold"
     if holds:
         return "mix"
-    return "allow" if not forbids and not all(map(is_conditional, permits)) else "conditional"
+    return "allow" if not forbids and not are_conditional(permits) else "conditional"
