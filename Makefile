@@ -22,7 +22,7 @@ help:
 	@echo "make demo    watch a support agent being governed and an MCP server being wrapped; then the console on 127.0.0.1:8321"
 	@echo "make test    run every test but the heavy ones"
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
-	@echo "make check   lint, types, direction of imports, every test with branch coverage"
+	@echo "make check   lint, types, direction of imports, every test; branch coverage of all but the heavy ones, which it would slow by half"
 	@echo "make screenshots  write the pictures of the docs anew, from the running console"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
 	@echo "make clients write the generated half of the clients anew, from the API as it is"
@@ -43,10 +43,10 @@ heavy: $(READY) browser
 check: lint
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory test RUN="$(BIN)/coverage run -m"
-	@$(MAKE) --no-print-directory heavy RUN="$(BIN)/coverage run -m"
 	@echo "==> coverage"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	@$(MAKE) --no-print-directory heavy
 	@echo "==> everything holds"
 
 # The pictures in the docs, from the running product.
