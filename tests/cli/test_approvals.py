@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from licet.cli.exits import Exit
+from licet.gate.results import Held
 from tests.cli.conftest import Licet, Shop, envelope, run_app, run_licet
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -261,3 +262,17 @@ def test_a_list_comes_in_pages_that_leave_nothing_out(licet: Licet, project: Pat
     assert listed == held
     assert f"next: `--after {held[1]}` lists those behind them\n" in licet("approvals", "list", "--limit", "2").stderr
     assert licet("approvals", "list", "--after", "nope").exit_code == Exit.ERROR
+
+
+def test_show_says_beforehand_that_an_approval_takes_a_passkey(project: Path, licet: Licet) -> None:
+    with (project / "licet.toml").open("a") as file:
+        file.write('\n[approvals]\npasskey_for = ["money"]\n')
+    shop = Shop(project)
+    held = shop.ask(20_000)
+    shop.gate.close()
+    assert isinstance(held, Held)
+    shown = licet("approvals", "show", str(held.request))
+    assert "passkey    an approval is signed with a passkey: approve it in the console" in shown.stdout
+    assert f"next: approve it in the console with your passkey, or `licet approvals deny {held.request} --as USER`" in shown.stderr
+    refused = licet("approvals", "approve", str(held.request), "--as", "lena", "--yes")
+    assert refused.exit_code != Exit.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,22 @@ def test_what_is_printed_of_a_server_is_what_is_printed_here(doors: Doors, reque
     assert (there.exit_code, there.stderr) == (here.exit_code, here.stderr.replace(NAMED, "")) == (0, there.stderr)
     assert without_clock(there.stdout) == without_clock(here.stdout)
     assert still(envelope(doors.there("lena", *asked, "--json"))) == still(envelope(doors.here(*asked, "--json")))
+
+
+@pytest.fixture
+def risky(project: Path) -> None:
+    with (project / "licet.toml").open("a") as file:
+        file.write('\n[approvals]\npasskey_for = ["money"]\n')
+
+
+@pytest.mark.usefixtures("risky")
+def test_that_an_approval_takes_a_passkey_is_said_alike(doors: Doors, request_id: str) -> None:
+    asked = ("approvals", "show", request_id)
+    there = doors.there("lena", *asked)
+    assert "signed with a passkey: approve it in the console" in there.stdout
+    assert without_clock(there.stdout) == without_clock(doors.here(*asked).stdout)
+    assert "approve it in the console with your passkey" in there.stderr
+    assert envelope(doors.there("lena", *asked, "--json"))["data"]["request"]["passkey"] is True
 
 
 def test_whether_somebody_may_vote_is_said_alike(doors: Doors, request_id: str) -> None:

@@ -282,3 +282,14 @@ def test_who_waits_hears_of_the_decision_at_once(served: ServerWorld) -> None:
     assert served.get(f"/api/v1/requests/{still}/wait?timeout_s=0", "agent").json == {"id": still, "state": "open", "moved": False}
     assert served.get(f"/api/v1/requests/{still}/wait?timeout_s=61", "agent").code == "bad_request"
     assert served.get(f"/api/v1/requests/{still}/wait", "night").code == "not_found"
+
+
+@pytest.mark.parametrize(("classes", "code"), [('["money"]', "passkey_needed"), ('["destructive"]', None), ("[]", None)])
+def test_a_request_says_beforehand_whether_its_approval_takes_a_passkey(classes: str, code: str | None) -> None:
+    with server_world(f"{CONFIG}passkey_for = {classes}\n") as served:
+        request = held(served)
+        assert served.get(f"/api/v1/requests/{request}", "lena").json["passkey"] is (code is not None)
+        (listed,) = served.get("/api/v1/requests", "lena").json["requests"]
+        assert listed["passkey"] is (code is not None)
+        reply = vote(served, request, "lena")
+        assert (reply.status, reply.json.get("code")) == (200 if code is None else 403, code)

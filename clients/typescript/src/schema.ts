@@ -1865,7 +1865,7 @@ export interface components {
          *
          *         `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`).
          *         `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they may,
-         *         or a program asks.
+         *         or a program asks. With `passkey`, an approval is signed with a passkey of the voter's, which only the console does; a rejection is not.
          */
         RequestShape: {
             agent: string | null;
@@ -1880,6 +1880,7 @@ export interface components {
             needs: components["schemas"]["NeedShape"][];
             obligations: components["schemas"]["Obligation"][];
             opened_at: string;
+            passkey: boolean;
             plan: string | null;
             preview: components["schemas"]["Effect"][] | null;
             preview_digest: string | null;

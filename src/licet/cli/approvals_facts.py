@@ -97,6 +97,8 @@ def decided_on(found: Viewed) -> list[Fact]:
     facts.append(("arguments", _plain(pretty(asked.arguments))))
     facts += [("target", _plain(_target(target))) for target in asked.targets]
     facts += [("needs", _plain(_need(need, found.may_vote.get(need.need.policy, ()), still=found.state == "open"))) for need in found.needs]
+    if request.passkey is True:
+        facts.append(("passkey", _plain("an approval is signed with a passkey: approve it in the console; a rejection takes none")))
     if asked.reason:
         facts.append(
             (f"{'agent' if request.agent else 'caller'} says", [[(f'"{asked.reason}"', "italic"), (" (it grants nothing)", "dim")]])

@@ -39,8 +39,10 @@ def show(invocation: Invocation, /, request: str, viewer: str | None, follow: bo
                 _lines(invocation, feed, found)
                 return int(Exit.OK)
     voter = "" if invocation.server else " --as USER"  # a server knows who asks
-    step = f"`licet approvals approve {request}{voter}`, or `deny`" if found.state == "open" else None
-    return invocation.answer(found, lambda output: show_whole(output, found), next_step=step)
+    step = f"`licet approvals approve {request}{voter}`, or `deny`"
+    if found.request.passkey is True:
+        step = f"approve it in the console with your passkey, or `licet approvals deny {request}{voter}`"
+    return invocation.answer(found, lambda output: show_whole(output, found), next_step=step if found.state == "open" else None)
 
 
 def _lines(invocation: Invocation, feed: Feed, found: Viewed) -> None:

@@ -144,7 +144,8 @@ def viewed(shape: types.RequestShape, viewer: str | None = None) -> Viewed:
     )
     obligations = as_type(shape.obligations, tuple[Obligation, ...])
     members = {name: getattr(shape, name) for name in _SAME}
-    request = as_type({**members, "obligations": obligations, "summary": asked}, Request)
+    signed = {"passkey": True} if shape.passkey else {}
+    request = as_type({**members, **signed, "obligations": obligations, "summary": asked}, Request)
     binding = binding_of(request.key, request.preview_digest, obligations)
     if binding != shape.binding:
         raise IntegrityBroken(f"the server's word for what a vote on request `{request.id}` is cast on is not of what it shows")

@@ -707,7 +707,8 @@ class RequestShape(Struct, frozen=True, kw_only=True):
 
     `binding` is what a vote is cast on: the exact call (`key`), its preview (`preview_digest`) and each policy (`obligations`).
     `reason` is what the caller wrote, and grants nothing. `why_not` says why the person who asks may not vote on it; None where they
-    may, or a program asks.
+    may, or a program asks. With `passkey`, an approval is signed with a passkey of the voter's, which only the console does; a
+    rejection is not.
     """
 
     id: str
@@ -734,6 +735,7 @@ class RequestShape(Struct, frozen=True, kw_only=True):
     preview_digest: str | None
     obligations: tuple[Obligation, ...]
     binding: str
+    passkey: bool
     may_vote: bool
     why_not: str | None
     plan: str | None

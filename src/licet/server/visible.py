@@ -116,6 +116,7 @@ def shape_of(found: Viewed) -> RequestShape:
         preview_digest=request.preview_digest,
         obligations=request.obligations,
         binding=found.binding,
+        passkey=request.passkey is True,
         may_vote=found.viewer is not None and found.refused is None and found.state == "open",
         why_not=found.refused,
         plan=request.plan,
