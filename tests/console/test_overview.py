@@ -8,7 +8,7 @@ import pytest
 
 from licet.policy.bundle import OWN_FILE
 from licet.policy.own import default_text
-from tests.console.subjects import HOSTILE, PEOPLE
+from tests.console.subjects import HOSTILE, PEOPLE, subject_world
 from tests.console.world import ConsoleWorld, text_of
 from tests.gate.unseen import add_payments, lost
 from tests.world import POLICIES, world
@@ -92,12 +92,22 @@ def test_the_newest_checkpoint_is_verified_at_each_look_and_nothing_more_is_said
 def test_the_whole_ledger_is_verified_where_somebody_asks(served: ConsoleWorld) -> None:
     served.world.adjust(2_500)
     assert served.enter("lena").post(f"{HERE}/verify", {"form_token": "0" * 64}).status == 403
-    with_operator = served.enter("lena")
-    text = text_of(with_operator.get(HERE))
-    done = with_operator.send(HERE, f"{HERE}/verify")
-    assert ("Verify all records" in text) == (done.status == 303)
-    if done.status == 303:
-        assert "Ledger Verified all" in text_of(with_operator.get(HERE))
+    lena = served.enter("lena")
+    assert "Verify all records" in text_of(lena.get(HERE))
+    done = lena.send(HERE, f"{HERE}/verify")
+    assert (done.status, done.headers["location"]) == (303, f"{HERE}#ledger")
+    assert "Ledger Verified all" in text_of(lena.get(HERE))
+
+
+def test_who_may_not_verify_is_not_offered_it_and_refused() -> None:
+    narrowed = '\n@id("not-bert")\nforbid (principal == User::"bert", action == Action::"records.verify", resource);\n'
+    with subject_world(own=default_text() + narrowed) as served:
+        served.world.adjust(2_500)
+        bert = served.enter("bert")
+        assert "Waiting for a vote" in text_of(bert.get(HERE))
+        assert "Verify all records" not in text_of(bert.get(HERE))
+        assert bert.send(HERE, f"{HERE}/verify").status == 403
+        assert "Ledger Verified all" not in text_of(bert.get(HERE))
 
 
 def test_an_unknown_end_is_settled_by_whoever_may(served: ConsoleWorld) -> None:
