@@ -92,5 +92,6 @@ def test_the_number_in_the_menu_follows_on_every_page(site: Site, visit: Visit) 
     expect(page.locator("#waiting")).to_have_text("")
     request = site.request()
     expect(page.locator("#waiting")).to_contain_text("1", timeout=2_000)
+    expect(page).to_have_title("You · Licet")  # and not that of the page which has told the number
     site.gate.approvals.vote(request, "lena", "reject")
     expect(page.locator("#waiting")).to_have_text("", timeout=2_000)
