@@ -6,7 +6,7 @@ The silhouettes are in templates/sprite.svg, the colours in static/tokens.css un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from licet.ledger.told import Told
 
@@ -41,14 +41,6 @@ STATES: Final[Mapping[str, Look]] = {
     "withdrawn": Look("none", "Withdrawn"),
     "superseded": Look("none", "Asked anew"),
 }
-_KINDS: Final[Mapping[str, Look]] = {
-    "freeze": FROZEN,
-    "recovery": UNKNOWN,
-    "gap": ERROR,
-    "expiry": Look("deny", "Expired"),
-}
-
-
 _MARKS: Final[Mapping[str, str]] = {
     "allow": "allow",
     "ok": "allow",
@@ -66,16 +58,3 @@ def look_of_told(told: Told) -> Look:
     """How a record looks that is told so."""
     name = "frozen" if told.word == FROZEN.word.lower() else _MARKS.get(told.mark, "none")
     return Look(name, told.word.capitalize())
-
-
-def look_of_envelope(envelope: Mapping[str, Any]) -> Look:
-    """How a record looks, by its decoded envelope: what became of a call, else what was decided, else what kind of record it is."""
-    outcome = envelope.get("outcome")
-    if isinstance(outcome, Mapping) and outcome.get("status") in OUTCOMES:
-        found = OUTCOMES[outcome["status"]]
-        return ALLOW if found.word == "Done" and envelope.get("decision") else found
-    decision = envelope.get("decision")
-    if isinstance(decision, Mapping) and decision.get("verdict") in VERDICTS:
-        return VERDICTS[decision["verdict"]]
-    kind = str(envelope.get("kind", ""))
-    return _KINDS.get(kind, Look("none", kind.replace("_", " ").capitalize()))
