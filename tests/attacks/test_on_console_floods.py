@@ -18,6 +18,7 @@ from licet.console.audit_views import LIMIT, MOST
 from licet.gate.credentials import list_credentials
 from licet.identity.provider import Providers
 from licet.model import OPERATOR_LOG
+from licet.server.app import WORKERS
 from tests.attacks.console_site import attacked
 from tests.console.authenticator import Authenticator
 from tests.console.provider import SECRET, provider
@@ -160,6 +161,7 @@ def test_views_without_end_stay_a_small_cookie(served: ConsoleWorld) -> None:
 
 def test_a_provider_that_hangs_keeps_those_alone_who_sign_in_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody can begin to sign in, without a credential, and come back with whatever they like."""
+    assert oidc.AT_ONCE <= oidc.AT_ONCE_IN_ALL <= WORKERS // 2
     monkeypatch.setenv("OIDC_SECRET", SECRET)
     monkeypatch.setattr(oidc, "_providers", Providers())
     now: list[float] = [0.0]
