@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from licet.ledger.record import Kind
 from licet.store import index_ask, index_text
 from licet.store.index import Index
 from licet.store.index_ask import AT_LIMIT_US, Page, Place, Query
@@ -333,6 +334,24 @@ def test_text_and_filters_meet_whichever_is_rarer(sparse: float) -> None:
             assert [place.index for page in all_pages(index, query, 7) for place in page.places] == expected
 
 
+NEARLY_ALL = (*[kind for kind in get_args(Kind) if kind != "access"], "unreadable")
+
+
+@pytest.mark.parametrize("logs", [None, ("acme",), ("acme", "operator"), ("operator",)])
+@pytest.mark.parametrize("filters", [{}, {"environment": ("test",)}])
+def test_nearly_every_kind_is_every_kind_but_the_others(logs: tuple[str, ...] | None, filters: dict[Field, tuple[str, ...]]) -> None:
+    with open_small() as index:
+        for log in ("acme", "operator"):
+            kinds = ["intent", "access", "outcome", "access", "denial"]
+            index.take(log, [row(number, "word", at=AT + number, kind=kind, environment="test") for number, kind in enumerate(kinds)])
+        chosen: dict[Field, tuple[str, ...]] = {**filters, "kind": NEARLY_ALL} | ({} if logs is None else {"log": logs})
+        expected = {(log, number) for log in logs or ("acme", "operator") for number in (0, 2, 4)}
+        for text in (None, "word"):
+            query = Query(filters=chosen, text=text)
+            assert {(place.log, place.index) for place in index.search(query).places} == expected
+            assert index.count(query).number == len(index.moments(query).at) == len(expected)
+
+
 @pytest.mark.parametrize("sizes", [(40, 3, 2), (3, 3, 3), (1, 30, 20)])
 @pytest.mark.parametrize(
     "chosen", [n for size in range(1, 5) for n in itertools.combinations(("large", "acme", "operator", "unknown"), size)]
@@ -343,7 +362,7 @@ def test_no_record_of_a_log_that_is_not_looked_in_is_found_whichever_is_shorter_
     with open_small() as index:
         for log, size in zip(("large", "acme", "operator"), sizes, strict=True):
             index.take(log, [row(number, "word", at=AT + number, environment="test" if number % 2 else "live") for number in range(size)])
-        for filters in ({}, {"environment": ("live",)}, {"environment": ("live", "test"), "kind": ("intent",)}):
+        for filters in ({}, {"environment": ("live",)}, {"environment": ("live", "test"), "kind": ("intent",)}, {"kind": NEARLY_ALL}):
             for text in (None, "word"):
                 query = Query(filters={**filters, "log": chosen}, text=text)  # type: ignore[dict-item]
                 every = [place for log in chosen for place in index.search(Query(filters={**filters, "log": (log,)}, text=text)).places]  # type: ignore[dict-item]

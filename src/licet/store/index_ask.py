@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 import apsw
 from msgspec import Struct
 
-from licet.store.index_terms import VALUES_LIMIT, Filters, expression_of, is_impossible
+from licet.store.index_matching import matching
+from licet.store.index_terms import Filters, is_impossible
 from licet.store.index_text import shards, text_expression, texts_in
 from licet.store.sqlite_rows import fetch
 
@@ -110,7 +111,7 @@ def count_up_to(con: apsw.Connection, query: Query, limit: int, patience_s: floa
     """See `Index.count`. The connection is in a read transaction."""
     span = _span_of(query)
     if query.text is None:
-        number = 0 if is_impossible(query.filters) else _matching(con, query.filters).count(con, span, limit + 1)
+        number = 0 if is_impossible(query.filters) else matching(con, query.filters).count(con, span, limit + 1)
         return Count(min(number, limit), number <= limit)
     found = _Search(con, query, patience_s).find(span, limit + 1)
     return Count(min(len(found.docs), limit), len(found.docs) <= limit and found.reached <= span.start)
@@ -206,56 +207,8 @@ def _low(docs: list[int], step: int, floor: int) -> int:
     return docs[-1] if len(docs) == step else floor
 
 
-class _Matching(Struct, frozen=True):
-    """Which docs match: rows of a table, newest docs first, as SQL without its span."""
-
-    table: str
-    doc: str
-    where: str
-    value: str
-
-    def docs(self, con: apsw.Connection, span: range, limit: int) -> list[int]:
-        """Those of a span, at most so many."""
-        text = f"SELECT {self.doc} {self._from} ORDER BY {self.doc} DESC LIMIT ?"
-        return [row[0] for row in fetch(con, text, (self.value, span.start, span.stop, limit))]
-
-    def count(self, con: apsw.Connection, span: range, limit: int) -> int:
-        """How many there are in a span, counted up to so many."""
-        text = f"SELECT count(*) FROM (SELECT 1 {self._from} LIMIT ?)"  # noqa: S608  names of our own tables
-        return int(fetch(con, text, (self.value, span.start, span.stop, limit))[0][0])
-
-    @property
-    def _from(self) -> str:
-        return f"FROM {self.table} WHERE {self.where} AND {self.doc} >= ? AND {self.doc} < ?"
-
-
-def _matching(con: apsw.Connection, filters: Filters) -> _Matching:
-    """What is shortest to read: of logs, those that are looked in, or those that are not."""
-    logs = filters.get("log")
-    rest: Filters = {field: values for field, values in filters.items() if field != "log"}
-    besides = _besides(con, logs) if logs is not None else ()
-    if besides is None:
-        return _terms(expression_of(filters) or "")
-    if rest:
-        return _terms(expression_of(rest, besides=tuple([name for _, name in besides])) or "")
-    gone = f"{[number for number, _ in besides]}"
-    return _Matching(table="docs", doc="doc", where="place >> 40 NOT IN (SELECT value FROM json_each(?))", value=gone)
-
-
-def _terms(expression: str) -> _Matching:
-    return _Matching(table="terms", doc="rowid", where="terms MATCH ?", value=expression)
-
-
-def _besides(con: apsw.Connection, wanted: tuple[str, ...]) -> list[tuple[int, str]] | None:
-    """The logs, by number and name, that are not looked in; None where they are more than those that are."""
-    logs = fetch(con, "SELECT number, name, next FROM logs WHERE next > 0")
-    others = [(number, name) for number, name, _ in logs if name not in wanted]
-    size = sum(size for _, name, size in logs if name not in wanted)
-    return others if 2 * size < sum(size for *_, size in logs) and len(others) <= VALUES_LIMIT else None
-
-
 def _filtered(con: apsw.Connection, filters: Filters) -> _List:
-    return partial(_matching(con, filters).docs, con)
+    return partial(matching(con, filters).docs, con)
 
 
 def doc_floor(at_us: int) -> int:

@@ -213,8 +213,8 @@ def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
     return Entry(found.at, " ".join(terms), (tool, verdict, status), count, subjects)
 
 
-def expression_of(filters: Filters, *, besides: tuple[str, ...] = ()) -> str | None:
-    """The filters as an expression of FTS5, without what is in the logs `besides`; None where there are none.
+def expression_of(filters: Filters, *, without: Filters | None = None) -> str | None:
+    """The filters as an expression of FTS5, but for what has one of the values in `without`; None where there are none.
 
     Raises `KeyError` for a field that records do not have, `ValueError` for more than 1,000 values of one.
     """
@@ -222,7 +222,8 @@ def expression_of(filters: Filters, *, besides: tuple[str, ...] = ()) -> str | N
         if len(values) > VALUES_LIMIT:
             raise ValueError(f"a search takes at most {VALUES_LIMIT} values of `{field}`, not {len(values)}")
     found = " AND ".join([f"({_any_of(field, values)})" for field, values in sorted(filters.items())])
-    return f"({found}) NOT ({_any_of('log', besides)})" if found and besides else found or None
+    besides = " OR ".join([_any_of(field, values) for field, values in (without or {}).items()])
+    return f"({found}) NOT ({besides})" if found and besides else found or None
 
 
 def is_impossible(filters: Filters) -> bool:

@@ -1,0 +1,79 @@
+"""Which docs of the search index match some filters, asked in the way that is shortest to read.
+
+Rules:
+
+1. Most of a ledger lies in one log, and nearly every search is for nearly every kind of record. What is looked for is then what is not in
+   the few others: a list of a million docs is not read to find that all of them are in it.
+2. A record of a kind that is not known here counts as one that cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+import apsw
+from msgspec import Struct
+
+from licet.ledger.record import Kind
+from licet.store.index_terms import UNREADABLE, VALUES_LIMIT, Filters, expression_of
+from licet.store.sqlite_rows import fetch
+
+_KINDS: Final = frozenset({*get_args(Kind), UNREADABLE})
+
+
+class Matching(Struct, frozen=True):
+    """Which docs match: rows of a table, as SQL without its span. Of an expression, or all but those of these logs."""
+
+    table: str
+    doc: str
+    where: str
+    value: str
+
+    def docs(self, con: apsw.Connection, span: range, limit: int) -> list[int]:
+        """Those of a span, the newest first, at most so many."""
+        text = f"SELECT {self.doc} {self._from} ORDER BY {self.doc} DESC LIMIT ?"
+        return [row[0] for row in fetch(con, text, (self.value, span.start, span.stop, limit))]
+
+    def count(self, con: apsw.Connection, span: range, limit: int) -> int:
+        """How many there are in a span, counted up to so many."""
+        text = f"SELECT count(*) FROM (SELECT 1 {self._from} LIMIT ?)"  # noqa: S608  names of our own tables
+        return int(fetch(con, text, (self.value, span.start, span.stop, limit))[0][0])
+
+    @property
+    def _from(self) -> str:
+        return f"FROM {self.table} WHERE {self.where} AND {self.doc} >= ? AND {self.doc} < ?"
+
+
+def matching(con: apsw.Connection, filters: Filters) -> Matching:
+    """The docs that match. Raises as `expression_of` does."""
+    logs = filters.get("log")
+    rest: Filters = {field: values for field, values in filters.items() if field != "log"}
+    kinds = _other_kinds(rest.get("kind", ()))
+    if kinds:
+        rest = {field: values for field, values in rest.items() if field != "kind"}
+    others = [] if logs is None else _other_logs(con, logs)
+    if not rest and not kinds and others is not None:
+        gone = f"{[number for number, _ in others]}"
+        return Matching(table="docs", doc="doc", where="place >> 40 NOT IN (SELECT value FROM json_each(?))", value=gone)
+    without: Filters = {"kind": kinds} if kinds else {}
+    if logs is not None and (others is None or not rest):
+        rest = {**rest, "log": logs}  # there must be something to take away from
+    elif others:
+        without = {**without, "log": tuple([name for _, name in others])}
+    found = expression_of(rest, without=without) if rest else expression_of(filters)
+    return Matching(table="terms", doc="rowid", where="terms MATCH ?", value=found or "")
+
+
+def _other_kinds(wanted: Sequence[str]) -> tuple[str, ...]:
+    """The kinds that are not looked for, where they are fewer (rule 2)."""
+    others = _KINDS.difference(wanted)
+    return tuple(sorted(others)) if UNREADABLE in wanted and 2 * len(others) < len(_KINDS) else ()
+
+
+def _other_logs(con: apsw.Connection, wanted: Sequence[str]) -> list[tuple[int, str]] | None:
+    """The logs, by number and name, that are not looked in; None where more records are in them."""
+    logs = fetch(con, "SELECT number, name, next FROM logs WHERE next > 0")
+    others = [(number, name) for number, name, _ in logs if name not in wanted]
+    size = sum(size for _, name, size in logs if name not in wanted)
+    return others if 2 * size < sum(size for *_, size in logs) and len(others) <= VALUES_LIMIT else None
