@@ -27,7 +27,7 @@ from licet.store.contract import StoredRecord
 from licet.store.index_rollups import HOUR_US
 
 ROWS: Final = 50
-DRAWN: Final = 5_000
+DRAWN: Final = 3_000
 """Records: more are not read for a picture."""
 DRAWN_BY_TEXT: Final = 1_000
 COUNTED: Final = 10_000
