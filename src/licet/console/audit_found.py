@@ -5,7 +5,9 @@ Nothing here records a reading: whoever shows it has (rule 1 of audit.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -21,18 +23,18 @@ from licet.ledger.record import microseconds
 from licet.ledger.wording import duration
 from licet.server.cursors import read_cursor, write_cursor
 from licet.server.endpoint import Asked
-from licet.server.problems import bad_request
 from licet.server.records import Sought, find
 from licet.store.contract import StoredRecord
+from licet.store.finder import Finder
+from licet.store.index_ask import Moments
 from licet.store.index_rollups import HOUR_US
 
 ROWS: Final = 50
 DRAWN: Final = 3_000
 """Records: more are not read for a picture."""
-DRAWN_BY_TEXT: Final = 1_000
 COUNTED: Final = 10_000
-COUNTED_BY_TEXT: Final = 1_000
-"""Lists of words are longer than those of fields."""
+BY_TEXT: Final = 1_000
+"""Both, of what is found by words: their lists are longer than those of fields."""
 PATIENCE_S: Final = 0.02
 """For the picture, and for the number: what is not counted in time is said to be more."""
 EARLIEST: Final = datetime.fromtimestamp(0, UTC)
@@ -44,7 +46,7 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
     asked_for = msgspec.structs.replace(params, live="", cursor="")
     after = read_cursor("consoleAudit", asked_for, params.cursor, str) if params.cursor else None
     found = find(asked, sought, limit=ROWS, after=after)
-    search = search_of(asked, params)
+    newest = cache(partial(_newest, asked, sought))  # whoever needs them first reads them
     address = Addresses(params)
 
     def link(bar: Bar) -> str:
@@ -54,9 +56,9 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
         "query": params,
         "address": address,
         "rows": [_row(record) for record in found.records],
-        "count": _count(asked, sought),
+        "count": _counted(asked, sought, newest),
         "link": link,
-        "chart": _chart(asked, params, sought, search.since, search.until),
+        "chart": _chart(asked, params, sought, newest),
         "following": None if found.next is None else to_query(asked_for, cursor=write_cursor("consoleAudit", asked_for, found.next)),
         "ranges": RANGES,
         "offs": [(word, address(**{name: ""})) for name, word in (("text", "text"), *FILTERS) if getattr(params, name)],
@@ -64,36 +66,40 @@ def found_of(asked: Asked, params: ShowAudit, sought: Sought) -> dict[str, Any]:
     }
 
 
-def _count(asked: Asked, sought: Sought) -> dict[str, Any]:
-    """How many there are, up to so many."""
-    searching = asked.gate.ledger.search()
-    query = searching.finder.query_of(sought.wanted)
-    query = msgspec.structs.replace(query, filters={**query.filters, "log": sought.logs})
-    bound = COUNTED if sought.wanted.text is None else COUNTED_BY_TEXT
-    try:
-        found = searching.index.count(query, limit=bound, patience_s=PATIENCE_S)
-    except ValueError as error:
-        raise bad_request("this cannot be searched for", str(error)) from error
+def _newest(asked: Asked, sought: Sought) -> Moments:
+    """When the newest were, and what they decided."""
+    limit = DRAWN if sought.wanted.text is None else BY_TEXT
+    return _finder(asked).moments(sought.wanted, limit=limit, logs=sought.logs, patience_s=PATIENCE_S)
+
+
+def _counted(asked: Asked, sought: Sought, newest: Callable[[], Moments]) -> dict[str, Any]:
+    """How many there are, up to so many: of a text, those that are drawn."""
+    if sought.wanted.text is not None:
+        return {"number": len(newest().at), "exact": newest().exact}
+    found = _finder(asked).count(sought.wanted, limit=COUNTED, logs=sought.logs, patience_s=PATIENCE_S)
     return {"number": found.number, "exact": found.exact}
 
 
-def _chart(asked: Asked, params: ShowAudit, sought: Sought, since: datetime | None, until: datetime | None) -> Chart:
+def _chart(asked: Asked, params: ShowAudit, sought: Sought, newest: Callable[[], Moments]) -> Chart:
     """Drawn from the moments of the newest that match, or, where only time and verdict are asked for, from what is counted by the hour."""
-    finder = asked.gate.ledger.search().finder
-    bound = DRAWN if sought.wanted.text is None else DRAWN_BY_TEXT
+    search = search_of(asked, params)
     now = asked.gate.now()
-    end = min(until or now, now)
-    since = None if since is None else min(max(since, EARLIEST), end)  # nothing is drawn of years in which there is nothing
+    end = min(search.until or now, now)
+    since = None if search.since is None else min(max(search.since, EARLIEST), end)  # nothing is drawn of years in which there is nothing
     if not set(params.chosen) - {"verdict", "since", "until", "tenant"} and not params.text:
         counted = _by_the_hour(asked, params, sought.logs, since, end)
         if counted is not None:
             return counted
-    found = finder.moments(sought.wanted, limit=bound, logs=sought.logs, patience_s=PATIENCE_S)
+    found = newest()
     moments = by_verdict(found)
     begin = since or since_of(moments.values(), end)
     if not found.exact:  # rule 2 of audit_chart
         begin = max(begin, datetime.fromtimestamp(min(found.reached / 1_000_000, end.timestamp()), UTC))
     return draw(moments, min(begin, end), end, complete=found.exact)
+
+
+def _finder(asked: Asked) -> Finder:
+    return asked.gate.ledger.search().finder
 
 
 def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: datetime | None, until: datetime) -> Chart | None:
