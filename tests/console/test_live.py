@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from licet.console import live
+from licet.console.live import Change
 from licet.gate.reading import Reader, record_reading
 from licet.model import RequestId
 from tests.console.world import HOST, Browser, ConsoleWorld, console_world
@@ -272,3 +273,22 @@ def test_a_part_of_a_page_is_not_led_to_where_one_signs_in(served: ConsoleWorld)
     sent = {"host": HOST, "hx-request": "true", "hx-current-url": f"https://{HOST}/console/inbox?show=all"}
     assert served.get("/console/live", headers=sent).headers["hx-redirect"] == "/console/sign-in?next=%2Fconsole%2Finbox%3Fshow%3Dall"
     assert served.get("/console/live", headers={**sent, "hx-current-url": "https://["}).status == 401
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_who_leaves_at_the_moment_of_a_change_is_gone(turns: int) -> None:
+    """However far the change has come to whoever listens: a stream that went on would tell a session that has ended."""
+
+    async def run() -> bool:
+        heard: asyncio.Queue[tuple[Change, ...]] = asyncio.Queue()
+        listening = asyncio.get_running_loop().create_task(live.heard_next(heard))
+        await asyncio.sleep(0.01)
+        heard.put_nowait((Change("acme", has_records=True),))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        was_over = listening.done()
+        listening.cancel()
+        await asyncio.wait({listening})
+        return was_over or listening.cancelled()
+
+    assert asyncio.run(run())

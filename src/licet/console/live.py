@@ -205,7 +205,8 @@ async def _stream(asked: Asked, watch: Watch) -> AsyncIterator[bytes]:
 async def heard_next(heard: asyncio.Queue[tuple[Change, ...]]) -> tuple[Change, ...]:
     """All that was heard, once there is anything; nothing where it is quiet for long."""
     try:
-        found = list(await asyncio.wait_for(heard.get(), ALIVE_S))
+        async with asyncio.timeout(ALIVE_S):  # `wait_for` of Python 3.11 forgets a cancellation that comes together with what it waits for
+            found = list(await heard.get())
     except TimeoutError:
         return ()
     while not heard.empty():

@@ -146,8 +146,10 @@ class Exchange:
                     await self._check_still()
             return working.result()
         finally:
-            working.cancel()
             leaving.cancel()
+            while not working.done():
+                working.cancel()  # again, where what it waited for came at the same moment and it went on
+                await asyncio.wait({working}, timeout=LOOK_S)
             await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _left(self) -> None:

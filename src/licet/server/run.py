@@ -219,7 +219,8 @@ async def _ended(close: Callable[[], None], within_s: float) -> bool:
 
     threading.Thread(target=work, name="licet-http-close", daemon=True).start()
     try:
-        await asyncio.wait_for(done.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await done.wait()
     except TimeoutError:
         _log.error("licet: handlers that are still at work are left behind")
         return False

@@ -64,7 +64,8 @@ class Lease:
         """The lease is held until it is released, or somebody has declared the boot dead."""
         while True:
             try:
-                await asyncio.wait_for(self._ended.wait(), PING_S)
+                async with asyncio.timeout(PING_S):
+                    await self._ended.wait()
             except TimeoutError:
                 if await self._answers():
                     continue

@@ -90,7 +90,8 @@ class Watch:
         """Tell and be told, until cancelled."""
         while not self._closed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 async with self._turn:
