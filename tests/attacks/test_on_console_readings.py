@@ -251,6 +251,8 @@ def test_the_count_of_what_waits_and_the_streams_say_nothing_of_the_other_tenant
     ):
         shown = lines_of(tail)
         lines_of(theirs)
+        live.rest()
+        live.forget()  # who has signed in since somebody last listened
         served.world.held(40_000)
         served.world.adjust()
         assert live.rest() == []

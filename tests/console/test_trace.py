@@ -278,3 +278,14 @@ def test_the_list_has_workflows_and_says_where_there_are_none(served: ConsoleWor
     assert "w-1 support-bot for alice 1 call" in text
     assert browser.get("/console/trace?name=w-1").headers["location"] == "/console/traces/w-1"
     assert browser.get("/console/trace?name=//evil.example").headers["location"] == "/console/traces/%2F%2Fevil.example"
+
+
+def test_no_call_is_lost_where_the_clock_stepped_back(served: ConsoleWorld) -> None:
+    span(served, "a")
+    span(served, "b")
+    served.world.clock.advance(-1)
+    span(served, "c")
+    span(served, "d")
+    page = trace(served)
+    assert len(rows(page)) == 4
+    assert "Running" not in text_of(page)

@@ -49,7 +49,7 @@ def test_no_call_belies_its_cells(call: tuple[str, dict[str, object]], caller: t
     elif isinstance(result, Held):
         assert "deny" not in found
         assert {"hold", "mix"} & {*found}
-    elif isinstance(result, Denied) and result.decision.code in {"forbidden", "not_permitted"}:
+    elif isinstance(result, Denied) and result.decision.code in {"forbidden", "no_permit", "not_permitted", "policy_error"}:
         assert {*found} - {"allow"}, result.decision
 
 
@@ -124,7 +124,9 @@ IN_PRODUCTION = 'context.environment == "production"'
         (f"when {{ context.session.calls < 3 && {IN_PRODUCTION} }}", "conditional", "deny"),
         (f"when {{ {IN_PRODUCTION} || context.session.calls < 3 }}", "allow", "conditional"),
         (f"when {{ context.session.calls < 3 || {IN_PRODUCTION} }}", "conditional", "conditional"),
-        (f"unless {{ context.session.calls + 1 < 3 || {IN_PRODUCTION} }}", "deny", "conditional"),
+        (f"unless {{ context.session.calls < 3 || {IN_PRODUCTION} }}", "deny", "conditional"),
+        (f"unless {{ context.session.calls + 1 < 3 || {IN_PRODUCTION} }}", "conditional", "conditional"),
+        (f"unless {{ {IN_PRODUCTION} || context.session.calls + 1 < 3 }}", "deny", "conditional"),
         (f"unless {{ context.session.calls < 3 && {IN_PRODUCTION} }}", "conditional", "conditional"),
         (f"when {{ !({IN_PRODUCTION}) }}", "deny", "allow"),
         (f"when {{ if {IN_PRODUCTION} then true else context.session.calls < 3 }}", "allow", "conditional"),
@@ -168,10 +170,14 @@ CONDITIONS = st.recursive(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from(["when", "unless"]), CONDITIONS), min_size=1, max_size=2))
-def test_no_call_belies_what_an_environment_decides(clauses: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from(["when", "unless"]), CONDITIONS), min_size=1, max_size=2), st.sampled_from(["", "permit", "forbid"])
+)
+def test_no_call_belies_what_an_environment_decides(clauses: list[tuple[str, str]], beside: str) -> None:
     written = " ".join(f"{word} {{ {condition} }}" for word, condition in clauses)
-    with world(CONFIG, f'@id("p") permit (principal, action == Action::"crm.lookup", resource) {written};') as w:
+    effect = "forbid" if beside == "forbid" else "permit"
+    other = '@id("q") permit (principal, action == Action::"crm.lookup", resource);' if beside else ""
+    with world(CONFIG, f'{other}@id("p") {effect} (principal, action == Action::"crm.lookup", resource) {written};') as w:
         try:
             w.gate.seal()
         except PolicyInvalid:
@@ -181,3 +187,18 @@ def test_no_call_belies_what_an_environment_decides(clauses: list[tuple[str, str
         agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
         standing = cell_of(w.gate.scene.engine, "crm.lookup", agent, Speaking(ENVIRONMENT)).standing
     assert found <= {"allow": {True}, "deny": {False}}.get(standing, {True, False}), (written, standing)
+
+
+def test_what_may_raise_an_error_lets_nothing_be_always_allowed() -> None:
+    permit = '@id("p") permit (principal, action == Action::"crm.lookup", resource);'
+    for beside in (
+        'forbid (principal, action, resource) when { context.session.calls + 9223372036854775806 > 0 && context.environment == "staging" };',
+        "permit (principal, action, resource) when { context.session.calls + 9223372036854775806 > 0 };",
+    ):
+        with world(CONFIG, f'{permit} @id("q") {beside}') as w:
+            with w.gate.acting(agent="night-bot", tenant="acme", session="one"):
+                found = [w.gate.call("crm.lookup", {"customer_id": "C-1"}) for _ in range(4)]
+            agent = Principal(kind="Agent", id="night-bot", tenant="acme", roles=("support",))
+            assert isinstance(found[-1], Denied)
+            assert found[-1].decision.code == "policy_error"
+            assert cell_of(w.gate.scene.engine, "crm.lookup", agent, Speaking(ENVIRONMENT)).standing == "conditional"

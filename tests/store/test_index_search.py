@@ -377,3 +377,12 @@ def test_no_record_of_a_log_that_is_not_looked_in_is_found_whichever_is_shorter_
                 )
                 assert set(places) == set(every)
                 assert index.count(query).number == len(index.moments(query).at) == len(every)
+
+
+def test_a_kind_that_is_not_known_here_is_found_as_what_cannot_be_read() -> None:
+    with open_small() as index:
+        index.take("acme", [row(0, kind="intent"), row(1, kind="novel")])
+        for more in ({}, {"log": ("acme",)}, {"environment": ("test",)}):
+            for kinds, expected in ((("unreadable",), {1}), (NEARLY_ALL, {0, 1}), (("intent",), {0})):
+                query = Query(filters={**more, "kind": kinds})  # type: ignore[dict-item]
+                assert {place.index for place in index.search(query).places} == expected

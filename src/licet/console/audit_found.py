@@ -88,7 +88,7 @@ def _chart(asked: Asked, params: ShowAudit, sought: Sought, newest: Callable[[],
     since = None if search.since is None else min(max(search.since, EARLIEST), end)  # nothing is drawn of years in which there is nothing
     if not set(params.chosen) - {"verdict", "since", "until", "tenant"} and not params.text:
         counted = _by_the_hour(asked, params, sought.logs, since, end)
-        if counted is not None:
+        if counted is not None and (sum(counted.totals.values()) > DRAWN or not newest().exact):
             return counted
     found = newest()
     moments = by_verdict(found)
@@ -103,10 +103,7 @@ def _finder(asked: Asked) -> Finder:
 
 
 def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: datetime | None, until: datetime) -> Chart | None:
-    """Where there is more than is drawn one by one; a denial that stands for many counts as many.
-
-    None where there is not, and for what hours are too coarse for.
-    """
+    """What was counted by the hour; a denial that stands for many counts as many. None for what hours are too coarse for."""
     first, last = 0 if since is None else microseconds(since), microseconds(until) + 1
     if last - first < 3 * HOUR_US:
         return None
@@ -116,8 +113,6 @@ def _by_the_hour(asked: Asked, params: ShowAudit, logs: tuple[str, ...], since: 
         for bar in index.rollup("verdict", since_us=first, until_us=last, log=log):
             if bar.value in found:
                 found[bar.value].append((bar.hour * HOUR_US, bar.count))
-    if max((sum(number for _, number in one) for one in found.values()), default=0) <= DRAWN:
-        return None
     begin = since or since_of([[at for at, _ in one] for one in found.values()], until)
     return draw_counted(found, begin, until, least_step=3_600)
 

@@ -39,7 +39,7 @@ from licet.errors import ConfigInvalid, CredentialRefused, NotAuthenticated
 from licet.gate.signing_in import SESSION_S, open_for
 from licet.identity.authenticated import ANY, Authenticated
 from licet.identity.logins import Logins
-from licet.identity.provider import Providers, ProviderUnavailable, Redeeming, redeem, verify_id_token
+from licet.identity.provider import Provider, Providers, ProviderUnavailable, Redeeming, redeem, verify_id_token
 from licet.server.endpoint import Answer, Asked, Endpoint
 from licet.server.limits import AtOnce
 from licet.server.problems import not_found
@@ -116,8 +116,7 @@ def go(asked: Asked) -> Answer:
     if asked.header("sec-fetch-site") not in _OWN_PAGES:
         return _refused(asked, "Press the button to sign in: a page of somebody else has led here.", there)
     try:
-        with _waits_for(issuer):
-            provider = _providers.get(issuer.issuer)
+        provider = _provider(issuer)
         redirect_uri = _redirect_uri(asked, client)
     except (ProviderUnavailable, _NotSignedIn) as error:
         _log.warning("licet: nobody can sign in by `%s`: %s", issuer.issuer, error)
@@ -145,8 +144,7 @@ def come_back(asked: Asked) -> Answer:
     going = unseal(asked.gate.store, cookies.read(asked.headers, cookies.PROVIDER), asked.gate.now())
     there = HOME if going is None else inside(going.there)
     try:
-        with _waits_for(issuer):
-            who = _authenticated(asked, issuer, client, going)
+        who = _authenticated(asked, issuer, client, going)
         tenants = (ANY,) if issuer.tenant_claim is None else who.tenants
         proof = f"{client.name}\0{params.state}".encode()
         opened = open_for(asked.gate.credentials, who.user or "", f"oidc:{issuer.issuer}", proof=proof, tenants=tenants)
@@ -164,16 +162,17 @@ def _authenticated(asked: Asked, issuer: IssuerSettings, client: SignInSettings,
         raise _NotSignedIn("no cookie of somebody who went there")
     if going.provider != client.name or params.state is None or not _same(params.state, going.state):
         raise _NotSignedIn("the answer is not for whoever went there from this browser")
-    provider = _providers.get(issuer.issuer)
+    provider = _provider(issuer)
     if (params.iss is None and provider.names_itself) or params.iss not in {None, issuer.issuer}:
         raise _NotSignedIn("the answer is of another provider, or of none that says its name")
     if params.error is not None or params.code is None:
         raise _NotSignedIn(f"the provider refused ({'access_denied' if params.error == 'access_denied' else 'with an error'})")
     secret = None if client.client_secret is None else read_secret(client.client_secret, os.environ)
     redeeming = Redeeming(params.code, going.verifier, _redirect_uri(asked, client))
-    given = redeem(provider, issuer, client, secret, redeeming)
     now = asked.gate.now()
-    header, claims, expires_at = verify_id_token(given.id_token, issuer, client.client_id, now.timestamp())
+    with _waits_for(issuer):
+        given = redeem(provider, issuer, client, secret, redeeming)
+        header, claims, expires_at = verify_id_token(given.id_token, issuer, client.client_id, now.timestamp())
     told = {"nonce": going.nonce, "client_id": client.client_id, "access_token": given.access_token}
     try:
         CodeIDToken(claims, header, params=told).validate(now=now.timestamp(), leeway=issuer.leeway_s)
@@ -206,6 +205,14 @@ def _redirect_uri(asked: Asked, client: SignInSettings) -> str:
     if base is None:
         raise _NotSignedIn("`server.public_url` is missing", _AWAY)
     return f"{base}{PATH}/{client.name}/back"
+
+
+def _provider(issuer: IssuerSettings) -> Provider:
+    """What it says of itself. Raises `ProviderUnavailable`."""
+    if _providers.is_known(issuer.issuer):
+        return _providers.get(issuer.issuer)
+    with _waits_for(issuer):
+        return _providers.get(issuer.issuer)
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def show(asked: Asked) -> Answer:
     params = msgspec.structs.replace(params, tenant=log)
     now_us = microseconds(asked.gate.now())
     begun = None if params.cursor is None else read_cursor("consoleTrace", params, params.cursor, Place)
-    place = begun or Place(0, found.entries[0].index, now_us)
+    place = begun or Place(0, max(entry.index for entry in found.entries), now_us)
     at_us = min(place.at, now_us)
     spans = spans_of([entry for entry in found.entries if entry.index <= place.newest], at_us)
     settle_waits(spans, _ends(asked, spans), at_us)

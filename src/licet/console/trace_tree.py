@@ -173,5 +173,6 @@ def settle_waits(spans: Iterable[Span], ends: dict[str, int | None], now_us: int
     for span in spans:
         if span.look is HOLD and span.request in ends:
             end = ends[span.request]
+            end = None if end is not None and end > now_us else end  # decided after this moment
             span.is_open = end is None
             span.waited_until = max(span.start, now_us if end is None else end)

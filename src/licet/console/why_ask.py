@@ -23,6 +23,7 @@ from licet.console.subject_story import Gathered, event_of, sentence
 from licet.console.subject_view import pieces, why_path
 from licet.console.why import HERE, explained, may_read, people_who
 from licet.console.why_draft import Draft, Ground, NoDraft, draft_of
+from licet.console.wording import plain_lines
 from licet.errors import CallerRefused
 from licet.gate.hindsight import recall
 from licet.gate.scene import Scene
@@ -62,7 +63,7 @@ def show(asked: Asked) -> Answer:
         except NoDraft as error:
             none = str(error)
     owners = people_who(asked, "policies.reload", entry.log)
-    text = _request(asked, entry, draft)
+    text = plain_lines(_request(asked, entry, draft))  # here and in the e-mail
     subject = f"Access to {entry.envelope.tool.name if entry.envelope.tool is not None else 'a tool'}"
     return page(
         asked,

@@ -87,6 +87,11 @@ class Providers:
         self._locks: dict[str, threading.Lock] = {}
         self._known: dict[str, tuple[float, Provider | ProviderUnavailable]] = {}
 
+    def is_known(self, issuer: str) -> bool:
+        """Whether nobody waits who asks for it now."""
+        until, _ = self._known.get(issuer, (-math.inf, None))
+        return self._clock() < until
+
     def get(self, issuer: str) -> Provider:
         """The provider of this name. Raises `ProviderUnavailable`."""
         until, found = self._known.get(issuer, (-math.inf, None))

@@ -3,7 +3,8 @@
 Rules:
 
 1. What is said to hold, or not to, does so for every call there. Whatever reads anything else is left open.
-2. A condition that might raise an error is left open, unless the policy is silent either way: one that raises makes its policy silent.
+2. Conditions are looked at from left to right, as Cedar does. An error anywhere denies the call (policy/engine.py, rule 2), so nothing is
+   decided behind what may raise one.
 3. `resource.environment` is the target's own and not the gate's: it is left open.
 """
 
@@ -18,6 +19,9 @@ from licet.policy.bundle import Policy
 from licet.policy.slices import attribute_path, walk
 
 _ENVIRONMENT: Final = ("environment",)
+_COMPARES: Final = frozenset({"eq", "not_eq", "less", "less_eq", "greater", "greater_eq", "and", "or", "not", "in"})
+_SAFE: Final = _COMPARES | {"contains", "contains_all", "contains_any", "is_empty", "has_tag"}
+"""Operators that never end in an error in what was validated."""
 
 
 class Speaking:
@@ -25,13 +29,19 @@ class Speaking:
 
     def __init__(self, environment: str) -> None:
         self.environment: Final = environment
-        self._known: dict[str, bool | None] = {}
+        self._known: dict[str, tuple[bool | None, bool]] = {}
 
     def of(self, policy: Policy) -> bool | None:
         """Whether its conditions hold of every call (True), of none (False), or of some (None). Its scope is not looked at."""
+        return self._look(policy)[0]
+
+    def may_raise(self, policy: Policy) -> bool:
+        """Whether some call may be denied for an error in its conditions."""
+        return self._look(policy)[1]
+
+    def _look(self, policy: Policy) -> tuple[bool | None, bool]:
         if policy.id not in self._known:
-            found = [_clause(clause, self.environment) for clause in policy.tree.clauses]
-            self._known[policy.id] = False if False in found else None if None in found else True
+            self._known[policy.id] = _all_of(_clause(clause, self.environment) for clause in policy.tree.clauses)
         return self._known[policy.id]
 
 
@@ -40,12 +50,27 @@ def environments_of(policies: Iterable[Policy]) -> set[str]:
     return {name for policy in policies for node in walk(policy.tree.clauses) for name in _named(node)}
 
 
-def _clause(clause: pst.Clause, environment: str) -> bool | None:
+def _clause(clause: pst.Clause, environment: str) -> tuple[bool | None, bool]:
+    """What it is, and whether it may raise an error."""
     if isinstance(clause, pst.When):
-        found = [_decide(one, environment) for one in _parts(clause.expr, "and")]
-        return False if False in found else None if None in found else True
-    found = [_decide(one, environment) for one in _parts(clause.expr, "or")]
-    return False if True in found else None if None in found else True
+        return _all_of((_decide(one, environment), may_raise(one)) for one in _parts(clause.expr, "and"))
+    return _all_of((_decide(pst.UnaryOp("not", one), environment), may_raise(one)) for one in _parts(clause.expr, "or"))
+
+
+def _all_of(parts: Iterable[tuple[bool | None, bool]]) -> tuple[bool | None, bool]:
+    """Whether all hold, and whether one may raise an error before that is known (rule 2)."""
+    is_open = raises = False
+    for found, may in parts:
+        if found is False:
+            return (None if raises else False), raises
+        is_open |= found is None
+        raises |= found is None and may
+    return (None if is_open else True), raises
+
+
+def may_raise(expr: pst.Expr) -> bool:
+    """Whether it does anything that ends in an error for some values: arithmetic, what is made of texts, tags that may not be there."""
+    return any(isinstance(node, pst.BinaryOp | pst.UnaryOp) and node.op not in _SAFE for node in walk(expr))
 
 
 def _parts(expr: pst.Expr, op: pst.BinaryOpName) -> Iterator[pst.Expr]:

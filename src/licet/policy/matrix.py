@@ -79,4 +79,5 @@ def _standing(permits: tuple[Policy, ...], holds: tuple[Policy, ...], forbids: t
         return "hold"
     if holds:
         return "mix"
-    return "allow" if not forbids and not are_conditional(permits) else "conditional"
+    is_sure = not forbids and not are_conditional(permits) and not any(map(speaking.may_raise, permits))
+    return "allow" if is_sure else "conditional"

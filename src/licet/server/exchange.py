@@ -38,6 +38,8 @@ PEER_CERTIFICATE: Final = "licet.peer_certificate"
 """The extension of an ASGI scope with the DER of the client certificate that the TLS layer verified. Only that layer sets it."""
 LOOK_S: Final = 0.3
 """How often it is looked, while an answer takes long, whether the credential still holds: a revocation counts within a second."""
+ENDING_S: Final = 5.0
+"""What was called off and goes on for so long is called off once more."""
 LONG_BYTES: Final = 32 * 1024
 """A longer body is decoded in a thread: a megabyte of small members takes a second, in which nobody else would be answered."""
 GONE: Final = 499
@@ -149,7 +151,7 @@ class Exchange:
             leaving.cancel()
             while not working.done():
                 working.cancel()  # again, where what it waited for came at the same moment and it went on
-                await asyncio.wait({working}, timeout=LOOK_S)
+                await asyncio.wait({working}, timeout=ENDING_S)
             await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _left(self) -> None:

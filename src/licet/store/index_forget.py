@@ -40,7 +40,7 @@ def logs_about(con: apsw.Connection, pseudonyms: Sequence[str]) -> set[int]:
 
 def note_runs(con: apsw.Connection, number: int, runs: Iterable[Run]) -> None:
     """The payloads of these records of a log are to be forgotten. Part of the caller's transaction."""
-    text = "INSERT INTO pruned VALUES (?1, ?2, ?3, 0) ON CONFLICT (log, first) DO UPDATE SET last = max(last, ?3), done = 0"
+    text = "INSERT INTO pruned VALUES (?1, ?2, ?3, 0) ON CONFLICT (log, first) DO UPDATE SET last = ?3, done = 0 WHERE ?3 > last"
     con.executemany(text, [(number, first, last) for first, last in runs])
 
 

@@ -1,25 +1,22 @@
 """Which docs of the search index match some filters, asked in the way that is shortest to read.
 
-Rules:
-
-1. Most of a ledger lies in one log, and nearly every search is for nearly every kind of record. What is looked for is then what is not in
-   the few others: a list of a million docs is not read to find that all of them are in it.
-2. A record of a kind that is not known here counts as one that cannot be read.
+Most of a ledger lies in one log, and nearly every search is for nearly every kind of record. What is looked for is then what is not in the
+few others: a list of a million docs is not read to find that all of them are in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final
 
 import apsw
 from msgspec import Struct
 
-from licet.ledger.record import Kind
-from licet.store.index_terms import UNREADABLE, VALUES_LIMIT, Filters, expression_of
+from licet.store.index_terms import KINDS, UNREADABLE, VALUES_LIMIT, Filters, expression_of
 from licet.store.sqlite_rows import fetch
 
-_KINDS: Final = frozenset({*get_args(Kind), UNREADABLE})
+_FEW: Final = 8
+"""One in so many records is passed over faster than what has another term is found: newest first, a whole run of them may be met."""
 
 
 class Matching(Struct, frozen=True):
@@ -46,7 +43,7 @@ class Matching(Struct, frozen=True):
 
 
 def matching(con: apsw.Connection, filters: Filters) -> Matching:
-    """The docs that match. Raises as `expression_of` does."""
+    """The docs that match. Raises as `expression_of` does, but for logs that are nearly all."""
     logs = filters.get("log")
     rest: Filters = {field: values for field, values in filters.items() if field != "log"}
     kinds = _other_kinds(rest.get("kind", ()))
@@ -66,14 +63,15 @@ def matching(con: apsw.Connection, filters: Filters) -> Matching:
 
 
 def _other_kinds(wanted: Sequence[str]) -> tuple[str, ...]:
-    """The kinds that are not looked for, where they are fewer (rule 2)."""
-    others = _KINDS.difference(wanted)
-    return tuple(sorted(others)) if UNREADABLE in wanted and 2 * len(others) < len(_KINDS) else ()
+    """The kinds that are not looked for, where they are fewer. Every record is of one of `KINDS`."""
+    others = KINDS.difference(wanted)
+    return tuple(sorted(others)) if UNREADABLE in wanted and 2 * len(others) < len(KINDS) else ()
 
 
 def _other_logs(con: apsw.Connection, wanted: Sequence[str]) -> list[tuple[int, str]] | None:
-    """The logs, by number and name, that are not looked in; None where more records are in them."""
+    """The logs, by number and name, that are not looked in; None where they hold more than a few of the records."""
+    inside = frozenset(wanted)
     logs = fetch(con, "SELECT number, name, next FROM logs WHERE next > 0")
-    others = [(number, name) for number, name, _ in logs if name not in wanted]
-    size = sum(size for _, name, size in logs if name not in wanted)
-    return others if 2 * size < sum(size for *_, size in logs) and len(others) <= VALUES_LIMIT else None
+    others = [(number, name, size) for number, name, size in logs if name not in inside]
+    is_little = sum(size for *_, size in others) * _FEW < sum(size for *_, size in logs)
+    return [(number, name) for number, name, _ in others] if is_little and len(others) <= VALUES_LIMIT else None

@@ -26,11 +26,11 @@ from licet.store.sqlite_open import Location, connect
 APPLICATION_ID = 0x4C697849
 """`LixI`: tells a search index from a ledger and from any other SQLite file."""
 SCHEMA_VERSION = 3
-_MAGIC, _WRITE_VERSION = b"SQLite format 3\0", 18
 """Moves with the tables and with what records are found by: an index that lacks a term would say that there is no such record.
 
-2: effects that deviate from what was approved (`deviates`).
+2: effects that deviate from what was approved (`deviates`). 3: the verdict of each doc; kinds that are not known here are unreadable.
 """
+_MAGIC, _WRITE_VERSION = b"SQLite format 3\0", 18
 BUSY_TIMEOUT_S = 10.0
 """Another process may be merging a shard of text. Nobody but the indexer and erasure waits for that."""
 PAGE_BYTES = 8192
@@ -47,11 +47,13 @@ class IndexDamaged(StoreUnavailable):
 
 def open_writer(location: Location, *, text: bool, vfs: str | None = None) -> apsw.Connection:
     """A connection that writes an index of this version, new or as it was; one without text if `text` is false, and made anew if it was."""
-    if location.path is not None:
-        _mend_version(location.path)
     con = connect(location, read_only=False, create=True, vfs=vfs)
     con.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
-    if not _is_usable(con, text=text):
+    is_usable = _is_usable(con, text=text)
+    if location.path is not None and con.readonly("main") and _mend_version(location.path):
+        con.close()
+        return open_writer(location, text=text, vfs=vfs)
+    if not is_usable:
         empty(con)
     _prepare(con, location)
     create_schema(con, text=text)
@@ -122,18 +124,22 @@ def make_file(path: Path) -> None:
     if path.is_dir():
         raise NotAStore(f"`{path}` is a folder, not a search index")
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass  # closing one that is open here would drop its locks
     except OSError as error:
         raise StoreUnavailable(f"a search index cannot be written at `{path}`: {error.strerror}") from error
 
 
-def _mend_version(path: Path) -> None:
+def _mend_version(path: Path) -> bool:
     """A file whose header asks for a later SQLite to write it would only be read, and never emptied: it is damage like any other."""
     with path.open("r+b") as file:
         header = file.read(_WRITE_VERSION + 1)
-        if header.startswith(_MAGIC) and header[_WRITE_VERSION] not in (1, 2):
-            file.seek(_WRITE_VERSION)
-            file.write(b"\2")
+        if not header.startswith(_MAGIC) or header[_WRITE_VERSION] in (1, 2):
+            return False
+        file.seek(_WRITE_VERSION)
+        file.write(b"\2")
+        return True
 
 
 def _is_usable(con: apsw.Connection, *, text: bool) -> bool:

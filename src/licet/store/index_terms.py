@@ -10,10 +10,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw, Struct
+
+from licet.ledger.record import Kind
 
 Field = Literal[
     "log",
@@ -46,7 +48,9 @@ Field = Literal[
 or user; `subject` is any pseudonym in the record, above all of those whose secrets seal its payload; `deviates` is `true` or not there."""
 
 UNREADABLE = "unreadable"
-"""The kind under which a record is found whose envelope cannot be decoded."""
+"""The kind under which a record is found whose envelope cannot be decoded, or is of a kind that is not known here."""
+KINDS: Final = frozenset({*get_args(Kind), UNREADABLE})
+"""What kinds are found by."""
 
 _CODES: Final[dict[str, str]] = {
     "log": "l",
@@ -189,7 +193,8 @@ def entry_of(log: str, envelope: bytes, at_before: int) -> Entry:
         verdict, count, decision_terms = _of_decision(bytes(found.decision)) if found.decision else ("", 1, "")
     except _CANNOT_DECODE:
         return Entry(at_before, _head(log, UNREADABLE, ""), ("", "", ""), 1, ())
-    terms = [_head(log, found.kind, found.environment), tool_terms, decision_terms]
+    kind = found.kind if found.kind in KINDS else UNREADABLE
+    terms = [_head(log, kind, found.environment), tool_terms, decision_terms]
     named = [found.actor.user]
     if found.call is not None:
         terms.append(term("call", found.call))

@@ -110,7 +110,7 @@ def delete_texts(con: apsw.Connection, docs: Iterable[int]) -> set[int]:
         number = next((number for number, start in known if start <= doc), None)
         if number is not None:
             con.execute(f"DELETE FROM text_{number} WHERE rowid = ?", (doc,))  # noqa: S608  a number
-            touched.add(number)
+            touched.add(number)  # also where it was deleted before: whoever did may have died before the merge
     return touched
 
 
