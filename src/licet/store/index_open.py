@@ -133,13 +133,17 @@ def make_file(path: Path) -> None:
 
 def _mend_version(path: Path) -> bool:
     """A file whose header asks for a later SQLite to write it would only be read, and never emptied: it is damage like any other."""
-    with path.open("r+b") as file:
-        header = file.read(_WRITE_VERSION + 1)
+    try:
+        with path.open("rb") as file:
+            header = file.read(_WRITE_VERSION + 1)
         if not header.startswith(_MAGIC) or header[_WRITE_VERSION] in (1, 2):
-            return False
-        file.seek(_WRITE_VERSION)
-        file.write(b"\2")
-        return True
+            return False  # it is read-only for another reason, which is told where it is written
+        with path.open("r+b") as file:
+            file.seek(_WRITE_VERSION)
+            file.write(b"\2")
+    except OSError as error:
+        raise StoreUnavailable(f"a search index cannot be written at `{path}`: {error.strerror}") from error
+    return True
 
 
 def _is_usable(con: apsw.Connection, *, text: bool) -> bool:
