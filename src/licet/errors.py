@@ -15,6 +15,7 @@
     │   │   └── ResolverRefused  a resolver returned something else than it declares (ends in a recorded denial)
     │   ├── DirectoryInvalid     tenants, agents, users, roles, groups
     │   ├── PolicyInvalid        the policy bundle; it does not load and the old one stays
+    │   ├── UngovernedTools      an agent has tools that the gate cannot see
     │   ├── GateClosed           the gate was closed, forked or has lost its lease
     │   ├── AnchorUnusable       the anchor file cannot be read, written or locked
     │   ├── DeliveryFailed       a notification did not get to its channel
@@ -168,6 +169,14 @@ class PolicyInvalid(OperatorError):
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
+
+
+class UngovernedTools(OperatorError):
+    """An agent has tools that do not pass through the gate. `tools` are their names."""
+
+    def __init__(self, message: str, tools: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.tools = tools
 
 
 class GateClosed(OperatorError):

@@ -34,9 +34,9 @@ def main() -> None:
     folder, *arguments = sys.argv[1:]
     with world_on(Path(folder)) as w:
         w.gate.seal()
-        print("ready", flush=True)  # noqa: T201 - what it is for
+        print("ready", flush=True)
         sys.stdin.readline()
-        print(act(w, arguments), flush=True)  # noqa: T201 - as above
+        print(act(w, arguments), flush=True)
 
 
 if __name__ == "__main__":

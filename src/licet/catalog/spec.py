@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -176,6 +176,19 @@ class Catalog:
             # A new dict, so that a mapping handed out before stays as it was.
             self._tools = {**self._tools, spec.name: spec}
             self._snapshot = None
+
+    def replace_tool(self, spec: ToolSpec) -> None:
+        """Put another definition in the place of one that did not say what the tool takes."""
+        with self._lock:
+            self._tools = {**self._tools, spec.name: spec}
+            self._snapshot = None
+
+    def without(self, names: Container[str]) -> Catalog:
+        """A new catalog with everything but the tools of these names."""
+        found = Catalog()
+        found._tools = {name: spec for name, spec in self._tools.items() if name not in names}
+        found._resources = dict(self._resources)
+        return found
 
     def add_resource(self, spec: ResourceSpec) -> None:
         """Make a resource type known. The same definition again changes nothing. Raises CatalogInvalid if the type has another one."""

@@ -96,6 +96,11 @@ class ActingBlock:
     def __init__(self, gate: object, acting: Acting) -> None:
         self._entry: _Entry = (gate, acting)
 
+    @property
+    def acting(self) -> Acting:
+        """Who acts in this block, for whoever hands it on."""
+        return self._entry[1]
+
     def __enter__(self) -> Acting:
         _current.set((*_current.get(), self._entry))
         return self._entry[1]

@@ -10,7 +10,8 @@ from licet.catalog.arguments import ArgumentReader
 from licet.catalog.spec import Catalog
 from licet.config import Settings
 from licet.config.zones import find_zone, zone_problem
-from licet.errors import CatalogInvalid, ConfigInvalid
+from licet.errors import CatalogInvalid, ConfigInvalid, PolicyInvalid
+from licet.gate.checks import awaited_message
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene, scene_manifest
 from licet.identity.directory import Directory
@@ -44,7 +45,10 @@ def build_scene(
         raise ConfigInvalid(f"`timezone` {zone_problem(settings.timezone)}", file=file, key="timezone")
     catalog = known_catalog(registry, snapshots)
     directory = directory or Directory.from_settings(settings)
-    engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
+    try:
+        engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
+    except PolicyInvalid as invalid:
+        raise PolicyInvalid((*invalid.problems, *_awaited(registry, invalid.problems))) from invalid
     digest, manifest = scene_manifest(engine, catalog, directory)
     return Scene(
         environment=settings.environment,
@@ -66,7 +70,18 @@ def build_scene(
         own=OwnPolicies.read(settings.policies, directory) if (settings.policies / OWN_FILE).exists() else None,
         offered=registry.offered,
         live=registry.live,
+        adopted=registry.adoptions.names,
+        awaited=registry.adoptions.awaited - catalog.tools.keys(),
+        unclassified=registry.offered.unclassified | registry.adoptions.unclassified,
     )
+
+
+def _awaited(registry: Registry, problems: Iterable[str]) -> list[str]:
+    """Where a policy speaks of what a tool takes, and nobody has said that yet, the policy is not at fault."""
+    said = "\n".join(problems)
+    known = {*registry.catalog.tools, *registry.adoptions.awaited}
+    names = [name for name in known if registry.adoptions.is_awaited(name) and name in said]
+    return [awaited_message(name) for name in sorted(names)]
 
 
 def metered_tools(settings: Settings, catalog: Catalog) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -100,7 +115,7 @@ def known_catalog(registry: Registry, snapshots: Iterable[bytes]) -> Catalog:
             theirs = Catalog.from_snapshot(content)
             for spec in theirs.tools.values():
                 ArgumentReader(spec)  # a tool whose arguments cannot be read must not keep ours from being governed
-            catalog = catalog.merge(theirs, prefer="mine")
+            catalog = catalog.merge(registry.adoptions.seen_elsewhere(catalog, theirs), prefer="mine")
         except CatalogInvalid as error:
             _log.warning("licet: a catalog snapshot on the store is left out: %s", error)
     return catalog

@@ -102,13 +102,17 @@ def _describe(draft: Draft, scene: Scene) -> None:
 
 def find_tool(draft: Draft, scene: Scene) -> None:
     """Step 1: the tool is in the catalog, and some permit could match these principals; nothing is resolved for a call that cannot pass."""
-    if draft.tool in scene.offered.unclassified:
+    if draft.tool in scene.unclassified:
         raise Refused("unclassified_tool", unclassified_message(draft.tool))
     spec = scene.catalog.find_tool(draft.tool)
+    if spec is None and draft.tool in scene.awaited:
+        raise Refused("unknown_tool", awaited_message(draft.tool))
     if spec is None:
         raise Refused("unknown_tool", f"there is no tool {quoted(draft.tool)} in the catalog")
     draft.spec = spec
     draft.implementation = scene.implementations.get(draft.tool)
+    if draft.tool in scene.adopted:  # no call brings code for a tool of somebody else
+        draft.implementation = draft.brought
     if draft.undoes is None and _is_undo(draft, scene, spec):
         message = f"`{spec.name}` takes back what the log says that a call has changed: propose it with `licet undo CALL`, or `gate.undo`"
         raise Refused("only_as_undo", message)
@@ -159,8 +163,14 @@ def find_drift_of(live: LiveDefinitions, tool: UpstreamTool) -> str | None:
 
 
 def unclassified_message(name: str) -> str:
-    """Why an upstream's tool that nobody classified is denied, and what to do about it."""
+    """Why a tool of an upstream or a framework that nobody classified is denied, and what to do about it."""
     return f"licet.toml does not say what {quoted(name)} can do: add {quoted(table_of(name))} with its `access`, and permit it in a policy"
+
+
+def awaited_message(name: str) -> str:
+    """Why a tool that is classified cannot be called yet, and what to do about it."""
+    how = f"give `input` in {quoted(table_of(name))}, or call `gate.coverage(agent)` with the agent that has the tool"
+    return f"nobody has said yet what the tool {quoted(name)} takes: {how}"
 
 
 def no_permit_message(spec: ToolSpec, excluded: Principal) -> str:

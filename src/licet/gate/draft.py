@@ -17,6 +17,7 @@ from licet.catalog.arguments import Arguments
 from licet.catalog.spec import ToolSpec
 from licet.errors import ArgumentsRefused
 from licet.gate.acting import Acting
+from licet.gate.brought import Brought
 from licet.gate.effects import NOTHING_REPORTED, Collector, Reported
 from licet.gate.scene import Implementation, Scene
 from licet.gate.session import SessionFacts
@@ -104,6 +105,7 @@ class Draft:
         refused: ArgumentsRefused | None = None,
         awaited: Request | None = None,
         undoes: CallId | None = None,
+        brought: Brought | None = None,
     ) -> None:
         self.id = call
         self.at_us = at_us
@@ -115,6 +117,7 @@ class Draft:
         self.refused = refused  # a direct call's arguments that are not even of the function's types
         self.awaited = awaited  # the request that the same call, made before, has waited for
         self.undoes = undoes  # the call that this one takes back
+        self.brought = brought  # what runs it, where it is a tool of an agent's framework
         self.inquired: Inquired | None = None  # of a call that nobody makes: somebody asks whether it would be permitted
         self.plan_key: str | None = None  # the idempotency key of a plan, on its first step
         self.planned: Planned | None = None
@@ -134,6 +137,7 @@ class Draft:
             instance=self.instance,
             awaited=self.opening or self.request,
             undoes=self.undoes,
+            brought=self.brought,
         )
         draft.remote = self.remote
         return draft
@@ -165,6 +169,7 @@ _PROPOSED = frozenset(
         "refused",
         "awaited",
         "undoes",
+        "brought",
         "inquired",
         "plan_key",
         "planned",

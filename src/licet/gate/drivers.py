@@ -97,7 +97,7 @@ def run_now(step: Execute | Preview, started_ns: int) -> Ran:
         with collecting(step.effects if isinstance(step, Execute) else None):
             value = step.tool.function(*positional(step), **step.arguments)
     except BaseException as error:  # noqa: BLE001 - as the docstring says
-        return Ran(status="error", duration_us=elapsed_us(started_ns), error=error)
+        return Ran(status=_ended_as(error), duration_us=elapsed_us(started_ns), error=error)
     return Ran(status="ok", duration_us=elapsed_us(started_ns), value=value)
 
 
@@ -116,9 +116,12 @@ async def run_awaited(step: Execute | Preview, started_ns: int) -> Ran:
     except BaseException as error:  # noqa: BLE001 - as the docstring says
         if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
             return ran_too_long(started_ns)
-        status: OutcomeStatus = error.status if isinstance(error, EndedAs) else "error"
-        return Ran(status=status, duration_us=elapsed_us(started_ns), error=error)
+        return Ran(status=_ended_as(error), duration_us=elapsed_us(started_ns), error=error)
     return Ran(status="ok", duration_us=elapsed_us(started_ns), value=value)
+
+
+def _ended_as(error: BaseException) -> OutcomeStatus:
+    return error.status if isinstance(error, EndedAs) else "error"
 
 
 def ran_not(error: BaseException) -> Ran:

@@ -28,12 +28,15 @@ from licet.catalog.python import PythonTool
 from licet.config import Settings
 from licet.errors import ArgumentsRefused, GateClosed
 from licet.gate.acting import NO_TRACE, Acting, ActingBlock, acting_for
+from licet.gate.adopting import Adopting
 from licet.gate.asking import Asking
 from licet.gate.async_driver import AsyncDriver
+from licet.gate.brought import Brought
 from licet.gate.checks import caller_of
 from licet.gate.condition import Conditions
 from licet.gate.draft import Draft
 from licet.gate.house import OpenHouse
+from licet.gate.integrating import Integrating
 from licet.gate.operating import Operating
 from licet.gate.pipeline import examine
 from licet.gate.plans import PlannedCall, Planning, PlanResult, govern_plan, planned_calls, released, wait_s
@@ -66,7 +69,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
+class Gate(Registering, Adopting, Integrating, Asking, Operating, Proposing, Reloading, Conditions):
     """Governs the tools that are registered with it.
 
     `settings` is the path of a licet.toml (never searched for in parent folders) or settings made in Python. Safe to use from threads and
@@ -281,6 +284,7 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
         refused: ArgumentsRefused | None = None,
         wait: float | None = None,
         undoes: CallId | None = None,
+        brought: Brought | None = None,
     ) -> Draft:
         acting = acting_for(self._token)
         if wait is not None:
@@ -300,6 +304,7 @@ class Gate(Registering, Asking, Operating, Proposing, Reloading, Conditions):
             instance=instance,
             refused=refused,
             undoes=undoes,
+            brought=brought,
         )
 
     def _run(self, draft: Draft) -> Result:

@@ -39,6 +39,10 @@ class GovernedTool(Generic[P, R]):
         """What the catalog knows of the tool."""
         return self._tool.spec
 
+    def is_of(self, gate: object) -> bool:
+        """Whether it is governed by this very gate."""
+        return self._gate is gate
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the tool in the name of whoever acts now."""
         if self._tool.is_method:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from licet.catalog.adopted import AdoptedTool, says_too_little
 from licet.catalog.arguments import ArgumentReader, Limits
-from licet.catalog.declared import ResourceSettings, resource_from_settings, tool_from_settings
+from licet.catalog.declared import ResourceSettings, ToolSettings, resource_from_settings, tool_from_settings
 from licet.catalog.live import LiveDefinitions
 from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, read_lock
 from licet.catalog.python import PythonTool, tool_from_function
-from licet.catalog.spec import Catalog, ResourceSpec
+from licet.catalog.spec import Catalog, ResourceSpec, ToolSpec
 from licet.catalog.upstream import is_of_upstream, offered
 from licet.config import Settings
 from licet.errors import CatalogInvalid
+from licet.gate.adoptions import Adoptions
 from licet.gate.carried import Carried, CarriedPreview, Carrier
 from licet.gate.scene import Implementation, PreviewTool, Resolver
 from licet.gate.undoing import is_undo, undo_tool, undoing
 
 _UNDECLARED = ResourceSettings()
+
+
+def _names(spec: ToolSpec) -> set[str]:
+    return set(spec.input_schema.get("properties", {}))
 
 
 def _asked_over_http(spec: ResourceSpec, declared: ResourceSettings, settings: Settings, folder: Path) -> Resolver:
@@ -48,6 +55,8 @@ class Registry:
             settings.tools,
             folder=folder,
         )
+        own = {name: table for name, table in settings.tools.items() if not any(is_of_upstream(name, one) for one in settings.upstreams)}
+        self.adoptions = Adoptions(settings, folder, self.catalog, own)
         self.carrier: Carrier | None = None
         self.live = LiveDefinitions()
         for upstream_tool in self.offered.tools.values():
@@ -55,7 +64,7 @@ class Registry:
         for preview in self.offered.previews.values():
             self.catalog.add_tool(preview.tool.spec)
         for name, tool in settings.tools.items():
-            if name not in self.offered.tools:
+            if name not in self.offered.tools and not says_too_little(tool):
                 self.catalog.add_tool(tool_from_settings(name, tool, folder=folder))
         for name, resource in settings.resources.items():
             spec = resource_from_settings(name, resource, folder=folder)
@@ -68,6 +77,7 @@ class Registry:
         other = Registry(settings)
         for tool in self.tools.values():
             other.add_tool(tool)
+        self.adoptions.under(other.adoptions)
         for kind, companions in (("preview", self.previews), ("probe", self.probes)):
             for name, companion in companions.items():
                 other.check_companion(kind, name, companion)
@@ -92,12 +102,34 @@ class Registry:
         name = tool.spec.name
         if name in self.tools:
             raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
-        for upstream in self._settings.upstreams:
-            if is_of_upstream(name, upstream) and not self._is_companion(name):
-                raise CatalogInvalid(f"the tool `{name}` would be taken for one of the upstream `{upstream}`: give it another name")
+        self._refuse_upstream(name)
         self.catalog.add_tool(tool.spec)
         self.tools[name] = tool
         self.revision += 1
+
+    def classify(self, name: str, table: ToolSettings) -> None:
+        """Say what a framework's tool can do. Raises `CatalogInvalid`."""
+        self._refuse_upstream(name)
+        if self.adoptions.classify(name, table):
+            self._complete(name)
+
+    def adopt(self, tools: Iterable[AdoptedTool]) -> None:
+        """Make a framework's tools known. Raises `CatalogInvalid`; those before the one that is refused stay known."""
+        for tool in tools:
+            self._refuse_upstream(tool.name)
+            if self.adoptions.take(tool):
+                self._complete(tool.name)
+
+    def _complete(self, name: str) -> None:
+        """What has waited for a tool enters with it."""
+        self.revision += 1
+        for kind, function in self.adoptions.companions_of(name) if self.catalog.find_tool(name) is not None else ():
+            (self.add_preview if kind == "preview" else self.add_probe)(name, function)
+
+    def _refuse_upstream(self, name: str) -> None:
+        for upstream in self._settings.upstreams:
+            if is_of_upstream(name, upstream) and not self._is_companion(name):
+                raise CatalogInvalid(f"the tool `{name}` would be taken for one of the upstream `{upstream}`: give it another name")
 
     def _is_companion(self, name: str) -> bool:
         """Whether a function of this name is beside a tool of an upstream."""
@@ -122,7 +154,12 @@ class Registry:
         return {**carried, **self.previews}
 
     def add_preview(self, name: str, function: Callable[..., Any]) -> None:
-        """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments."""
+        """Make a tool's preview known. Raises `CatalogInvalid` if there is no such tool, or the preview takes other arguments.
+
+        The preview of a tool that a framework is still to bring is taken in with it.
+        """
+        if self._waits("preview", name, function):
+            return
         preview = self._companion("preview", name, function)
         self.add_tool(preview)
         self.previews[name] = preview
@@ -138,6 +175,8 @@ class Registry:
 
     def add_probe(self, name: str, function: Callable[..., Any]) -> None:
         """Make a tool's probe known. Raises `CatalogInvalid` as `add_preview`, and for a method, which would have no object."""
+        if self._waits("probe", name, function):
+            return
         probe = self._companion("probe", name, function)
         if probe.is_method:
             raise CatalogInvalid(f"the probe of `{name}` is asked when no object is at hand: make it a function")
@@ -158,6 +197,14 @@ class Registry:
         if name in self.listers:
             raise CatalogInvalid(f"the resource `{name}` already has a lister")
         self.listers[name] = function
+
+    def _waits(self, kind: str, name: str, function: Callable[..., Any]) -> bool:
+        """Whether the tool of this name is still to be brought; then its companion is kept for it."""
+        takes_nothing = not inspect.signature(function).parameters  # then it fits what the table says now
+        if not self.adoptions.is_awaited(name) or (takes_nothing and self.catalog.find_tool(name) is not None):
+            return False
+        self.adoptions.wait_for(name, (kind, function))
+        return True
 
     def _companion(self, kind: str, name: str, function: Callable[..., Any]) -> PythonTool:
         """A function of the same arguments as the tool of this name."""
@@ -182,6 +229,8 @@ class Registry:
     def check_companion(self, kind: str, name: str, companion: PythonTool) -> None:
         """A preview or probe takes the arguments of its tool. Raises `CatalogInvalid`."""
         spec = self.catalog.find_tool(name)
+        if spec is not None and self.adoptions.find(name) is not None and _names(companion.spec) == _names(spec):
+            return  # the framework has written the tool's schema, with titles and descriptions of its own
         if spec is None or companion.spec.input_schema != spec.input_schema:
             raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
 

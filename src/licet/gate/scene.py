@@ -105,6 +105,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     say of each tool; `zone` is where the clocks of `context.local` hang. `settings` are those that it was built from; the people and
     programs of `directory` may be fewer than theirs. `own` says who may do what with Licet itself, where there is a file for that.
     `offered` is what its upstreams offer, and `live` what they have listed since: the one part that other scenes share, and that moves.
+    `adopted` are the tools that agents' frameworks bring with their calls; `unclassified` those of upstreams and frameworks of which nobody
+    has said what they can do, and `awaited` those of which nobody has said what they take.
     """
 
     environment: str
@@ -126,6 +128,9 @@ class Scene(Struct, frozen=True, kw_only=True):
     own: OwnPolicies | None
     offered: Offered
     live: LiveDefinitions
+    adopted: frozenset[str]
+    unclassified: frozenset[str]
+    awaited: frozenset[str]
 
 
 def scene_manifest(engine: Engine, catalog: Catalog, directory: Directory) -> tuple[str, bytes]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from licet.catalog.upstream import CALL
 from licet.gate.results import Denied, Failed, Held, Ok, Result
 from licet.gate.steps import EndedAs
+from licet.gate.telling import denied_for, failed_for
 from licet.gateway.connection import NotSent, Refused, with_last_words
 from licet.gateway.eras import CACHEABLE
 from licet.gateway.incoming import Incoming
@@ -85,9 +86,9 @@ def _denied(denied: Denied, incoming: Incoming) -> JsonObject:
     if code == _UNKNOWN_TOOL and incoming.method == CALL:
         raise RpcError(INVALID_PARAMS, f"unknown tool: {message}", data=meta)
     if code == "log_unavailable":
-        why = "the audit log cannot be used at the moment" if _is_outside(incoming) else message  # which says where the ledger is
-        return _refused(incoming, f"{why}; nothing was done, try again later", meta, code)
-    return _refused(incoming, f"denied ({code}): {message}. {_AGAIN.get(code, _NEVER)}", meta, code)
+        why = "the audit log cannot be used at the moment" if _is_outside(incoming) else None  # its message says where the ledger is
+        return _refused(incoming, denied_for(denied, why), meta, code)
+    return _refused(incoming, denied_for(denied), meta, code)
 
 
 def _refused(incoming: Incoming, text: str, meta: JsonObject, code: str) -> JsonObject:
@@ -110,7 +111,7 @@ def _failed(failed: Failed, incoming: Incoming) -> JsonObject:
     why = reason_told(failed.error, failed.message, incoming)
     if failed.code == "outcome_not_recorded" and _is_outside(incoming):
         why = "it ran, but its outcome cannot be recorded at the moment, so its result is withheld"
-    text = f"{why}. {_AGAIN_FAILED.get(failed.code, _HELP[failed.retry])}"
+    text = failed_for(failed, why)
     if incoming.method == CALL:
         return tool_error(text, incoming, meta)
     raise RpcError(UNAVAILABLE, text, data=meta)
@@ -130,26 +131,6 @@ def reason_told(error: BaseException | None, message: str, incoming: Incoming) -
 def _is_outside(incoming: Incoming) -> bool:
     """Whether the client is not of whoever runs the gateway: it shows a credential."""
     return incoming.acting.credential is not None
-
-
-_NEVER: Final = "Calling again with the same arguments will not help"
-_ANEW: Final = "Nothing was done. Calling again asks people anew"
-_AGAIN: Final = {
-    "approval_used": _ANEW,
-    "expired": _ANEW,
-    "withdrawn": _ANEW,
-    "contention": "Nothing was done, and the same call may be made again",
-    "too_many_open": "Calling again helps once some of them are decided, withdrawn or over",
-    "frozen": "Calling again will not help until the freeze is lifted",
-}
-"""Denials that are not for ever, and what calling again does then."""
-_HELP: Final = {
-    True: "Nothing was done: the same call may be made again",
-    False: "It may have been done: look before calling again",
-}
-
-_AGAIN_FAILED: Final = {"definition_drift": "Nothing was done. Calling again will not help until somebody accepts what is offered now"}
-"""Calls that were permitted and not made, where making them again does not help by itself."""
 
 
 def _first_text(result: JsonObject) -> str:

@@ -37,6 +37,7 @@ from licet.approvals.viewed import Viewed, stand
 from licet.errors import LicetError
 from licet.gate.gate import Gate
 from licet.gate.results import Held, Result
+from licet.gate.telling import ended, held_for
 from licet.gate.writable import whoever_runs_this
 from licet.gateway import wording
 from licet.gateway.incoming import Incoming
@@ -138,7 +139,7 @@ class _Settling:
         """The same call, made again; where its request is over, so that it would only ask anew, it is not."""
         state = None if held.request is None else await self._state(held.request, 0)
         if state in _OVER:
-            return held, wording.ended(held, state)
+            return held, ended(held, state)
         async with self._progress(wait_s):
             return await self._again(wait_s), None
 
@@ -230,7 +231,7 @@ class _Settling:
         return stand(shown.request, shown.votes, directory, self._gate.now(), viewer=user)
 
     def _told(self, held: Held, viewed: Viewed | None, *, waited_s: float = 0) -> Settled:
-        return held, wording.held_for(held, viewed, self._gate.settings, waited_s=waited_s)
+        return held, held_for(held, viewed, self._gate.settings, waited_s=waited_s)
 
 
 def _verdict(answer: JsonObject | None) -> Literal["approve", "reject"] | None:

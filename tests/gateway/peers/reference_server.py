@@ -166,7 +166,7 @@ def made() -> Server[Any]:
 def main() -> None:
     warnings.simplefilter("ignore")
     listening = socket.create_server(("127.0.0.1", 0))
-    print(listening.getsockname()[1], flush=True)  # noqa: T201  whoever started this waits for it
+    print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(made().streamable_http_app(), log_level="error", timeout_graceful_shutdown=1)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
