@@ -15,13 +15,15 @@ browser: $(READY)
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi; \
 		$(BIN)/python -m tests.console.browser.finding || echo "==> the tests in a browser will fail: there is none"; }
 
-.PHONY: help demo test heavy browser screenshots check lint bench clients lock clean
+.PHONY: help demo test heavy frameworks frameworks-oldest browser screenshots check lint bench clients lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    watch a support agent being governed and an MCP server being wrapped; then the console on 127.0.0.1:8321"
 	@echo "make test    run every test but the heavy ones"
 	@echo "make heavy   run the heavy tests: power cuts, kills by the hundred, what starts many processes, software of others"
+	@echo "make frameworks  run the suite of the integrations with each agents' framework, in an environment of its own (FRAMEWORKS=langchain)"
+	@echo "make frameworks-oldest  the same with the oldest versions that the extras admit"
 	@echo "make check   lint, types, direction of imports, every test; branch coverage of all but the heavy ones, which it would slow by half"
 	@echo "make screenshots  write the pictures of the docs anew, from the running console"
 	@echo "make bench   measure; prints a table and writes benchmarks/results.json"
@@ -40,6 +42,15 @@ heavy: $(READY) browser
 	@echo "==> heavy tests"
 	$(RUN) pytest $(TESTS) -m heavy
 
+# Frameworks do not go together: each has an environment in .frameworks, made the first time.
+frameworks: $(READY)
+	@echo "==> agents' frameworks"
+	@$(BIN)/python -m tests.integrations.environments $(FRAMEWORKS)
+
+frameworks-oldest: $(READY)
+	@echo "==> agents' frameworks, the oldest"
+	@$(BIN)/python -m tests.integrations.environments --oldest $(FRAMEWORKS)
+
 check: lint
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory test RUN="$(BIN)/coverage run -m"
@@ -47,6 +58,7 @@ check: lint
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@$(MAKE) --no-print-directory heavy
+	@$(MAKE) --no-print-directory frameworks
 	@echo "==> everything holds"
 
 # The pictures in the docs, from the running product.
@@ -73,15 +85,16 @@ clients: $(READY)
 # The lock is for development; whoever installs the package gets the ranges of pyproject.toml.
 lock: $(READY)
 	@echo "==> resolving"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra dev --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--extra server --extra postgres --extra otel --constraint requirements-dev.lock --output-file deploy/requirements.lock \
 		pyproject.toml deploy/build.in
 
+	@$(BIN)/python -m tests.integrations.environments --lock
+
 clean:
-	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .venv .frameworks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
 # Stamps are written last: a set-up that was cut short runs again.
 $(READY): pyproject.toml $(LOCKED)

@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from licet.cli.exits import Exit
 from licet.cli.faults import Refusal
+from licet.cli.init_framework import frameworks_of
 from licet.cli.invocation import Invocation
 from licet.cli.output import Output
 from licet.policy.bundle import OWN_FILE
@@ -39,13 +40,25 @@ _STARTER = {IGNORED: "gitignore"}
 """Files whose names would mean something to the tools that build and publish Licet itself."""
 
 
+class Line(Struct, frozen=True):
+    """The one line by which the agents of a framework are governed, and what is to be installed with it."""
+
+    framework: str
+    line: str
+    install: str
+
+
 class Written(Struct, frozen=True, kw_only=True):
-    """What is printed with `--json`. `tools` are how many an upstream offers, `problems` what of them should be looked at."""
+    """What is printed with `--json`. `tools` are how many an upstream offers, `problems` what of them should be looked at.
+
+    `frameworks` are those of agents that the project uses, where it uses any.
+    """
 
     folder: str
     files: tuple[str, ...]
     tools: int | UnsetType = UNSET
     problems: tuple[str, ...] | UnsetType = UNSET
+    frameworks: tuple[Line, ...] | UnsetType = UNSET
 
 
 @click.command()
@@ -62,7 +75,8 @@ def init(
     """Write a licet.toml, policies and policy tests to start from.
 
     They go into FOLDER, by default this one. A file that is there is never overwritten: then nothing is written at all. Only a .gitignore
-    that is there is left as it is, and what belongs into it is said.
+    that is there is left as it is, and what belongs into it is said. Where the project in FOLDER uses a framework for agents, the line
+    that governs its tools is printed.
 
     With --from-upstream they go into this folder, and begin with the tools of an MCP server: those that it offers now are pinned in
     licet.lock, and stand in licet.toml as comments, with what the server says of them. None can be called until you say what it can do.
@@ -82,11 +96,19 @@ def init(
     files = tuple([name for name in FILES if name not in there])
     for name in files:
         _write(folder / name, _content(name))
-    written = Written(folder=str(folder.absolute()), files=files)
+    used = frameworks_of(folder)
+    lines = tuple(Line(one.name, one.line, f"licet[{one.extra}]") for one in used)
+    written = Written(folder=str(folder.absolute()), files=files, frameworks=lines or UNSET)
     enter = "" if folder.absolute() == Path.cwd() else f"cd {folder} && "
     step = f"`{enter}licet check`, then `licet test`; `licet can --help` shows how to ask for one call"
     _hint_ignored(invocation, folder, there)
-    return invocation.answer(written, lambda output: _show(output, files), next_step=step)
+
+    def show(output: Output) -> None:
+        _show(output, files)
+        for framework, line in zip(used, lines, strict=True):
+            output.mark("ok", "found", framework.title, below=f"{line.line}  # pip install '{line.install}'; docs/integrations.md")
+
+    return invocation.answer(written, show, next_step=step)
 
 
 def _write_from_upstream(invocation: Invocation, upstream: str, words: tuple[str, ...], sources: tuple[str, ...]) -> int:

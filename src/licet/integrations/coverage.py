@@ -11,29 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from licet.catalog.adopted import AdoptedTool
 from licet.errors import UngovernedTools
+from licet.integrations.frameworks import find_framework_of
 from licet.names import quoted
 
 if TYPE_CHECKING:
     from licet.gate.gate import Gate
-
-ADAPTERS: Final = {
-    "langgraph": "langchain",
-    "langchain": "langchain",
-    "pydantic_ai": "pydantic_ai",
-    "agents": "openai",
-    "fastmcp": "fastmcp",
-    "claude_agent_sdk": "claude",
-    "google": "adk",
-    "crewai": "crewai",
-    "agent_framework": "agent_framework",
-}
-"""Packages whose objects agents are, and the adapter that looks at them."""
 
 
 class Surveyed(Struct, frozen=True, kw_only=True):
@@ -78,7 +66,7 @@ def covered(gate: Gate, agents: Iterable[object], allow_ungoverned: Iterable[str
 
 def _adapter_of(agent: object) -> ModuleType | Any:
     for kind in type(agent).__mro__:
-        name = ADAPTERS.get(kind.__module__.partition(".")[0])
-        if name is not None:
-            return import_module(f"licet.integrations.{name}")
+        framework = find_framework_of(kind.__module__)
+        if framework is not None:
+            return import_module(f"licet.integrations.{framework.name}")
     raise UngovernedTools(f"a {quoted(type(agent).__name__)} is no agent of a framework that has an adapter here", ())
