@@ -125,6 +125,7 @@ class Governing(Generic[C]):
         self.prefix = prefix
         self.allowed = frozenset({allow_ungoverned} if isinstance(allow_ungoverned, str) else allow_ungoverned)
         self._caller = caller
+        self._taken: dict[str, AdoptedTool] = {}
         self._paused = paused
 
     def adopted(self, name: str, description: str | None, schema: JsonObject) -> AdoptedTool:
@@ -179,8 +180,9 @@ class Governing(Generic[C]):
 
     def _prepare(self, use: Use[C]) -> Acting:
         found = use.adopt() if use.governed is None else None
-        if found is not None:
+        if found is not None and self._taken.get(found.name) is not found:  # the same again is taken in once
             self.gate.adopt((found,))
+            self._taken[found.name] = found
         return self._acting(use)
 
     def _name(self, use: Use[C]) -> str:

@@ -66,6 +66,7 @@ class Governance(AgentMiddleware[Any, Any]):
             gate, "langchain", caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned, paused=(GraphBubbleUp,)
         )
         self._pause = pause
+        self._seen: list[Any] = []
         self._known: OrderedDict[int, tuple[BaseTool, AdoptedTool]] = OrderedDict()
 
     @property
@@ -120,8 +121,12 @@ class Governance(AgentMiddleware[Any, Any]):
     def _look_at(self, request: ModelRequest[Any]) -> None:
         bound = getattr(request.model, "kwargs", {}).get("tools", ())  # a model that tools were bound to before it got here
         settings = (request.model_settings or {}).get("tools", ())
-        surveyed = self.look_at([*request.tools, *bound, *settings])
+        tools = [*request.tools, *bound, *settings]
+        if len(tools) == len(self._seen) and all(one is other for one, other in zip(tools, self._seen, strict=True)):
+            return  # a model is asked many times with the same tools
+        surveyed = self.look_at(tools)
         self._governing.see(surveyed.adopted, surveyed.ungoverned)
+        self._seen = tools
 
     def _use(self, request: ToolCallRequest, run: Run, *, is_async: bool) -> Use[ToolRuntime[Any, Any]]:
         call, tool = request.tool_call, request.tool

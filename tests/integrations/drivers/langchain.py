@@ -213,6 +213,7 @@ class Driver(driving.Driver):
     title = "LangChain, LangGraph"
     package = "langchain"
     line = "create_agent(model, tools, middleware=[gate.langchain()])"
+    hooks = ("Governance.awrap_tool_call", "Governance._look_at")
 
     def agent(self, setting: Setting) -> Agent:
         return Agent(setting)
