@@ -26,6 +26,7 @@ from licet.cli.wording import counted
 from licet.client import types
 from licet.config import Settings
 from licet.errors import ConfigInvalid, PolicyInvalid
+from licet.gate.adoptions import awaited_message
 from licet.policy.bundle import OWN_FILE, Bundle
 
 
@@ -61,10 +62,10 @@ def check(invocation: Invocation, /) -> int:
         return _refused(invocation, (*problems, *bundle_problems(settings)), None)
     loaded = load(invocation)
     catalog = loaded.catalog
-    broken = policy_problems(settings, catalog)
+    broken = policy_problems(settings, catalog, loaded.registry.adoptions)
     if broken:
         return _refused(invocation, broken, loaded)
-    found = _counted(settings, catalog)
+    found = _counted(settings, catalog, loaded.registry.adoptions.awaited - catalog.tools.keys())
     return invocation.answer(found, lambda output: _show(output, found))
 
 
@@ -97,6 +98,8 @@ def _refused(invocation: Invocation, problems: tuple[Problem, ...], loaded: Load
     step = "mend the first one, then check again: others may come of it" if len(problems) > 1 else "mend it, then check again"
     if loaded is not None and loaded.app is None and any("there is no tool" in problem.message for problem in problems):
         step = "tools of a Python application are known with `--app MODULE:GATE`"
+    elif loaded is not None and loaded.app is None and any("nobody has said yet" in problem.message for problem in problems):
+        step = "an agent's tools are known with `--app MODULE:GATE`, where that module calls `gate.coverage(agent)`"
     fault = Fault(
         exit=code,
         code="policy_invalid" if of_policies else "config_invalid",
@@ -114,7 +117,7 @@ def _refused(invocation: Invocation, problems: tuple[Problem, ...], loaded: Load
     return invocation.answer(None, show, fault=fault)
 
 
-def _counted(settings: Settings, catalog: Catalog) -> Checked:
+def _counted(settings: Settings, catalog: Catalog, awaited: frozenset[str]) -> Checked:
     bundle = Bundle.read(settings.policies)
     return Checked(
         environment=settings.environment,
@@ -123,7 +126,13 @@ def _counted(settings: Settings, catalog: Catalog) -> Checked:
         tenants=len(settings.tenants),
         users=len(settings.users),
         policies=len(bundle.policies),
-        notes=(*_unresolved(catalog), *_of_no_upstream(settings), *_unclassified(settings), *_of_no_folder(settings)),
+        notes=(
+            *map(awaited_message, sorted(awaited)),
+            *_unresolved(catalog),
+            *_of_no_upstream(settings),
+            *_unclassified(settings),
+            *_of_no_folder(settings),
+        ),
     )
 
 

@@ -39,7 +39,7 @@ def rule_findings(loaded: Loaded) -> list[Finding]:
     Where directory or policies do not load, nothing is said here: `doctor_setup` does.
     """
     settings = loaded.settings
-    if directory_problems(settings) or bundle_problems(settings) or policy_problems(settings, loaded.catalog):
+    if directory_problems(settings) or bundle_problems(settings) or policy_problems(settings, loaded.catalog, loaded.registry.adoptions):
         return []
     directory = Directory.from_settings(settings)
     rules = rules_of(Bundle.read(settings.policies), loaded.catalog)

@@ -47,7 +47,7 @@ def policy_findings(loaded: Loaded) -> Iterator[Finding]:
     problems = bundle_problems(settings)
     is_directory_sound = not directory_problems(settings)
     if not problems and is_directory_sound:
-        problems = policy_problems(settings, loaded.catalog)
+        problems = policy_problems(settings, loaded.catalog, loaded.registry.adoptions)
     yield from _as_findings("policies", problems)
     if problems or not is_directory_sound:
         return

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
+from licet.catalog.adopted import says_too_little
 from licet.catalog.declared import ToolSettings, resource_from_settings, tool_from_settings
 from licet.catalog.pins import LOCK_FILE, NOTHING_PINNED, Lock, read_lock
 from licet.catalog.spec import Catalog
@@ -20,6 +21,7 @@ from licet.catalog.upstream import is_of_upstream, offered
 from licet.cli.toml_place import find_line
 from licet.config import Settings
 from licet.errors import CatalogInvalid, ConfigInvalid, DirectoryInvalid, PolicyInvalid
+from licet.gate.adoptions import Adoptions
 from licet.identity.directory import Directory
 from licet.policy.bundle import OWN_FILE, Bundle
 from licet.policy.engine import Engine
@@ -67,7 +69,8 @@ def _tool(settings: Settings, lock: Lock, folder: Path, name: str, tool: ToolSet
         if is_of_upstream(name, upstream):
             offered({upstream: one.timeout_s}, lock, {name: tool}, folder=folder)
             return
-    tool_from_settings(name, tool, folder=folder)
+    if not says_too_little(tool):  # else a framework is to say the rest
+        tool_from_settings(name, tool, folder=folder)
 
 
 def directory_problems(settings: Settings) -> tuple[Problem, ...]:
@@ -88,12 +91,15 @@ def bundle_problems(settings: Settings) -> tuple[Problem, ...]:
     return ()
 
 
-def policy_problems(settings: Settings, catalog: Catalog) -> tuple[Problem, ...]:
-    """Every policy that cannot be used with this catalog and the directory of `settings`, which must both be sound."""
+def policy_problems(settings: Settings, catalog: Catalog, adoptions: Adoptions) -> tuple[Problem, ...]:
+    """Every policy that cannot be used with this catalog and the directory of `settings`, which must both be sound.
+
+    `adoptions` know which tools no framework has brought yet: that is told in the place of what follows from it.
+    """
     try:
         Engine.load(Bundle.read(settings.policies), catalog, Directory.from_settings(settings), meters=tuple(settings.meters))
     except PolicyInvalid as error:
-        return (*_of_policies(error), *own_problems(settings))
+        return (*_of_policies(PolicyInvalid(adoptions.explained(error.problems, catalog))), *own_problems(settings))
     return own_problems(settings)
 
 

@@ -8,13 +8,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from licet.catalog.adopted import AdoptedTool, adopted_spec, is_classified_so, is_open
 from licet.catalog.declared import ToolSettings
 from licet.catalog.spec import Catalog
+from licet.catalog.upstream import table_of
 from licet.config import Settings
 from licet.errors import CatalogInvalid
 from licet.names import quoted
@@ -117,6 +119,14 @@ class Adoptions:
                 catalog.replace_tool(seen)
         return theirs.without(outdated) if outdated else theirs
 
+    def explained(self, problems: Sequence[str], catalog: Catalog) -> tuple[str, ...]:
+        """Why policies do not load: of policies that speak of awaited tools that these are awaited, and nothing of what follows from it."""
+        names = {name for name in (*self._written, *self._tables) if self.is_awaited(name) and not _takes_anything(catalog, name)}
+        spoken = {name for name in names if any(_speaks_of(problem, name) for problem in problems)}
+        policies = {_policy_of(problem) for problem in problems if any(_speaks_of(problem, name) for name in spoken)} - {None}
+        rest = [problem for problem in problems if _policy_of(problem) not in policies]
+        return (*[awaited_message(name) for name in sorted(spoken)], *rest)
+
     def _enter(self, tool: AdoptedTool, table: ToolSettings) -> bool:
         spec = adopted_spec(tool, table, folder=self._folder, timeout_s=self._settings.limits.tool_timeout_s)
         if tool.name in self._written:
@@ -126,3 +136,24 @@ class Adoptions:
         self._tools[tool.name] = tool
         self.unclassified -= {tool.name}
         return True
+
+
+def awaited_message(name: str) -> str:
+    """Why a tool that is classified cannot be called yet, and what to do about it."""
+    how = f"give `input` in {quoted(table_of(name))}, or call `gate.coverage(agent)` with the agent that has the tool"
+    return f"nobody has said yet what the tool {quoted(name)} takes: {how}"
+
+
+def _takes_anything(catalog: Catalog, name: str) -> bool:
+    spec = catalog.find_tool(name)
+    return spec is not None and bool(spec.input_schema.get("properties"))
+
+
+def _speaks_of(problem: str, name: str) -> bool:
+    """Whether a problem of a policy names a tool, or its preview, as the engine or the loader does."""
+    return re.search(rf"[`\"]{re.escape(name)}(\.preview)?[`\"]", problem) is not None
+
+
+def _policy_of(problem: str) -> str | None:
+    found = re.search(r"policy `([^`]+)`", problem)
+    return None if found is None else found[1]

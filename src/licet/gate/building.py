@@ -11,7 +11,6 @@ from licet.catalog.spec import Catalog
 from licet.config import Settings
 from licet.config.zones import find_zone, zone_problem
 from licet.errors import CatalogInvalid, ConfigInvalid, PolicyInvalid
-from licet.gate.checks import awaited_message
 from licet.gate.registry import Registry
 from licet.gate.scene import Resolver, Scene, scene_manifest
 from licet.identity.directory import Directory
@@ -48,7 +47,7 @@ def build_scene(
     try:
         engine = Engine.load(Bundle.read(settings.policies), catalog, directory, meters=tuple(settings.meters))
     except PolicyInvalid as invalid:
-        raise PolicyInvalid((*invalid.problems, *_awaited(registry, invalid.problems))) from invalid
+        raise PolicyInvalid(registry.adoptions.explained(invalid.problems, catalog)) from invalid
     digest, manifest = scene_manifest(engine, catalog, directory)
     return Scene(
         environment=settings.environment,
@@ -74,14 +73,6 @@ def build_scene(
         awaited=registry.adoptions.awaited - catalog.tools.keys(),
         unclassified=registry.offered.unclassified | registry.adoptions.unclassified,
     )
-
-
-def _awaited(registry: Registry, problems: Iterable[str]) -> list[str]:
-    """Where a policy speaks of what a tool takes, and nobody has said that yet, the policy is not at fault."""
-    said = "\n".join(problems)
-    known = {*registry.catalog.tools, *registry.adoptions.awaited}
-    names = [name for name in known if registry.adoptions.is_awaited(name) and name in said]
-    return [awaited_message(name) for name in sorted(names)]
 
 
 def metered_tools(settings: Settings, catalog: Catalog) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -17,6 +17,7 @@ from licet.catalog.spec import ToolSpec
 from licet.catalog.upstream import UpstreamTool, table_of, tool_name
 from licet.errors import ArgumentsRefused, CallerRefused
 from licet.gate.acting import Acting
+from licet.gate.adoptions import awaited_message
 from licet.gate.draft import Draft, Inquired, Refused
 from licet.gate.freeze_view import Stops
 from licet.gate.scene import Resolver, Scene
@@ -165,12 +166,6 @@ def find_drift_of(live: LiveDefinitions, tool: UpstreamTool) -> str | None:
 def unclassified_message(name: str) -> str:
     """Why a tool of an upstream or a framework that nobody classified is denied, and what to do about it."""
     return f"licet.toml does not say what {quoted(name)} can do: add {quoted(table_of(name))} with its `access`, and permit it in a policy"
-
-
-def awaited_message(name: str) -> str:
-    """Why a tool that is classified cannot be called yet, and what to do about it."""
-    how = f"give `input` in {quoted(table_of(name))}, or call `gate.coverage(agent)` with the agent that has the tool"
-    return f"nobody has said yet what the tool {quoted(name)} takes: {how}"
 
 
 def no_permit_message(spec: ToolSpec, excluded: Principal) -> str:
