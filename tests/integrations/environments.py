@@ -89,6 +89,15 @@ def is_conforming(framework: Framework, python: Path, *, oldest: bool) -> bool:
     tests = ["tests/integrations/conformance", *map(str, sorted(HERE.glob(f"frameworks/test_{framework.name}*.py")))]
     command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-W", "default", *tests]
     passed = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
+    if not oldest:  # the types that are there: elsewhere they are unknown
+        typed = [
+            str(python),
+            "-m",
+            "mypy",
+            f"src/licet/integrations/{framework.name}.py",
+            f"tests/integrations/drivers/{framework.name}.py",
+        ]
+        passed &= subprocess.run(typed, cwd=ROOT, check=False).returncode == 0
     if passed and rows(framework) != before:
         print("what was seen is not what docs/integrations.md says: run `python -m tests.integrations.table`", file=sys.stderr)
         return False

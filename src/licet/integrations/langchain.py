@@ -184,12 +184,12 @@ class _Once:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tool, name)
 
-    def invoke(self, call: Mapping[str, Any], config: Any = None, **options: Any) -> Any:
+    def invoke(self, call: dict[str, Any], config: Any = None, **options: Any) -> Any:
         self._check(call)
         _pass_answers(config, self._stops)
         return self._tool.invoke(call, config, **options)
 
-    async def ainvoke(self, call: Mapping[str, Any], config: Any = None, **options: Any) -> Any:
+    async def ainvoke(self, call: dict[str, Any], config: Any = None, **options: Any) -> Any:
         self._check(call)
         _pass_answers(config, self._stops)
         return await self._tool.ainvoke(call, config, **options)
@@ -261,8 +261,10 @@ def _repeated(value: Any) -> Any:
     return text_of(value)
 
 
-def _schema(model: type[BaseModel]) -> JsonObject:
-    return model.model_json_schema()
+def _schema(model: Any) -> JsonObject:
+    """The JSON Schema of a model, of whichever version of pydantic."""
+    schema: JsonObject = model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
+    return schema
 
 
 def _thread(config: Mapping[str, Any]) -> str | None:
