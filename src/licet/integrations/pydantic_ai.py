@@ -1,0 +1,291 @@
+"""Pydantic AI: a capability that sends every call of a tool through the gate.
+
+    agent = Agent(model, tools=tools, capabilities=[gate.pydantic_ai()])
+
+Rules:
+
+1. The gate stands around the toolsets themselves, behind the hooks of every other capability: what a hook makes of the arguments is
+   decided on as it is then, and the tool runs with exactly that.
+2. A call that waits for people defers the run (`ApprovalRequired`) where the agent's output may be `DeferredToolRequests`; where it may
+   not, it is refused, with its request's id. What the run goes on with grants nothing: an approved call is made again, and decided afresh.
+3. Tools that the model's provider runs, tools that are executed outside of the run, and functions that take the output do not pass
+   through a toolset: the agent does not start with one, and an output function that a single run brings is refused before it is called.
+
+Source: pydantic-ai 2.x, `capabilities/abstract.py`, `toolsets/wrapper.py`, `tool_manager.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.capabilities.abstract import CapabilityOrdering
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturn
+from pydantic_ai.native_tools._tool_search import ToolSearchTool
+from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.toolsets import AbstractToolset, FunctionToolset, ToolsetTool, WrapperToolset
+from pydantic_ai.usage import RunUsage
+from pydantic_core import to_jsonable_python
+
+from licet.catalog.adopted import AdoptedTool
+from licet.gate.brought import Told
+from licet.gate.gate import Gate
+from licet.integrations.coverage import Surveyed
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.recorded import plain
+from licet.model import JsonObject, Trace
+
+_STEERING: Final = (ApprovalRequired, CallDeferred, ModelRetry)
+"""By these a tool asks to be called later, elsewhere or anew: no failure of it."""
+
+
+@dataclass(init=False)
+class Governance(AbstractCapability[Any]):
+    """The capability of `gate.pydantic_ai()`. `caller` says who calls, from the `RunContext` of a call."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        caller: CallerOf[RunContext[Any]] | None = None,
+        pause: bool = True,
+        prefix: str = "",
+        allow_ungoverned: Iterable[str] = (),
+    ) -> None:
+        super().__init__()
+        self.governing: Governing[RunContext[Any]] = Governing(
+            gate, "pydantic_ai", caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned, paused=_STEERING
+        )
+        self.pause = pause
+
+    def get_ordering(self) -> CapabilityOrdering | None:
+        """Innermost: nothing of another capability stands between the gate and the toolsets."""
+        return CapabilityOrdering(position="innermost")
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
+        """The agent's toolset, behind the gate."""
+        return GovernedToolset(toolset, self)
+
+    async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
+        """Look at what the model is about to be shown. Raises `UngovernedTools`, `CatalogInvalid`."""
+        shown = request_context.model_request_parameters
+        hosted = [*_native_names(shown.native_tools), *_external(shown.function_tools), *_output_functions(ctx.agent)]
+        refuse_ungoverned(hosted, self.governing.allowed)
+        return request_context
+
+    async def before_output_process(self, ctx: RunContext[Any], *, output_context: Any, output: Any) -> Any:  # noqa: ARG002 - the framework's signature
+        """An output function is code that a model's words run. Raises `UngovernedTools` for one that nobody has let go past."""
+        if output_context.has_function:
+            refuse_ungoverned([output_context.function_name or "an output function"], self.governing.allowed)
+        return output
+
+
+@dataclass
+class GovernedToolset(WrapperToolset[Any]):
+    """All toolsets of an agent, behind the gate."""
+
+    governance: Governance
+    _known: dict[str, tuple[ToolDefinition, AdoptedTool]] = field(default_factory=dict)
+
+    async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
+        """The tools, made known to the gate. Raises `CatalogInvalid`."""
+        found = await super().get_tools(ctx)
+        adopted = [self._adopted(tool.tool_def) for tool in found.values() if self._governed_name(tool) is None]
+        self.governance.governing.see(adopted, ())
+        return found
+
+    async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]) -> Any:
+        """One call of a tool, governed. Raises what the tool raised, and the framework's own exceptions."""
+
+        async def run(arguments: JsonObject, stops: int) -> Any:  # noqa: ARG001 - a tool that was stopped is called as ever
+            values = tool.args_validator.validate_python(arguments)
+            return await super(GovernedToolset, self).call_tool(name, values, ctx, tool)
+
+        use = self._use(name, tool_args, ctx, tool, run)
+        return _answer(await self.governance.governing.asettle(use), self.governance.pause and _defers(ctx))
+
+    def _use(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any], run: Callable[[JsonObject, int], Any]
+    ) -> Use[RunContext[Any]]:
+        response = _response_of(ctx)
+        return Use(
+            tool=name,
+            arguments=to_jsonable_python(tool_args, fallback=plain),
+            run=run,
+            tell=_told,
+            call=None if response is None else (*_identity(response), ctx.tool_call_id),
+            context=ctx,
+            is_async=True,
+            adopt=lambda: self._adopted(tool.tool_def),
+            governed=self._governed_name(tool),
+            session=ctx.conversation_id,
+            trace=_trace(ctx),
+        )
+
+    def _adopted(self, definition: ToolDefinition) -> AdoptedTool:
+        known = self._known.get(definition.name)
+        if known is None or known[0] != definition:
+            adopted = self.governance.governing.adopted(definition.name, definition.description, definition.parameters_json_schema)
+            known = self._known[definition.name] = (definition, adopted)
+        return known[1]
+
+    def _governed_name(self, tool: ToolsetTool[Any]) -> str | None:
+        return self.governance.governing.governed_name(_function_of(tool))
+
+
+def govern(
+    gate: Gate,
+    *,
+    caller: CallerOf[RunContext[Any]] | None = None,
+    pause: bool = True,
+    prefix: str = "",
+    allow_ungoverned: Iterable[str] = (),
+) -> Governance:
+    """What `gate.pydantic_ai()` gives."""
+    return Governance(gate, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned)
+
+
+def survey(gate: Gate, agent: object) -> Surveyed:
+    """What the gate sees of an agent: its toolsets, if the capability of this gate is among its own."""
+    assert isinstance(agent, Agent)
+    found: list[Governance] = []
+    agent.root_capability.apply(lambda one: found.append(one) if isinstance(one, Governance) and one.governing.gate is gate else None)
+    tools = _listed(agent)
+    hosted = (*_native_names(agent.root_capability.get_native_tools()), *_output_functions(agent))
+    if not found:
+        return Surveyed(ungoverned=(*tools, *hosted))
+    seen = GovernedToolset(FunctionToolset(), found[0])
+    inside = {name: tool for name, tool in tools.items() if tool.tool_def.kind != "external"}
+    return Surveyed(
+        adopted=tuple(seen._adopted(tool.tool_def) for tool in inside.values() if seen._governed_name(tool) is None),  # noqa: SLF001
+        governed=tuple(name for tool in inside.values() if (name := seen._governed_name(tool)) is not None),  # noqa: SLF001
+        ungoverned=(*hosted, *sorted(tools.keys() - inside.keys())),
+    )
+
+
+def _listed(agent: Agent[Any, Any]) -> dict[str, ToolsetTool[Any]]:
+    """The tools of an agent's toolsets, asked of them as a run would. In a thread: whoever asks may have a loop of their own."""
+    found: dict[str, ToolsetTool[Any]] = {}
+
+    async def ask() -> None:
+        ctx: RunContext[Any] = RunContext(deps=None, model=agent.model, usage=RunUsage(), agent=agent)  # type: ignore[arg-type]
+        for toolset in agent.toolsets:
+            found.update(await (await toolset.for_run(ctx)).get_tools(ctx))
+
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(ask())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="licet-coverage")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return {name: tool for name, tool in found.items() if tool.tool_def.kind != "output"}
+
+
+def _function_of(tool: ToolsetTool[Any]) -> object:
+    """The Python function behind a tool, as it was given; None where there is none, as of a server's tool."""
+    while hasattr(tool, "source_tool"):  # toolsets that are made of others wrap what these gave
+        tool = tool.source_tool
+    call = getattr(tool, "call_func", None)
+    schema = getattr(call, "__self__", None)
+    return getattr(schema, "function", None)
+
+
+def _native_names(tools: Iterable[Any]) -> list[str]:
+    """Tools that the provider runs. Its search among the agent's own tools runs none of them."""
+    return [
+        str(getattr(tool, "unique_id", None) or getattr(tool, "kind", None) or getattr(tool, "__name__", type(tool).__name__))
+        for tool in tools
+        if not isinstance(tool, ToolSearchTool)
+    ]
+
+
+def _external(tools: Iterable[ToolDefinition]) -> list[str]:
+    return [tool.name for tool in tools if tool.kind == "external"]
+
+
+def _output_functions(agent: Any) -> list[str]:
+    """The functions that take an agent's output, by the names of the tools that lead to them."""
+    schema = getattr(agent, "_output_schema", None)
+    toolset = getattr(schema, "toolset", None)
+    processors = dict(getattr(toolset, "processors", None) or {})
+    names = [name for name, one in processors.items() if getattr(one, "_function_schema", None) is not None]
+    if not processors:  # the output is text, or an object that the model writes as text
+        for processor in (getattr(schema, "text_processor", None), getattr(schema, "processor", None)):
+            function = getattr(processor, "_function_schema", None)
+            if function is not None:
+                names.append(getattr(function.function, "__name__", "an output function"))
+    return list(dict.fromkeys(names))
+
+
+def _defers(ctx: RunContext[Any]) -> bool:
+    """Whether the run may end with calls that wait. Where a single run says otherwise, the framework ends it with an error."""
+    return bool(getattr(getattr(ctx.agent, "_output_schema", None), "allows_deferred_tools", False))
+
+
+def _response_of(ctx: RunContext[Any]) -> ModelResponse | None:
+    """The message in which the model made this call: it is kept, as it is, in the history that a run goes on from."""
+    if ctx.tool_call_id is None:
+        return None
+    for message in reversed(ctx.messages):
+        if isinstance(message, ModelResponse) and any(
+            isinstance(part, ToolCallPart) and part.tool_call_id == ctx.tool_call_id for part in message.parts
+        ):
+            return message
+    return None
+
+
+def _identity(response: ModelResponse) -> tuple[str | None, ...]:
+    return response.conversation_id, response.run_id, response.timestamp.isoformat()
+
+
+def _trace(ctx: RunContext[Any]) -> Trace:
+    """OpenTelemetry's trace where the agent is instrumented, the run where it is not; within it the call, under the span it is of."""
+    span = _span()
+    return Trace(
+        trace_id=ctx.run_id if span is None else f"{span.trace_id:032x}",
+        span_id=ctx.tool_call_id,
+        parent=None if span is None else f"{span.span_id:016x}",
+    )
+
+
+def _span() -> Any:
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - the framework brings it
+
+    context = get_current_span().get_span_context()
+    return context if context.is_valid else None
+
+
+def _told(result: Any) -> Told:
+    if isinstance(result, ToolReturn):
+        return Told({"value": plain(result.return_value), "content": plain(result.content)})
+    return Told({"value": to_jsonable_python(result, fallback=plain)})
+
+
+def _repeated(value: Any) -> Any:
+    """What the tool gave, from what was recorded of it."""
+    is_ours = isinstance(value, dict) and "value" in value and value.keys() <= {"value", "content"}
+    return value["value"] if is_ours else value
+
+
+def _answer(ending: Ending, defers: bool) -> Any:  # noqa: FBT001 - of the only caller
+    if isinstance(ending, Came):
+        return ending.result
+    if isinstance(ending, Repeated):
+        return _repeated(ending.value)
+    if isinstance(ending, Waiting) and defers and ending.held.request is not None:
+        raise ApprovalRequired(metadata=ending.asked)
+    assert isinstance(ending, Refused | Waiting)
+    raise ToolFailed(ending.text)
