@@ -10,10 +10,13 @@ from typing import Any
 from licet.catalog.adopted import AdoptedTool
 from licet.catalog.declared import ToolSettings
 from licet.gate.acting import Acting, ActingBlock, acting_for
+from licet.gate.async_driver import AsyncDriver
 from licet.gate.brought import Brought
 from licet.gate.draft import Draft
+from licet.gate.house import OpenHouse
+from licet.gate.pipeline import ask
 from licet.gate.registry import Registry
-from licet.gate.results import Result
+from licet.gate.results import Held, Result
 from licet.model import Access, Touch
 
 
@@ -86,6 +89,25 @@ class Adopting:
     ) -> Result:
         """As `call_brought`, on the running event loop."""
         return await self._arun(self._brought_draft(tool, arguments, brought, idempotency_key, acting))
+
+    async def aask_brought(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | bytes | str,
+        *,
+        idempotency_key: str | None,
+        acting: Acting | None,
+    ) -> Held | None:
+        """Ask people about a call that needs them, and do nothing else: `acall_brought` with the same arguments makes it.
+
+        None where nobody is to be asked. For frameworks that must be told before a call whether it waits.
+        """
+        house = self._opened()
+        draft = self._brought_draft(tool, arguments, None, idempotency_key, acting)
+        return await AsyncDriver(house.services).run(ask(draft, house.house))
+
+    def _opened(self) -> OpenHouse:
+        raise NotImplementedError
 
     def _brought_draft(
         self, tool: str, arguments: Mapping[str, Any] | bytes | str, brought: Brought | None, key: str | None, acting: Acting | None

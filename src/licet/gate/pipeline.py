@@ -122,6 +122,26 @@ def govern(draft: Draft, house: House) -> Generator[Step, Any, Proposed]:
     return (yield from deny(draft, house))
 
 
+def ask(draft: Draft, house: House) -> Generator[Step, Any, Held | None]:
+    """Ask people about a call that needs them, and do nothing else with it: for whoever must pause before the call is made.
+
+    None where nobody is to be asked: it would be permitted or denied, or was made before. Then the call itself finds out, and records it.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            draft.forget()
+        draft.attempt = attempt
+        try:
+            decision = yield from examine_or_record(draft, house)
+            if decision.verdict != "hold" or (yield from _find_earlier(draft, house)) is not None:
+                return None
+            held = yield from _hold(draft, house)
+        except Moved:
+            continue
+        return held if isinstance(held, Held) else None
+    return None
+
+
 def examine_or_record(draft: Draft, house: House, *, ask: bool = True) -> Generator[Step, Any, Decision]:
     """As `examine`; a control exception goes on once it is recorded that the call was asked for."""
     try:

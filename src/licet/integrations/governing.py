@@ -173,6 +173,20 @@ class Governing(Generic[C]):
             return self._broken(use, brought, error)
         return _released(ending)
 
+    async def aask(self, use: Use[C]) -> Waiting | None:
+        """Whether people must decide on this call, before it is made: they are asked then, and nothing runs.
+
+        None where nobody is to be asked, or that cannot be told: then `asettle` says why.
+        """
+        try:
+            acting = self._prepare(use)
+            key = next(self._keys(use))
+            held = await self.gate.aask_brought(self._name(use), use.arguments, idempotency_key=key, acting=acting)
+            return None if held is None else await asyncio.to_thread(self._waiting, held, 0)
+        except Exception as error:  # noqa: BLE001 - rule 4
+            self._broken(use, None, error)
+            return None
+
     def governed_name(self, function: object) -> str | None:
         """The name in the catalog of a function that this gate governs already; None for any other."""
         is_ours = isinstance(function, GovernedTool) and function.is_of(self.gate)
