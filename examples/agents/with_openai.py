@@ -24,9 +24,9 @@ def ask(agent: Any, question: str, ticket: str) -> Any:
         return asyncio.run(Runner.run(agent, question))
 
 
-def requests_of(agent: Any, result: Any) -> list[str]:
+def requests_of(result: Any) -> list[str]:
     """The requests that a result waits for."""
-    return [asked["request"] for one in result.interruptions if (asked := asked_for(agent, one)) is not None]
+    return [asked["request"] for one in result.interruptions if (asked := asked_for(result, one)) is not None]
 
 
 def go_on(agent: Any, result: Any, ticket: str) -> Any:
@@ -43,7 +43,7 @@ def main(model: str, question: str) -> None:
     agent = make_agent(model)
     with gate:
         result = ask(agent, question, "ticket-1")
-        for request in requests_of(agent, result):
+        for request in requests_of(result):
             input(f"`licet approvals show {request}` shows what it wants to do; press Enter once somebody has decided ")
         print(go_on(agent, result, "ticket-1").final_output if result.interruptions else result.final_output)
 

@@ -205,13 +205,16 @@ class Governing(Generic[C]):
     def _brought(self, use: Use[C], stops: int) -> Brought | None:
         return None if use.governed is not None else Brought(use.run, use.tell, is_async=use.is_async, paused=self._paused, stops=stops)
 
-    def _acting(self, use: Use[C]) -> Acting:
-        """Rule 2, with what the framework calls the run where the host program does not say otherwise."""
+    def acting_of(self, context: C) -> Acting:
+        """Rule 2: who calls, from the framework's own context; or whoever acts here."""
         if self._caller is None:
-            acting = self.gate.acting_now()
-        else:
-            block = self._caller(use.context)
-            acting = NOBODY if block is None else block.acting
+            return self.gate.acting_now()
+        block = self._caller(context)
+        return NOBODY if block is None else block.acting
+
+    def _acting(self, use: Use[C]) -> Acting:
+        """Who calls, and what the framework calls the run where the host program does not say otherwise."""
+        acting = self.acting_of(use.context)
         trace, own = acting.trace, use.trace
         joined = Trace(
             trace_id=trace.trace_id or readable_or_none(own.trace_id),

@@ -16,8 +16,6 @@ Source: pydantic-ai 2.x, `capabilities/abstract.py`, `toolsets/wrapper.py`, `too
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -37,8 +35,10 @@ from licet.catalog.adopted import AdoptedTool
 from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
+from licet.integrations.elsewhere import awaited_elsewhere
 from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, Waiting, refuse_ungoverned
 from licet.integrations.recorded import plain
+from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
 
 _STEERING: Final = (ApprovalRequired, CallDeferred, ModelRetry)
@@ -170,28 +170,16 @@ def survey(gate: Gate, agent: object) -> Surveyed:
 
 
 def _listed(agent: Agent[Any, Any]) -> dict[str, ToolsetTool[Any]]:
-    """The tools of an agent's toolsets, asked of them as a run would. In a thread: whoever asks may have a loop of their own."""
-    found: dict[str, ToolsetTool[Any]] = {}
+    """The tools of an agent's toolsets, asked of them as a run would."""
 
-    async def ask() -> None:
+    async def ask() -> dict[str, ToolsetTool[Any]]:
         ctx: RunContext[Any] = RunContext(deps=None, model=agent.model, usage=RunUsage(), agent=agent)  # type: ignore[arg-type]
+        found: dict[str, ToolsetTool[Any]] = {}
         for toolset in agent.toolsets:
             found.update(await (await toolset.for_run(ctx)).get_tools(ctx))
+        return found
 
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(ask())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="licet-coverage")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return {name: tool for name, tool in found.items() if tool.tool_def.kind != "output"}
+    return {name: tool for name, tool in awaited_elsewhere(ask).items() if tool.tool_def.kind != "output"}
 
 
 def _function_of(tool: ToolsetTool[Any]) -> object:
@@ -253,19 +241,8 @@ def _identity(response: ModelResponse) -> tuple[str | None, ...]:
 
 def _trace(ctx: RunContext[Any]) -> Trace:
     """OpenTelemetry's trace where the agent is instrumented, the run where it is not; within it the call, under the span it is of."""
-    span = _span()
-    return Trace(
-        trace_id=ctx.run_id if span is None else f"{span.trace_id:032x}",
-        span_id=ctx.tool_call_id,
-        parent=None if span is None else f"{span.span_id:016x}",
-    )
-
-
-def _span() -> Any:
-    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - the framework brings it
-
-    context = get_current_span().get_span_context()
-    return context if context.is_valid else None
+    span = current_span()
+    return Trace(trace_id=span.trace_id or ctx.run_id, span_id=ctx.tool_call_id, parent=span.span_id)
 
 
 def _told(result: Any) -> Told:

@@ -154,7 +154,7 @@ class Agent(driving.Agent):
         items = [item for item in result.to_input_list() if isinstance(item, dict)]
         told = {item["call_id"]: str(item["output"]) for item in items if item.get("type") == "function_call_output"}
         for one in result.interruptions:
-            asked = asked_for(self.agent, one)
+            asked = asked_for(result, one)
             if asked is not None:
                 self._asked[one.raw_item.call_id] = str(asked["request"])
         waiting = tuple(self._asked[one.raw_item.call_id] for one in result.interruptions)

@@ -47,7 +47,7 @@ def test_that_somebody_approves_the_interruption_grants_nothing(gate: Gate, shop
     state = paused.to_state()
     state.approve(paused.interruptions[0], always_approve=True)
     ended = run(gate, agent, state)
-    asked = asked_for(agent, paused.interruptions[0])
+    asked = asked_for(paused, paused.interruptions[0])
     assert asked is not None
     assert asked["request"] in told(ended)["call_1"]
     assert shop.ran == []
@@ -137,7 +137,7 @@ def test_the_example_credits_once_a_lead_has_agreed(tmp_path: Path) -> None:
         )
         agent = module.make_agent(Scripted(turns))
         paused = module.ask(agent, "ticket T-1002", "ticket-1")
-        (request,) = module.requests_of(agent, paused)
+        (request,) = module.requests_of(paused)
         vote(module.gate, request, "lena")
         assert module.go_on(agent, paused, "ticket-1").final_output == "credited"
         assert sys.modules["support"].business.account("A-2001")["balance_cents"] == 1_200 + 18_000
