@@ -10,9 +10,9 @@ Rules:
 2. Before a call the framework asks whether it needs approval: then people are asked, and the run is interrupted. That somebody approves
    the interruption grants nothing: the call is made then, and decided afresh.
 3. Hosted tools, shells, computers and the like do not run through here, nor does what a prompt that is stored at the provider brings along:
-   they are let past by name, or the agent is not governed at all. An agent behind a tool runs its own tools: it is governed itself before it
-   becomes one.
-4. A call is known by its run, which gets an id here that its state carries, and by its own id, which the framework lets a run use only once.
+   they are let past by name, or the agent is not governed at all. An agent behind a tool runs its own tools: it is governed itself before
+   it becomes one.
+4. A call is known by its run, which gets an id here that its state carries, and by its own id, which the framework lets a run use once.
    Traces tell nothing of it: many runs may be in one, and they may be off.
 
 Source: openai-agents 0.x, `agent.py`, `tool.py`, `run_internal/tool_execution.py`.
@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from agents import Agent, FunctionTool, Handoff, RunContextWrapper
-from agents.agent_tool_state import get_agent_tool_state_scope, peek_agent_tool_run_result
+from agents.agent_tool_state import drop_agent_tool_run_result, get_agent_tool_state_scope, peek_agent_tool_run_result
 from agents.run_context import _ApprovalRecord
 from agents.tool import ToolSearchTool, maybe_invoke_function_tool_failure_error_function, set_function_tool_failure_error_function
 from agents.tool_context import ToolContext
@@ -38,10 +38,11 @@ from agents.tracing import get_current_span, get_current_trace
 from pydantic import BaseModel
 
 from licet.catalog.adopted import AdoptedTool
+from licet.errors import UngovernedTools
 from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, refuse_ungoverned
 from licet.integrations.recorded import plain, text_of
 from licet.model import JsonObject, Trace
 
@@ -77,6 +78,8 @@ class _Hold:
         known = self._agents.get(id(agent))
         if known is not None:
             return known[1]
+        if not isinstance(agent, Agent):
+            raise UngovernedTools(f"a `{type(agent).__name__}` is no agent that a `Runner` runs: others are not governed", ())
         governed = copy.copy(agent)
         governed.__class__ = self._class_of(type(agent))
         governed.handoffs = agent.handoffs
@@ -153,7 +156,12 @@ class _Hold:
         async def invoke(ctx: ToolContext[Any], arguments: str) -> Any:
             use = self._use(tool, ctx, arguments, ctx.tool_call_id)
             try:
-                return _answer(await self.governing.asettle(use))
+                ending = await self.governing.asettle(use)
+                if isinstance(
+                    ending, Repeated | Refused
+                ):  # the framework would wait on for the agent behind the tool, which goes on no more
+                    drop_agent_tool_run_result(ctx.tool_call, scope_id=get_agent_tool_state_scope(ctx))
+                return _answer(ending)
             except _Nested as nested:
                 return nested.result
             except Exception as error:
@@ -171,7 +179,9 @@ class _Hold:
             _record_of(ctx).rejection_messages[f"asked:{call}"] = json.dumps(waiting.asked)
             return True
 
-        return dataclasses.replace(tool, on_invoke_tool=invoke, needs_approval=needs_approval)
+        # Where the framework has something to ask before a call, it stops at arguments that are no JSON: not where nobody is ever asked.
+        asks = self.pause or tool.needs_approval is not False
+        return dataclasses.replace(tool, on_invoke_tool=invoke, needs_approval=needs_approval if asks else False)
 
     def _use(self, tool: FunctionTool, ctx: RunContextWrapper[Any], arguments: Any, call: str) -> Use[RunContextWrapper[Any]]:
         async def run(decided: JsonObject, stops: int) -> Any:  # noqa: ARG001 - a tool is never stopped here
@@ -225,7 +235,8 @@ def govern(
     hold = _Hold(governing, pause=pause)
     governed = hold.agent(agent)
     for one in _reached(governed):
-        refuse_ungoverned(hold.look_at(one, one.tools).ungoverned, governing.allowed)
+        if _hold_of(one) is hold:
+            refuse_ungoverned(hold.look_at(one, one.tools).ungoverned, governing.allowed)
     return governed
 
 
@@ -234,32 +245,31 @@ def asked_for(run: Any, interruption: Any) -> JsonObject | None:
 
     `run` is its result, or its state, which may come from another process.
     """
-    context = getattr(run, "context_wrapper", None) or getattr(run, "_context", None)
-    if context is None:
-        return None
-    call = getattr(interruption.raw_item, "call_id", None)
-    record = context._approvals.get(_RUN)  # noqa: SLF001 - see `_record_of`
-    text = None if record is None else record.rejection_messages.get(f"asked:{call}")
+    state = run.to_state() if hasattr(run, "to_state") else run
+    record = state._context._approvals.get(_RUN)  # noqa: SLF001 - see `_record_of`
+    text = None if record is None else record.rejection_messages.get(f"asked:{interruption.raw_item.call_id}")
     if text is not None:
         asked: JsonObject = json.loads(text)
         return asked
-    items = getattr(run, "new_items", None) or getattr(run, "_generated_items", ())
-    nested = [_nested_of(item.raw_item, context) for item in items if item.type == "tool_call_item"]
-    found = [asked for one in nested if one is not None and (asked := asked_for(one, interruption)) is not None]
+    response = state._last_processed_response  # noqa: SLF001 - the framework looks for the owner of an approval in the same way
+    calls = [] if response is None else [one.tool_call for one in response.functions]
+    nested = [_nested_of(call, state._context) for call in calls]  # noqa: SLF001
+    found = [there for one in nested if one is not None and (there := asked_for(one, interruption)) is not None]
     return found[0] if len(found) == 1 else None
 
 
 def survey(gate: Gate, agent: object) -> Surveyed:
-    """What the gate sees of an agent, and of all that it hands over to."""
-    assert isinstance(agent, Agent)
-    hold = _hold_of(agent)
-    if hold is None or hold.governing.gate is not gate:
-        return Surveyed(ungoverned=tuple(one.name for one in agent.tools))
+    """What the gate sees of an agent, of all that it hands over to, and of agents behind its tools."""
+    if not isinstance(agent, Agent):
+        raise UngovernedTools(f"a `{type(agent).__name__}` is no agent that a `Runner` runs: others are not governed", ())
     found = Surveyed()
     for one in _reached(agent):
-        servers = tuple(f"{server.name} (a server that is asked when the agent runs)" for server in one.mcp_servers)
-        found += hold.look_at(one, one.tools)
-        found += Surveyed(governed=servers)
+        hold, servers = _hold_of(one), [server.name for server in one.mcp_servers]
+        if hold is None or hold.governing.gate is not gate:
+            found += Surveyed(ungoverned=(*(tool.name for tool in one.tools), *servers, *_elsewhere(one)))
+        else:
+            found += hold.look_at(one, one.tools)
+            found += Surveyed(governed=tuple(f"{name} (a server that is asked when the agent runs)" for name in servers))
     return found
 
 
@@ -269,7 +279,7 @@ def _hold_of(agent: Any) -> _Hold | None:
 
 
 def _reached(agent: Any) -> list[Any]:
-    """The agent and all that it can hand over to, as far as that is known before it does."""
+    """The agent, all that it can hand over to, as far as that is known before it does, and those behind tools that are governed."""
     found: list[Any] = []
     left = [agent]
     while left:
@@ -278,6 +288,8 @@ def _reached(agent: Any) -> list[Any]:
             continue
         found.append(one)
         left += [other for handoff in one.handoffs if (other := _target(handoff)) is not None]
+        behind = [tool._agent_instance for tool in one.tools if isinstance(tool, FunctionTool)]  # noqa: SLF001 - as in `_leads_past`
+        left += [inner for inner in behind if _hold_of(inner) is not None]
     return found
 
 
