@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from licet.errors import ConfigInvalid
 
 if TYPE_CHECKING:
+    from agents import Agent, RunContextWrapper
     from langgraph.prebuilt.tool_node import ToolRuntime
 
     from licet.gate.gate import Gate
@@ -67,21 +68,22 @@ class Integrating:
 
     def openai(
         self,
-        agent: Any,
+        agent: Agent[Any],
         *,
-        caller: CallerOf[Any] | None = None,
+        caller: CallerOf[RunContextWrapper[Any]] | None = None,
         pause: bool = True,
         prefix: str = "",
         allow_ungoverned: Iterable[str] = (),
-    ) -> Any:
+    ) -> Agent[Any]:
         """A copy of an agent of the OpenAI Agents SDK whose tools are governed, and those of all that it hands over to.
 
-        `caller` gets the `ToolContext` of a call. With `pause=False` a call that waits for people does not interrupt the run. Raises
+        `caller` gets the `RunContextWrapper` of a run. With `pause=False` a call that waits for people does not interrupt the run. Raises
         `UngovernedTools`.
         """
-        return _adapter("openai", "openai").govern(
+        found: Agent[Any] = _adapter("openai", "openai").govern(
             self, agent, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
         )
+        return found
 
     def fastmcp(
         self, *, caller: CallerOf[Any] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()

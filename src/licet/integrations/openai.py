@@ -157,9 +157,8 @@ class _Hold:
             use = self._use(tool, ctx, arguments, ctx.tool_call_id)
             try:
                 ending = await self.governing.asettle(use)
-                if isinstance(
-                    ending, Repeated | Refused
-                ):  # the framework would wait on for the agent behind the tool, which goes on no more
+                if isinstance(ending, Repeated | Refused) and ctx.tool_call is not None:
+                    # The framework would wait on for the agent behind the tool, which goes on no more.
                     drop_agent_tool_run_result(ctx.tool_call, scope_id=get_agent_tool_state_scope(ctx))
                 return _answer(ending)
             except _Nested as nested:
