@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from licet.errors import ConfigInvalid
 
 if TYPE_CHECKING:
+    from agent_framework import FunctionInvocationContext, MiddlewareBundle
     from agents import Agent, RunContextWrapper
     from langgraph.prebuilt.tool_node import ToolRuntime
 
@@ -130,15 +131,22 @@ class Integrating:
         return _adapter("crewai", "crewai").govern(self, crew, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned)
 
     def agent_framework(
-        self, *, caller: CallerOf[Any] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
-    ) -> Any:
+        self,
+        *,
+        caller: CallerOf[FunctionInvocationContext] | None = None,
+        pause: bool = True,
+        prefix: str = "",
+        allow_ungoverned: Iterable[str] = (),
+    ) -> MiddlewareBundle:
         """The middleware that governs an agent of Microsoft's agent framework: `Agent(..., middleware=[gate.agent_framework()])`.
 
-        `caller` gets the context of a call. With `pause=False` a call that waits for people is refused with its request's id.
+        It goes last in the list; `client.get_response` and clients take it as well. `caller` gets the `FunctionInvocationContext` of a
+        call. With `pause=False`, and in runs without a session, a call that waits for people is refused with its request's id.
         """
-        return _adapter("agent_framework", "agent-framework").govern(
+        found: MiddlewareBundle = _adapter("agent_framework", "agent-framework").govern(
             self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
         )
+        return found
 
 
 def _adapter(module: str, extra: str) -> Any:

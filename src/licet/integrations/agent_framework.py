@@ -20,16 +20,18 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Final
 
 from agent_framework import (
+    AgentMiddlewareLayer,
     ChatContext,
     ChatMiddleware,
+    ChatMiddlewareLayer,
     Content,
     FunctionInvocationContext,
+    FunctionInvocationLayer,
     FunctionMiddleware,
     FunctionTool,
     MiddlewareBundle,
@@ -182,18 +184,21 @@ class _Once:
         decided = json.loads(self.text)
         given = to_jsonable_python(value)
         if given != decided and given != to_jsonable_python(self.tool._prepare_arguments(decided)):  # noqa: SLF001
-            raise _refusal(self.tool.name, "its arguments were changed")
+            raise self.refusal("its arguments were changed")
 
     def take(self) -> None:
         """Rule 1. The framework names the tool in the context where it is about to run."""
         if self.is_taken:
-            raise _refusal(self.tool.name, "it ran already")
+            raise self.refusal("it was run again")
         self.is_taken = True
 
-
-def _refusal(tool: str, what: str) -> EndedAs:
-    message = f"`{tool}` is not run: {what} after it was decided on; put `gate.agent_framework()` last among the middleware"
-    return EndedAs("not_executed", "not_as_decided", message)
+    def refusal(self, what: str) -> EndedAs:
+        """What ends the call. Where the tool has run before, nobody may take it for one that did not."""
+        name = self.tool.name
+        last = "put `gate.agent_framework()` last among the middleware"
+        if self.is_taken:
+            return EndedAs("error", "not_as_decided", f"`{name}` ran once, and {what} after that, which was refused; {last}")
+        return EndedAs("not_executed", "not_as_decided", f"`{name}` is not run: {what} after it was decided on; {last}")
 
 
 class _Guarded:
@@ -217,14 +222,15 @@ class _Guarded:
     @function.setter
     def function(self, value: FunctionTool) -> None:
         if value is not self.function:
-            raise _refusal(self.function.name, "it was exchanged for another tool")
+            raise self.__dict__[_ONCE].refusal("it was exchanged for another tool")
         self.__dict__[_ONCE].take()
 
 
-@cache
-def _guarded(kind: Hashable) -> Any:
-    assert isinstance(kind, type)
-    return type(kind.__name__, (_Guarded, kind), {})
+_KINDS: Final[dict[type, type]] = {}
+
+
+def _guarded(kind: type) -> type:
+    return _KINDS.setdefault(kind, type(kind.__name__, (_Guarded, kind), {}))
 
 
 @contextmanager
@@ -312,8 +318,12 @@ def _agent_behind(tool: FunctionTool) -> Any:
 
 
 def _found(agent: Any) -> Iterator[Functions]:
-    """Every governance of an agent, and of its client."""
-    for one in (*_listed(getattr(agent, "middleware", None)), *getattr(getattr(agent, "client", agent), "function_middleware", ())):
+    """Every governance of an agent, and of its client; none where the framework would not ask it."""
+    client = getattr(agent, "client", None)
+    if not isinstance(client, FunctionInvocationLayer) or not isinstance(client, ChatMiddlewareLayer):
+        return
+    own = _listed(getattr(agent, "middleware", None)) if isinstance(agent, AgentMiddlewareLayer) else []
+    for one in (*own, *client.function_middleware):
         if isinstance(one, Governance):
             yield one.functions
         elif isinstance(one, Functions):
