@@ -6,8 +6,9 @@ Rules:
 
 1. The tool runs with the arguments that were decided on, and once for each decision: middleware behind this one that changes the arguments,
    or runs the tool again, is refused where the tool would run.
-2. A call that waits for people pauses a run that has a session, with a request for approval of the framework's own; without a session it is
-   refused, with its request's id. The answer to the request grants nothing: the call is made again then, and decided afresh.
+2. A call that waits for people pauses a run that has a session, with a request for approval of the framework's own; without a session, and
+   in an agent behind a tool, it is refused, with its request's id. The answer to the request grants nothing: the call is made again then, and
+   decided afresh.
 3. What this raises ends the call as a failed one, or ends the run: nothing runs.
 4. Tools that run at the provider of the model or in the host program, and agents behind tools that are not governed themselves, cannot be
    seen: the model is not asked.
@@ -22,6 +23,7 @@ import uuid
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from agent_framework import (
@@ -56,6 +58,7 @@ _APPROVAL: Final = "approval_response"
 _OCCURRENCE: Final = "function_call_occurrence_id"
 _VISIBLE: Final = "original_arguments_for_messages"
 _PREPARED: Final = "_prepared_function_arguments"
+_BEHIND_A_TOOL: Final[ContextVar[bool]] = ContextVar("licet_behind_a_tool", default=False)
 
 
 class Functions(FunctionMiddleware):
@@ -75,7 +78,10 @@ class Functions(FunctionMiddleware):
         ended: list[MiddlewareTermination] = []
 
         async def run(arguments: JsonObject, _: int) -> Any:
-            with _bound(context, _Once(self.governing.gate, context.function, arguments)):
+            tool = context.function
+            # An agent behind a tool works in a session that ends with the call: nobody could go on with it.
+            _BEHIND_A_TOOL.set(_agent_behind(tool) is not None)
+            with _bound(context, _Once(self.governing.gate, tool, arguments)):
                 try:
                     await call_next()
                 except MiddlewareTermination as termination:
@@ -84,8 +90,12 @@ class Functions(FunctionMiddleware):
                     return termination.result if context.result is None else context.result
                 return context.result
 
-        ending = await self.governing.asettle(self._use(context, given, run))
-        context.result = self._result(ending, context, given)
+        is_behind = _BEHIND_A_TOOL.get()
+        try:
+            ending = await self.governing.asettle(self._use(context, given, run))
+        finally:
+            _BEHIND_A_TOOL.set(is_behind)
+        context.result = self._result(ending, context, given, is_behind=is_behind)
         if ended and isinstance(ending, Came):
             raise ended[0]
 
@@ -120,12 +130,13 @@ class Functions(FunctionMiddleware):
             trace=_trace(session, call),
         )
 
-    def _result(self, ending: Ending, context: FunctionInvocationContext, given: Any) -> Any:
+    def _result(self, ending: Ending, context: FunctionInvocationContext, given: Any, *, is_behind: bool) -> Any:
         if isinstance(ending, Came):
             return ending.result
         if isinstance(ending, Repeated):
             return _repeated(ending.value)
-        if isinstance(ending, Waiting) and self._pause and context.session is not None and ending.held.request is not None:
+        pauses = self._pause and context.session is not None and not is_behind
+        if isinstance(ending, Waiting) and pauses and ending.held.request is not None:
             return _asked(ending, context, given)
         return ending.text
 

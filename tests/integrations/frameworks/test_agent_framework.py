@@ -41,6 +41,10 @@ def answers(response: Any, *, approved: bool = True) -> Message:
     return Message(role="user", contents=[one.to_function_approval_response(approved=approved) for one in response.user_input_requests])
 
 
+def requests(response: Any) -> list[Any]:
+    return [one.additional_properties["licet"]["request"] for one in response.user_input_requests]
+
+
 def told(response: Any) -> dict[str, str]:
     contents = [one for message in response.messages for one in message.contents]
     return {one.call_id: str(one.result) for one in contents if one.type == "function_result"}
@@ -233,6 +237,45 @@ def test_a_tool_that_asks_for_approval_itself_is_still_decided_by_policy(gate: G
     ended = run(gate, agent, answers(paused), session=session)
     assert shop.ran == []
     assert "nobody pays more than $100 at once" in told(ended)["call_1"]
+
+
+def test_what_waits_beside_a_call_that_went_on_still_waits(gate: Gate, shop: Shop) -> None:
+    agent, session = agent_of(gate, shop.tools("pay"), [HELD, ask(2, "pay", customer="C-2", cents=600)]), AgentSession()
+    first = run(gate, agent, session=session)
+    vote(gate, requests(first)[0], "lena")
+    second = run(gate, agent, answers(first), session=session)
+    assert (shop.ran, requests(second)) == (["pay C-1 500"], requests(first)[1:])
+    vote(gate, requests(second)[0], "lena")
+    ended = run(gate, agent, answers(second), session=session)
+    assert (shop.ran, ended.text) == (["pay C-1 500", "pay C-2 600"], "done")
+
+
+def test_an_approval_of_one_users_call_is_of_no_use_to_another(gate: Gate, shop: Shop) -> None:
+    agent, session = agent_of(gate, shop.tools("pay"), [HELD]), AgentSession()
+    paused = run(gate, agent, session=session)
+    vote(gate, requests(paused)[0], "lena")
+    run(gate, agent, answers(paused), session=session, user="bob")
+    assert shop.ran == []
+
+
+def test_a_workflow_pauses_and_goes_on(gate: Gate, shop: Shop) -> None:
+    flow = af.WorkflowBuilder(start_executor=agent_of(gate, shop.tools("pay"), [HELD]), output_from="all").build()
+
+    async def work() -> None:
+        (event,) = (await flow.run("go on")).get_request_info_events()
+        vote(gate, event.data.additional_properties["licet"]["request"], "lena")
+        await flow.run(responses={event.request_id: event.data.to_function_approval_response(approved=True)})
+
+    with gate.acting(agent="shop-bot", user="alice"):
+        asyncio.run(work())
+    assert shop.ran == ["pay C-1 500"]
+
+
+def test_an_agent_behind_a_tool_is_told_the_request_in_place_of_a_pause(gate: Gate, shop: Shop) -> None:
+    inner = agent_of(gate, shop.tools("pay"), [HELD]).as_tool(name="ask_helper")
+    ended = run(gate, agent_of(gate, [inner], [ask(9, "ask_helper", task="pay")]), session=AgentSession())
+    assert (shop.ran, told(ended), ended.text) == ([], {"call_9": "done"}, "done")
+    assert any(read.envelope.approval is not None for read in of_tool(gate, "pay"))
 
 
 # what cannot be seen
