@@ -7,8 +7,8 @@ Rules:
 1. The tool runs with the arguments that were decided on, and once for each decision: middleware behind this one that changes the arguments,
    or runs the tool again, is refused where the tool would run.
 2. A call that waits for people pauses a run that has a session, with a request for approval of the framework's own; without a session, and
-   in an agent behind a tool, it is refused, with its request's id. The answer to the request grants nothing: the call is made again then, and
-   decided afresh.
+   in an agent behind a tool, it is refused, with its request's id. The answer to the request grants nothing: the call is made again then,
+   and decided afresh.
 3. What this raises ends the call as a failed one, or ends the run: nothing runs.
 4. Tools that run at the provider of the model or in the host program, and agents behind tools that are not governed themselves, cannot be
    seen: the model is not asked.
