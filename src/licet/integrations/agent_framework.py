@@ -320,7 +320,7 @@ def _hosted(tool: Any) -> str:
 
 def _agent_behind(tool: FunctionTool) -> Any:
     """The agent of `agent.as_tool()`, which the framework keeps nowhere else."""
-    function = tool.func
+    function: Any = tool.func
     code = getattr(function, "__code__", None)
     if code is None or not code.co_qualname.endswith(".as_tool.<locals>._agent_wrapper"):
         return None
