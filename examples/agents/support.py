@@ -7,6 +7,7 @@ The functions know nothing of Licet, and nothing of a framework. What they can h
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,4 +77,4 @@ def preview_credit(account_id: str, amount_cents: int) -> list[Effect]:
     return [Effect(target=f'Account::"{account_id}"', field="balance_cents", before=before, after=before + amount_cents)]
 
 
-TOOLS = [lookup_customer, search_tickets, credit_account]
+TOOLS: list[Callable[..., Any]] = [lookup_customer, search_tickets, credit_account]

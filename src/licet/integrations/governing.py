@@ -182,7 +182,7 @@ class Governing(Generic[C]):
             acting = self._prepare(use)
             key = next(self._keys(use))
             held = await self.gate.aask_brought(self._name(use), use.arguments, idempotency_key=key, acting=acting)
-            return None if held is None else await asyncio.to_thread(self._waiting, held, 0)
+            return None if held is None else await asyncio.to_thread(self.waiting, held, 0)
         except Exception as error:  # noqa: BLE001 - rule 4
             self._broken(use, None, error)
             return None
@@ -197,7 +197,7 @@ class Governing(Generic[C]):
         if found is not None and self._taken.get(found.name) is not found:  # the same again is taken in once
             self.gate.adopt((found,))
             self._taken[found.name] = found
-        return self._acting(use)
+        return self.acting_for(use)
 
     def _name(self, use: Use[C]) -> str:
         return use.governed or self.prefix + use.tool
@@ -212,7 +212,7 @@ class Governing(Generic[C]):
         block = self._caller(context)
         return NOBODY if block is None else block.acting
 
-    def _acting(self, use: Use[C]) -> Acting:
+    def acting_for(self, use: Use[C]) -> Acting:
         """Who calls, and what the framework calls the run where the host program does not say otherwise."""
         acting = self.acting_of(use.context)
         trace, own = acting.trace, use.trace
@@ -223,6 +223,15 @@ class Governing(Generic[C]):
             workflow=trace.workflow or readable_or_none(own.workflow),
         )
         return replace(acting, session=acting.session or readable_or_none(use.session), trace=joined)
+
+    def key_of(self, use: Use[C]) -> str | None:
+        """The idempotency key of a call; None where it has no identity."""
+        return next(self._keys(use))
+
+    def refused(self, tool: str, error: Exception) -> Refused:
+        """Rule 4, for an adapter whose tools run elsewhere: nothing has run."""
+        _log.error("licet: the call of %s was refused: the gate failed", quoted(tool), exc_info=error)
+        return _gate_failed(error, "Nothing was done, and calling again will not help")
 
     def _keys(self, use: Use[C]) -> Iterator[str | None]:
         if use.call is None:
@@ -251,10 +260,11 @@ class Governing(Generic[C]):
         if isinstance(result, Denied):
             return Refused(denied_for(result), result.decision.code)
         if isinstance(result, Held):
-            return self._waiting(result, stops)
+            return self.waiting(result, stops)
         return _failed(result, brought)
 
-    def _waiting(self, held: Held, stops: int) -> Waiting:
+    def waiting(self, held: Held, stops: int = 0) -> Waiting:
+        """What a model, and whoever runs the agent, are told of a call that waits. Asks the store."""
         viewed = self._viewed(held)
         text = held_for(held, viewed, self.gate.settings, waited_s=held.waited_s)
         asked: JsonObject = {"type": "licet.approval", "request": held.request, "call": held.call, "message": text}
@@ -280,7 +290,11 @@ class Governing(Generic[C]):
         _log.error("licet: the call of %s was refused: the gate failed", quoted(use.tool), exc_info=error)
         started = brought is not None and brought.is_taken
         done = "It may have been done: look before calling again" if started else "Nothing was done, and calling again will not help"
-        return Refused(f"denied (gate_failed): the gate cannot take this call ({type(error).__name__}: {error}). {done}", "gate_failed")
+        return _gate_failed(error, done)
+
+
+def _gate_failed(error: Exception, done: str) -> Refused:
+    return Refused(f"denied (gate_failed): the gate cannot take this call ({type(error).__name__}: {error}). {done}", "gate_failed")
 
 
 def _is_stopped(result: Result) -> bool:

@@ -202,7 +202,8 @@ class _Once:
         if self._is_taken or moved:
             what = f"its argument `{min(moved)}` was changed" if moved else "it ran already"
             message = f"`{self._tool.name}` is not run: {what} after it was decided on; put `gate.langchain()` last among the middleware"
-            raise EndedAs("not_executed", "not_as_decided", message)
+            # What ran once has been executed, whatever is refused afterwards: nobody may be told that nothing was done.
+            raise EndedAs("error" if self._is_taken else "not_executed", "not_as_decided", message)
         self._is_taken = True
 
 

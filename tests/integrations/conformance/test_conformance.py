@@ -275,6 +275,7 @@ def _broken_gate(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gate, "call_brought", fail)
     monkeypatch.setattr(gate, "acall_brought", fail)
+    monkeypatch.setattr(gate, "apropose", fail)
 
 
 @row("gate that raises")

@@ -148,6 +148,9 @@ def test_middleware_that_runs_a_tool_twice_runs_it_once(gate: Gate, shop: Shop, 
     found = told(invoke(gate, agent_of(gate, shop.tools("note"), [ask(1, "note", text="x")], middleware=middleware)))
     assert shop.ran == ["note x"]
     assert ("ran already" if behind else "noted x") in found["call_1"]
+    assert "Nothing was done" not in found["call_1"]
+    ended = [read.envelope.outcome.status for read in of_tool(gate, "note") if read.envelope.outcome is not None]
+    assert ended[0] == ("error" if behind else "ok")  # it has run, whatever was refused afterwards
 
 
 def test_retries_behind_the_gate_do_not_run_a_write_again(gate: Gate, shop: Shop) -> None:
