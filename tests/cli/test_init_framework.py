@@ -27,7 +27,7 @@ def write(project: Path, name: str, text: str) -> None:
         ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['google-adk~=2.13']\n", "adk"),
         ("pyproject.toml", "[project.optional-dependencies]\nagents = ['pydantic-ai-slim[openai]>=2']\n", "pydantic_ai"),
         ("pyproject.toml", "[dependency-groups]\ndev = [{include-group = 'x'}, 'fastmcp']\n", "fastmcp"),
-        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '^3.11'\ncrewai = {version = '^1.15'}\n", "crewai"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '^3.11'\nfastmcp = {version = '^4'}\n", "fastmcp"),
         ("main.py", "from langchain.agents import create_agent\n", "langchain"),
         ("main.py", "import google.adk.agents as adk\n", "adk"),
         ("main.py", "from google import adk\n", "adk"),
@@ -44,16 +44,16 @@ def test_a_framework_is_found_where_the_project_names_or_imports_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("main.py", "from google.cloud import storage\nimport agentsmith\n# import langchain\n'import crewai'\n"),
+        ("main.py", "from google.cloud import storage\nimport agentsmith\n# import langchain\n'import langchain'\n"),
         ("main.py", "import langchain_of_somebody_else\nfrom . import agents\n"),
-        ("main.py", "this is no Python: import crewai\n"),
+        ("main.py", "this is no Python: import langchain\n"),
         ("pyproject.toml", "this is no TOML"),
-        ("requirements.txt", "langchain-community\n-r other.txt\n--index-url https://example.org/crewai\n"),
-        ("node_modules/x/main.py", "import crewai\n"),
-        (".venv/lib/main.py", "import crewai\n"),
-        ("env/main.py", "import crewai\n"),
-        ("a/b/c/d/e/main.py", "import crewai\n"),
-        ("main.py", "x = " + "(" * 5_000 + "\nimport crewai\n"),
+        ("requirements.txt", "langchain-community\n-r other.txt\n--index-url https://example.org/langchain\n"),
+        ("node_modules/x/main.py", "import langchain\n"),
+        (".venv/lib/main.py", "import langchain\n"),
+        ("env/main.py", "import langchain\n"),
+        ("a/b/c/d/e/main.py", "import langchain\n"),
+        ("main.py", "x = " + "(" * 5_000 + "\nimport langchain\n"),
     ],
 )
 def test_nothing_is_found_where_there_is_nothing(tmp_path: Path, file: str, text: str) -> None:
@@ -70,10 +70,10 @@ def test_a_module_of_the_projects_own_is_no_framework(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_say_nothing_and_what_is_read_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
-    (tmp_path / "long.py").write_text("import crewai\n" + "# \n" * 1_000_000)
+    (tmp_path / "long.py").write_text("import langchain\n" + "# \n" * 1_000_000)
     for number in range(FILES_LIMIT):
         (tmp_path / f"a{number:04}.py").write_text("")
-    (tmp_path / "zz.py").write_text("import crewai\n")
+    (tmp_path / "zz.py").write_text("import langchain\n")
     assert names(tmp_path) == []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from licet import Gate
+from licet.integrations.frameworks import FRAMEWORKS
 from tests.integrations.driving import FRAMEWORK, Driver, driver_of
 from tests.integrations.shop import Shop, gate_in_memory
 
@@ -67,11 +68,6 @@ def pytest_sessionfinish() -> None:
     """What was seen, for the table of the docs."""
     if FRAMEWORK is not None and RESULTS is not None:
         driver = driver_of(FRAMEWORK)
-        found = {
-            "title": driver.title,
-            "line": driver.line,
-            "package": driver.package,
-            "version": version(driver.package),
-            "rows": dict(sorted(_seen.items())),
-        }
+        title = next(one.title for one in FRAMEWORKS if one.name == FRAMEWORK)
+        found = {"title": title, "package": driver.package, "version": version(driver.package), "rows": dict(sorted(_seen.items()))}
         Path(RESULTS).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -98,11 +98,8 @@ class Driver(ABC):
 
     name: ClassVar[str]
     """Of the extra, and of the file in `drivers/`."""
-    title: ClassVar[str]
     package: ClassVar[str]
     """The distribution whose version is told in the table."""
-    line: ClassVar[str]
-    """The one line, as the docs show it."""
     hooks: ClassVar[tuple[str, ...]] = ()
     """The adapter's functions that the framework enters for each asynchronous call of a tool, by their names in its module: benchmarks time them."""
     cannot: ClassVar[Mapping[str, str]] = {}

@@ -35,17 +35,20 @@ def table(seen: list[dict[str, Any]]) -> str:
         f"|---|{'---|' * len(seen)}",
         f"| tested with | {' | '.join(_version(one) for one in seen)} |",
     ]
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     for row in rows:
         cells = []
         for one in seen:
             said = one["rows"].get(row, "not tried")
             if said.startswith("no: "):
-                notes.append(f"{len(notes) + 1}. {one['title']}, {row}: {said.removeprefix('no: ')}")
-                said = f"no ({len(notes)})"
+                note = (one["title"], said.removeprefix("no: "))
+                if note not in notes:  # one reason may be behind several rows
+                    notes.append(note)
+                said = f"no ({notes.index(note) + 1})"
             cells.append(said)
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+    told = [f"{number}. {title}: {reason}" for number, (title, reason) in enumerate(notes, 1)]
+    return "\n".join([*lines, *(["", *told] if told else [])]) + "\n"
 
 
 def _version(one: dict[str, Any]) -> str:

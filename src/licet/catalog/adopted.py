@@ -57,6 +57,18 @@ def says_too_little(table: ToolSettings) -> bool:
 
 def is_classified_so(spec: ToolSpec, table: ToolSettings) -> bool:
     """Whether a definition says the same of what a tool can do as its table, whatever it says of what the tool takes."""
-    written = (table.targets,) if isinstance(table.targets, str) else table.targets
-    said = (table.access, frozenset(table.touches), table.keep_result, {str(TargetTemplate.parse(text)) for text in written})
+    said = (table.access, frozenset(table.touches), table.keep_result, _targets(table))
     return said == (spec.access, spec.touches, spec.keep_result, set(map(str, spec.targets))) and set(table.secrets) <= set(spec.secrets)
+
+
+def say_the_same(one: ToolSettings, other: ToolSettings) -> bool:
+    """Whether two tables classify a tool alike, in whatever form and order they say it, and whatever they say of what it takes."""
+    said, said_there = (
+        (table.access, frozenset(table.touches), table.timeout_s, table.keep_result, frozenset(table.secrets)) for table in (one, other)
+    )
+    return said == said_there and _targets(one) == _targets(other)
+
+
+def _targets(table: ToolSettings) -> set[str]:
+    written = (table.targets,) if isinstance(table.targets, str) else table.targets
+    return {str(TargetTemplate.parse(text)) for text in written}

@@ -3,19 +3,25 @@
 Rules:
 
 1. A name means one tool. Another agent's tool of the same name is the same tool if it takes the same arguments, and is refused if not.
-2. A tool enters the catalog when somebody has said what it can do and a framework what it takes, in whichever order.
+   The name of a function of the gate, or of what stands beside one, is taken.
+2. A tool enters the catalog when somebody has said what it can do and a framework what it takes, in whichever order; with it enter the
+   preview and the probe that have waited for it. Where one of them does not fit, none of this happens, however often it is tried.
+3. What a framework has said of a tool stays said: what becomes of its own values later changes nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from licet.catalog.adopted import AdoptedTool, adopted_spec, is_classified_so, is_open
+from msgspec.structs import replace
+
+from licet.catalog.adopted import AdoptedTool, adopted_spec, is_classified_so, is_open, say_the_same
 from licet.catalog.declared import ToolSettings
-from licet.catalog.spec import Catalog
+from licet.catalog.spec import Catalog, ToolSpec
 from licet.catalog.upstream import table_of
 from licet.config import Settings
 from licet.errors import CatalogInvalid
@@ -28,11 +34,23 @@ Companion = tuple[str, Callable[..., Any]]
 class Adoptions:
     """Guarded by its gate's lock. `unclassified` are names of tools of which nobody has said what they can do.
 
-    `written` are the tables of licet.toml that are not of tools of upstreams.
+    `written` are the tables of licet.toml that are not of tools of upstreams, `functions` the tools that the gate has functions for, as
+    they become more. `fits` raises `CatalogInvalid` where what stands beside a tool does not go with it.
     """
 
-    def __init__(self, settings: Settings, folder: Path, catalog: Catalog, written: Mapping[str, ToolSettings]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        catalog: Catalog,
+        written: Mapping[str, ToolSettings],
+        *,
+        functions: Container[str],
+        fits: Callable[[ToolSpec], None],
+    ) -> None:
         self.unclassified: frozenset[str] = frozenset()
+        self._functions = functions
+        self._fits = fits
         self._settings = settings
         self._written = written
         self._folder = folder
@@ -43,21 +61,22 @@ class Adoptions:
 
     def under(self, other: Adoptions) -> None:
         """The same tools under other settings. Raises `CatalogInvalid`."""
+        other._companions = {name: list(waiting) for name, waiting in self._companions.items()}
         for name, table in self._tables.items():
             other.classify(name, table)
         for tool in self._tools.values():
             other.take(tool)
-        other._companions = {name: list(waiting) for name, waiting in self._companions.items()}
 
     def classify(self, name: str, table: ToolSettings) -> bool:
         """Somebody says what a tool can do; whether the catalog has changed. Raises `CatalogInvalid` where it was said otherwise."""
         known = self._written.get(name) or self._tables.get(name)
-        if known is not None and known != table:
+        if known is not None and not say_the_same(known, table):
             raise CatalogInvalid(f"it was said otherwise before what the tool {quoted(name)} can do")
-        if known is None and self._catalog.find_tool(name) is not None:
+        if name in self._functions or (known is None and self._catalog.find_tool(name) is not None):
             raise CatalogInvalid(f"the tool {quoted(name)} is in the catalog, which knows what it can do")
-        self._tables[name] = table
-        return name in self.unclassified and self._enter(self._tools[name], table)
+        entered = name in self.unclassified and self._enter(self._tools[name], table)
+        self._tables[name] = known or table  # last: what cannot be so was not said
+        return entered
 
     def take(self, tool: AdoptedTool) -> bool:
         """A framework brings a tool; whether it is new. Raises `CatalogInvalid`: another has its name, or it cannot be governed."""
@@ -67,9 +86,10 @@ class Adoptions:
                 raise CatalogInvalid(f"another tool {quoted(tool.name)} takes other arguments: give one of them another name")
             return False
         table = self._written.get(tool.name) or self._tables.get(tool.name)
+        if tool.name in self._functions or (table is None and self._catalog.find_tool(tool.name) is not None):
+            raise CatalogInvalid(f"the catalog has another tool {quoted(tool.name)}: give one of them another name")
+        tool = replace(tool, schema=deepcopy(tool.schema))  # rule 3
         if table is None:
-            if self._catalog.find_tool(tool.name) is not None:
-                raise CatalogInvalid(f"the catalog has another tool {quoted(tool.name)}: give one of them another name")
             self._tools[tool.name] = tool
             self.unclassified |= {tool.name}
             return True
@@ -87,11 +107,15 @@ class Adoptions:
     def is_awaited(self, name: str) -> bool:
         """Whether somebody has said what the tool can do, and no framework has brought it yet."""
         table = self._tables.get(name) or self._written.get(name)
-        return name not in self._tools and table is not None and is_open(table)
+        return name not in self._tools and name not in self._functions and table is not None and is_open(table)
 
     def wait_for(self, name: str, companion: Companion) -> None:
         """Keep a preview or probe until its tool is brought."""
         self._companions.setdefault(name, []).append(companion)
+
+    def waiting_for(self, name: str) -> list[Companion]:
+        """What waits for this tool."""
+        return list(self._companions.get(name, ()))
 
     def companions_of(self, name: str) -> list[Companion]:
         """What has waited for this tool; it waits no longer."""
@@ -109,7 +133,7 @@ class Adoptions:
         It counts where the tool is classified there as it is here now. Where `catalog` has such a tool without arguments, it is given them.
         """
         outdated = set()
-        for name, table in self._written.items():
+        for name, table in {**self._written, **self._tables}.items():
             seen = theirs.find_tool(name)
             if seen is None or not self.is_awaited(name):
                 continue
@@ -129,6 +153,7 @@ class Adoptions:
 
     def _enter(self, tool: AdoptedTool, table: ToolSettings) -> bool:
         spec = adopted_spec(tool, table, folder=self._folder, timeout_s=self._settings.limits.tool_timeout_s)
+        self._fits(spec)
         if tool.name in self._written:
             self._catalog.replace_tool(spec)  # its own table has entered it before, without what it takes
         else:

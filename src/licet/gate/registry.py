@@ -21,6 +21,7 @@ from licet.gate.adoptions import Adoptions
 from licet.gate.carried import Carried, CarriedPreview, Carrier
 from licet.gate.scene import Implementation, PreviewTool, Resolver
 from licet.gate.undoing import is_undo, undo_tool, undoing
+from licet.names import quoted
 
 _UNDECLARED = ResourceSettings()
 
@@ -56,7 +57,7 @@ class Registry:
             folder=folder,
         )
         own = {name: table for name, table in settings.tools.items() if not any(is_of_upstream(name, one) for one in settings.upstreams)}
-        self.adoptions = Adoptions(settings, folder, self.catalog, own)
+        self.adoptions = Adoptions(settings, folder, self.catalog, own, functions=self.tools, fits=self._check_beside)
         self.carrier: Carrier | None = None
         self.live = LiveDefinitions()
         for upstream_tool in self.offered.tools.values():
@@ -80,12 +81,14 @@ class Registry:
         self.adoptions.under(other.adoptions)
         for kind, companions in (("preview", self.previews), ("probe", self.probes)):
             for name, companion in companions.items():
-                other.check_companion(kind, name, companion)
+                other._check_companion(kind, name, other.catalog.find_tool(name), companion)
         for resolver in self.resolvers.values():
             if self._settings.resources.get(resolver.resource.spec.type, _UNDECLARED).url is None:  # else the other settings have it
                 other.add_resolver(resolver)
         other.previews.update(self.previews)
         other.probes.update(self.probes)
+        for name in other.adoptions.names:
+            other._complete(name)
         other.carrier = self.carrier
         other.live = self.live
         other.revision = self.revision
@@ -102,6 +105,8 @@ class Registry:
         name = tool.spec.name
         if name in self.tools:
             raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
+        if self.adoptions.find(name) is not None:
+            raise CatalogInvalid(f"an agent's framework has brought another tool {quoted(name)}: give one of them another name")
         self._refuse_upstream(name)
         self.catalog.add_tool(tool.spec)
         self.tools[name] = tool
@@ -109,14 +114,14 @@ class Registry:
 
     def classify(self, name: str, table: ToolSettings) -> None:
         """Say what a framework's tool can do. Raises `CatalogInvalid`."""
-        self._refuse_upstream(name)
+        self._refuse_upstream(name, beside=False)
         if self.adoptions.classify(name, table):
             self._complete(name)
 
     def adopt(self, tools: Iterable[AdoptedTool]) -> None:
         """Make a framework's tools known. Raises `CatalogInvalid`; those before the one that is refused stay known."""
         for tool in tools:
-            self._refuse_upstream(tool.name)
+            self._refuse_upstream(tool.name, beside=False)
             if self.adoptions.take(tool):
                 self._complete(tool.name)
 
@@ -126,9 +131,18 @@ class Registry:
         for kind, function in self.adoptions.companions_of(name) if self.catalog.find_tool(name) is not None else ():
             (self.add_preview if kind == "preview" else self.add_probe)(name, function)
 
-    def _refuse_upstream(self, name: str) -> None:
+    def _check_beside(self, spec: ToolSpec) -> None:
+        """What waits for a framework's tool, or stands beside it already, takes what the framework says. Raises `CatalogInvalid`."""
+        for kind, function in self.adoptions.waiting_for(spec.name):
+            self._companion(kind, spec.name, spec, function, by_name=True)
+        for kind, companions in (("preview", self.previews), ("probe", self.probes)):
+            if spec.name in companions:
+                self._check_companion(kind, spec.name, spec, companions[spec.name], by_name=True)
+
+    def _refuse_upstream(self, name: str, *, beside: bool = True) -> None:
+        """`beside` says that it may be a function beside a tool of an upstream. Raises `CatalogInvalid`."""
         for upstream in self._settings.upstreams:
-            if is_of_upstream(name, upstream) and not self._is_companion(name):
+            if is_of_upstream(name, upstream) and not (beside and self._is_companion(name)):
                 raise CatalogInvalid(f"the tool `{name}` would be taken for one of the upstream `{upstream}`: give it another name")
 
     def _is_companion(self, name: str) -> bool:
@@ -160,7 +174,7 @@ class Registry:
         """
         if self._waits("preview", name, function):
             return
-        preview = self._companion("preview", name, function)
+        preview = self._companion("preview", name, self.catalog.find_tool(name), function)
         self.add_tool(preview)
         self.previews[name] = preview
 
@@ -177,9 +191,7 @@ class Registry:
         """Make a tool's probe known. Raises `CatalogInvalid` as `add_preview`, and for a method, which would have no object."""
         if self._waits("probe", name, function):
             return
-        probe = self._companion("probe", name, function)
-        if probe.is_method:
-            raise CatalogInvalid(f"the probe of `{name}` is asked when no object is at hand: make it a function")
+        probe = self._companion("probe", name, self.catalog.find_tool(name), function)
         self.probes[name] = probe
         self.revision += 1
 
@@ -206,9 +218,8 @@ class Registry:
         self.adoptions.wait_for(name, (kind, function))
         return True
 
-    def _companion(self, kind: str, name: str, function: Callable[..., Any]) -> PythonTool:
+    def _companion(self, kind: str, name: str, spec: ToolSpec | None, function: Callable[..., Any], *, by_name: bool = False) -> PythonTool:
         """A function of the same arguments as the tool of this name."""
-        spec = self.catalog.find_tool(name)
         if spec is None:
             raise CatalogInvalid(f"a {kind} is for a tool that is registered before it, and there is no `{name}`")
         if name in self.tools and is_undo(self.tools[name].function):
@@ -223,14 +234,20 @@ class Registry:
             keep_result=True,
             secrets=spec.secrets,
         )
-        self.check_companion(kind, name, found)
+        if kind == "probe" and found.is_method:
+            raise CatalogInvalid(f"the probe of `{name}` is asked when no object is at hand: make it a function")
+        self._check_companion(kind, name, spec, found, by_name=by_name)
         return found
 
-    def check_companion(self, kind: str, name: str, companion: PythonTool) -> None:
-        """A preview or probe takes the arguments of its tool. Raises `CatalogInvalid`."""
-        spec = self.catalog.find_tool(name)
-        if spec is not None and self.adoptions.find(name) is not None and _names(companion.spec) == _names(spec):
-            return  # the framework has written the tool's schema, with titles and descriptions of its own
+    def _check_companion(self, kind: str, name: str, spec: ToolSpec | None, companion: PythonTool, *, by_name: bool = False) -> None:
+        """A preview or probe takes the arguments of its tool. Raises `CatalogInvalid`.
+
+        `by_name` where a framework has written the tool's schema, with titles and descriptions of its own; what takes nothing has none.
+        """
+        takes = _names(companion.spec)
+        by_name = by_name or self.adoptions.find(name) is not None or not takes
+        if spec is not None and by_name and takes == _names(spec):
+            return
         if spec is None or companion.spec.input_schema != spec.input_schema:
             raise CatalogInvalid(f"the {kind} of `{name}` must take the arguments of its tool, with the same types and defaults")
 

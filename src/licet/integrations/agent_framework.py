@@ -40,7 +40,6 @@ from agent_framework import (
     MiddlewareTermination,
     UserInputRequiredException,
 )
-from opentelemetry.trace import get_current_span
 from pydantic_core import to_jsonable_python
 
 from licet.catalog.adopted import AdoptedTool
@@ -51,6 +50,7 @@ from licet.gate.steps import EndedAs
 from licet.integrations.coverage import Surveyed
 from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, Waiting
 from licet.integrations.recorded import plain, text_of
+from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
 
 _ONCE: Final = "_licet_once"
@@ -270,12 +270,8 @@ def _call_id(context: FunctionInvocationContext, session: str | None) -> tuple[s
 
 def _trace(session: str | None, call: Any) -> Trace:
     """OpenTelemetry's trace where there is one, the session where there is none; within it the call."""
-    span = get_current_span().get_span_context()
-    return Trace(
-        trace_id=f"{span.trace_id:032x}" if span.is_valid else session,
-        span_id=None if call is None else str(call),
-        parent=f"{span.span_id:016x}" if span.is_valid else None,
-    )
+    span = current_span()
+    return Trace(trace_id=span.trace_id or session, span_id=None if call is None else str(call), parent=span.span_id)
 
 
 def _asked(waiting: Waiting, context: FunctionInvocationContext, given: Any) -> Content:

@@ -175,9 +175,7 @@ class _Helper(AgentTool):
 
 class Driver(driving.Driver):
     name = "adk"
-    title = "Google ADK"
     package = "google-adk"
-    line = "Runner(app_name=name, agent=agent, session_service=sessions, plugins=[gate.adk()])"
     hooks = ("Governance.before_tool_callback",)
     cannot: ClassVar = {
         "retries": "the framework never runs a call again by itself; a plugin that retries asks the model, whose next call is decided as one of its own",

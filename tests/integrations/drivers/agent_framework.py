@@ -179,9 +179,7 @@ def hand_over() -> str:
 
 class Driver(driving.Driver):
     name = "agent_framework"
-    title = "Microsoft Agent Framework"
     package = "agent-framework-core"
-    line = "Agent(client, tools=tools, middleware=[gate.agent_framework()])"
     hooks = ("Functions.process",)
     cannot: ClassVar = {}
 

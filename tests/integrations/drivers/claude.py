@@ -191,9 +191,7 @@ def _caller(gate: Gate, users: Mapping[str, str | None]) -> Callable[[Any], Acti
 
 class Driver(driving.Driver):
     name = "claude"
-    title = "Claude Agent SDK"
     package = "claude-agent-sdk"
-    line = "ClaudeAgentOptions(**gate.claude(mcp_servers=servers))"
     cannot: ClassVar = {
         "hold and resume": NO_PAUSE,
         "hold, rejected": NO_PAUSE,

@@ -134,9 +134,7 @@ def _asked(server: FastMCP[Any], script: Sequence[Any]) -> Callable[..., Any]:
 
 class Driver(driving.Driver):
     name = "fastmcp"
-    title = "FastMCP"
     package = "fastmcp"
-    line = "FastMCP(name, middleware=[gate.fastmcp()])"
     hooks = ("Governance.on_call_tool",)
     cannot: ClassVar = {
         "hold and resume": NO_PAUSE,

@@ -210,9 +210,7 @@ def _as_tool(name: str, graph: Any) -> BaseTool:
 
 class Driver(driving.Driver):
     name = "langchain"
-    title = "LangChain, LangGraph"
     package = "langchain"
-    line = "create_agent(model, tools, middleware=[gate.langchain()])"
     hooks = ("Governance.awrap_tool_call", "Governance._look_at")
 
     def agent(self, setting: Setting) -> Agent:

@@ -163,9 +163,7 @@ def _as_tool(name: str, agent: pydantic_ai.Agent[Deps, Any]) -> Callable[..., An
 
 class Driver(driving.Driver):
     name = "pydantic_ai"
-    title = "Pydantic AI"
     package = "pydantic-ai-slim"
-    line = "Agent(model, tools=tools, capabilities=[gate.pydantic_ai()])"
     hooks = ("GovernedToolset.call_tool", "GovernedToolset._adopted")
     cannot: ClassVar = {
         "retries": "the framework never runs a call again by itself; it asks the model, whose next call is decided as one of its own",
