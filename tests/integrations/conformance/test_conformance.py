@@ -285,7 +285,7 @@ def test_a_gate_that_raises_lets_nothing_run(driver: Driver, gate: Gate, shop: S
     _broken_gate(gate, monkeypatch)
     ended = run(driver, Setting(gate, shop.tools("note"), script([ask(1, "note", text="x")])), way)
     assert shop.ran == []
-    assert "the gate cannot take this call (RuntimeError: the gate is broken)" in ended.told["call_1"]
+    assert "the gate cannot take this call (RuntimeError" in ended.told["call_1"]
     assert "calling again will not help" in ended.told["call_1"]
 
 
