@@ -9,13 +9,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, ClassVar
 
 from google.adk.agents import LlmAgent
-from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.agents._streaming_mode import StreamingMode
+from google.adk.agents.run_config import RunConfig
 from google.adk.models.base_llm import BaseLlm
 from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService, Session
-from google.adk.tools import google_search
 from google.adk.tools.agent_tool import AgentTool
+from google.adk.tools.google_search_tool import google_search
 from google.genai import types
 
 from licet import Gate
@@ -158,7 +159,7 @@ def make(setting: Setting, name: str = "shop_agent") -> LlmAgent:
         tools.append(google_search)
     if setting.helper is not None:
         tools.append(_Helper(make(setting.helper, "ask_helper")))
-    below = [] if setting.successor is None else [make(setting.successor, "successor")]
+    below: list[Any] = [] if setting.successor is None else [make(setting.successor, "successor")]
     return LlmAgent(name=name, model=Scripted(script=setting.script), tools=tools, sub_agents=below)
 
 
