@@ -101,6 +101,10 @@ class ActingBlock:
         """Who acts in this block, for whoever hands it on."""
         return self._entry[1]
 
+    def acting_at(self, gate: object) -> Acting:
+        """Who acts in this block for the gate with this token; `NOBODY` where it is a block of another."""
+        return self._entry[1] if self._entry[0] is gate else NOBODY
+
     def __enter__(self) -> Acting:
         _current.set((*_current.get(), self._entry))
         return self._entry[1]

@@ -57,6 +57,10 @@ class Adopting:
         """Who acts for this gate where this is called; nobody where no block is open."""
         return acting_for(self._token)
 
+    def acting_in(self, block: ActingBlock) -> Acting:
+        """Who acts for this gate in a block; nobody where another gate has given it."""
+        return block.acting_at(self._token)
+
     def adopt(self, tools: Iterable[AdoptedTool]) -> None:
         """Make tools of a framework known. The same tool again changes nothing. Raises `CatalogInvalid`."""
         with self._lock:

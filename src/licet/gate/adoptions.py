@@ -110,7 +110,10 @@ class Adoptions:
         return name not in self._tools and name not in self._functions and table is not None and is_open(table)
 
     def wait_for(self, name: str, companion: Companion) -> None:
-        """Keep a preview or probe until its tool is brought."""
+        """Keep a preview or probe until its tool is brought. Raises `CatalogInvalid` for a second preview of it."""
+        kind, _ = companion
+        if kind == "preview" and any(kind == waiting for waiting, _ in self._companions.get(name, ())):
+            raise CatalogInvalid(f"the preview of {quoted(name)} is already registered with another function")
         self._companions.setdefault(name, []).append(companion)
 
     def waiting_for(self, name: str) -> list[Companion]:

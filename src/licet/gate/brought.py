@@ -18,10 +18,14 @@ from msgspec import Struct
 from licet.catalog import strict
 from licet.catalog.arguments import Arguments
 from licet.gate.steps import EndedAs
-from licet.model import JsonObject, OutcomeStatus
+from licet.model import JsonObject
 
 NOTHING: Final = object()
 """In place of a result: the tool has given none."""
+
+
+FAILED: Final = "tool_error"
+"""The code of an outcome where the tool says itself that it has failed."""
 
 
 class Told(Struct, frozen=True):
@@ -29,7 +33,7 @@ class Told(Struct, frozen=True):
 
     value: Any = None
     failed: str | None = None
-    code: str = "tool_error"
+    code: str = FAILED
 
 
 Run: TypeAlias = Callable[[JsonObject, int], Any]
@@ -69,17 +73,17 @@ class Brought:
         self._take()
         try:
             return self._read(self._run(arguments, self._stops))
-        except self._paused as paused:
-            self.raised = paused
-            raise _paused(paused) from paused
+        except BaseException as error:
+            self._tell_pause(error)
+            raise
 
     async def _run_async(self, *, arguments: JsonObject) -> Any:
         self._take()
         try:
             return self._read(await self._run(arguments, self._stops))
-        except self._paused as paused:
-            self.raised = paused
-            raise _paused(paused) from paused
+        except BaseException as error:
+            self._tell_pause(error)
+            raise
 
     def _take(self) -> None:
         with self._lock:  # rule 2
@@ -87,18 +91,22 @@ class Brought:
                 raise EndedAs("not_executed", "ran_already", "this call has run its tool already")
             self.is_taken = True
 
+    def _tell_pause(self, error: BaseException) -> None:
+        """Raise what is recorded where the framework has stopped the tool, or where an error is called like that and is none of these."""
+        if isinstance(error, self._paused):
+            self.raised = error
+            raise EndedAs("error", PAUSED, f"the framework stopped the tool to go on with it later ({type(error).__name__})") from error
+        if type(error).__name__ == PAUSED:  # it would run again under the same id
+            self.raised = error
+            raise EndedAs("error", FAILED, f"the tool raised an error of the type `{PAUSED}`") from error
+
     def _read(self, result: Any) -> Any:
         told = self._tell(result)
         self.result = result
         if told.failed is not None:
-            raise EndedAs("error", told.code, told.failed)
+            raise EndedAs("error", told.code if told.code != PAUSED else FAILED, told.failed)
         return told.value
 
 
 PAUSED: Final = "paused"
-"""The code of an outcome: the framework has stopped the tool, to run it again later."""
-
-
-def _paused(error: BaseException) -> EndedAs:
-    status: OutcomeStatus = "error"
-    return EndedAs(status, PAUSED, f"the framework stopped the tool to go on with it later ({type(error).__name__})")
+"""The code of an outcome: the framework has stopped the tool, to run it again later. No other end has it."""

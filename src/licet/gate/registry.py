@@ -76,23 +76,32 @@ class Registry:
     def under(self, settings: Settings) -> Registry:
         """A registry of the same functions under other settings. Raises `CatalogInvalid` where they do not go together."""
         other = Registry(settings)
+        previews = {name: preview for name, preview in self.previews.items() if name not in self.tools}
         for tool in self.tools.values():
-            other.add_tool(tool)
+            if all(tool is not preview for preview in previews.values()):
+                other.add_tool(tool)
         self.adoptions.under(other.adoptions)
-        for kind, companions in (("preview", self.previews), ("probe", self.probes)):
-            for name, companion in companions.items():
-                other._check_companion(kind, name, other.catalog.find_tool(name), companion)
+        self._beside_under(other, previews)
         for resolver in self.resolvers.values():
             if self._settings.resources.get(resolver.resource.spec.type, _UNDECLARED).url is None:  # else the other settings have it
                 other.add_resolver(resolver)
-        other.previews.update(self.previews)
-        other.probes.update(self.probes)
-        for name in other.adoptions.names:
-            other._complete(name)
         other.carrier = self.carrier
         other.live = self.live
         other.revision = self.revision
         return other
+
+    def _beside_under(self, other: Registry, previews: Mapping[str, PythonTool]) -> None:
+        """What stands beside tools of the settings is made anew, of the same functions: targets and secrets are those of its tool."""
+        for name, preview in previews.items():
+            other.add_preview(name, preview.function)
+        other.previews.update({name: preview for name, preview in self.previews.items() if name in self.tools})
+        for name, probe in self.probes.items():
+            if name in self.tools:
+                other.probes[name] = probe
+            else:
+                other.add_probe(name, probe.function)
+        for name in other.adoptions.names:
+            other._complete(name)
 
     def supersede(self, former: Registry) -> None:
         """This one is in force in place of another: what was seen of upstreams whose pins have changed is seen anew."""
@@ -102,14 +111,9 @@ class Registry:
 
     def add_tool(self, tool: PythonTool) -> None:
         """Make a function known as a tool. Raises `CatalogInvalid` if the name is taken."""
-        name = tool.spec.name
-        if name in self.tools:
-            raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
-        if self.adoptions.find(name) is not None:
-            raise CatalogInvalid(f"an agent's framework has brought another tool {quoted(name)}: give one of them another name")
-        self._refuse_upstream(name)
+        self._refuse_taken(tool.spec)
         self.catalog.add_tool(tool.spec)
-        self.tools[name] = tool
+        self.tools[tool.spec.name] = tool
         self.revision += 1
 
     def classify(self, name: str, table: ToolSettings) -> None:
@@ -134,10 +138,23 @@ class Registry:
     def _check_beside(self, spec: ToolSpec) -> None:
         """What waits for a framework's tool, or stands beside it already, takes what the framework says. Raises `CatalogInvalid`."""
         for kind, function in self.adoptions.waiting_for(spec.name):
-            self._companion(kind, spec.name, spec, function, by_name=True)
+            found = self._companion(kind, spec.name, spec, function, by_name=True)
+            if kind == "preview":  # a tool of the catalog, which a probe is not
+                self._refuse_taken(found.spec)
         for kind, companions in (("preview", self.previews), ("probe", self.probes)):
             if spec.name in companions:
                 self._check_companion(kind, spec.name, spec, companions[spec.name], by_name=True)
+
+    def _refuse_taken(self, spec: ToolSpec) -> None:
+        """Raise `CatalogInvalid` where a function under this name would be a second tool of it."""
+        name = spec.name
+        if name in self.tools:
+            raise CatalogInvalid(f"the tool `{name}` is already registered with another function")
+        if self.adoptions.find(name) is not None:
+            raise CatalogInvalid(f"an agent's framework has brought another tool {quoted(name)}: give one of them another name")
+        self._refuse_upstream(name)
+        if (self.catalog.find_tool(name) or spec) != spec:
+            raise CatalogInvalid(f"the tool `{name}` is already in the catalog with another definition")
 
     def _refuse_upstream(self, name: str, *, beside: bool = True) -> None:
         """`beside` says that it may be a function beside a tool of an upstream. Raises `CatalogInvalid`."""
@@ -211,9 +228,10 @@ class Registry:
         self.listers[name] = function
 
     def _waits(self, kind: str, name: str, function: Callable[..., Any]) -> bool:
-        """Whether the tool of this name is still to be brought; then its companion is kept for it."""
+        """Whether the tool of this name is still to be brought, or to be classified; then its companion is kept for it."""
         takes_nothing = not inspect.signature(function).parameters  # then it fits what the table says now
-        if not self.adoptions.is_awaited(name) or (takes_nothing and self.catalog.find_tool(name) is not None):
+        is_awaited = self.adoptions.is_awaited(name) or name in self.adoptions.unclassified
+        if not is_awaited or (takes_nothing and self.catalog.find_tool(name) is not None):
             return False
         self.adoptions.wait_for(name, (kind, function))
         return True
