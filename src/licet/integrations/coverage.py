@@ -46,7 +46,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
 
 def covered(gate: Gate, agents: Iterable[object], allow_ungoverned: Iterable[str]) -> Coverage:
-    """Look at agents, and make their tools known. Raises `UngovernedTools`, `CatalogInvalid`, `TypeError` for what is no agent."""
+    """Look at agents, and make their tools known. Raises `UngovernedTools`, also for what is no agent, and `CatalogInvalid`."""
     from licet.integrations.governing import refuse_ungoverned  # noqa: PLC0415  it needs the gate, which needs this module's callers
 
     surveyed = Surveyed()
