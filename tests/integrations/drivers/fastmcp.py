@@ -13,6 +13,7 @@ import uvicorn
 from fastmcp import Client, FastMCP
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 from fastmcp.server.dependencies import get_access_token
+from fastmcp.server.middleware.error_handling import RetryMiddleware
 
 from licet import Gate
 from licet.gate.acting import ActingBlock
@@ -103,7 +104,8 @@ def make(setting: Setting) -> FastMCP[Any]:
     gate = setting.gate
     caller = None if setting.user is None else _caller(gate)
     tokens = None if setting.user is None else StaticTokenVerifier({setting.user: {"client_id": setting.user, "scopes": []}})
-    server: FastMCP[Any] = FastMCP("shop", middleware=[gate.fastmcp(caller=caller)], auth=tokens)
+    again = [RetryMiddleware(max_retries=2, base_delay=0, retry_exceptions=(Exception,))] if setting.retries else []
+    server: FastMCP[Any] = FastMCP("shop", middleware=[*again, gate.fastmcp(caller=caller)], auth=tokens)
     for function in setting.functions:
         server.tool(function)
     for name, other in (("ask_helper", setting.helper), ("hand_over", setting.successor)):
@@ -143,7 +145,6 @@ class Driver(driving.Driver):
         "resume twice": NO_PAUSE,
         "resume in another process": NO_PAUSE,
         "arguments changed after approval": NO_PAUSE,
-        "retries": "a request has no identity beyond its connection: a client's second request is a call of its own, and decided as one",
         "governed functions as tools": "the framework takes plain functions alone: give it the function, and classify the tool",
         "hosted tools": "a server's tools all run in it; one that may run as a background task is named as one that the gate cannot see",
     }
