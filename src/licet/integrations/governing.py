@@ -35,7 +35,7 @@ from licet.gate.steps import EndedAs
 from licet.gate.telling import denied_for, failed_for, held_for
 from licet.gate.text import readable_or_none
 from licet.model import JsonObject, Trace
-from licet.names import quoted
+from licet.names import quoted, visible
 
 C = TypeVar("C")
 _log = logging.getLogger("licet.integrations")
@@ -146,7 +146,7 @@ class Governing(Generic[C]):
             for key in self._keys(use):
                 brought = self._brought(use, stops)
                 result = self.gate.call_brought(self._name(use), use.arguments, brought, idempotency_key=key, acting=acting)
-                if not self._runs_again(self._name(use), result):
+                if not self._runs_again(use, result):
                     break
                 stops += _is_stopped(result)
             ending = self._ending(result, brought, stops)
@@ -163,7 +163,7 @@ class Governing(Generic[C]):
             for key in self._keys(use):
                 brought = self._brought(use, stops)
                 result = await self.gate.acall_brought(self._name(use), use.arguments, brought, idempotency_key=key, acting=acting)
-                if not self._runs_again(self._name(use), result):
+                if not self._runs_again(use, result):
                     break
                 stops += _is_stopped(result)
             # A request is looked up in the store, which may be far away.
@@ -210,7 +210,7 @@ class Governing(Generic[C]):
         if self._caller is None:
             return self.gate.acting_now()
         block = self._caller(context)
-        return NOBODY if block is None else block.acting
+        return NOBODY if block is None else self.gate.acting_in(block)
 
     def acting_for(self, use: Use[C]) -> Acting:
         """Who calls, and what the framework calls the run where the host program does not say otherwise."""
@@ -242,13 +242,13 @@ class Governing(Generic[C]):
         yield first
         yield from (f"{first}~{number}" for number in range(2, TRIES + 1))
 
-    def _runs_again(self, tool: str, result: Result) -> bool:
-        """Rule 3."""
+    def _runs_again(self, use: Use[C], result: Result) -> bool:
+        """Rule 3. A function of the gate is stopped by no framework, whatever it raises."""
         if not isinstance(result, Failed) or not result.replayed:
             return False
-        if _is_stopped(result) or result.status == "not_executed":
+        if result.status == "not_executed" or (_is_stopped(result) and use.governed is None):
             return True
-        return result.status in {"error", "timeout"} and self._is_read(tool)
+        return result.status in {"error", "timeout"} and self._is_read(self._name(use))
 
     def _is_read(self, tool: str) -> bool:
         spec = self.gate.scene.catalog.find_tool(tool)
@@ -294,7 +294,10 @@ class Governing(Generic[C]):
 
 
 def _gate_failed(error: Exception, done: str) -> Refused:
-    return Refused(f"denied (gate_failed): the gate cannot take this call ({type(error).__name__}: {error}). {done}", "gate_failed")
+    """Of an error that is not Licet's own the message is not told: it may hold secrets, and be anything."""
+    kind = visible(type(error).__name__)
+    what = f"{kind}: {visible(str(error))}" if isinstance(error, LicetError) else kind
+    return Refused(f"denied (gate_failed): the gate cannot take this call ({what}). {done}", "gate_failed")
 
 
 def _is_stopped(result: Result) -> bool:
@@ -315,15 +318,13 @@ def _failed(failed: Failed, brought: Brought | None) -> Ending | _Raised:
     refused = Refused(failed_for(failed), failed.code)
     if failed.replayed or failed.receipt is None:
         return refused
-    if brought is None:
-        return refused if failed.error is None else _Raised(failed.error)
+    if failed.error is None:
+        return refused  # nobody saw it end, or what it gave could not be recorded: what it has given since is not released
+    if brought is None or not isinstance(failed.error, EndedAs):
+        return _Raised(failed.error)
     if brought.raised is not None:
         return _Raised(brought.raised)
-    if brought.result is not NOTHING and failed.code != "result_not_json":
-        return Came(brought.result)  # the tool says itself that it failed, in the framework's own words
-    if failed.error is not None and not isinstance(failed.error, EndedAs):
-        return _Raised(failed.error)
-    return refused
+    return refused if brought.result is NOTHING else Came(brought.result)  # it says itself that it failed, in the framework's own words
 
 
 def refuse_ungoverned(names: Iterable[str], allowed: frozenset[str]) -> None:
