@@ -168,7 +168,7 @@ def make(setting: Setting, *, name: str = "shop", pause: bool | None = None) -> 
         tools.append(hand_over)
     caller = None if setting.user is None else _caller(gate)
     governance = gate.agent_framework(caller=caller, pause=setting.pause if pause is None else pause)
-    middleware = [*([Again()] if setting.retries else []), governance]
+    middleware: list[Any] = [*([Again()] if setting.retries else []), governance]
     return af.Agent(Scripted(setting.script), instructions="work", name=name, tools=tools, middleware=middleware)
 
 
