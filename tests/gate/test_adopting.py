@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from licet import Effect, Gate
+from licet import Effect, Gate, effect
 from licet.catalog.adopted import AdoptedTool
 from licet.config import loads
 from licet.errors import CatalogInvalid, PolicyInvalid
@@ -527,6 +527,34 @@ def test_a_preview_of_a_tool_that_nobody_has_classified_waits_for_its_classifica
 def test_a_preview_of_a_tool_that_nobody_knows_has_no_tool(gate: Gate) -> None:
     with pytest.raises(CatalogInvalid, match="there is no `pay`"):
         gate.preview("pay")(one_effect)
+
+
+# Undos
+
+
+def test_a_brought_tool_is_undone_by_a_function_of_the_gate(gate: Gate) -> None:
+    undone: list[Any] = []
+    titled = {"title": "P", "type": "object", "properties": {"account": {"title": "Account", "type": "string"}}, "required": ["account"]}
+    gate.classify("pay", access="write")
+    gate.adopt([adopted("pay", schema=titled)])
+
+    @gate.undoes("pay")
+    def undo(account: str, effects: list[Effect]) -> str:
+        undone.append((account, [(one.before, one.after) for one in effects]))
+        return "undone"
+
+    done = call(gate, arguments={"account": "A-1"}, by=brought(lambda _: effect("A-1", "balance", before=0, after=5)))
+    assert isinstance(done, Ok)
+    with gate.acting(agent="bot"):
+        assert gate.undo(done.call).unwrap() == "undone"
+    assert undone == [("A-1", [(5, 0)])]
+
+
+def test_the_undo_of_a_brought_tool_takes_its_arguments(classified: Gate) -> None:
+    with pytest.raises(CatalogInvalid, match="the undo of `pay` must take the arguments of its tool"):
+
+        @classified.undoes("pay")
+        def undo(account: str, effects: list[Effect]) -> None: ...
 
 
 # Reloading

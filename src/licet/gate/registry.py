@@ -200,7 +200,7 @@ class Registry:
         spec = self.catalog.find_tool(name)
         if spec is None:
             raise CatalogInvalid(f"an undo is for a tool that is registered before it, and there is no `{name}`")
-        tool = undo_tool(spec, function)
+        tool = undo_tool(spec, function, by_name=self.adoptions.find(name) is not None)
         self.add_tool(tool)
         return tool
 

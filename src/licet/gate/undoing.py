@@ -70,8 +70,11 @@ def undoing(function: Callable[..., Any], *, is_undo: bool = False) -> Undoing:
     return (AwaitedUndoing if is_async else Undoing)(function, signature.parameters, is_undo=is_undo)
 
 
-def undo_tool(spec: ToolSpec, function: Callable[..., Any]) -> PythonTool:
-    """The undo of a tool (rules 1 and 2). Raises `CatalogInvalid`."""
+def undo_tool(spec: ToolSpec, function: Callable[..., Any], *, by_name: bool = False) -> PythonTool:
+    """The undo of a tool (rules 1 and 2). Raises `CatalogInvalid`.
+
+    `by_name` where a framework has written the tool's schema, with titles and descriptions of its own.
+    """
     if spec.access == "read":
         raise CatalogInvalid(f"the tool `{spec.name}` only reads, so there is nothing to undo")
     if EFFECTS in spec.input_schema.get("properties", {}):
@@ -91,7 +94,8 @@ def undo_tool(spec: ToolSpec, function: Callable[..., Any]) -> PythonTool:
         keep_result=spec.keep_result,
         secrets=spec.secrets,
     )
-    if without_effects(found.spec.input_schema) != spec.input_schema:
+    takes = without_effects(found.spec.input_schema)
+    if takes != spec.input_schema and not (by_name and takes["properties"].keys() == spec.input_schema.get("properties", {}).keys()):
         raise CatalogInvalid(f"the undo of `{spec.name}` must take the arguments of its tool, with the same types and defaults")
     return found
 
