@@ -1,7 +1,7 @@
 """How systems of this kind were broken, each tried on this one.
 
 `ATTACKS` names every way that is known to have worked on at least one of them, with the tests here that try it; those on the gateway are in
-`gateway_attacks.py`. Nothing in a test uses anything that the attacker would not have.
+`gateway_attacks.py`, those by agents' frameworks in `integration_attacks.py`. Nothing in a test uses anything that the attacker would not have.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 from pathlib import Path
 
 from tests.attacks.gateway_attacks import GATEWAY_ATTACKS
+from tests.attacks.integration_attacks import INTEGRATION_ATTACKS
 
 ATTACKS: dict[str, tuple[str, ...]] = {
     "arguments changed after approval": ("test_arguments_changed_after_approval_are_another_call",),
@@ -337,6 +338,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "audit cost that grows with the log (49 to 305 ms within 200 calls)": ("test_a_call_costs_the_same_however_long_the_log_is",),
     **GATEWAY_ATTACKS,
+    **INTEGRATION_ATTACKS,
 }
 
 
