@@ -123,6 +123,13 @@ class Integrating:
         """
         return _adapter("adk", "adk").govern(self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned)
 
+    def crewai(self, crew: Any, *, caller: CallerOf[Any] | None = None, prefix: str = "", allow_ungoverned: Iterable[str] = ()) -> Any:
+        """The crew with its agents' tools governed: `gate.crewai(crew).kickoff()`. A call that waits for people is refused.
+
+        `caller` gets what the framework tells of a call. Raises `UngovernedTools`.
+        """
+        return _adapter("crewai", "crewai").govern(self, crew, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned)
+
     def agent_framework(
         self,
         *,

@@ -72,6 +72,14 @@ FRAMEWORKS: Final = (
         line="Runner(app_name=name, agent=agent, session_service=sessions, plugins=[gate.adk()])",
     ),
     Framework(
+        name="crewai",
+        title="CrewAI",
+        extra="crewai",
+        distributions=("crewai",),
+        packages=("crewai",),
+        line="gate.crewai(crew).kickoff()",
+    ),
+    Framework(
         name="agent_framework",
         title="Microsoft Agent Framework",
         extra="agent-framework",
