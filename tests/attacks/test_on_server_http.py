@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,6 +284,26 @@ def test_a_body_that_is_no_plain_json_of_one_meaning_is_refused(target: Target, 
     answer = target.server.ask("POST", "/api/v1/calls", target.site.keys["bot"], body)
     assert answer.status == status, answer.content
     assert target.count() == before
+
+
+@pytest.mark.parametrize("way", ["declared", "chunked"])
+def test_whoever_sends_too_much_reads_that_it_was_too_much(target: Target, way: str) -> None:
+    """A peer that still sends when the connection ends would know that it broke, and not why."""
+    spaces = b" " * MEBIBYTE
+    head = b"POST /api/v1/calls HTTP/1.1\r\nHost: x\r\n" + target.auth + JSON
+    head += b"Transfer-Encoding: chunked\r\n\r\n" if way == "chunked" else b"Content-Length: %d\r\n\r\n" % (4 * MEBIBYTE)
+    with target.server.socket() as peer:
+        peer.sendall(head)
+        for _ in range(4):
+            peer.sendall(b"100000\r\n" + spaces + b"\r\n" if way == "chunked" else spaces)
+            time.sleep(0.1)  # as long as an answer would take
+        peer.sendall(b"0\r\n\r\n" if way == "chunked" else b"")
+        assert peer.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_whoever_sends_without_an_end_is_answered_all_the_same(target: Target) -> None:
+    received = target.post(b"Transfer-Encoding: chunked\r\n", body=(b"100000\r\n" + b" " * MEBIBYTE + b"\r\n") * 19)
+    assert statuses(received) in ([413], []), "what was sent on after the answer may have broken the connection"
 
 
 def test_what_is_compressed_is_not_opened(target: Target) -> None:

@@ -3,7 +3,8 @@
 Rules:
 
 1. A body is read up to a stated number of bytes and for a stated time; a larger one is refused before it lies in memory whole, and one
-   of very many values before it is decoded.
+   of very many values before it is decoded. The rest of one that is not far too large is read and thrown away first: a peer that still
+   sends would find its connection broken, and no answer.
 2. It is `application/json` in UTF-8. A key twice in one object is refused at any depth (`catalog/strict.py`).
 3. A parameter that is given twice is refused, unless it is a list; so is one that the endpoint does not have.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -30,6 +32,8 @@ B = TypeVar("B", bytes, bytearray)
 
 BODY_VALUES_LIMIT = 60_000
 """As many as `limits.arguments_values` may allow, and room around them: what a call has too many of, the gate refuses and records."""
+SKIPPED_BYTES = 16 * 1024 * 1024
+"""Of a body that is too large, after which the peer is answered even if it still sends."""
 QUERY_LIMIT_BYTES = 8_192
 QUERY_FIELDS = 100
 
@@ -40,20 +44,35 @@ class Disconnected(Exception):
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, timeout_s: float) -> bytes:
     """The whole body. Raises `Problem` (408, 413), `Disconnected`."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length[:20]) > limit_bytes:
+    if length.isdigit() and (declared := int(length[:20])) > limit_bytes:
+        if declared <= limit_bytes + SKIPPED_BYTES and b"expect" not in headers:
+            await _skip(receive, deadline)
         raise _too_large(limit_bytes)
     message = await _next(receive, timeout_s)
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         return _bounded(body, limit_bytes)
     parts = bytearray(body)
-    deadline = asyncio.get_running_loop().time() + timeout_s
     while message.get("more_body", False):
-        _bounded(parts, limit_bytes)
+        if len(parts) > limit_bytes:
+            await _skip(receive, deadline)
+            raise _too_large(limit_bytes)
         message = await _next(receive, deadline - asyncio.get_running_loop().time())
         parts += message.get("body", b"")
     return _bounded(bytes(parts), limit_bytes)
+
+
+async def _skip(receive: Receive, deadline: float) -> None:
+    """Throw away what is left of a body, up to `SKIPPED_BYTES` and to the deadline."""
+    left = SKIPPED_BYTES
+    with suppress(Problem):
+        while left > 0:
+            message = await _next(receive, deadline - asyncio.get_running_loop().time())
+            if not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
 
 
 async def _next(receive: Receive, timeout_s: float) -> MutableMapping[str, Any]:
