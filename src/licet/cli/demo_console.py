@@ -5,6 +5,7 @@ Rules:
 1. Everything in it was really called and really recorded: what waits is what the agent proposes now.
 2. The link lets one person in, once. It goes to stdout, as that of `licet serve` does.
 3. The agent calls again until its call has run or was refused, so that whoever approves sees what comes of it. It ends with the server.
+4. Its first call waits before the link is shown: whoever follows it finds something to decide.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ NEEDED: Final = ("aiohttp", "authlib", "jinja2", "uvicorn", "webauthn")
 """What a server needs beside the library."""
 WAIT_S: Final = 1.0
 """For a decision, before the agent looks whether somebody has ended the demo."""
+ASKED_S: Final = 10.0
+"""For the agent's first call, before the link is shown all the same."""
 _CREDIT: Final[dict[str, Any]] = {"customer_id": "C-412", "ticket_id": "T-1002", "account_id": "A-2001"}
 _AMOUNTS: Final = (18_000, 24_000, 12_500, 31_000)
 _LOOKS: Final = """
@@ -82,9 +85,12 @@ def serve(folder: Path, plan: Plan, port: int, output: Output) -> None:
 @contextmanager
 def _working(gate: Gate, plan: Plan) -> Iterator[None]:
     """The agent works meanwhile."""
-    end = threading.Event()
-    thread = threading.Thread(target=_work, args=(gate, plan, end), name="licet-demo-agent", daemon=True)
+    _look_around(gate, plan)
+    _forget(gate, plan)
+    asked, end = threading.Event(), threading.Event()
+    thread = threading.Thread(target=_work, args=(gate, plan, asked, end), name="licet-demo-agent", daemon=True)
     thread.start()
+    asked.wait(ASKED_S)
     try:
         yield
     finally:
@@ -92,12 +98,10 @@ def _working(gate: Gate, plan: Plan) -> Iterator[None]:
         thread.join(10)
 
 
-def _work(gate: Gate, plan: Plan, end: threading.Event) -> None:
+def _work(gate: Gate, plan: Plan, asked: threading.Event, end: threading.Event) -> None:
     with suppress(GateClosed):  # the server, and its gate with it, ends first
-        _look_around(gate, plan)
-        _forget(gate, plan)
         for amount in _AMOUNTS:
-            _ask(gate, plan, amount, end)
+            _ask(gate, plan, amount, asked, end)
 
 
 def _look_around(gate: Gate, plan: Plan) -> None:
@@ -117,13 +121,14 @@ def _forget(gate: Gate, plan: Plan) -> None:
         gate.approvals.withdraw(stale.request, plan.user)
 
 
-def _ask(gate: Gate, plan: Plan, amount: int, end: threading.Event) -> None:
-    """Until it has run, was refused, or nobody looks any more."""
+def _ask(gate: Gate, plan: Plan, amount: int, asked: threading.Event, end: threading.Event) -> None:
+    """Until it has run, was refused, or nobody looks any more. `asked` is set once its first call was answered."""
     arguments = {**_CREDIT, "amount_cents": amount}
     reason = "the customer was charged twice, says her ticket"
     while not end.is_set():
         with gate.acting(agent=plan.agent, user=plan.user, workflow="ticket-1002", reason=reason):
             result = gate.call("billing.adjust", arguments)
+        asked.set()
         if not isinstance(result, Held) or result.request is None:
             return
         while not end.is_set() and gate.wait(result.request, WAIT_S) in LIVE_STATES - {RequestState.APPROVED}:
