@@ -4,26 +4,33 @@
 
 Rules:
 
-1. The gate stands around the toolsets themselves, behind the hooks of every other capability: what a hook makes of the arguments is
-   decided on as it is then, and the tool runs with exactly that.
+1. The gate stands around the toolsets themselves, behind the hooks and the toolsets of every other capability: what these make of the
+   arguments is decided on as it is then, and the tool runs with exactly that. So there is one such capability; with a second the
+   framework finds no order, and raises.
 2. A call that waits for people defers the run (`ApprovalRequired`) where the agent's output may be `DeferredToolRequests`; where it may
    not, it is refused, with its request's id. What the run goes on with grants nothing: an approved call is made again, and decided afresh.
 3. Tools that the model's provider runs, tools that are executed outside of the run, and functions that take the output do not pass
    through a toolset: the agent does not start with one, and an output function that a single run brings is refused before it is called.
+
+4. Only a tool that asks for approval itself is called again under the same id. One that asks for another call, is late or goes on
+   elsewhere may have done something by then: a history that is replayed does not run it anew.
 
 Source: pydantic-ai 2.x, `capabilities/abstract.py`, `toolsets/wrapper.py`, `tool_manager.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic_ai import Agent, RunContext
+from pydantic_ai.agent import WrapperAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.capabilities.abstract import CapabilityOrdering
-from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
 from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturn
 from pydantic_ai.native_tools._tool_search import ToolSearchTool
 from pydantic_ai.tools import ToolDefinition
@@ -32,6 +39,7 @@ from pydantic_ai.usage import RunUsage
 from pydantic_core import to_jsonable_python
 
 from licet.catalog.adopted import AdoptedTool
+from licet.errors import LicetError
 from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
@@ -41,8 +49,14 @@ from licet.integrations.recorded import plain
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
 
-_STEERING: Final = (ApprovalRequired, CallDeferred, ModelRetry)
-"""By these a tool asks to be called later, elsewhere or anew: no failure of it."""
+_STEERING: Final = (ApprovalRequired,)
+"""By this a tool asks to be called again under the same id."""
+_TOOLS_OF_REQUESTS: Final = ("tools", "functions", "mcp_servers", "plugins", "web_search_options")
+"""By these names in a request's body a provider is given tools to run."""
+
+
+class NotFaithful(LicetError):
+    """A tool's arguments have no JSON from which the same values come again."""
 
 
 @dataclass(init=False)
@@ -65,8 +79,8 @@ class Governance(AbstractCapability[Any]):
         self.pause = pause
 
     def get_ordering(self) -> CapabilityOrdering | None:
-        """Innermost: nothing of another capability stands between the gate and the toolsets."""
-        return CapabilityOrdering(position="innermost")
+        """Innermost, also of those: nothing of another capability stands between the gate and the toolsets."""
+        return CapabilityOrdering(position="innermost", wrapped_by=[AbstractCapability])
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
         """The agent's toolset, behind the gate."""
@@ -76,7 +90,7 @@ class Governance(AbstractCapability[Any]):
         """Look at what the model is about to be shown. Raises `UngovernedTools`, `CatalogInvalid`."""
         shown = request_context.model_request_parameters
         hosted = [*_native_names(shown.native_tools), *_external(shown.function_tools), *_output_functions(ctx.agent)]
-        refuse_ungoverned(hosted, self.governing.allowed)
+        refuse_ungoverned([*hosted, *_set(request_context.model_settings)], self.governing.allowed)
         return request_context
 
     async def before_output_process(self, ctx: RunContext[Any], *, output_context: Any, output: Any) -> Any:  # noqa: ARG002 - the framework's signature
@@ -104,10 +118,13 @@ class GovernedToolset(WrapperToolset[Any]):
         """One call of a tool, governed. Raises what the tool raised, and the framework's own exceptions."""
 
         async def run(arguments: JsonObject, stops: int) -> Any:  # noqa: ARG001 - a tool that was stopped is called as ever
-            values = tool.args_validator.validate_python(arguments)
+            values = _values(tool, arguments, ctx)
             return await super(GovernedToolset, self).call_tool(name, values, ctx, tool)
 
-        use = self._use(name, tool_args, ctx, tool, run)
+        try:
+            use = self._use(name, tool_args, ctx, tool, run)
+        except Exception as error:  # noqa: BLE001 - a validator's own code may raise anything, and nothing has run
+            return _answer(self.governance.governing.refused(name, error), defers=False)
         return _answer(await self.governance.governing.asettle(use), self.governance.pause and _defers(ctx))
 
     def _use(
@@ -116,7 +133,7 @@ class GovernedToolset(WrapperToolset[Any]):
         response = _response_of(ctx)
         return Use(
             tool=name,
-            arguments=to_jsonable_python(tool_args, fallback=plain),
+            arguments=_arguments(tool, tool_args, ctx, response),
             run=run,
             tell=_told,
             call=None if response is None else (*_identity(response), ctx.tool_call_id),
@@ -153,6 +170,7 @@ def govern(
 
 def survey(gate: Gate, agent: object) -> Surveyed:
     """What the gate sees of an agent: its toolsets, if the capability of this gate is among its own."""
+    agent = _inner(agent)
     assert isinstance(agent, Agent)
     found: list[Governance] = []
     agent.root_capability.apply(lambda one: found.append(one) if isinstance(one, Governance) and one.governing.gate is gate else None)
@@ -182,13 +200,59 @@ def _listed(agent: Agent[Any, Any]) -> dict[str, ToolsetTool[Any]]:
     return {name: tool for name, tool in awaited_elsewhere(ask).items() if tool.tool_def.kind != "output"}
 
 
+def _inner(agent: Any) -> Any:
+    """The agent itself, of one that wraps another."""
+    while isinstance(agent, WrapperAgent):
+        agent = agent.wrapped
+    return agent
+
+
+def _arguments(tool: ToolsetTool[Any], values: dict[str, Any], ctx: RunContext[Any], response: ModelResponse | None) -> JsonObject:
+    """The JSON from which the tool's values come again, exactly. Raises `NotFaithful`."""
+    for unverified in _written(tool, values, ctx, response):
+        try:
+            if _values(tool, unverified, ctx) == values:
+                return unverified
+        except ValueError:  # a value is not written as it is read: a secret, a field that is left out or has another name
+            continue
+    raise NotFaithful("the arguments cannot be written as JSON from which the same would be read")
+
+
+def _written(tool: ToolsetTool[Any], values: dict[str, Any], ctx: RunContext[Any], response: ModelResponse | None) -> Iterator[JsonObject]:
+    """The values as they are written; then the words of the model, in which secrets are not masked."""
+    whole = getattr(_schema_of(tool), "single_arg_name", None)  # the model is shown the fields of the one argument
+    with suppress(ValueError):  # bytes that are no text, or what holds itself
+        yield to_jsonable_python(values if whole is None else values[whole], fallback=plain)
+    for part in response.parts if response is not None else ():
+        if isinstance(part, ToolCallPart) and part.tool_call_id == ctx.tool_call_id:
+            yield part.args_as_dict()
+
+
+def _values(tool: ToolsetTool[Any], arguments: JsonObject, ctx: RunContext[Any]) -> dict[str, Any]:
+    """What the tool is called with: as JSON, since a strict type reads no date from a text of Python's."""
+    values: dict[str, Any] = tool.args_validator.validate_json(json.dumps(arguments), context=ctx.validation_context)
+    return values
+
+
+def _set(settings: Mapping[str, Any] | None) -> Iterator[str]:
+    """The settings by which a provider is given tools past the framework."""
+    for name, value in (settings or {}).items():
+        if value and name.endswith(("_native_tools", "_builtin_tools")):
+            yield name
+        if name == "extra_body" and isinstance(value, Mapping):
+            yield from (f"extra_body.{key}" for key in _TOOLS_OF_REQUESTS if value.get(key))
+
+
 def _function_of(tool: ToolsetTool[Any]) -> object:
     """The Python function behind a tool, as it was given; None where there is none, as of a server's tool."""
+    return getattr(_schema_of(tool), "function", None)
+
+
+def _schema_of(tool: ToolsetTool[Any]) -> object:
+    """What the framework knows of the Python function behind a tool; None where there is none."""
     while hasattr(tool, "source_tool"):  # toolsets that are made of others wrap what these gave
         tool = tool.source_tool
-    call = getattr(tool, "call_func", None)
-    schema = getattr(call, "__self__", None)
-    return getattr(schema, "function", None)
+    return getattr(getattr(tool, "call_func", None), "__self__", None)
 
 
 def _native_names(tools: Iterable[Any]) -> list[str]:
@@ -206,7 +270,7 @@ def _external(tools: Iterable[ToolDefinition]) -> list[str]:
 
 def _output_functions(agent: Any) -> list[str]:
     """The functions that take an agent's output, by the names of the tools that lead to them."""
-    schema = getattr(agent, "_output_schema", None)
+    schema = getattr(_inner(agent), "_output_schema", None)
     toolset = getattr(schema, "toolset", None)
     processors = dict(getattr(toolset, "processors", None) or {})
     names = [name for name, one in processors.items() if getattr(one, "_function_schema", None) is not None]
@@ -220,7 +284,7 @@ def _output_functions(agent: Any) -> list[str]:
 
 def _defers(ctx: RunContext[Any]) -> bool:
     """Whether the run may end with calls that wait. Where a single run says otherwise, the framework ends it with an error."""
-    return bool(getattr(getattr(ctx.agent, "_output_schema", None), "allows_deferred_tools", False))
+    return bool(getattr(getattr(_inner(ctx.agent), "_output_schema", None), "allows_deferred_tools", False))
 
 
 def _response_of(ctx: RunContext[Any]) -> ModelResponse | None:
@@ -248,7 +312,10 @@ def _trace(ctx: RunContext[Any]) -> Trace:
 def _told(result: Any) -> Told:
     if isinstance(result, ToolReturn):
         return Told({"value": plain(result.return_value), "content": plain(result.content)})
-    return Told({"value": to_jsonable_python(result, fallback=plain)})
+    try:
+        return Told({"value": plain(to_jsonable_python(result, fallback=plain))})
+    except ValueError:  # it holds itself, or bytes that are no text: the tool has run all the same
+        return Told({"value": plain(result)})
 
 
 def _repeated(value: Any) -> Any:
