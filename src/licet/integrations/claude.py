@@ -7,11 +7,11 @@ Rules:
 1. The tools run in the command line's process, so a call is proposed before it (`PreToolUse`) and its end reported after it
    (`PostToolUse`, `PostToolUseFailure`), as for anybody who executes elsewhere. The arguments that were decided on replace those that the
    model wrote.
-2. A hook that fails blocks the tool (`on_failure="block"`): without that the command line would run it. Other `PreToolUse` hooks could
-   change the arguments afterwards, and settings could switch hooks off: options that bring either are refused, unless `allow_ungoverned`
-   names them.
+2. A hook that fails, or does not answer in time, blocks the tool (`on_failure="block"`): without that the command line would run it. Other
+   `PreToolUse` hooks, and whatever answers when the command line asks for permission after all, as for sensitive files, could change the
+   arguments afterwards, and settings could switch hooks off: options that bring either are refused, unless `allow_ungoverned` names them.
 3. A tool of a server in this process goes by its own name; one of the command line, or of another server, by the name that the model knows
-   (`Bash`, `mcp__crm__get`). Of the latter nobody tells here what they take: their tables say it (`input`).
+   (`Bash`, `mcp__crm__get`), after the prefix. Of the latter nobody tells here what they take: their tables say it (`input`).
 4. A call that waits for people is refused with its request's id, and the same call again goes on once they have decided.
 
 Source: claude-agent-sdk 0.2, `types.py`; the bundled command line, tried against a server that answers as the model's would.
@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -45,8 +46,12 @@ from licet.names import quoted
 
 OPEN_LIMIT: Final = 10_000
 """Calls that were permitted and have not ended yet, whose ends are waited for."""
-_LEADING_PAST: Final = ("can_use_tool", "extra_args", "plugins", "setting_sources", "settings")
+_LEADING_PAST: Final = ("can_use_tool", "extra_args", "permission_prompt_tool_name", "plugins", "setting_sources", "settings")
 """Options that can bring what changes arguments after the decision, or switch hooks off."""
+_CHANGING: Final = ("PermissionRequest", "PreToolUse")
+"""Hooks that can change arguments."""
+_UNNAMED: Final = re.compile(r"[^a-zA-Z0-9_-]")
+"""What the command line replaces by `_` in the names of servers and of their tools."""
 _WITHOUT_HOOKS: Final = "CLAUDE_CODE_SIMPLE"
 """Where this is set in the environment, the command line calls no hook, and says nothing of it."""
 _HOOK_TIMEOUT_S: Final = 600.0
@@ -97,9 +102,10 @@ class Governance:
             return {}
         try:
             await self.governing.gate.areport(found.call, _report(hook, found.arguments), acting=found.acting)
-        except LicetError as error:
+        except Exception as error:  # noqa: BLE001 - the command line goes on after a hook that raises
             _log.exception("licet: the end of a call of %s cannot be recorded", quoted(hook["tool_name"]))
-            return {"continue_": False, "stopReason": f"the end of a call cannot be recorded, so nothing goes on: {error}"}
+            why = str(error) if isinstance(error, LicetError) else type(error).__name__  # another's message may hold secrets
+            return {"continue_": False, "stopReason": f"the end of a call cannot be recorded, so nothing goes on: {why}"}
         return {}
 
     def _told(self, result: Proposed, hook: Mapping[str, Any], acting: Acting) -> Any:
@@ -143,13 +149,21 @@ class Governance:
         return name
 
     def _in_process(self, servers: Mapping[str, Any]) -> dict[str, AdoptedTool]:
-        """The tools of the servers in this process, by the names that the model knows."""
-        found = {}
+        """The tools of the servers in this process, by the names that the model knows. Raises `ConfigInvalid` where two would share one."""
+        found: dict[str, AdoptedTool] = {}
+        starts = {name: f"mcp__{_UNNAMED.sub('_', name)}__" for name in servers}
         for name, server in servers.items():
             if isinstance(server, Mapping) and server.get("type") == "sdk":
+                mixed = [other for other in servers if other != name and _share(starts[name], starts[other])]
+                if mixed:
+                    names = ", ".join(map(quoted, (name, *mixed)))
+                    raise ConfigInvalid(f"tools of these servers could have one name: {names}; give the servers other names")
                 for tool in _listed(server["instance"]):
                     schema = tool.inputSchema if hasattr(tool, "inputSchema") else tool.input_schema
-                    found[f"mcp__{name}__{tool.name}"] = self.governing.adopted(tool.name, tool.description, schema)
+                    known = starts[name] + _UNNAMED.sub("_", tool.name)
+                    if known in found:
+                        raise ConfigInvalid(f"two tools of the server {quoted(name)} are called {quoted(known)}: rename one")
+                    found[known] = self.governing.adopted(tool.name, tool.description, schema)
         return found
 
 
@@ -167,7 +181,10 @@ def govern(
     if not isinstance(servers, Mapping):
         raise ConfigInvalid("`mcp_servers` is a mapping here: the servers of a file are not seen")
     governance = Governance(gate, servers, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned)
-    _refuse_leading_past(options, governance.governing.allowed)
+    past = _leading_past(options, governance.governing.allowed)
+    if past:
+        names = ", ".join(map(quoted, past))
+        raise ConfigInvalid(f"{names} can change what was decided on, or switch hooks off: leave it out, or name it in `allow_ungoverned`")
     hooks = {name: list(matchers) for name, matchers in (options.get("hooks") or {}).items()}
     hooks["PreToolUse"] = [
         HookMatcher(hooks=[governance.before], timeout=_HOOK_TIMEOUT_S, on_failure="block"),
@@ -179,27 +196,37 @@ def govern(
 
 
 def survey(gate: Gate, agent: object) -> Surveyed:
-    """What the gate sees of options: the tools of servers in this process. What the command line has beside passes through the hook too."""
+    """What the gate sees of options: the tools of servers in this process. What the command line has beside passes through the hook too.
+
+    Options may have been given, or changed, beside `gate.claude(...)`: what leads past the gate is looked for again.
+    """
     if not isinstance(agent, ClaudeAgentOptions):
         raise UngovernedTools("an agent of this framework is governed by its options: give the `ClaudeAgentOptions`", ())
     matchers = (agent.hooks or {}).get("PreToolUse", [])
     owners = [getattr(hook, "__self__", None) for matcher in matchers for hook in matcher.hooks]
     alone = owners[0] if len(owners) == 1 else None
     blocks = all(matcher.matcher is None and matcher.on_failure == "block" for matcher in matchers)
-    if isinstance(alone, Governance) and alone.governing.gate is gate and blocks:
-        return Surveyed(adopted=tuple(alone.adopted.values()))
-    return Surveyed(ungoverned=("every tool of the command line",))
+    if not isinstance(alone, Governance) or alone.governing.gate is not gate or not blocks:
+        return Surveyed(ungoverned=("every tool of the command line",))
+    allowed = alone.governing.allowed
+    given: dict[str, Any] = {name: getattr(agent, name) for name in (*_LEADING_PAST, "env")}
+    others = {name: matchers for name, matchers in (agent.hooks or {}).items() if name != "PreToolUse"}
+    past = _leading_past({**given, "hooks": others}, allowed)
+    if agent.setting_sources is None and "setting_sources" not in allowed:
+        past.append("setting_sources")  # that is all of them
+    return Surveyed(adopted=tuple(alone.adopted.values()), ungoverned=tuple(f"every tool of the command line, by {name}" for name in past))
 
 
-def _refuse_leading_past(options: Mapping[str, Any], allowed: frozenset[str]) -> None:
-    """Rule 2. Raises `ConfigInvalid`."""
+def _leading_past(options: Mapping[str, Any], allowed: frozenset[str]) -> list[str]:
+    """Rule 2: what of these options leads past the gate, and nobody has let."""
     given = [name for name in _LEADING_PAST if options.get(name)]
     given += [_WITHOUT_HOOKS] if _WITHOUT_HOOKS in {*os.environ, *(options.get("env") or {})} else []
-    given += ["hooks"] if (options.get("hooks") or {}).get("PreToolUse") else []
-    past = [name for name in given if name not in allowed]
-    if past:
-        names = ", ".join(map(quoted, past))
-        raise ConfigInvalid(f"{names} can change what was decided on, or switch hooks off: leave it out, or name it in `allow_ungoverned`")
+    given += ["hooks"] if any((options.get("hooks") or {}).get(name) for name in _CHANGING) else []
+    return [name for name in given if name not in allowed]
+
+
+def _share(start: str, other: str) -> bool:
+    return start.startswith(other) or other.startswith(start)
 
 
 def _listed(server: Any) -> list[Any]:
