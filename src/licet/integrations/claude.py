@@ -172,7 +172,7 @@ def govern(
     options: Mapping[str, Any],
     *,
     caller: CallerOf[Mapping[str, Any]] | None = None,
-    pause: bool = True,  # noqa: ARG001 - there is no pause that outlives the hook
+    pause: bool = True,  # noqa: ARG001 - `defer` keeps one call of a batch, and loses the others
     prefix: str = "",
     allow_ungoverned: Iterable[str] = (),
 ) -> dict[str, Any]:
