@@ -5,21 +5,30 @@ The adapters stand above the gate and are imported when they are asked for: a pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from licet.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from agent_framework import FunctionInvocationContext, MiddlewareBundle
     from agents import Agent, RunContextWrapper
+    from fastmcp.server.middleware import MiddlewareContext
+    from google.adk.tools import ToolContext
     from langgraph.prebuilt.tool_node import ToolRuntime
+    from pydantic_ai import RunContext
 
     from licet.gate.gate import Gate
+    from licet.integrations.adk import Governance as AdkGovernance
     from licet.integrations.coverage import Coverage
+    from licet.integrations.crewai import Call
+    from licet.integrations.fastmcp import Governance as FastMCPGovernance
     from licet.integrations.governing import CallerOf
-    from licet.integrations.langchain import Governance
+    from licet.integrations.langchain import Governance as LangChainGovernance
+    from licet.integrations.pydantic_ai import Governance as PydanticGovernance
+
+    Held = TypeVar("Held")  # a crew, or an agent
 
 
 class Integrating:
@@ -46,26 +55,27 @@ class Integrating:
         pause: bool = True,
         prefix: str = "",
         allow_ungoverned: Iterable[str] = (),
-    ) -> Governance:
+    ) -> LangChainGovernance:
         """The middleware that governs an agent: `create_agent(..., middleware=[..., gate.langchain()])`, as the last one.
 
         `caller` gets the `ToolRuntime` of a call. With `pause=False` a call that waits for people does not pause the graph.
         """
-        found: Governance = _adapter("langchain", "langchain").govern(
+        found: LangChainGovernance = _adapter("langchain", "langchain").govern(
             self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
         )
         return found
 
     def pydantic_ai(
-        self, *, caller: CallerOf[Any] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
-    ) -> Any:
+        self, *, caller: CallerOf[RunContext[Any]] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
+    ) -> PydanticGovernance:
         """The capability that governs an agent: `Agent(..., capabilities=[gate.pydantic_ai()])`.
 
         `caller` gets the `RunContext` of a call. With `pause=False` a call that waits for people does not defer the run.
         """
-        return _adapter("pydantic_ai", "pydantic-ai").govern(
+        found: PydanticGovernance = _adapter("pydantic_ai", "pydantic-ai").govern(
             self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
         )
+        return found
 
     def openai(
         self,
@@ -87,19 +97,21 @@ class Integrating:
         return found
 
     def fastmcp(
-        self, *, caller: CallerOf[Any] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
-    ) -> Any:
+        self, *, caller: CallerOf[MiddlewareContext[Any]] | None = None, prefix: str = "", allow_ungoverned: Iterable[str] = ()
+    ) -> FastMCPGovernance:
         """The middleware that governs a server: `FastMCP(..., middleware=[gate.fastmcp()])`.
 
-        `caller` gets the `MiddlewareContext` of a call. With `pause=False` a call that waits for people is refused with its request's id.
+        `caller` gets the `MiddlewareContext` of a call. A call that waits for people is refused with its request's id.
         """
-        return _adapter("fastmcp", "fastmcp").govern(self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned)
+        found: FastMCPGovernance = _adapter("fastmcp", "fastmcp").govern(
+            self, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned
+        )
+        return found
 
     def claude(
         self,
         *,
-        caller: CallerOf[Any] | None = None,
-        pause: bool = True,
+        caller: CallerOf[Mapping[str, Any]] | None = None,
         prefix: str = "",
         allow_ungoverned: Iterable[str] = (),
         **options: Any,
@@ -110,25 +122,30 @@ class Integrating:
         `ConfigInvalid` for an option that would lead past the gate.
         """
         found: dict[str, Any] = _adapter("claude", "claude").govern(
-            self, options, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
+            self, options, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned
         )
         return found
 
     def adk(
-        self, *, caller: CallerOf[Any] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
-    ) -> Any:
+        self, *, caller: CallerOf[ToolContext] | None = None, pause: bool = True, prefix: str = "", allow_ungoverned: Iterable[str] = ()
+    ) -> AdkGovernance:
         """The plugin that governs the agents of a runner of Google's ADK: `Runner(..., plugins=[gate.adk()])`.
 
         `caller` gets the `ToolContext` of a call. With `pause=False` a call that waits for people is refused with its request's id.
         """
-        return _adapter("adk", "adk").govern(self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned)
+        found: AdkGovernance = _adapter("adk", "adk").govern(
+            self, caller=caller, pause=pause, prefix=prefix, allow_ungoverned=allow_ungoverned
+        )
+        return found
 
-    def crewai(self, crew: Any, *, caller: CallerOf[Any] | None = None, prefix: str = "", allow_ungoverned: Iterable[str] = ()) -> Any:
-        """The crew with its agents' tools governed: `gate.crewai(crew).kickoff()`. A call that waits for people is refused.
+    def crewai(self, crew: Held, *, caller: CallerOf[Call] | None = None, prefix: str = "", allow_ungoverned: Iterable[str] = ()) -> Held:
+        """The same crew, or agent, of CrewAI with its tools governed: `gate.crewai(crew).kickoff()`.
 
-        `caller` gets what the framework tells of a call. Raises `UngovernedTools`.
+        `caller` gets a `licet.integrations.crewai.Call`. A call that waits for people is refused with its request's id. Raises
+        `UngovernedTools`, and `ConfigInvalid` for what is governed already in another way.
         """
-        return _adapter("crewai", "crewai").govern(self, crew, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned)
+        found: Held = _adapter("crewai", "crewai").govern(self, crew, caller=caller, prefix=prefix, allow_ungoverned=allow_ungoverned)
+        return found
 
     def agent_framework(
         self,

@@ -9,9 +9,9 @@ Rules:
    the tool is run from here, not through what is said to come next.
 2. A tool that could never be permitted to whoever asks, or that nobody classified, is not listed: the pipeline's step 1, by the same
    code. Being listed is no permission.
-3. A call that waits for people is refused with its request's id, and the same call again goes on once they have decided: the protocol has
-   no pause that outlives a request. Each request is a call of its own, since its id says nothing beyond its connection; what middleware
-   before this one makes of one request, by trying it again, is one call.
+3. A call that waits for people is refused with its request's id, and the same call again goes on once they have decided. That a client is
+   asked to wait, where its version of the protocol can, is what the gateway does in front of a server. Each request is a call of its own,
+   since its id says nothing beyond its connection; what middleware before this one makes of one request, by trying it again, is one call.
 4. Of a tool with several versions the newest is governed; a call that asks for another is refused.
 5. Resources and prompts are no tools, and not governed here; in front of other servers the gateway governs them too. A tool that may run
    as a background task runs past the middleware: it is let past by name, or not at all.
@@ -171,7 +171,6 @@ def govern(
     gate: Gate,
     *,
     caller: CallerOf[MiddlewareContext[Any]] | None = None,
-    pause: bool = True,  # noqa: ARG001 - a server cannot pause its client's agent
     prefix: str = "",
     allow_ungoverned: Iterable[str] = (),
 ) -> Governance:

@@ -20,7 +20,7 @@ from licet.gate.acting import ActingBlock
 from tests.integrations import driving
 from tests.integrations.driving import Ask, Ended, Setting, Way
 
-NO_PAUSE = "MCP has no pause that outlives a request: the result names the request for approval, and the same call again goes on"
+NO_PAUSE = "the result names the request for approval, and the same call again goes on; the adapter has no client wait, which the gateway in front of a server does"
 
 
 class Agent(driving.Agent):
