@@ -22,7 +22,7 @@ from licet.gate.brought import Told
 from licet.gate.steps import EndedAs
 from licet.gate.text import is_key
 from licet.integrations import governing as module
-from licet.integrations.governing import Came, Ending, Governing, Refused, Repeated, Waiting
+from licet.integrations.governing import Came, Ending, Governing, Own, Refused, Repeated, Waiting
 from licet.model import Trace
 from licet.testing import in_memory_gate, vote
 from tests.gate.proof import assert_whole
@@ -868,9 +868,9 @@ def own(gate: Gate) -> Bare:
 def test_a_function_of_the_gate_is_governed_once_under_its_own_name(own: Bare, ask: Ask) -> None:
     assert own.known == {}
     assert own.governing.governed_name(own.tools["own"]) == "shop.own"
-    assert ask(own, "own", {"text": "a"}) == Repeated("own a")
-    assert ask(own, "own", {"text": "a"}) == Repeated("own a")
-    assert ask(own, "awaited", {"text": "a"}, "call-2") == Repeated("awaited a")
+    assert ask(own, "own", {"text": "a"}) == Own("own a")
+    assert ask(own, "own", {"text": "a"}) == Own("own a")
+    assert ask(own, "awaited", {"text": "a"}, "call-2") == Own("awaited a")
     assert vars(own)["ran"] == ["a"]
     assert kinds(own.gate, "shop.own") == ["intent", "outcome", "call"]
     assert not own.gate.is_adopted("shop.own")

@@ -37,7 +37,7 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.elsewhere import awaited_elsewhere
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting, refuse_ungoverned
 from licet.integrations.recorded import plain
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
@@ -121,7 +121,7 @@ class Governance(BasePlugin):
         if isinstance(ending, Came):
             late = ending.result is None and (tool.is_long_running or getattr(tool, "_defers_response", False))
             return {} if late else _response(ending.result)
-        if isinstance(ending, Repeated):
+        if isinstance(ending, Repeated | Own):
             return _response(ending.value)
         if isinstance(ending, Waiting) and self._pause and ending.held.request is not None and not _is_live(ctx):
             ctx.request_confirmation(hint=ending.text, payload=ending.asked)

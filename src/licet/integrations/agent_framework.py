@@ -48,7 +48,7 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, Waiting
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting
 from licet.integrations.recorded import plain, text_of
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
@@ -135,6 +135,8 @@ class Functions(FunctionMiddleware):
             return ending.result
         if isinstance(ending, Repeated):
             return _repeated(ending.value)
+        if isinstance(ending, Own):
+            return text_of(ending.value)
         pauses = self._pause and context.session is not None and not is_behind
         if isinstance(ending, Waiting) and pauses and ending.held.request is not None:
             return _asked(ending, context, given)

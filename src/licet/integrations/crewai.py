@@ -48,7 +48,7 @@ from licet.errors import ConfigInvalid, UngovernedTools
 from licet.gate.brought import Run, Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, refuse_ungoverned
 from licet.integrations.recorded import plain, text_of
 from licet.model import Trace
 
@@ -135,7 +135,7 @@ class GovernedTool(BaseTool):
         self.current_usage_count = self._tool.current_usage_count
         if isinstance(ending, Came):
             return ending.result
-        if isinstance(ending, Repeated):
+        if isinstance(ending, Repeated | Own):
             return text_of(ending.value)
         details = {"code": ending.code} if isinstance(ending, Refused) else ending.asked
         return ToolFailure(message=ending.text, details=details)  # rule 5

@@ -44,7 +44,7 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.elsewhere import awaited_elsewhere
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, refuse_ungoverned
 from licet.integrations.recorded import plain, text_of
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
@@ -292,6 +292,8 @@ def _answer(ending: Ending) -> Any:
         return ending.result
     if isinstance(ending, Repeated):
         return _repeated(ending.value)
+    if isinstance(ending, Own):
+        return ToolResult(content=text_of(ending.value))
     return _refusal(ending.text)
 
 

@@ -58,6 +58,12 @@ class Repeated(Struct, frozen=True):
     value: Any
 
 
+class Own(Struct, frozen=True):
+    """A function that the gate governs by itself ran, now or before for this very call: `value` is what it returned, as JSON."""
+
+    value: Any
+
+
 class Refused(Struct, frozen=True):
     """Nothing came of it: `text` says to a model why, and whether calling again will help. `code` is the decision's or the failure's."""
 
@@ -77,7 +83,7 @@ class Waiting(Struct, frozen=True):
     stops: int = 0
 
 
-Ending: TypeAlias = Came | Repeated | Refused | Waiting
+Ending: TypeAlias = Came | Repeated | Own | Refused | Waiting
 
 
 class Use(Struct, Generic[C], frozen=True, kw_only=True):
@@ -256,7 +262,9 @@ class Governing(Generic[C]):
 
     def _ending(self, result: Result, brought: Brought | None, stops: int) -> Ending | _Raised:
         if isinstance(result, Ok):
-            return Repeated(result.value) if result.replayed or brought is None else Came(brought.result)
+            if brought is None:
+                return Own(result.value)
+            return Repeated(result.value) if result.replayed else Came(brought.result)
         if isinstance(result, Denied):
             return Refused(denied_for(result), result.decision.code)
         if isinstance(result, Held):

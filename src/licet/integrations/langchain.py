@@ -35,7 +35,7 @@ from licet.gate.brought import Run, Told
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Repeated, Use, Waiting
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting
 from licet.integrations.recorded import plain, text_of
 from licet.model import JsonObject, Trace
 
@@ -250,6 +250,8 @@ def _answer(ending: Ending, request: ToolCallRequest) -> Answer:
         return answer
     if isinstance(ending, Repeated):
         return ToolMessage(content=_repeated(ending.value), name=call["name"], tool_call_id=call["id"])
+    if isinstance(ending, Own):
+        return ToolMessage(content=text_of(ending.value), name=call["name"], tool_call_id=call["id"])
     return ToolMessage(content=ending.text, name=call["name"], tool_call_id=call["id"], status="error")
 
 

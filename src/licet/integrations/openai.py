@@ -42,7 +42,7 @@ from licet.errors import UngovernedTools
 from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, refuse_ungoverned
 from licet.integrations.recorded import plain, text_of
 from licet.model import JsonObject, Trace
 
@@ -349,4 +349,4 @@ def _answer(ending: Ending) -> Any:
     if isinstance(ending, Repeated):
         value = ending.value
         return value["value"] if isinstance(value, dict) and value.keys() == {"value"} else text_of(value)
-    return ending.text
+    return text_of(ending.value) if isinstance(ending, Own) else ending.text

@@ -44,7 +44,7 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.elsewhere import awaited_elsewhere
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Refused, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, Waiting, refuse_ungoverned
 from licet.integrations.recorded import plain
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
@@ -329,6 +329,8 @@ def _answer(ending: Ending, defers: bool) -> Any:  # noqa: FBT001 - of the only 
         return ending.result
     if isinstance(ending, Repeated):
         return _repeated(ending.value)
+    if isinstance(ending, Own):
+        return ending.value
     if isinstance(ending, Waiting) and defers and ending.held.request is not None:
         raise ApprovalRequired(metadata=ending.asked)
     assert isinstance(ending, Refused | Waiting)

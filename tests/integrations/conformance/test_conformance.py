@@ -430,6 +430,26 @@ def test_a_function_that_the_gate_governs_already_is_governed_once(driver: Drive
     assert kinds(gate, "shop.greet") == ["intent", "outcome"]
 
 
+@row("governed functions as tools")
+def test_what_such_a_function_returns_is_told_whole(driver: Driver, gate: Gate, shop: Shop) -> None:
+    """Whatever it looks like: an adapter records results of a framework's tools in such shapes."""
+    shapes: dict[str, dict[str, object]] = {
+        "message": {"content": "one", "artifact": "two"},
+        "state": {"commands": ["three"]},
+        "plain": {"value": "four"},
+    }
+
+    @gate.tool("shop.shape", access="read")
+    def shape(kind: str) -> dict[str, object]:
+        """Return something of this shape."""
+        return dict(shapes[kind])
+
+    turns = script(*([ask(number, "shape", kind=kind)] for number, kind in enumerate(shapes, 1)))
+    told = run(driver, Setting(gate, [shape], turns)).told
+    for number, returned in enumerate(shapes.values(), 1):
+        assert all(name in told[f"call_{number}"] for name in returned), told
+
+
 @row("errors of tools")
 def test_what_a_tool_raises_is_recorded_and_goes_to_the_framework(driver: Driver, gate: Gate, shop: Shop) -> None:
     told = told_or_raised(driver, Setting(gate, shop.tools("broken"), script([ask(1, "broken", text="x")])))
