@@ -205,6 +205,16 @@ def test_the_same_tool_again_changes_nothing(classified: Gate) -> None:
     assert classified.registry.revision == revision
 
 
+def test_words_for_a_model_make_no_other_arguments(gate: Gate) -> None:
+    gate.classify("tell", access="write")
+    text = {"type": "string", "description": "What to say.", "title": "Text"}
+    gate.adopt([adopted("tell", schema={"type": "object", "description": "Tells.", "properties": {"text": text}})])
+    gate.adopt([adopted("tell", schema={"type": "object", "title": "tell", "properties": {"text": {"type": "string"}}})])
+    for name in ("description", "title"):  # arguments that are called like words
+        with pytest.raises(CatalogInvalid, match="takes other arguments"):
+            gate.adopt([adopted("tell", schema={"type": "object", "properties": {"text": {"type": "string"}, name: {"type": "string"}}})])
+
+
 def test_another_schema_under_the_name_is_refused_and_the_first_stands(classified: Gate) -> None:
     with pytest.raises(CatalogInvalid, match="another tool `pay` takes other arguments: give one of them another name"):
         classified.adopt([adopted("pay", "account")])

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from licet.catalog.declared import ToolSettings, tool_from_settings
 from licet.catalog.dialects import modernised
+from licet.catalog.schema import subschemas
 from licet.catalog.spec import ToolSpec
 from licet.catalog.templates import TargetTemplate
 from licet.errors import CatalogInvalid
@@ -67,6 +69,19 @@ def say_the_same(one: ToolSettings, other: ToolSettings) -> bool:
         (table.access, frozenset(table.touches), table.timeout_s, table.keep_result, frozenset(table.secrets)) for table in (one, other)
     )
     return said == said_there and _targets(one) == _targets(other)
+
+
+def take_the_same(one: AdoptedTool, other: AdoptedTool) -> bool:
+    """Whether two tools take the same arguments, however they are described to a model."""
+    return _without_words(one.schema) == _without_words(other.schema)
+
+
+def _without_words(schema: JsonObject) -> JsonObject:
+    bare = deepcopy(schema)
+    for part in subschemas(bare):
+        part.pop("title", None)
+        part.pop("description", None)
+    return bare
 
 
 def _targets(table: ToolSettings) -> set[str]:

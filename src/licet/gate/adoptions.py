@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from licet.catalog.adopted import AdoptedTool, adopted_spec, is_classified_so, is_open, say_the_same
+from licet.catalog.adopted import AdoptedTool, adopted_spec, is_classified_so, is_open, say_the_same, take_the_same
 from licet.catalog.declared import ToolSettings
 from licet.catalog.spec import Catalog, ToolSpec
 from licet.catalog.upstream import table_of
@@ -82,7 +82,7 @@ class Adoptions:
         """A framework brings a tool; whether it is new. Raises `CatalogInvalid`: another has its name, or it cannot be governed."""
         known = self._tools.get(tool.name)
         if known is not None:
-            if known.schema != tool.schema:
+            if not take_the_same(known, tool):
                 raise CatalogInvalid(f"another tool {quoted(tool.name)} takes other arguments: give one of them another name")
             return False
         table = self._written.get(tool.name) or self._tables.get(tool.name)

@@ -4,12 +4,13 @@
 
 Rules:
 
-1. The tool runs with the arguments that were decided on, and once for each decision: middleware behind this one that changes the arguments,
-   or runs the tool again, is refused where the tool would run.
+1. The tool that was decided on runs, with the arguments that were decided on, and once for each decision: middleware behind this one that
+   exchanges it, changes the arguments, answers in its place or runs it again is refused (`langchain_bound.py`).
 2. A call that waits for people pauses the graph (`interrupt`) where there is a checkpointer; where there is none it is refused, with its
    request's id. What it is resumed with grants nothing: the call is made again, and decided afresh.
 3. A tool may `interrupt` by itself. It is run again by the framework when it is resumed, and that is a new governed call.
-4. Tools that run at the provider of the model, and nodes that run tools past this middleware, cannot be seen: the agent does not start.
+4. Tools that run at the provider of the model cannot be seen: the agent does not start. Nodes of a graph that run tools past this
+   middleware are named by `gate.coverage(graph)`; by themselves they ask nobody.
 
 Source: langchain 1.x, `agents/middleware/types.py`; langgraph 1.x, `prebuilt/tool_node.py`.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest
 from langchain_core.messages import AIMessage, ToolMessage
@@ -27,21 +28,20 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolNode, ToolRuntime
 from langgraph.types import Command, interrupt
 from langsmith.run_helpers import get_current_run_tree
-from pydantic import BaseModel
 
 from licet.catalog.adopted import AdoptedTool
 from licet.errors import UngovernedTools
 from licet.gate.brought import Run, Told
 from licet.gate.gate import Gate
-from licet.gate.steps import EndedAs
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.hosted import hosted_in
+from licet.integrations.langchain_bound import Answer, Left, arun_bound, run_bound, schema_of
 from licet.integrations.recorded import plain, text_of
 from licet.model import JsonObject, Trace
 
 KNOWN_LIMIT: Final = 1_000
 """Tools whose schemas are remembered: servers that make their tools anew for each run would fill the memory otherwise."""
-Answer: TypeAlias = ToolMessage | Command[Any]
 
 
 class Governance(AgentMiddleware[Any, Any]):
@@ -86,7 +86,7 @@ class Governance(AgentMiddleware[Any, Any]):
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Answer]) -> Answer:
         """One call of a tool, governed. Raises what the tool raised, and the framework's own interrupts."""
-        use = self._use(request, lambda arguments, stops: handler(_bound(request, arguments, stops)), is_async=False)
+        use = self._use(request, lambda arguments, stops: run_bound(request, handler, arguments, stops), is_async=False)
         while True:
             ending = self._governing.settle(use)
             asked = self._asked(ending, request)
@@ -96,7 +96,7 @@ class Governance(AgentMiddleware[Any, Any]):
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Answer]]) -> Answer:
         """As `wrap_tool_call`, on the running event loop."""
-        use = self._use(request, lambda arguments, stops: handler(_bound(request, arguments, stops)), is_async=True)
+        use = self._use(request, lambda arguments, stops: arun_bound(request, handler, arguments, stops), is_async=True)
         while True:
             ending = await self._governing.asettle(use)
             asked = self._asked(ending, request)
@@ -120,13 +120,20 @@ class Governance(AgentMiddleware[Any, Any]):
 
     def _look_at(self, request: ModelRequest[Any]) -> None:
         bound = getattr(request.model, "kwargs", {}).get("tools", ())  # a model that tools were bound to before it got here
-        settings = (request.model_settings or {}).get("tools", ())
-        tools = [*request.tools, *bound, *settings]
+        settings = request.model_settings or {}
+        tools = [*request.tools, *bound, *settings.get("tools", ())]
+        refuse_ungoverned(self._added(request.model, settings), self._governing.allowed)
         if len(tools) == len(self._seen) and all(one is other for one, other in zip(tools, self._seen, strict=True)):
             return  # a model is asked many times with the same tools
         surveyed = self.look_at(tools)
         self._governing.see(surveyed.adopted, surveyed.ungoverned)
         self._seen = tools
+
+    @staticmethod
+    def _added(model: Any, settings: Mapping[str, Any]) -> list[str]:
+        """What is added to a request as it is, by the settings of one, by a model that was bound to some, and by the model itself."""
+        own = {name: getattr(model, name, None) for name in ("extra_body", "model_kwargs")}
+        return [one for given in (settings, getattr(model, "kwargs", {}), own) for one in hosted_in(given, seen=("tools", "functions"))]
 
     def _use(self, request: ToolCallRequest, run: Run, *, is_async: bool) -> Use[ToolRuntime[Any, Any]]:
         call, tool = request.tool_call, request.tool
@@ -149,8 +156,7 @@ class Governance(AgentMiddleware[Any, Any]):
     def _adopted(self, tool: BaseTool) -> AdoptedTool:
         known = self._known.get(id(tool))
         if known is None or known[0] is not tool:
-            schema = tool.tool_call_schema
-            known = (tool, self._governing.adopted(tool.name, tool.description, schema if isinstance(schema, dict) else _schema(schema)))
+            known = (tool, self._governing.adopted(tool.name, tool.description, schema_of(tool)))
             self._known[id(tool)] = known
             if len(self._known) > KNOWN_LIMIT:
                 self._known.popitem(last=False)
@@ -169,83 +175,33 @@ class Governance(AgentMiddleware[Any, Any]):
 
 
 _CHECKPOINTER: Final = "__pregel_checkpointer"
-_SCRATCHPAD: Final = "__pregel_scratchpad"
 
 
-class _Once:
-    """The tool for one execution, in its place in the request."""
-
-    def __init__(self, tool: BaseTool, arguments: JsonObject, stops: int) -> None:
-        self._tool = tool
-        self._arguments = arguments
-        self._stops = stops
-        self._is_taken = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tool, name)
-
-    def invoke(self, call: dict[str, Any], config: Any = None, **options: Any) -> Any:
-        self._check(call)
-        _pass_answers(config, self._stops)
-        return self._tool.invoke(call, config, **options)
-
-    async def ainvoke(self, call: dict[str, Any], config: Any = None, **options: Any) -> Any:
-        self._check(call)
-        _pass_answers(config, self._stops)
-        return await self._tool.ainvoke(call, config, **options)
-
-    def _check(self, call: Mapping[str, Any]) -> None:
-        """Rule 1. What the framework injects is not the model's, and stands beside the arguments that were decided on."""
-        given = call["args"]
-        declared = _names(self._tool)
-        moved = {name for name in declared if given.get(name, _check) != self._arguments.get(name, _check)}
-        if self._is_taken or moved:
-            what = f"its argument `{min(moved)}` was changed" if moved else "it ran already"
-            message = f"`{self._tool.name}` is not run: {what} after it was decided on; put `gate.langchain()` last among the middleware"
-            # What ran once has been executed, whatever is refused afterwards: nobody may be told that nothing was done.
-            raise EndedAs("error" if self._is_taken else "not_executed", "not_as_decided", message)
-        self._is_taken = True
-
-
-def _check() -> None:
-    """Stands for what is not there: nothing equals it but itself."""
-
-
-def _names(tool: BaseTool) -> set[str]:
-    schema = tool.tool_call_schema
-    found = schema if isinstance(schema, dict) else _schema(schema)
-    return set(found.get("properties", {}))
-
-
-def _pass_answers(config: Any, stops: int) -> None:
-    """What the graph was resumed with while people decided is no answer to what the tool itself may ask: it is passed over (rule 3)."""
-    scratchpad = (config or {}).get("configurable", {}).get(_SCRATCHPAD)
-    if scratchpad is None:
-        return
-    answers = len(scratchpad.resume) + (scratchpad.get_null_resume(False) is not None)
-    for _ in range(answers - stops):
-        interrupt(None)  # returns: there is an answer
-
-
-def _bound(request: ToolCallRequest, arguments: JsonObject, stops: int) -> ToolCallRequest:
-    """The request with the arguments that were decided on."""
-    assert request.tool is not None
-    tool: Any = _Once(request.tool, arguments, stops)
-    return request.override(tool=tool, tool_call={**request.tool_call, "args": arguments})
-
-
-def _told(result: Answer) -> Told:
+def _told(result: Answer | Left) -> Told:
+    if isinstance(result, Left):
+        (command,) = result.error.args
+        return Told({"commands": [_changes(command)]})
     if isinstance(result, ToolMessage):
         recorded = {"content": plain(result.content)}
         if result.artifact is not None:
             recorded["artifact"] = plain(result.artifact)
         return Told(recorded, failed=str(result.text) if result.status == "error" else None)
-    return Told({"commands": plain(result)})
+    update = result.update if isinstance(result.update, dict) else {}
+    messages = [one for one in update.get("messages", ()) if isinstance(one, ToolMessage) and one.status == "error"]
+    return Told({"commands": [_changes(result)]}, failed=str(messages[0].text) if messages else None)
+
+
+def _changes(command: Command[Any]) -> JsonObject:
+    """What a command does to the state of its graph, and where it goes on."""
+    parts = {"update": command.update, "goto": command.goto, "graph": command.graph}
+    return {name: plain(part) for name, part in parts.items() if part}
 
 
 def _answer(ending: Ending, request: ToolCallRequest) -> Answer:
     call = request.tool_call
     if isinstance(ending, Came):
+        if isinstance(ending.result, Left):
+            raise ending.result.error
         answer: Answer = ending.result
         return answer
     if isinstance(ending, Repeated):
@@ -264,31 +220,33 @@ def _repeated(value: Any) -> Any:
     return text_of(value)
 
 
-def _schema(model: Any) -> JsonObject:
-    """The JSON Schema of a model, of whichever version of pydantic."""
-    schema: JsonObject = model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
-    return schema
-
-
 def _thread(config: Mapping[str, Any]) -> str | None:
     thread = config.get("configurable", {}).get("thread_id")
     return None if thread is None else str(thread)
 
 
 def _call_id(request: ToolCallRequest, thread: str | None) -> tuple[str | None, ...] | None:
-    """The call's own id is unique within its message, the message within its thread; some models number their calls from one."""
+    """The call's own id is unique within its message, the message within its thread; some models number their calls from one.
+
+    Of messages without an id the step of the graph is known where there is a checkpointer, which alone could come back with it.
+    """
     call = request.tool_call["id"]
-    message = _message_id(request.state, call) if call else None
-    return None if not call or message is None else (thread, message, call)
+    if not call:
+        return None
+    message = _message_id(request.state, call)
+    if message is not None:
+        return thread, message, call
+    configurable = request.runtime.config.get("configurable", {})
+    step = configurable.get("checkpoint_ns")
+    return (thread, "step", step, call) if step and configurable.get(_CHECKPOINTER) is not None else None
 
 
 def _message_id(state: Any, call: str) -> str | None:
-    found: Any = state.get("messages", ()) if isinstance(state, dict) else getattr(state, "messages", state)
-    messages: list[Any] = found if isinstance(found, list) else []
-    for message in reversed(messages):
-        if isinstance(message, AIMessage) and any(one["id"] == call for one in message.tool_calls):
-            return message.id
-    return None
+    """Of the newest message with this call, whatever the graph calls its messages."""
+    fields = state if isinstance(state, dict) else getattr(state, "__dict__", {"messages": state})
+    lists = [value for value in fields.values() if isinstance(value, list)]
+    made = [one for messages in lists for one in reversed(messages) if isinstance(one, AIMessage)]
+    return next((one.id for one in made if any(asked["id"] == call for asked in one.tool_calls)), None)
 
 
 def _trace(request: ToolCallRequest) -> Trace:
@@ -324,12 +282,12 @@ def survey(gate: Gate, agent: object) -> Surveyed:
     if nodes is None:
         raise UngovernedTools(f"a `{type(agent).__name__}` shows no nodes to look at", ())
     found = Surveyed()
-    for node in nodes.values():
-        bound = getattr(node, "bound", node)
-        if isinstance(bound, ToolNode):
-            found += _survey_node(gate, bound)
-        elif hasattr(bound, "nodes"):
-            found += survey(gate, bound)
+    seen: set[int] = set()
+    for part in _parts(nodes.values(), seen):
+        if isinstance(part, ToolNode):
+            found += _survey_node(gate, part)
+        elif part is not agent and hasattr(part, "nodes"):
+            found += survey(gate, part)
     return found
 
 
@@ -347,21 +305,35 @@ def _governances(node: ToolNode) -> Iterator[Governance]:
 
 
 def _reached(function: Any) -> list[Governance]:
-    """Every middleware of ours that a function was made of: frameworks compose wrappers as closures."""
-    seen: set[int] = set()
-    left = [function]
-    found = []
+    """Every middleware of ours that a function was made of."""
+    return [part for part in _parts([function], set()) if isinstance(part, Governance)]
+
+
+def _parts(of: Iterable[Any], seen: set[int]) -> Iterator[Any]:
+    """What things are made of: frameworks compose runnables out of others, and wrappers as closures."""
+    left = list(of)
     while left and len(seen) < _PARTS:
         part = left.pop()
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        if isinstance(part, Governance):
-            found.append(part)
+        yield part
+        if isinstance(part, ToolNode | Governance):
+            continue
         left += [cell.cell_contents for cell in getattr(part, "__closure__", None) or () if _is_filled(cell)]
-        left += [getattr(part, name, None) for name in ("__self__", "__wrapped__", "func")]
-        left += part if isinstance(part, list | tuple) else ()
-    return found
+        left += [_held(part, name) for name in _COMPOSED]
+        left += part if isinstance(part, list | tuple) else part.values() if isinstance(part, dict) else ()
+
+
+_COMPOSED: Final = ("__self__", "__wrapped__", "func", "afunc", "bound", "runnable", "fallbacks", "steps", "steps__", "mapper", "default")
+
+
+def _held(part: Any, name: str) -> Any:
+    """An attribute, without asking what makes up attributes."""
+    try:
+        return object.__getattribute__(part, name)
+    except AttributeError:
+        return None
 
 
 def _is_filled(cell: Any) -> bool:
