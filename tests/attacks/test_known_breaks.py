@@ -333,6 +333,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_views_without_end_stay_a_small_cookie",
         "test_a_provider_that_hangs_keeps_those_alone_who_sign_in_by_it",
     ),
+    "a body without an end": (
+        "test_whoever_sends_too_much_reads_that_it_was_too_much",
+        "test_whoever_sends_without_an_end_is_answered_all_the_same",
+    ),
     "a path written differently, a renamed argument, a double space or a zero-width character passes a rule": (
         "test_another_spelling_passes_no_rule",
     ),
