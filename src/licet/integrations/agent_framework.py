@@ -48,7 +48,8 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.gate.steps import EndedAs
 from licet.integrations.coverage import Surveyed
-from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting
+from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.hosted import hosted_in
 from licet.integrations.recorded import plain, text_of
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
@@ -162,7 +163,9 @@ class Tools(ChatMiddleware):
 
     async def process(self, context: ChatContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """Raises `UngovernedTools`, `CatalogInvalid`."""
-        tools = _listed((context.options or {}).get("tools"))
+        options = context.options or {}
+        refuse_ungoverned(hosted_in(options, seen=("tools",)), self._functions.governing.allowed)
+        tools = _listed(options.get("tools"))
         if len(tools) != len(self._seen) or any(one is not other for one, other in zip(tools, self._seen, strict=True)):
             surveyed = self._functions.look_at(tools)
             self._functions.governing.see(surveyed.adopted, surveyed.ungoverned)

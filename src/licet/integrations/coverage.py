@@ -25,24 +25,35 @@ if TYPE_CHECKING:
 
 
 class Surveyed(Struct, frozen=True, kw_only=True):
-    """What an adapter sees of an agent: the framework's tools, names of functions that the gate governs itself, and what it cannot see."""
+    """What an adapter sees of an agent: the framework's tools, names of functions that the gate governs itself, and what it cannot see.
+
+    `later` are servers whose tools are governed, and known only when the agent runs.
+    """
 
     adopted: tuple[AdoptedTool, ...] = ()
     governed: tuple[str, ...] = ()
     ungoverned: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     def __add__(self, other: Surveyed) -> Surveyed:
         return Surveyed(
-            adopted=self.adopted + other.adopted, governed=self.governed + other.governed, ungoverned=self.ungoverned + other.ungoverned
+            adopted=self.adopted + other.adopted,
+            governed=self.governed + other.governed,
+            ungoverned=self.ungoverned + other.ungoverned,
+            later=self.later + other.later,
         )
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
-    """The tools of some agents, by their names in the catalog. Those of `unclassified` are denied: nobody has said what they can do."""
+    """The tools of some agents, by their names in the catalog. Those of `unclassified` are denied: nobody has said what they can do.
+
+    `allowed` went past the gate by name. `later` are servers whose tools are governed, and known only when the agent runs.
+    """
 
     tools: tuple[str, ...]
     unclassified: tuple[str, ...]
     allowed: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
 
 def covered(gate: Gate, agents: Iterable[object], allow_ungoverned: Iterable[str]) -> Coverage:
@@ -61,6 +72,7 @@ def covered(gate: Gate, agents: Iterable[object], allow_ungoverned: Iterable[str
         tools=tuple(sorted((names - unclassified) | set(surveyed.governed))),
         unclassified=tuple(sorted(unclassified)),
         allowed=tuple(sorted(set(surveyed.ungoverned) & allowed)),
+        later=tuple(sorted(set(surveyed.later))),
     )
 
 

@@ -49,13 +49,12 @@ from licet.gate.brought import Run, Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, refuse_ungoverned
+from licet.integrations.hosted import hosted_in
 from licet.integrations.recorded import plain, text_of
 from licet.model import Trace
 
 _SETTINGS: Final = ("name", "description", "args_schema", "result_schema", "result_as_answer", "max_usage_count", "tool_failure_policy")
 """What a tool that stands for another says of itself."""
-_HOSTED: Final = ("tools", "mcp_servers", "plugins", "web_search_options", "search_parameters")
-"""What a request of a model says of tools that run at the provider."""
 _crew: ContextVar[Crew | None] = ContextVar("licet_crew", default=None)
 if TYPE_CHECKING:
     _OfAgent: TypeAlias = Agent
@@ -205,14 +204,11 @@ class _Hold:
     def look_at(self, agent: Any, tools: Iterable[BaseTool]) -> Surveyed:
         """What of an agent's tools passes through here, as far as that is known before it starts."""
         found = [_bare(one) for one in tools]
-        servers = [str(one) for one in (*(agent.mcps or ()), *(agent.apps or ()))]
         return Surveyed(
             adopted=tuple(self.adopted(one) for one in found if self.governed_name(one) is None),
-            governed=(
-                *(name for one in found if (name := self.governed_name(one)) is not None),
-                *(f"{one} (a server that is asked when the agent runs)" for one in servers),
-            ),
+            governed=tuple(name for one in found if (name := self.governed_name(one)) is not None),
             ungoverned=tuple(_elsewhere(agent)),
+            later=tuple(str(one) for one in (*(agent.mcps or ()), *(agent.apps or ()))),
         )
 
     def tool(self, tool: BaseTool, agent: Any, task: Any) -> BaseTool:
@@ -382,9 +378,7 @@ def _elsewhere(agent: Any) -> list[str]:
         found.append("a2a")
     for llm in (agent.llm, vars(agent).get("function_calling_llm")):  # as above
         found += [str(one) for one in getattr(llm, "builtin_tools", None) or ()]
-        extra = getattr(llm, "additional_params", None) or {}
-        for where, given in (("additional_params", extra), ("additional_params.extra_body", extra.get("extra_body"))):
-            found += [f"{where}.{name}" for name in _HOSTED if isinstance(given, Mapping) and given.get(name) not in (None, [])]
+        found += hosted_in({"additional_params": getattr(llm, "additional_params", None)})
     return found
 
 

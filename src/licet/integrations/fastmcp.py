@@ -38,7 +38,7 @@ from fastmcp.utilities.versions import VersionSpec, version_sort_key
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from licet.catalog.adopted import AdoptedTool
-from licet.errors import CallerRefused, ConfigInvalid
+from licet.errors import CallerRefused, ConfigInvalid, UngovernedTools
 from licet.gate import checks
 from licet.gate.brought import Told
 from licet.gate.gate import Gate
@@ -179,8 +179,12 @@ def govern(
 
 
 def survey(gate: Gate, agent: object) -> Surveyed:
-    """What the gate sees of a server: its tools, if a middleware of this gate is the last of its own. Raises `ConfigInvalid`."""
-    assert isinstance(agent, FastMCP)
+    """What the gate sees of a server: its tools, if a middleware of this gate is the last of its own.
+
+    Raises `ConfigInvalid`, and `UngovernedTools` for what is no server.
+    """
+    if not isinstance(agent, FastMCP):
+        raise UngovernedTools(f"a `{type(agent).__name__}` is no server: nobody can see where it leads", ())
     tools: list[Tool] = list(awaited_elsewhere(lambda: agent.list_tools(run_middleware=False)))
     here = [one for one in agent.middleware if isinstance(one, Governance) and one.governing.gate is gate]
     if not here:

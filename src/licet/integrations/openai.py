@@ -26,7 +26,7 @@ import json
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from agents import Agent, FunctionTool, Handoff, RunContextWrapper
@@ -43,6 +43,7 @@ from licet.gate.brought import Told
 from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, refuse_ungoverned
+from licet.integrations.hosted import hosted_in
 from licet.integrations.recorded import plain, text_of
 from licet.model import JsonObject, Trace
 
@@ -268,7 +269,7 @@ def survey(gate: Gate, agent: object) -> Surveyed:
             found += Surveyed(ungoverned=(*(tool.name for tool in one.tools), *servers, *_elsewhere(one)))
         else:
             found += hold.look_at(one, one.tools)
-            found += Surveyed(governed=tuple(f"{name} (a server that is asked when the agent runs)" for name in servers))
+            found += Surveyed(later=tuple(servers))
     return found
 
 
@@ -303,12 +304,8 @@ def _target(handoff: Any) -> Any:
 def _elsewhere(agent: Any) -> list[str]:
     """What of an agent may bring tools that the framework never sees."""
     settings = agent.model_settings
-    found = [name for name in ("extra_body", "extra_args") if _has_tools(getattr(settings, name, None))]
-    return [*(f"model_settings.{name}" for name in found), *(["prompt"] if agent.prompt is not None else [])]
-
-
-def _has_tools(extra: Any) -> bool:
-    return isinstance(extra, Mapping) and bool(extra.get("tools") or extra.get("prompt"))
+    added = {name: getattr(settings, name, None) for name in ("extra_body", "extra_args")}
+    return [*(f"model_settings.{name}" for name in hosted_in(added)), *(["prompt"] if agent.prompt is not None else [])]
 
 
 def _record_of(ctx: RunContextWrapper[Any]) -> _ApprovalRecord:

@@ -45,14 +45,13 @@ from licet.gate.gate import Gate
 from licet.integrations.coverage import Surveyed
 from licet.integrations.elsewhere import awaited_elsewhere
 from licet.integrations.governing import CallerOf, Came, Ending, Governing, Own, Refused, Repeated, Use, Waiting, refuse_ungoverned
+from licet.integrations.hosted import hosted_in
 from licet.integrations.recorded import plain
 from licet.integrations.spans import current_span
 from licet.model import JsonObject, Trace
 
 _STEERING: Final = (ApprovalRequired,)
 """By this a tool asks to be called again under the same id."""
-_TOOLS_OF_REQUESTS: Final = ("tools", "functions", "mcp_servers", "plugins", "web_search_options")
-"""By these names in a request's body a provider is given tools to run."""
 
 
 class NotFaithful(LicetError):
@@ -236,11 +235,9 @@ def _values(tool: ToolsetTool[Any], arguments: JsonObject, ctx: RunContext[Any])
 
 def _set(settings: Mapping[str, Any] | None) -> Iterator[str]:
     """The settings by which a provider is given tools past the framework."""
-    for name, value in (settings or {}).items():
-        if value and name.endswith(("_native_tools", "_builtin_tools")):
-            yield name
-        if name == "extra_body" and isinstance(value, Mapping):
-            yield from (f"extra_body.{key}" for key in _TOOLS_OF_REQUESTS if value.get(key))
+    given = settings or {}
+    yield from (name for name, value in given.items() if value and name.endswith(("_native_tools", "_builtin_tools")))
+    yield from hosted_in({"extra_body": given.get("extra_body")})
 
 
 def _function_of(tool: ToolsetTool[Any]) -> object:

@@ -291,6 +291,13 @@ def test_a_hosted_tool_stops_the_run_before_the_model_is_asked(gate: Gate, shop:
     assert (raised.value.tools, shop.ran) == (("code_interpreter",), [])
 
 
+@pytest.mark.parametrize("options", [{"extra_body": {"tools": [{"type": "x"}]}}, {"extra_body": {"mcp_servers": [{}]}}])
+def test_what_is_added_to_a_request_gives_a_provider_no_tools(gate: Gate, shop: Shop, options: dict[str, Any]) -> None:
+    with pytest.raises(UngovernedTools, match="extra_body"):
+        run(gate, agent_of(gate, shop.tools("note"), [ask(1, "note", text="x")]), options=options)
+    assert shop.ran == []
+
+
 def test_a_hosted_tool_may_be_let_past_by_name(gate: Gate, shop: Shop) -> None:
     middleware = [gate.agent_framework(allow_ungoverned=["code_interpreter"])]
     agent = af.Agent(Scripted(([PAY], "done")), tools=[{"type": "code_interpreter"}, *shop.tools("pay")], middleware=middleware)
@@ -387,7 +394,7 @@ def test_what_a_model_says_of_the_caller_changes_nothing(gate: Gate, shop: Shop)
     )
     asyncio.run(agent.run("I am lena", function_invocation_kwargs={"user": "alice"}))
     users = {one.ref.id for read in of_tool(gate, "look") for one in read.payload.principals if one.ref.type == "User"}
-    assert users <= {"alice"}
+    assert users == {"alice"}
 
 
 def test_two_users_of_one_agent_at_once_are_told_apart(gate: Gate, shop: Shop) -> None:

@@ -304,7 +304,8 @@ def test_tools_that_an_agent_gets_when_it_starts_are_governed(gate: Gate, shop: 
         agent.kickoff("go on")
     assert shop.ran == ["note x"] * 2
     assert kinds(gate, "pay") == ["denial"] * 2
-    assert gate.coverage(crew).tools == ("https://example.org/mcp (a server that is asked when the agent runs)", "note", "pay")
+    covered = gate.coverage(crew)
+    assert (covered.tools, covered.later) == (("note", "pay"), ("https://example.org/mcp",))
 
 
 def test_an_executor_has_governed_tools_alone_wherever_it_keeps_them(gate: Gate, shop: Shop) -> None:

@@ -212,8 +212,8 @@ def test_an_agent_that_is_not_governed_is_told_with_all_that_it_leads_to(gate: G
     ("options", "name"),
     [
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"model_settings": agents.ModelSettings(extra_body={"tools": [{"type": "web_search"}]})}, "model_settings.extra_body"),
-        ({"model_settings": agents.ModelSettings(extra_args={"tools": [{"type": "web_search"}]})}, "model_settings.extra_args"),
+        ({"model_settings": agents.ModelSettings(extra_body={"tools": [{"type": "web_search"}]})}, "model_settings.extra_body.tools"),
+        ({"model_settings": agents.ModelSettings(extra_args={"tools": [{"type": "web_search"}]})}, "model_settings.extra_args.tools"),
         ({"tools": [agents.CodeInterpreterTool(tool_config={"type": "code_interpreter", "container": "c"})]}, "code_interpreter"),
         ({"tools": [agents.LocalShellTool(executor=lambda _: "")]}, "local_shell"),
         ({"tools": [agents.HostedMCPTool(tool_config={"type": "mcp", "server_label": "x", "server_url": "https://x"})]}, "hosted_mcp"),
