@@ -144,7 +144,10 @@ def test_tail_follows_what_another_process_appends(used: Path) -> None:
         _, call, _ = run_app(used, "55")
         second = json.loads(tail.stdout.readline())
         tail.send_signal(2)
-        assert tail.wait(30) == 0
+        try:
+            assert tail.wait(30) == 0
+        finally:
+            tail.kill()  # where this whole run was told to pass over interrupts
         assert tail.stderr.read() == ""
     assert first["data"]["envelope"]["call"] != call
     assert second["data"]["envelope"]["call"] == call

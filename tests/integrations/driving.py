@@ -100,8 +100,11 @@ class Driver(ABC):
     """Of the extra, and of the file in `drivers/`."""
     package: ClassVar[str]
     """The distribution whose version is told in the table."""
-    hooks: ClassVar[tuple[str, ...]] = ()
-    """The adapter's functions that the framework enters for each asynchronous call of a tool, by their names in its module: benchmarks time them."""
+    hooks: ClassVar[tuple[str, ...]]
+    """The adapter's functions that the framework enters for a call of a tool, and for a turn of the model, none within another, by their names
+    in its module: benchmarks time them."""
+    within: ClassVar[tuple[str, ...]] = ("acall_brought",)
+    """The gate's functions that they enter once for each call."""
     cannot: ClassVar[Mapping[str, str]] = {}
     """Rows of the table that the framework has nothing for, and what happens instead."""
 

@@ -155,33 +155,41 @@ class _Hold:
 
     def _tool(self, tool: FunctionTool) -> FunctionTool:
         async def invoke(ctx: ToolContext[Any], arguments: str) -> Any:
-            use = self._use(tool, ctx, arguments, ctx.tool_call_id)
-            try:
-                ending = await self.governing.asettle(use)
-                if isinstance(ending, Repeated | Refused) and ctx.tool_call is not None:
-                    # The framework would wait on for the agent behind the tool, which goes on no more.
-                    drop_agent_tool_run_result(ctx.tool_call, scope_id=get_agent_tool_state_scope(ctx))
-                return _answer(ending)
-            except _Nested as nested:
-                return nested.result
-            except Exception as error:
-                told = await maybe_invoke_function_tool_failure_error_function(function_tool=tool, context=ctx, error=error)
-                if told is None:
-                    raise
-                return told
+            return await self.invoke(tool, ctx, arguments)
 
         async def needs_approval(ctx: RunContextWrapper[Any], arguments: dict[str, Any], call: str) -> bool:
-            wanted = await _wanted(tool.needs_approval, ctx, arguments, call)
-            use = self._use(tool, ctx, arguments, call)  # from here on the run has its id, whoever interrupts it
-            waiting = await self.governing.aask(use) if self.pause else None
-            if waiting is None or waiting.held.request is None:
-                return wanted
-            _record_of(ctx).rejection_messages[f"asked:{call}"] = json.dumps(waiting.asked)
-            return True
+            return await self.needs_approval(tool, ctx, arguments, call)
 
         # Where the framework has something to ask before a call, it stops at arguments that are no JSON: not where nobody is ever asked.
         asks = self.pause or tool.needs_approval is not False
         return dataclasses.replace(tool, on_invoke_tool=invoke, needs_approval=needs_approval if asks else False)
+
+    async def invoke(self, tool: FunctionTool, ctx: ToolContext[Any], arguments: str) -> Any:
+        """One call of a tool, governed. Raises what the tool raised, where the framework makes no words of it."""
+        use = self._use(tool, ctx, arguments, ctx.tool_call_id)
+        try:
+            ending = await self.governing.asettle(use)
+            if isinstance(ending, Repeated | Refused) and ctx.tool_call is not None:
+                # The framework would wait on for the agent behind the tool, which goes on no more.
+                drop_agent_tool_run_result(ctx.tool_call, scope_id=get_agent_tool_state_scope(ctx))
+            return _answer(ending)
+        except _Nested as nested:
+            return nested.result
+        except Exception as error:
+            told = await maybe_invoke_function_tool_failure_error_function(function_tool=tool, context=ctx, error=error)
+            if told is None:
+                raise
+            return told
+
+    async def needs_approval(self, tool: FunctionTool, ctx: RunContextWrapper[Any], arguments: dict[str, Any], call: str) -> bool:
+        """Whether the run is interrupted before a call: people are asked then."""
+        wanted = await _wanted(tool.needs_approval, ctx, arguments, call)
+        use = self._use(tool, ctx, arguments, call)  # from here on the run has its id, whoever interrupts it
+        waiting = await self.governing.aask(use) if self.pause else None
+        if waiting is None or waiting.held.request is None:
+            return wanted
+        _record_of(ctx).rejection_messages[f"asked:{call}"] = json.dumps(waiting.asked)
+        return True
 
     def _use(self, tool: FunctionTool, ctx: RunContextWrapper[Any], arguments: Any, call: str) -> Use[RunContextWrapper[Any]]:
         async def run(decided: JsonObject, stops: int) -> Any:  # noqa: ARG001 - a tool is never stopped here

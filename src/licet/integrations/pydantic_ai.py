@@ -109,9 +109,13 @@ class GovernedToolset(WrapperToolset[Any]):
     async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
         """The tools, made known to the gate. Raises `CatalogInvalid`."""
         found = await super().get_tools(ctx)
-        adopted = [self._adopted(tool.tool_def) for tool in found.values() if self._governed_name(tool) is None]
-        self.governance.governing.see(adopted, ())
+        self.see(found.values())
         return found
+
+    def see(self, tools: Iterable[ToolsetTool[Any]]) -> None:
+        """Make tools known to the gate. Raises `CatalogInvalid`."""
+        adopted = [self._adopted(tool.tool_def) for tool in tools if self._governed_name(tool) is None]
+        self.governance.governing.see(adopted, ())
 
     async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]) -> Any:
         """One call of a tool, governed. Raises what the tool raised, and the framework's own exceptions."""

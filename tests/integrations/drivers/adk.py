@@ -177,7 +177,7 @@ class _Helper(AgentTool):
 class Driver(driving.Driver):
     name = "adk"
     package = "google-adk"
-    hooks = ("Governance.before_tool_callback",)
+    hooks = ("Governance.before_model_callback", "Governance.before_tool_callback", "Governance.call")
     cannot: ClassVar = {
         "retries": "the framework never runs a call again by itself; a plugin that retries asks the model, whose next call is decided as one of its own",
     }

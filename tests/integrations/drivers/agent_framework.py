@@ -180,7 +180,7 @@ def hand_over() -> str:
 class Driver(driving.Driver):
     name = "agent_framework"
     package = "agent-framework-core"
-    hooks = ("Functions.process",)
+    hooks = ("Functions.process", "Functions.look_at")
     cannot: ClassVar = {}
 
     def agent(self, setting: Setting) -> Agent:

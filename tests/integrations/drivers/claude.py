@@ -192,6 +192,8 @@ def _caller(gate: Gate, users: Mapping[str, str | None]) -> Callable[[Any], Acti
 class Driver(driving.Driver):
     name = "claude"
     package = "claude-agent-sdk"
+    hooks = ("Governance.before", "Governance.after")
+    within = ("apropose", "areport")
     cannot: ClassVar = {
         "hold and resume": NO_PAUSE,
         "hold, rejected": NO_PAUSE,

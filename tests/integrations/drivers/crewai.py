@@ -165,6 +165,8 @@ def make(setting: Setting) -> tuple[Scripted, Crew]:
 class Driver(driving.Driver):
     name = "crewai"
     package = "crewai"
+    hooks = ("GovernedTool.call",)
+    within = ("call_brought",)
     cannot: ClassVar = {
         "hold and resume": NO_PAUSE,
         "hold, rejected": NO_PAUSE,

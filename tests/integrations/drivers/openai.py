@@ -199,6 +199,7 @@ def _anew(_: HandoffInputData) -> HandoffInputData:
 class Driver(driving.Driver):
     name = "openai"
     package = "openai-agents"
+    hooks = ("_Hold.exchanged", "_Hold.needs_approval", "_Hold.invoke")
     cannot: ClassVar = {
         "call ids that repeat": "the framework ends a run whose model uses a call id twice, before anything runs",
         "retries": "the framework never runs a call again by itself; it tells the model, whose next call is decided as one of its own",

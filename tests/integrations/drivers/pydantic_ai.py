@@ -164,7 +164,7 @@ def _as_tool(name: str, agent: pydantic_ai.Agent[Deps, Any]) -> Callable[..., An
 class Driver(driving.Driver):
     name = "pydantic_ai"
     package = "pydantic-ai-slim"
-    hooks = ("GovernedToolset.call_tool", "GovernedToolset._adopted")
+    hooks = ("GovernedToolset.call_tool", "GovernedToolset.see", "Governance.before_model_request")
     cannot: ClassVar = {
         "retries": "the framework never runs a call again by itself; it asks the model, whose next call is decided as one of its own",
     }
