@@ -23,6 +23,15 @@ FILES_LIMIT: Final = 500
 SIZE_LIMIT_BYTES: Final = 1024 * 1024
 DEPTH_LIMIT: Final = 4
 _SKIPPED: Final = frozenset({"node_modules", "site-packages", "__pycache__", "venv", "env", "build", "dist"})
+_NEEDS: Final = (
+    ("project", "dependencies"),
+    ("project", "optional-dependencies"),
+    ("dependency-groups",),
+    ("tool", "poetry", "dependencies"),
+    ("tool", "poetry", "dev-dependencies"),
+    ("tool", "poetry", "group"),
+)
+"""Where pyproject.toml says what a project needs."""
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -41,9 +50,9 @@ def frameworks_of(project: Path) -> tuple[Framework, ...]:
 def _needed(project: Path) -> Iterator[str]:
     """The names of the distributions that pyproject.toml and the files of requirements name."""
     content = _parsed(project / "pyproject.toml")
-    tables = (content.get("project"), content.get("dependency-groups"), _inner(content, "tool", "poetry"))
-    for text in (text for table in tables for text in _texts(table)):
-        yield from _names(text)
+    for keys in _NEEDS:
+        for text in _texts(_inner(content, *keys)):
+            yield from _names(text)
     for file in sorted(project.glob("requirements*.txt")):
         for line in (_read(file) or "").splitlines():
             yield from _names(line)
